@@ -1,0 +1,126 @@
+"""A batch: consecutive leaves of one (device, epoch), sent under one signed checkpoint.
+
+The batch's envelope is its last leaf, so the checkpoint's signature covers it and an inclusion
+proof proves it; the envelope names the head before it and so needs no root of its own. Documents
+(profile, site, factors) travel with the batch that opens an epoch and are known by their digest.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from joulemark_agent.contract.canonical import canonical_bytes, digest_hex, parse_canonical
+from joulemark_agent.contract.errors import EvidenceError
+from joulemark_agent.contract.signature import MAX_NOTE_BYTES
+
+VERSION = 1
+MAX_WIRE_BYTES = 1024 * 1024
+MAX_PLAIN_BYTES = 16 * 1024 * 1024
+MAX_LEAVES = 4096
+MAX_DOCUMENTS = 8
+_FIELDS = {"checkpoint", "documents", "first_seq", "leaves", "v"}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Leaves first_seq .. first_seq + len(leaves) - 1 and the checkpoint note after the last."""
+
+    first_seq: int
+    leaves: tuple[bytes, ...]
+    checkpoint: str
+    documents: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """The tree's size after this batch."""
+        return self.first_seq + len(self.leaves)
+
+
+def batch_bytes(batch: Batch) -> bytes:
+    """The wire form: canonical JSON under zlib; the same batch always gives the same plain text."""
+    content = {
+        "checkpoint": batch.checkpoint,
+        "documents": {digest: data.decode() for digest, data in batch.documents.items()},
+        "first_seq": str(batch.first_seq),
+        "leaves": [leaf.decode() for leaf in batch.leaves],
+        "v": VERSION,
+    }
+    return zlib.compress(canonical_bytes(content), 6)
+
+
+def parse_batch(data: bytes) -> Batch:
+    """The batch on the wire, its form checked; signatures and tree are checked by the collector.
+
+    Raises:
+        EvidenceError: too large, not zlib, not canonical, or fields of another kind.
+    """
+    if len(data) > MAX_WIRE_BYTES:
+        raise _bad(f"it has {len(data)} bytes; {MAX_WIRE_BYTES} are the most")
+    content = parse_canonical(inflate(data, MAX_PLAIN_BYTES))
+    if not isinstance(content, dict) or set(content) != _FIELDS:
+        raise _bad("its fields are not those of a batch")
+    if content["v"] != VERSION:
+        raise _bad(f"its version is {str(content['v'])[:20]!r}, not {VERSION}")
+    leaves, documents = content["leaves"], content["documents"]
+    if not isinstance(leaves, list) or not 1 <= len(leaves) <= MAX_LEAVES:
+        raise _bad(f"it must hold 1 to {MAX_LEAVES} leaves")
+    if not isinstance(documents, dict) or len(documents) > MAX_DOCUMENTS:
+        raise _bad(f"it may hold up to {MAX_DOCUMENTS} documents")
+    checkpoint = content["checkpoint"]
+    texts = [*leaves, *documents.values(), checkpoint]
+    if not all(isinstance(text, str) for text in texts) or len(checkpoint) > MAX_NOTE_BYTES:
+        raise _bad("a leaf, document or checkpoint is not text")
+    if any("\n" in leaf for leaf in leaves):
+        raise _bad("a leaf holds a line break")
+    by_digest = {digest: text.encode() for digest, text in documents.items()}
+    for digest, document in by_digest.items():
+        if digest_hex(document) != digest:
+            raise _bad(f"document {digest[:16]} has another digest")
+    return Batch(
+        parse_u64(content["first_seq"], "first_seq"),
+        tuple(leaf.encode() for leaf in leaves),
+        checkpoint,
+        by_digest,
+    )
+
+
+def inflate(data: bytes, limit: int) -> bytes:
+    """The plain bytes of one whole zlib stream, of at most `limit` bytes.
+
+    Raises:
+        EvidenceError: damaged, truncated, followed by other bytes, or larger than the limit.
+    """
+    stream = zlib.decompressobj()
+    try:
+        plain = stream.decompress(data, limit + 1)
+    except zlib.error as error:
+        raise _bad(f"its compression is damaged: {error}") from error
+    if len(plain) > limit:
+        raise _bad(f"it unpacks to more than {limit} bytes")
+    if not stream.eof or stream.unused_data:
+        raise _bad("its compression is cut short or followed by other bytes")
+    return plain
+
+
+def parse_u64(value: Any, name: str) -> int:
+    """The integer of a plain decimal string below 2^64.
+
+    Raises:
+        EvidenceError: any other form (signs, leading zeros, a JSON number).
+    """
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 20:
+        number = int(value)
+        if str(number) == value and number < 2**64:
+            return number
+    raise _bad(f"{name} is {str(value)[:40]!r}, not a plain decimal below 2^64")
+
+
+def _bad(why: str) -> EvidenceError:
+    return EvidenceError(
+        f"This is not a batch: {why}.",
+        "It is quarantined; look at the sender's log for its version and settings.",
+        code="bad_batch",
+    )

@@ -1,0 +1,167 @@
+"""Documents people write (profiles, sites, factors, projects): safe YAML in, canonical bytes out.
+
+YAML is hostile until checked: aliases are refused (324 bytes of them can fill the memory), size
+and depth are capped before anything is validated, and fractions become exact decimals.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from joulemark_agent.contract.canonical import MAX_SAFE_INT, canonical_bytes
+from joulemark_agent.contract.errors import ConfigError
+
+MAX_BYTES = 1024 * 1024
+MAX_DEPTH = 20
+
+Model = TypeVar("Model", bound=BaseModel)
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Document:
+    """The mapping of a YAML file, its name, and the line each part stands on."""
+
+    name: str
+    mapping: dict[str, Any]
+    lines: Mapping[Path, int]
+
+    def line_of(self, path: Path) -> int:
+        """The line of the part, or of the nearest part around it."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 1)
+
+
+def parse_yaml(text: str, name: str) -> Document:
+    """The mapping written in YAML; fractions are `Decimal`, so nothing is rounded on the way in.
+
+    Raises:
+        ConfigError: too large, too deep, aliases or tags, a key twice, or not a mapping.
+    """
+    if len(text.encode(errors="replace")) > MAX_BYTES:
+        raise _bad(name, 1, f"the file is longer than {MAX_BYTES} bytes", "Split it.")
+    lines: dict[Path, int] = {}
+    try:
+        depth = 0
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+                raise _bad(name, line, "anchors and aliases are not read", "Write the value out.")
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+            if depth > MAX_DEPTH:
+                raise _bad(name, line, f"more than {MAX_DEPTH} levels", "Make it flatter.")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        value = _value(node, (), lines, name)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or "it is not YAML"
+        line = mark.line + 1 if mark else 1
+        raise _bad(name, line, str(problem), "Check indentation and quotes.") from error
+    if not isinstance(value, dict):
+        raise _bad(name, 1, "the file holds no 'key: value' lines", "See configs/sites.")
+    return Document(name, value, lines)
+
+
+def validate(model: type[Model], document: Document) -> Model:
+    """The document as the model; every mistake with its line and what stood there.
+
+    Raises:
+        ConfigError: one message that lists all mistakes.
+    """
+    try:
+        return model.model_validate(document.mapping)
+    except ValidationError as error:
+        mistakes = []
+        for item in error.errors(include_url=False):
+            path = tuple(item["loc"])
+            where = ".".join(str(part) for part in path) or "file"
+            given = "" if item["type"] == "missing" else f" (found: {str(item['input'])[:60]!r})"
+            mistakes.append(
+                f"{document.name}:{document.line_of(path)}: {where}: {item['msg']}{given}"
+            )
+        listed = "\n  ".join(sorted(mistakes))
+        raise ConfigError(
+            f"{len(mistakes)} mistake(s):\n  {listed}\n",
+            "Correct the lines named and run the command again.",
+        ) from error
+
+
+def plain(value: Any) -> Any:
+    """The value with decimals and large integers as text: what may stand in canonical bytes."""
+    if isinstance(value, Decimal):
+        return decimal_text(value)
+    if isinstance(value, int) and abs(value) > MAX_SAFE_INT:
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value
+
+
+def document_bytes(mapping: Mapping[str, Any]) -> bytes:
+    """The canonical bytes of a document: what is digested, signed and put into bundles."""
+    return canonical_bytes(plain(mapping))
+
+
+def decimal_text(value: Decimal) -> str:
+    """A decimal without exponent and without trailing zeros: '0.01', '12680', '-3.5'."""
+    text = format(value, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text in {"-0", ""} else text
+
+
+def _value(node: yaml.Node | None, path: Path, lines: dict[Path, int], name: str) -> Any:
+    if node is None:
+        return None
+    line = node.start_mark.line + 1
+    lines[path] = line
+    if isinstance(node, yaml.MappingNode):
+        found: dict[str, Any] = {}
+        for key_node, item in node.value:
+            key = _value(key_node, (*path, "?"), {}, name)
+            if not isinstance(key, str):
+                raise _bad(name, line, f"the key {key!r} is not text", "Put it in quotes.")
+            if key in found:
+                where = key_node.start_mark.line + 1
+                raise _bad(name, where, f"the key {key!r} stands twice", "Keep one of them.")
+            found[key] = _value(item, (*path, key), lines, name)
+            lines[(*path, key)] = key_node.start_mark.line + 1
+        return found
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(item, (*path, i), lines, name) for i, item in enumerate(node.value)]
+    return _scalar(node, line, name)
+
+
+def _scalar(node: yaml.Node, line: int, name: str) -> Any:
+    text = str(node.value)
+    tag = str(node.tag).rpartition(":")[2]
+    if tag == "null":
+        return None
+    if tag == "bool":
+        return text.lower() in {"true", "yes", "on"}
+    if tag == "int":
+        return int(text.replace("_", ""), 0) if not text.lstrip("+-").isdigit() else int(text)
+    if tag == "float":
+        if not math.isfinite(float(text.replace("_", "").replace(".inf", "inf").strip("."))):
+            raise _bad(name, line, f"{text!r} is not a finite number", "Write a number.")
+        return Decimal(text.replace("_", ""))
+    if tag in {"str", "timestamp"}:
+        return text
+    raise _bad(name, line, f"the tag !{tag} is not read", "Write plain YAML without tags.")
+
+
+def _bad(name: str, line: int, what: str, do: str) -> ConfigError:
+    return ConfigError(f"{name}:{line}: {what}.", do)

@@ -1,0 +1,38 @@
+"""The quantities a point can have: one unit for each, told by the end of the point's name.
+
+`energy_wh` is energy in watt-hours, `reactive_lagging_varh` reactive energy in var-hours: the name
+of a point ends in its unit, so no table of units travels beside the data.
+"""
+
+from __future__ import annotations
+
+import re
+
+UNITS: dict[str, str] = {
+    "_w": "W",
+    "_wh": "Wh",
+    "_varh": "varh",
+    "_var": "var",
+    "_va": "VA",
+    "_v": "V",
+    "_a": "A",
+    "_hz": "Hz",
+    "_kg": "kg",
+    "_pa": "Pa",
+    "_k": "K",
+    "_m3": "m3",
+    "_m3_s": "m3/s",
+    "_s": "s",
+    "_ratio": "1",
+    "_count": "1",
+    "_state": "",
+}
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+
+
+def unit_of(point: str) -> str | None:
+    """The unit told by the point's name; None where the name tells none."""
+    if not _NAME.fullmatch(point):
+        return None
+    fits = [ending for ending in UNITS if point.endswith(ending)]
+    return UNITS[max(fits, key=len)] if fits else None

@@ -1,0 +1,1 @@
+"""Pure numerics over whole blocks: decode, clean, energy, carbon, window."""

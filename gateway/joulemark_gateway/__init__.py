@@ -1,0 +1,1 @@
+"""Joulemark's collector: keeps evidence, measures reductions, reports and verifies them."""
