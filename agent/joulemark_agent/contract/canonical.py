@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from decimal import Decimal
 from typing import Any, NoReturn
 
 import rfc8785
@@ -72,6 +73,14 @@ def parse_canonical(data: bytes) -> Any:
 def digest_hex(data: bytes) -> str:
     """SHA-256 of the bytes, as 64 lower-case hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
+
+
+def decimal_text(value: Decimal) -> str:
+    """A decimal without exponent and without trailing zeros: '0.01', '12680', '-3.5'."""
+    text = format(value, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text in {"-0", ""} else text
 
 
 def _refuse_floats(value: Any) -> None:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from joulemark_agent.contract.canonical import MAX_SAFE_INT, canonical_bytes
+from joulemark_agent.contract.canonical import MAX_SAFE_INT, canonical_bytes, decimal_text
 from joulemark_agent.contract.errors import ConfigError
 
 MAX_BYTES = 1024 * 1024
@@ -113,14 +113,6 @@ def plain(value: Any) -> Any:
 def document_bytes(mapping: Mapping[str, Any]) -> bytes:
     """The canonical bytes of a document: what is digested, signed and put into bundles."""
     return canonical_bytes(plain(mapping))
-
-
-def decimal_text(value: Decimal) -> str:
-    """A decimal without exponent and without trailing zeros: '0.01', '12680', '-3.5'."""
-    text = format(value, "f")
-    if "." in text:
-        text = text.rstrip("0").rstrip(".")
-    return "0" if text in {"-0", ""} else text
 
 
 def _value(node: yaml.Node | None, path: Path, lines: dict[Path, int], name: str) -> Any:

@@ -15,7 +15,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from joulemark_agent.contract.document import decimal_text
+from joulemark_agent.contract.canonical import decimal_text
 from joulemark_agent.contract.profile import Point, Profile
 from joulemark_agent.contract.reading import Response
 

@@ -79,22 +79,21 @@ _SMALLEST_NORMAL = 2.0**-126
 
 
 def shortest_float32(value: float) -> str:
-    """The fewest significant digits, nearest to value, that read back to the same float32.
+    """The nearest decimal of n digits, for the smallest n from 1 to 9 that reads back to the same float32.
 
-    A decimal of at most 6 digits survives float32 (FLT_DIG), so '%.6g' already gives every shorter
-    answer of a normal number; 9 digits always read back. Subnormals have less precision: from 1 digit.
+    A decimal of at most 6 digits survives float32 (FLT_DIG), so for a normal number '%.6g' already
+    gives every shorter answer; 9 digits always read back. Subnormals have less precision: from 1 digit.
     """
     word = _PACK_FLOAT32(value)
-    if (text := "%.6g" % value) and _PACK_FLOAT32(float(text)) == word and (  # noqa: UP031 - faster
-        abs(value) >= _SMALLEST_NORMAL or value == 0.0
-    ):
-        return text
-    first = 7 if abs(value) >= _SMALLEST_NORMAL else 1
-    for digits in range(first, 9):
-        text = f"{value:.{digits}g}"
-        if abs(float(text)) <= 3.4028235677973366e38 and _PACK_FLOAT32(float(text)) == word:
+    if abs(value) >= _SMALLEST_NORMAL or value == 0.0:
+        forms: tuple[str, ...] = ("%.6g", "%.7g", "%.8g")
+    else:
+        forms = ("%.1g", "%.2g", "%.3g", "%.4g", "%.5g", "%.6g", "%.7g", "%.8g")
+    for form in forms:
+        text = form % value
+        if _PACK_FLOAT32(float(text)) == word:
             return text
-    return f"{value:.9g}"
+    return "%.9g" % value  # noqa: UP031 - one way of formatting in one function
 
 
 def float32_text(value: float, scale: Scale) -> str:
@@ -261,6 +260,13 @@ def json_read(stored: bytes) -> Record:
     return record  # type: ignore[no-any-return]  # the caller checks the fields
 
 
+def json_write_checked(record: Record) -> bytes:
+    """Write at C speed, then read back: proves the bytes canonical and free of floats and large integers."""
+    stored = _ENCODE(record).encode()
+    json_read(stored)
+    return stored
+
+
 def json_read_hook(stored: bytes) -> Record:
     """As `json_read`, and also with the duplicate-key hook, to see what the hook costs."""
     text = stored.decode()
@@ -374,15 +380,40 @@ def cpu(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.process_time() - start, result
 
 
+def show_where_bytes_go(stored: list[bytes]) -> None:
+    """Print what each field adds to a zlib batch, and what longer blocks would save; bytes per record."""
+    some = [json.loads(one) for one in stored[: 50 * RECORDS_PER_BATCH]]
+
+    def squeezed(objects: list[Record]) -> float:
+        whole = batches([_ENCODE(o).encode() for o in objects], b"\n")
+        return sum(len(zlib.compress(b, 6)) for b in whole) / len(objects)
+
+    full = squeezed(some)
+    costs = {name: full - squeezed([{k: v for k, v in o.items() if k != name} for o in some]) for name in FIELDS}
+    ranked = sorted(costs.items(), key=lambda kv: -kv[1])[:6]
+    print(f"  zlib bytes per record {full:.1f}, of it:", ", ".join(f"{name} {cost:.1f}" for name, cost in ranked))
+    blocks = {n: b"\n".join(stored[: n * RECORDS_PER_BATCH]) for n in (1, 10, 100)}
+    print("  longer blocks, bytes per record:", end="")
+    for n, body in blocks.items():
+        count = min(len(stored), n * RECORDS_PER_BATCH)
+        hard = len(zstandard.ZstdCompressor(level=19).compress(body)) / count
+        print(f" {count:,} records zlib-6 {len(zlib.compress(body, 6)) / count:.1f}, zstd-19 {hard:.1f};", end="")
+    print()
+
+
+WAYS = ("json rfc8785", "json stdlib", "json checked", "cbor text", "cbor fraction")
+
+
 def measure(block: Callable[[int], bytes], points: int, count: int) -> None:
     """Print the rows of one record shape."""
-    ways: dict[str, Timed] = {w: Timed() for w in ("json rfc8785", "json stdlib", "cbor text", "cbor fraction")}
+    ways: dict[str, Timed] = {w: Timed() for w in WAYS}
     source, left = records(block, points), count
     while left:
         chunk = list(islice(source, min(left, 2_000)))
         left -= len(chunk)
         ways["json rfc8785"].run(json_write, chunk)
         ways["json stdlib"].run(json_write_stdlib, chunk)
+        ways["json checked"].run(json_write_checked, chunk)
         ways["cbor text"].run(cbor_write, [cbor_array(r, str) for r in chunk])
         ways["cbor fraction"].run(cbor_write, [cbor_array(r, Decimal) for r in chunk])
     assert ways["json rfc8785"].stored == ways["json stdlib"].stored
@@ -408,6 +439,7 @@ def measure(block: Callable[[int], bytes], points: int, count: int) -> None:
             f" {batch_rowid / values:16.2f}"
         )
 
+    show_where_bytes_go(ways["json rfc8785"].stored)
     print("  verify (CPU)            s per 10^6 values   us/record")
     stored = ways["json rfc8785"].stored
     checks: list[tuple[str, Callable[[], bytes]]] = [
@@ -492,44 +524,49 @@ def show_agreement(block: Callable[[int], bytes]) -> None:
     print(f"  texts (all refused) and {damaged:,} flipped bits ({refused:,} refused by form, the rest by the hash)")
 
 
+def exact(number: Decimal) -> str:
+    """Plain normalised text the slow way; the context must hold every digit."""
+    text = f"{number:f}"
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return "0" if text == "-0" else text
+
+
+def float32_of(word: int) -> float:
+    """The float32 with these 32 bits."""
+    (value,) = struct.unpack(">f", word.to_bytes(4, "big"))
+    return float(value)
+
+
 def show_decimals() -> None:
-    """Compare the fast decimal text with exact Decimal arithmetic, and the float32 text with its rule."""
-    rng, integers, floats = random.Random(32), 100_000, 200_000
+    """Compare the fast decimal text with exact Decimal arithmetic, and time it."""
+    rng, integers = random.Random(32), 100_000
+    scales = ("1", "10", "0.1", "0.0001", "0.05", "1000", "2.5", "0.000000123456789", "-1", "1E+3")
     with localcontext() as context:
-        context.prec = 200
+        context.prec = 400
         for _ in range(integers):
             raw = rng.choice([0, 1, -1, 2**64 - 1, -(2**63), rng.randrange(-(2**63), 2**64), rng.randrange(-999, 999)])
-            scale = rng.choice(["1", "10", "0.1", "0.0001", "0.05", "1000", "2.5", "0.000000123456789", "-1", "1E+3"])
-            want = f"{Decimal(raw) * Decimal(scale):f}"
-            want = (want.rstrip("0").rstrip(".") if "." in want else want).replace("-0", "0") if want in (
-                "-0", "-0.0") else (want.rstrip("0").rstrip(".") if "." in want else want)  # fmt: skip
-            want = "0" if want == "-0" else want
-            assert integer_text(raw, Scale.parse(scale)) == want, (raw, scale)
-        words = [rng.getrandbits(32) for _ in range(floats)] + [e << 23 for e in range(255)] + list(range(1, 5000))
-        checked, longest = 0, 0
+            scale = rng.choice(scales)
+            assert integer_text(raw, Scale.parse(scale)) == exact(Decimal(raw) * Decimal(scale)), (raw, scale)
+        words = [*range(5_000), *range(0x7F7FF000, 0x7F800000), *(e << 23 for e in range(255))]
+        words += [word for _ in range(200_000) if (word := rng.getrandbits(32)) & 0x7F800000 != 0x7F800000]
         for word in words:
-            (value,) = struct.unpack(">f", word.to_bytes(4, "big"))
-            if value - value != 0.0:
-                continue
-            for scale in ("1", "0.1", "1000"):
-                want = f"{Decimal(shortest_float32(value)) * Decimal(scale):f}"
-                want = want.rstrip("0").rstrip(".") if "." in want else want
-                assert float32_text(value, Scale.parse(scale)) == ("0" if want == "-0" else want)
-            text = float32_text(value, UNIT)
-            assert _PACK_FLOAT32(float(text)) == _PACK_FLOAT32(value) or value == 0.0
-            checked, longest = checked + 1, max(longest, len(text))
-    print(f"decimal text = exact Decimal on {integers:,} integers and {checked:,} float32 words (longest {longest})")
-    metered = [rng.randrange(0, 60_000) / 100 for _ in range(50_000)]
-    (noisy := [struct.unpack(">f", _PACK_FLOAT32(rng.uniform(0, 600)))[0] for _ in range(50_000)])
-    for name, data in (("two decimals", metered), ("all 24 bits used", noisy)):
-        data32 = [struct.unpack(">f", _PACK_FLOAT32(v))[0] for v in data]
-        seconds, _ = cpu(lambda d=data32: [float32_text(v, KILO) for v in d])  # type: ignore[misc]  # default binds
-        print(f"  float32, {name}: {seconds / len(data) * 1e6:.2f} us/value", end=";")
-    for name, scale, top in (("scale 1", UNIT, 2**40), ("scale 0.0001", TEN_THOUSANDTH, 10_000)):
-        ints = [rng.randrange(top) for _ in range(50_000)]
-        seconds, _ = cpu(lambda d=ints, s=scale: [integer_text(v, s) for v in d])  # type: ignore[misc]  # as above
-        print(f" integer, {name}: {seconds / len(ints) * 1e6:.2f}", end=";")
-    print()
+            value, scale = float32_of(word), rng.choice(scales)
+            short = shortest_float32(value)
+            assert _PACK_FLOAT32(float(short)) == word.to_bytes(4, "big")
+            assert float32_text(value, Scale.parse(scale)) == exact(Decimal(short) * Decimal(scale))
+    # Three powers of two where an 8-digit decimal also reads back, but is not the nearest of 8 digits.
+    assert [shortest_float32(2.0**e) for e in (-96, 87, 90)] == ["1.26217745e-29", "1.54742505e+26", "1.23794004e+27"]
+    print(f"decimal text = exact Decimal on {integers:,} integers and {len(words):,} float32 words; us per value:")
+    two = [float32_of(int.from_bytes(_PACK_FLOAT32(rng.randrange(60_000) / 100), "big")) for _ in range(50_000)]
+    full = [float32_of(int.from_bytes(_PACK_FLOAT32(rng.uniform(0, 600)), "big")) for _ in range(50_000)]
+    counts, factors = [rng.randrange(2**40) for _ in two], [rng.randrange(10_000) for _ in two]
+    timings: list[tuple[str, Callable[[], Any]]] = [
+        ("float32 with two decimals", lambda: [float32_text(v, KILO) for v in two]),
+        ("float32, all bits in use", lambda: [float32_text(v, KILO) for v in full]),
+        ("integer, scale 1", lambda: [integer_text(v, UNIT) for v in counts]),
+        ("integer, scale 0.0001", lambda: [integer_text(v, TEN_THOUSANDTH) for v in factors]),
+    ]
+    print("  " + "; ".join(f"{name} {cpu(work)[0] / len(two) * 1e6:.2f}" for name, work in timings))
 
 
 def main() -> None:

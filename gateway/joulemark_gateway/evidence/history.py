@@ -1,0 +1,368 @@
+"""From the leaves of one (device, epoch) back to readings: what measuring and verifying start from.
+
+Values are decoded anew from the raw words with the signed profile; the `val` of a record is only
+compared with them (`check_decode`), never used. Each check is a function of its own, so a verifier
+can name the layer that failed.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from joulemark_agent.contract.batch import parse_u64
+from joulemark_agent.contract.canonical import canonical_bytes, digest_hex, parse_canonical
+from joulemark_agent.contract.errors import EvidenceError
+from joulemark_agent.contract.profile import Profile
+from joulemark_agent.contract.reading import VERSION, Gap, Response
+from joulemark_agent.contract.signature import decode64, is_signed_by
+from joulemark_agent.contract.topics import origin
+from joulemark_agent.kernels.decode import decode_responses
+
+_RECORD = {
+    "boot",
+    "dev",
+    "epoch",
+    "q",
+    "raw",
+    "seq",
+    "slot",
+    "t_mono_ns",
+    "t_utc_us",
+    "tq",
+    "v",
+    "val",
+}
+_EVENTS = {"epoch_start", "boot", "gap", "batch"}
+
+
+@dataclass(frozen=True)
+class Record:
+    """One reading as it stands in a leaf, its text fields turned into numbers."""
+
+    seq: int
+    slot_us: int
+    t_utc_us: int
+    sync: str
+    responses: tuple[Response, ...]
+    values: Mapping[str, str]
+    quality: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event as it stands in a leaf."""
+
+    seq: int
+    kind: str
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Tree:
+    """All leaves of one (device, epoch) in order, parsed, and the grant that opened it."""
+
+    site: str
+    device: str
+    epoch: int
+    clock: str
+    grant: Mapping[str, Any]
+    operator_signature: bytes
+    records: tuple[Record, ...]
+    gaps: tuple[tuple[int, Gap], ...]  # with the seq of the leaf
+    envelopes: tuple[Event, ...]
+
+    @property
+    def origin(self) -> str:
+        """The first line of this tree's checkpoints."""
+        return origin(self.site, self.device, self.epoch)
+
+
+@dataclass(frozen=True)
+class DeviceHistory:
+    """The readings of one device as arrays over its slots, decoded from raw words.
+
+    Counters are exact integers in the unit of the point's name and 0 where `good` is False; gauges
+    are NaN where the point is bad or absent. `sources` gives the leaf each reading came from.
+    """
+
+    site: str
+    device: str
+    epoch: int
+    clock: str
+    profile: Profile
+    period_us: int
+    slot_us: NDArray[np.int64]
+    counters: Mapping[str, NDArray[np.int64]]
+    gauges: Mapping[str, NDArray[np.float64]]
+    good: Mapping[str, NDArray[np.bool_]]
+    unsynchronised: NDArray[np.bool_]
+    gaps: tuple[Gap, ...]
+    sources: NDArray[np.int64]
+    documents: Mapping[str, str]  # digest (hex) of profile, site, factors
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether no machine stands behind the values."""
+        return self.profile.synthetic
+
+
+def parse_tree(leaves: Sequence[bytes]) -> Tree:
+    """The leaves of one (device, epoch), from the first, each in canonical form and contiguous.
+
+    Raises:
+        EvidenceError: `bad_leaf`, `not_canonical`, or `bad_sequence` where a leaf is missing,
+            repeated, or belongs to another tree.
+    """
+    if not leaves:
+        raise _bad("bad_sequence", "there is no leaf")
+    grant, signature = _opening(parse_leaf(leaves[0]))
+    device, epoch = grant["dev"], grant["epoch"]
+    records: list[Record] = []
+    gaps: list[tuple[int, Gap]] = []
+    envelopes: list[Event] = []
+    for index, leaf in enumerate(leaves):
+        content = parse_leaf(leaf)
+        if content["dev"] != device or content["epoch"] != epoch or content["seq"] != str(index):
+            raise _bad(
+                "bad_sequence",
+                f"leaf {index} of {device}/{epoch} says dev {content['dev']!r}, epoch "
+                f"{content['epoch']!r}, seq {content['seq']!r}",
+            )
+        kind = content.get("type")
+        if kind is None:
+            records.append(_record(index, content))
+        elif kind == "gap":
+            gaps.append((index, _gap(content)))
+        elif kind == "batch":
+            envelopes.append(Event(index, "batch", content))
+        elif kind == "epoch_start" and index:
+            raise _bad("bad_sequence", f"leaf {index} of {device}/{epoch} opens the epoch again")
+    return Tree(
+        grant["site"],
+        device,
+        epoch,
+        grant["clock"],
+        grant,
+        signature,
+        tuple(records),
+        tuple(gaps),
+        tuple(envelopes),
+    )
+
+
+def parse_leaf(leaf: bytes) -> dict[str, Any]:
+    """The content of one leaf: a record or a known event of a version we read.
+
+    Raises:
+        EvidenceError: `not_canonical` or `bad_leaf`.
+    """
+    content = parse_canonical(leaf)
+    if not isinstance(content, dict) or content.get("v") != VERSION:
+        raise _bad("bad_leaf", f"{leaf[:60]!r} is no leaf of version {VERSION}")
+    kind = content.get("type")
+    known = set(content) == _RECORD if kind is None else kind in _EVENTS
+    if not known or not isinstance(content.get("epoch"), int) or "dev" not in content:
+        raise _bad("bad_leaf", f"{leaf[:60]!r} is neither a record nor a known event")
+    content.setdefault("seq", "")
+    return content
+
+
+def operator_approved(tree: Tree, operator_key: bytes) -> bool:
+    """Whether the operator signed the grant that opened this tree."""
+    return is_signed_by(operator_key, canonical_bytes(dict(tree.grant)), tree.operator_signature)
+
+
+def check_slots(tree: Tree, period_us: int) -> None:
+    """Every slot from the first to the last has one reading or stands in one gap.
+
+    Raises:
+        EvidenceError: `slot_missing`, `slot_twice` or `slot_unaligned`.
+    """
+    spans = [(r.slot_us, r.slot_us, 1, r.seq) for r in tree.records]
+    spans += [(g.first_slot_us, g.last_slot_us, g.slots, seq) for seq, g in tree.gaps]
+    spans.sort()
+    first = tree.grant["first_slot"]
+    due = spans[0][0] if spans and first is None else int(first) if first is not None else 0
+    for start, end, slots, seq in spans:
+        if start % period_us or end % period_us or slots != (end - start) // period_us + 1:
+            raise _bad("slot_unaligned", f"leaf {seq} of {tree.origin} is off the slot grid")
+        if start < due:
+            raise _bad("slot_twice", f"leaf {seq} of {tree.origin} repeats slot {start}")
+        if start > due:
+            raise _bad("slot_missing", f"slot {due} of {tree.origin} has no reading and no gap")
+        due = end + period_us
+
+
+def check_envelopes(tree: Tree) -> None:
+    """Every envelope counts the leaves it covers as they are.
+
+    Raises:
+        EvidenceError: `bad_envelope`.
+    """
+    start = 0
+    seqs = [record.seq for record in tree.records]
+    for envelope in tree.envelopes:
+        fields, end = envelope.fields, envelope.seq
+        records = tree.records[bisect_left(seqs, start) : bisect_left(seqs, end)]
+        gap_slots = sum(gap.slots for seq, gap in tree.gaps if start <= seq < end)
+        counted = {
+            "first_seq": str(start),
+            "last_seq": str(end - 1),
+            "records": len(records),
+            "values": sum(len(r.values) for r in records),
+            "gap_slots": gap_slots,
+            "slots": len(records) + gap_slots,
+            "time": {"unsynchronised": sum(r.sync == "unsynchronised" for r in records)},
+        }
+        wrong = [name for name, value in counted.items() if fields.get(name) != value]
+        if wrong:
+            raise _bad("bad_envelope", f"envelope {end} of {tree.origin} miscounts {wrong}")
+        start = end + 1
+
+
+def check_decode(tree: Tree, profile: Profile) -> None:
+    """The raw words of every record, decoded with the profile, give its `val` and `q`.
+
+    Raises:
+        EvidenceError: `decode_mismatch` at the first record that differs.
+    """
+    for record in tree.records:
+        values, quality = decode_responses(profile, record.responses)
+        if values != record.values or quality != record.quality:
+            raise _bad(
+                "decode_mismatch",
+                f"leaf {record.seq} of {tree.origin}: the raw words decode to {values} {quality}, "
+                f"the record says {dict(record.values)} {dict(record.quality)}",
+            )
+
+
+def check_documents(tree: Tree, documents: Mapping[str, bytes]) -> None:
+    """The documents the operator approved are there, and every envelope names the same ones.
+
+    Raises:
+        EvidenceError: `document_missing` or `document_changed`.
+    """
+    approved = tree.grant["documents"]
+    for name, digest in approved.items():
+        if digest not in documents or digest_hex(documents[digest]) != digest:
+            raise _bad("document_missing", f"the {name} document {digest[:16]} is not here")
+    for envelope in tree.envelopes:
+        named = dict(envelope.fields.get("documents", {}))
+        named.pop("software", None)
+        if named != approved:
+            raise _bad(
+                "document_changed",
+                f"envelope {envelope.seq} of {tree.origin} names documents never approved",
+            )
+
+
+def profile_of(tree: Tree, documents: Mapping[str, bytes]) -> Profile:
+    """The profile the operator approved for this tree."""
+    content = parse_canonical(documents[tree.grant["documents"]["profile"]])
+    return Profile.model_validate(content)
+
+
+def period_us_of(tree: Tree, documents: Mapping[str, bytes]) -> int:
+    """The reading period of this device in the approved site document. [us].
+
+    Raises:
+        EvidenceError: `document_missing` where the site does not know the device.
+    """
+    site = parse_canonical(documents[tree.grant["documents"]["site"]])
+    for device in site["devices"]:
+        if device["id"] == tree.device:
+            return int(device["period_s"]) * 1_000_000
+    raise _bad("document_missing", f"the site document does not know {tree.device!r}")
+
+
+def history_of(tree: Tree, documents: Mapping[str, bytes]) -> DeviceHistory:
+    """The readings as arrays, decoded from the raw words with the approved profile."""
+    profile = profile_of(tree, documents)
+    n = len(tree.records)
+    counters = {p.name: np.zeros(n, np.int64) for p in profile.points if p.counter}
+    gauges = {p.name: np.full(n, np.nan) for p in profile.points if not p.counter}
+    good = {p.name: np.zeros(n, np.bool_) for p in profile.points}
+    for i, record in enumerate(tree.records):
+        values, quality = decode_responses(profile, record.responses)
+        for name, text in values.items():
+            if name in quality:
+                continue
+            good[name][i] = True
+            if name in counters:
+                counters[name][i] = int(text)
+            else:
+                gauges[name][i] = float(text)
+    return DeviceHistory(
+        site=tree.site,
+        device=tree.device,
+        epoch=tree.epoch,
+        clock=tree.clock,
+        profile=profile,
+        period_us=period_us_of(tree, documents),
+        slot_us=np.array([r.slot_us for r in tree.records], np.int64),
+        counters=counters,
+        gauges=gauges,
+        good=good,
+        unsynchronised=np.array([r.sync == "unsynchronised" for r in tree.records], np.bool_),
+        gaps=tuple(gap for _, gap in tree.gaps),
+        sources=np.array([r.seq for r in tree.records], np.int64),
+        documents=dict(tree.grant["documents"]),
+    )
+
+
+def _opening(content: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
+    grant, signature = content.get("grant"), content.get("operator_signature")
+    if content.get("type") != "epoch_start" or not isinstance(grant, dict):
+        raise _bad("bad_sequence", "the first leaf does not open an epoch")
+    wanted = {"agent", "agent_key", "clock", "dev", "documents", "epoch", "first_slot", "site"}
+    if set(grant) != wanted | {"type", "v"} or not isinstance(signature, str):
+        raise _bad("bad_leaf", "the grant has other fields than a grant")
+    if set(grant["documents"]) != {"profile", "site", "factors"}:
+        raise _bad("bad_leaf", "the grant must name profile, site and factors")
+    return grant, decode64(signature)
+
+
+def _record(seq: int, content: Mapping[str, Any]) -> Record:
+    try:
+        responses = tuple(
+            Response(str(table), int(address), bytes.fromhex(words))
+            for table, address, words in content["raw"]
+        )
+        return Record(
+            seq=seq,
+            slot_us=parse_u64(content["slot"], "slot"),
+            t_utc_us=parse_u64(content["t_utc_us"], "t_utc_us"),
+            sync=str(content["tq"]["sync"]),
+            responses=responses,
+            values=content["val"],
+            quality=content["q"],
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise _bad("bad_leaf", f"leaf {seq} is not a record: {error}") from error
+
+
+def _gap(content: Mapping[str, Any]) -> Gap:
+    try:
+        return Gap(
+            str(content["dev"]),
+            parse_u64(content["first_slot"], "first_slot"),
+            parse_u64(content["last_slot"], "last_slot"),
+            parse_u64(content["slots"], "slots"),
+            str(content["cause"]),
+        )
+    except KeyError as error:
+        raise _bad("bad_leaf", f"a gap lacks {error}") from error
+
+
+def _bad(code: str, what: str) -> EvidenceError:
+    return EvidenceError(
+        f"The evidence does not hold: {what}.",
+        "Compare it with the copy of the collector and of the witness.",
+        code=code,
+    )
