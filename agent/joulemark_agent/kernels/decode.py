@@ -1,8 +1,8 @@
 """From raw words to decimal text, exactly: the step a verifier repeats.
 
-An integer register's value is raw * scale in exact decimals. A float's is the shortest decimal
-that gives the same float back, times the scale, so 0x414AE148 in kW is 12680 W, not 12680.0003.
-Source of the shortest form: Steele and White (1990), as numpy prints float32 and float64.
+An integer register's value is raw * scale in exact integer arithmetic. A float's is the nearest
+decimal of n digits for the smallest n that reads back to the same word, times the scale, so
+0x414AE148 in kW is 12680 W, not 12680.0003. Rules, traps and cost: docs/decisions/0003.
 """
 
 from __future__ import annotations
@@ -13,9 +13,6 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import lru_cache
 
-import numpy as np
-
-from joulemark_agent.contract.canonical import decimal_text
 from joulemark_agent.contract.profile import Point, Profile
 from joulemark_agent.contract.reading import Response
 
@@ -75,9 +72,8 @@ def _decoder(point: Point) -> Callable[[bytes], Decoded]:
     swap = point.word_order == "little" and point.words > 1
     is_float = point.type.startswith("float")
     signed = point.type.startswith("int")
-    scale, sentinels = point.scale, frozenset(point.sentinels)
-    low, high = point.minimum, point.maximum
-    whole = int(scale) if scale == scale.to_integral_value() else None
+    numerator, places = _fraction(point.scale)
+    sentinels, low, high = frozenset(point.sentinels), point.minimum, point.maximum
 
     def decode(data: bytes) -> Decoded:
         if swap:
@@ -85,24 +81,62 @@ def _decoder(point: Point) -> Callable[[bytes], Decoded]:
         if sentinels and int.from_bytes(data, "big") in sentinels:
             return None, SENTINEL
         if is_float:
-            number = float_decimal(data)
-            if number is None:
+            digits = shortest(data)
+            if digits is None:
                 return None, NOT_A_NUMBER
-            value = number * scale
+            text = _scaled(digits, numerator, places)
         else:
-            raw = int.from_bytes(data, "big", signed=signed)
-            if whole is not None and low is None and high is None:
-                return str(raw * whole), None
-            value = raw * scale
-        out = (low is not None and value < low) or (high is not None and value > high)
-        return decimal_text(value), RANGE if out else None
+            text = _plain(int.from_bytes(data, "big", signed=signed) * numerator, places)
+        if low is not None and Decimal(text) < low:
+            return text, RANGE
+        if high is not None and Decimal(text) > high:
+            return text, RANGE
+        return text, None
 
     return decode
 
 
-def float_decimal(data: bytes) -> Decimal | None:
-    """The shortest decimal of a big-endian float32 or float64; None for NaN and infinities."""
-    number = struct.unpack(">f" if len(data) == 4 else ">d", data)[0]
-    if not math.isfinite(number):
+def shortest(data: bytes) -> str | None:
+    """The shortest decimal ('%g' form) of a big-endian float32 or float64; None for NaN and Inf."""
+    if len(data) == 8:
+        wide = _FLOAT64.unpack(data)[0]
+        return repr(wide) if math.isfinite(wide) else None
+    value = _FLOAT32.unpack(data)[0]
+    if not math.isfinite(value):
         return None
-    return Decimal(str(np.float32(number)) if len(data) == 4 else repr(number))
+    normal = abs(value) >= _SMALLEST_NORMAL or value == 0.0
+    for digits in range(6 if normal else 1, 9):  # six digits always read back to a float32
+        text = f"{value:.{digits}g}"
+        if _FLOAT32.pack(float(text)) == data:
+            return text
+    return f"{value:.9g}"
+
+
+def _scaled(digits: str, numerator: int, places: int) -> str:
+    mantissa, _, exponent = digits.partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    places += len(fraction) - int(exponent or 0)
+    number = int(whole + fraction) * numerator
+    return _plain(number, places) if places >= 0 else _plain(number * 10**-places, 0)
+
+
+def _plain(number: int, places: int) -> str:
+    """The text of number / 10^places: no exponent, no trailing zeros, one zero."""
+    if places == 0:
+        return str(number)
+    sign = "-" if number < 0 else ""
+    text = str(abs(number)).zfill(places + 1)
+    tail = text[-places:].rstrip("0")
+    return f"{sign}{text[:-places]}.{tail}" if tail else f"{sign}{text[:-places]}"
+
+
+def _fraction(scale: Decimal) -> tuple[int, int]:
+    """The scale as numerator / 10^places, exactly."""
+    sign, digits, exponent = scale.as_tuple()
+    number = int("".join(map(str, digits))) * (-1 if sign else 1)
+    shift = int(exponent)
+    return (number * 10**shift, 0) if shift >= 0 else (number, -shift)
+
+
+_FLOAT32, _FLOAT64 = struct.Struct(">f"), struct.Struct(">d")
+_SMALLEST_NORMAL = 2.0**-126

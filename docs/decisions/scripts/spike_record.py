@@ -1,8 +1,8 @@
 """Figures for decision 0003: what a record costs as canonical JSON and as deterministic CBOR.
 
-Run with JOULEMARK_DATA naming the data folder; needs rfc8785, cbor2 and zstandard. Every time is CPU
-time of one process. Records are main-meter readings of a year at a steel works, looped with counters
-that go on; read delays and clock error are drawn from a fixed seed, as the file does not have them.
+Run with JOULEMARK_DATA naming the data folder; needs rfc8785, cbor2 and zstandard. Every time is
+CPU time of one process. Records are main-meter readings of a year at a steel works, looped with
+counters that go on; read delays and clock error are drawn from a fixed seed: the file has none.
 """
 
 import csv
@@ -57,7 +57,7 @@ class Scale:
 
 
 def plain(n: int, places: int) -> str:
-    """n / 10**places as plain decimal text: no exponent, no trailing zeros, zero is '0'."""
+    """Plain text of n / 10**places: no exponent, no trailing zeros, zero is '0'."""
     if places == 0:
         return str(n)
     text = str(n)
@@ -79,10 +79,10 @@ _SMALLEST_NORMAL = 2.0**-126
 
 
 def shortest_float32(value: float) -> str:
-    """The nearest decimal of n digits, for the smallest n from 1 to 9 that reads back to the same float32.
+    """The nearest decimal of n digits, for the smallest n (1 to 9) that reads back the same.
 
     A decimal of at most 6 digits survives float32 (FLT_DIG), so for a normal number '%.6g' already
-    gives every shorter answer; 9 digits always read back. Subnormals have less precision: from 1 digit.
+    gives every shorter answer; 9 digits always read back. Subnormals hold fewer: from 1 digit.
     """
     word = _PACK_FLOAT32(value)
     if abs(value) >= _SMALLEST_NORMAL or value == 0.0:
@@ -97,7 +97,7 @@ def shortest_float32(value: float) -> str:
 
 
 def float32_text(value: float, scale: Scale) -> str:
-    """The shortest float32 decimal times the scale, exact; the caller has sorted out NaN and Inf."""
+    """The shortest float32 decimal times the scale, exact; never given NaN or Inf."""
     digits, _, exponent = shortest_float32(value).partition("e")
     whole, _, fraction = digits.partition(".")
     places = scale.places + len(fraction) - (int(exponent) if exponent else 0)
@@ -123,7 +123,7 @@ def main_meter_values(words: bytes, prefix: str, into: dict[str, str]) -> None:
 def decode(responses: list[bytes]) -> dict[str, str]:
     """What `val` must say for these raw responses."""
     values: dict[str, str] = {}
-    if len(responses) == 1 and len(responses[0]) == 8:  # noqa: PLR2004 - the one-point record
+    if len(responses) == 1 and len(responses[0]) == 8:
         return {"energy_wh": integer_text(int.from_bytes(responses[0], "big"), UNIT)}
     for r, words in enumerate(responses):
         main_meter_values(words, "" if len(responses) == 1 else f"f{r}", values)
@@ -136,7 +136,9 @@ def decode(responses: list[bytes]) -> dict[str, str]:
 def meter_blocks(folder: Path) -> Callable[[int], bytes]:
     """The 15 registers at any step; the year repeats and its counters go on."""
     rows: list[tuple[int, float, int, int, int]] = []
-    with gzip.open(folder / "steel_gwangyang_2018/Steel_industry_data.csv.gz", "rt", encoding="utf-8-sig") as f:
+    with gzip.open(
+        folder / "steel_gwangyang_2018/Steel_industry_data.csv.gz", "rt", encoding="utf-8-sig"
+    ) as f:
         for row in csv.DictReader(f):
             wh = round(float(row["Usage_kWh"]) * 1000)
             lag = round(float(row["Lagging_Current_Reactive_Power_kVarh"]) * 1000)
@@ -161,7 +163,7 @@ def meter_blocks(folder: Path) -> Callable[[int], bytes]:
 
 
 def records(block: Callable[[int], bytes], points: int) -> Iterator[Record]:
-    """Records of 1, 5 or 50 points, for ever. Fifty points: ten feeders, each months behind the next."""
+    """Records of 1, 5 or 50 points, for ever; 50 points are ten feeders, each ten days apart."""
     rng, step = random.Random(3), 0
     while True:
         if points == 1:
@@ -175,11 +177,19 @@ def records(block: Callable[[int], bytes], points: int) -> Iterator[Record]:
         t_utc_us = slot_us + int(rng.lognormvariate(9.8, 0.5))  # 18 ms read delay in the middle
         t_mono_ns = (t_utc_us - BOOT_US) * 1000 + step * 4_000 + rng.randrange(1_000)
         yield {
-            "v": 1, "dev": "main-meter-01", "epoch": 1, "seq": str(step), "slot": str(slot_us),
+            "v": 1,
+            "dev": "main-meter-01",
+            "epoch": 1,
+            "seq": str(step),
+            "slot": str(slot_us),
             "raw": [["holding", 100 + 75 * r, words.hex()] for r, words in enumerate(responses)],
-            "val": decode(responses), "q": {}, "t_utc_us": str(t_utc_us), "t_mono_ns": str(t_mono_ns),
-            "boot": 7, "tq": {"sync": "ntp", "err_us": str(1_000 + (step // 40) % 900)},
-        }  # fmt: skip
+            "val": decode(responses),
+            "q": {},
+            "t_utc_us": str(t_utc_us),
+            "t_mono_ns": str(t_mono_ns),
+            "boot": 7,
+            "tq": {"sync": "ntp", "err_us": str(1_000 + (step // 40) % 900)},
+        }
         step += 1
 
 
@@ -187,7 +197,7 @@ def records(block: Callable[[int], bytes], points: int) -> Iterator[Record]:
 
 
 class NotCanonicalError(Exception):
-    """Stored bytes are not the canonical form of any record: they are evidence of damage or fraud."""
+    """Stored bytes are not the canonical form of any record: damage or fraud."""
 
 
 def _refuse(token: str) -> Any:
@@ -195,7 +205,7 @@ def _refuse(token: str) -> Any:
 
 
 def _safe_integer(token: str) -> int:
-    if len(token) > 17 or abs(n := int(token)) > SAFE_INTEGER:  # noqa: PLR2004 - sign and 16 digits
+    if len(token) > 17 or abs(n := int(token)) > SAFE_INTEGER:
         raise NotCanonicalError(f"integer {token[:40]} is above 2^53 - 1")
     return n
 
@@ -208,9 +218,14 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 # Built once: json.loads and json.dumps with arguments would build one for every record.
-_DECODE = json.JSONDecoder(parse_float=_refuse, parse_constant=_refuse, parse_int=_safe_integer).decode
+_DECODE = json.JSONDecoder(
+    parse_float=_refuse, parse_constant=_refuse, parse_int=_safe_integer
+).decode
 _DECODE_SLOW = json.JSONDecoder(
-    parse_float=_refuse, parse_constant=_refuse, parse_int=_safe_integer, object_pairs_hook=_no_duplicates
+    parse_float=_refuse,
+    parse_constant=_refuse,
+    parse_int=_safe_integer,
+    object_pairs_hook=_no_duplicates,
 ).decode
 _ENCODE = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, check_circular=False, allow_nan=False
@@ -223,12 +238,12 @@ def json_write(record: Record) -> bytes:
 
 
 def json_write_stdlib(record: Record) -> bytes:
-    """The same bytes at C speed; only for records whose keys are ASCII and whose numbers are small."""
+    """The same bytes at C speed; only for records with ASCII keys and small numbers."""
     return _ENCODE(record).encode()
 
 
 def json_read_reference(stored: bytes) -> Record:
-    """Parse, refuse what is not canonical, by rfc8785 and the duplicate-key hook: slow and plain."""
+    """Parse, refuse what is not canonical, by rfc8785 and the duplicate-key hook."""
     try:
         record = _DECODE_SLOW(stored.decode())
         same = rfc8785.dumps(record) == stored
@@ -242,10 +257,10 @@ def json_read_reference(stored: bytes) -> Record:
 def json_read(stored: bytes) -> Record:
     """Parse, refuse what is not canonical, at C speed.
 
-    For ASCII bytes the stdlib round trip decides alone. Equal text means: sorted keys, no spaces, the
-    one escape of each character, no key twice (the second would be missing from the round trip) and
-    ASCII keys, for which code point order is the UTF-16 order of RFC 8785. The hooks refuse the
-    numbers for which the stdlib and RFC 8785 differ. Other bytes take the slow way.
+    For ASCII bytes the stdlib round trip decides alone. Equal text means: sorted keys, no spaces,
+    the one escape of each character, no key twice (the second would be missing from the round
+    trip) and ASCII keys, for which code point order is the UTF-16 order of RFC 8785. The hooks
+    refuse the numbers for which the stdlib and RFC 8785 differ. Other bytes take the slow way.
     """
     if not stored.isascii():
         return json_read_reference(stored)
@@ -261,7 +276,7 @@ def json_read(stored: bytes) -> Record:
 
 
 def json_write_checked(record: Record) -> bytes:
-    """Write at C speed, then read back: proves the bytes canonical and free of floats and large integers."""
+    """Write at C speed, then read back: proves the form; no float or large integer gets in."""
     stored = _ENCODE(record).encode()
     json_read(stored)
     return stored
@@ -276,7 +291,20 @@ def json_read_hook(stored: bytes) -> Record:
     return record  # type: ignore[no-any-return]  # the caller checks the fields
 
 
-FIELDS = ("v", "dev", "epoch", "seq", "slot", "raw", "val", "q", "t_utc_us", "t_mono_ns", "boot", "tq")
+FIELDS = (
+    "v",
+    "dev",
+    "epoch",
+    "seq",
+    "slot",
+    "raw",
+    "val",
+    "q",
+    "t_utc_us",
+    "t_mono_ns",
+    "boot",
+    "tq",
+)
 U64_FIELDS = frozenset({"seq", "slot", "t_utc_us", "t_mono_ns"})
 
 
@@ -305,10 +333,12 @@ def cbor_read(stored: bytes) -> list[Any]:
 
 
 def root(leaves: list[bytes]) -> bytes:
-    """RFC 6962 tree hash; an odd node moves up alone, which is the split at the largest power of two."""
+    """RFC 6962 tree hash; an odd node moves up alone, as the split at a power of two wants."""
     sha, level = hashlib.sha256, leaves
     while len(level) > 1:
-        pairs = [sha(b"\x01" + a + b).digest() for a, b in zip(level[::2], level[1::2], strict=False)]
+        pairs = [
+            sha(b"\x01" + a + b).digest() for a, b in zip(level[::2], level[1::2], strict=False)
+        ]
         level = pairs + level[-1:] if len(level) % 2 else pairs
     return level[0] if level else sha(b"").digest()
 
@@ -330,7 +360,9 @@ def verify_cbor(stored: list[bytes], decimals: Callable[[Any], str]) -> bytes:
     for one in stored:
         array = cbor_read(one)
         leaves.append(sha(b"\x00" + one).digest())
-        if decode([words for _, _, words in array[5]]) != {n: decimals(v) for n, v in array[6].items()}:
+        if decode([words for _, _, words in array[5]]) != {
+            n: decimals(v) for n, v in array[6].items()
+        }:
             raise NotCanonicalError("val is not what raw decodes to")
     return root(leaves)
 
@@ -340,7 +372,10 @@ def verify_cbor(stored: list[bytes], decimals: Callable[[Any], str]) -> bytes:
 
 def batches(stored: list[bytes], joint: bytes) -> list[bytes]:
     """Leaves of each batch in one piece; canonical JSON holds no newline, CBOR delimits itself."""
-    return [joint.join(stored[i : i + RECORDS_PER_BATCH]) for i in range(0, len(stored), RECORDS_PER_BATCH)]
+    return [
+        joint.join(stored[i : i + RECORDS_PER_BATCH])
+        for i in range(0, len(stored), RECORDS_PER_BATCH)
+    ]
 
 
 def sqlite_bytes(rows: Iterator[tuple[int, bytes]], *, rowid: bool) -> int:
@@ -349,11 +384,15 @@ def sqlite_bytes(rows: Iterator[tuple[int, bytes]], *, rowid: bool) -> int:
         db = sqlite3.connect(Path(folder, "size.db"))
         tail = "" if rowid else " WITHOUT ROWID"
         db.execute(
-            "CREATE TABLE t (dev INTEGER, epoch INTEGER, seq INTEGER, body BLOB, PRIMARY KEY (dev, epoch, seq))" + tail
+            "CREATE TABLE t (dev INTEGER, epoch INTEGER, seq INTEGER, body BLOB,"
+            " PRIMARY KEY (dev, epoch, seq))" + tail
         )
         db.executemany("INSERT INTO t VALUES (1, 1, ?, ?)", rows)
         db.commit()
-        (pages,), (size,) = db.execute("PRAGMA page_count").fetchone(), db.execute("PRAGMA page_size").fetchone()
+        (pages,), (size,) = (
+            db.execute("PRAGMA page_count").fetchone(),
+            db.execute("PRAGMA page_size").fetchone(),
+        )
         db.close()
     return int(pages) * int(size)
 
@@ -381,7 +420,7 @@ def cpu(work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def show_where_bytes_go(stored: list[bytes]) -> None:
-    """Print what each field adds to a zlib batch, and what longer blocks would save; bytes per record."""
+    """Print what each field adds to a zlib batch, and what longer blocks would save."""
     some = [json.loads(one) for one in stored[: 50 * RECORDS_PER_BATCH]]
 
     def squeezed(objects: list[Record]) -> float:
@@ -389,15 +428,25 @@ def show_where_bytes_go(stored: list[bytes]) -> None:
         return sum(len(zlib.compress(b, 6)) for b in whole) / len(objects)
 
     full = squeezed(some)
-    costs = {name: full - squeezed([{k: v for k, v in o.items() if k != name} for o in some]) for name in FIELDS}
+    costs = {
+        name: full - squeezed([{k: v for k, v in o.items() if k != name} for o in some])
+        for name in FIELDS
+    }
     ranked = sorted(costs.items(), key=lambda kv: -kv[1])[:6]
-    print(f"  zlib bytes per record {full:.1f}, of it:", ", ".join(f"{name} {cost:.1f}" for name, cost in ranked))
+    print(
+        f"  zlib bytes per record {full:.1f}, of it:",
+        ", ".join(f"{name} {cost:.1f}" for name, cost in ranked),
+    )
     blocks = {n: b"\n".join(stored[: n * RECORDS_PER_BATCH]) for n in (1, 10, 100)}
     print("  longer blocks, bytes per record:", end="")
     for n, body in blocks.items():
         count = min(len(stored), n * RECORDS_PER_BATCH)
         hard = len(zstandard.ZstdCompressor(level=19).compress(body)) / count
-        print(f" {count:,} records zlib-6 {len(zlib.compress(body, 6)) / count:.1f}, zstd-19 {hard:.1f};", end="")
+        print(
+            f" {count:,} records zlib-6 {len(zlib.compress(body, 6)) / count:.1f},"
+            f" zstd-19 {hard:.1f};",
+            end="",
+        )
     print()
 
 
@@ -423,7 +472,10 @@ def measure(block: Callable[[int], bytes], points: int, count: int) -> None:
     for name, way in ways.items():
         print(f"    {name:15} {way.seconds / count * 1e6:10.1f} {way.seconds / values * 1e9:9.0f}")
 
-    print("  bytes per value    plain   zlib-6  zstd-3  zlib us/rec | row/leaf  row/batch  row/batch+rowid")
+    print(
+        "  bytes per value    plain   zlib-6  zstd-3  zlib us/rec"
+        " | row/leaf  row/batch  row/batch+rowid"
+    )
     squeeze = zstandard.ZstdCompressor(level=3)
     for name, joint in (("json rfc8785", b"\n"), ("cbor text", b""), ("cbor fraction", b"")):
         stored = ways[name].stored
@@ -434,8 +486,10 @@ def measure(block: Callable[[int], bytes], points: int, count: int) -> None:
         keyed = [(i * RECORDS_PER_BATCH, blob) for i, blob in enumerate(blobs)]
         batch, batch_rowid = (sqlite_bytes(iter(keyed), rowid=r) for r in (False, True))
         print(
-            f"    {name:15} {sum(map(len, stored)) / values:7.2f} {sum(map(len, blobs)) / values:8.2f}"
-            f" {small / values:7.2f} {seconds / count * 1e6:10.2f}  | {leaf / values:8.2f} {batch / values:10.2f}"
+            f"    {name:15} {sum(map(len, stored)) / values:7.2f}"
+            f" {sum(map(len, blobs)) / values:8.2f}"
+            f" {small / values:7.2f} {seconds / count * 1e6:10.2f}  |"
+            f" {leaf / values:8.2f} {batch / values:10.2f}"
             f" {batch_rowid / values:16.2f}"
         )
 
@@ -467,27 +521,32 @@ def random_object(rng: random.Random, depth: int = 0) -> Any:
     """A random member of the record model: str, small int, bool, list, dict with ASCII keys."""
     letters = ["a", "Z", "0", "_", '"', "\\", "/", "\x7f", *map(chr, range(0x20))]
     others = ["\x80", "é", "가", "\u2028", "\ue000", "\uffff", "\U0001f600", "\U0010ffff"]
-    kind = rng.randrange(3) if depth > 3 else rng.randrange(6)  # noqa: PLR2004 - nesting of a record
+    kind = rng.randrange(3) if depth > 3 else rng.randrange(6)
     if kind == 0:
-        alphabet = letters if rng.random() < 0.5 else letters + others  # noqa: PLR2004 - a coin
+        alphabet = letters if rng.random() < 0.5 else letters + others
         return "".join(rng.choices(alphabet, k=rng.randrange(9)))
     if kind == 1:
         return rng.choice([0, 1, -1, SAFE_INTEGER, -SAFE_INTEGER, rng.randrange(-(10**6), 10**6)])
-    if kind == 2:  # noqa: PLR2004
-        return rng.random() < 0.5  # noqa: PLR2004
-    if kind == 3:  # noqa: PLR2004
+    if kind == 2:
+        return rng.random() < 0.5
+    if kind == 3:
         return [random_object(rng, depth + 1) for _ in range(rng.randrange(5))]
     return {
-        "".join(rng.choices(letters, k=rng.randrange(6))): random_object(rng, depth + 1) for _ in range(rng.randrange(6))
+        "".join(rng.choices(letters, k=rng.randrange(6))): random_object(rng, depth + 1)
+        for _ in range(rng.randrange(6))
     }
 
 
 REFUSED = (
-    b'{"a":1,"a":1}', b'{"a":{"b":1,"b":2}}', b'{"b":1,"a":1}', b'{"a": 1}', b'{"a":1}\n', b'{"a":1.0}', b'{"a":1.5}',
+    b'{"a":1,"a":1}', b'{"a":{"b":1,"b":2}}', b'{"b":1,"a":1}', b'{"a": 1}', b'{"a":1}\n',
+    b'{"a":1.0}', b'{"a":1.5}',
     b'{"a":1e2}', b'{"a":-0}', b'{"a":01}', b'{"a":NaN}', b'{"a":Infinity}', b'{"a":-Infinity}',
-    b'{"a":9007199254740992}', b'{"a":' + b"9" * 5000 + b"}", b'{"a":"\\u0041"}', b'{"a":"\\/"}', b'{"a":"\\u001F"}',
-    b'{"a":"\\u000a"}', b'{"a":"\\u007f"}', b'{"a":"\\ud800"}', b'{"a":"\\ud83d\\ude00"}', b'{"\\u00e9":1}',
-    b'\xef\xbb\xbf{"a":1}', '{"a":1}'.encode("utf-16"), b'{"a":"\xff"}', b'{"a":"\xed\xa0\x80"}', b'{"a":"\n"}',
+    b'{"a":9007199254740992}', b'{"a":' + b"9" * 5000 + b"}", b'{"a":"\\u0041"}',
+    b'{"a":"\\/"}', b'{"a":"\\u001F"}',
+    b'{"a":"\\u000a"}', b'{"a":"\\u007f"}', b'{"a":"\\ud800"}',
+    b'{"a":"\\ud83d\\ude00"}', b'{"\\u00e9":1}',
+    b'\xef\xbb\xbf{"a":1}', '{"a":1}'.encode("utf-16"), b'{"a":"\xff"}',
+    b'{"a":"\xed\xa0\x80"}', b'{"a":"\n"}',
     b"[" * 100_000, b"[" * 100_000 + b"]" * 100_000, b'{"a":1}{}', b"",
     '{"\ue000":1,"\U0001f600":2}'.encode(),  # code point order; RFC 8785 sorts by UTF-16 units
 )  # fmt: skip
@@ -509,10 +568,12 @@ def show_agreement(block: Callable[[int], bytes]) -> None:
         stored = rfc8785.dumps(one)
         assert json_write_stdlib(one) == stored
         assert verdict(json_read, stored) == verdict(json_read_reference, stored) == one
-        loose = json.dumps(one, ensure_ascii=rng.random() < 0.5).encode()  # noqa: PLR2004 - a coin
+        loose = json.dumps(one, ensure_ascii=rng.random() < 0.5).encode()
         assert verdict(json_read, loose) == verdict(json_read_reference, loose)
     for stored in REFUSED:
-        assert verdict(json_read, stored) is verdict(json_read_reference, stored) is NotCanonicalError, stored[:40]
+        assert (
+            verdict(json_read, stored) is verdict(json_read_reference, stored) is NotCanonicalError
+        ), stored[:40]
     samples = [json_write(r) for r in islice(records(block, 5), 50)]
     for _ in range(damaged):
         body = bytearray(rng.choice(samples))
@@ -520,8 +581,14 @@ def show_agreement(block: Callable[[int], bytes]) -> None:
         found = verdict(json_read, bytes(body))
         assert found == verdict(json_read_reference, bytes(body))
         refused += found is NotCanonicalError
-    print(f"stdlib check = rfc8785 check on {objects:,} random objects (canonical and loose), {len(REFUSED)} hostile")
-    print(f"  texts (all refused) and {damaged:,} flipped bits ({refused:,} refused by form, the rest by the hash)")
+    print(
+        f"stdlib check = rfc8785 check on {objects:,} random objects (canonical"
+        f" and loose), {len(REFUSED)} hostile"
+    )
+    print(
+        f"  texts (all refused) and {damaged:,} flipped bits ({refused:,} refused by form,"
+        " the rest by the hash)"
+    )
 
 
 def exact(number: Decimal) -> str:
@@ -544,21 +611,48 @@ def show_decimals() -> None:
     with localcontext() as context:
         context.prec = 400
         for _ in range(integers):
-            raw = rng.choice([0, 1, -1, 2**64 - 1, -(2**63), rng.randrange(-(2**63), 2**64), rng.randrange(-999, 999)])
+            raw = rng.choice(
+                [
+                    0,
+                    1,
+                    -1,
+                    2**64 - 1,
+                    -(2**63),
+                    rng.randrange(-(2**63), 2**64),
+                    rng.randrange(-999, 999),
+                ]
+            )
             scale = rng.choice(scales)
-            assert integer_text(raw, Scale.parse(scale)) == exact(Decimal(raw) * Decimal(scale)), (raw, scale)
+            assert integer_text(raw, Scale.parse(scale)) == exact(Decimal(raw) * Decimal(scale)), (
+                raw,
+                scale,
+            )
         words = [*range(5_000), *range(0x7F7FF000, 0x7F800000), *(e << 23 for e in range(255))]
-        words += [word for _ in range(200_000) if (word := rng.getrandbits(32)) & 0x7F800000 != 0x7F800000]
+        words += [
+            word for _ in range(200_000) if (word := rng.getrandbits(32)) & 0x7F800000 != 0x7F800000
+        ]
         for word in words:
             value, scale = float32_of(word), rng.choice(scales)
             short = shortest_float32(value)
             assert _PACK_FLOAT32(float(short)) == word.to_bytes(4, "big")
             assert float32_text(value, Scale.parse(scale)) == exact(Decimal(short) * Decimal(scale))
-    # Three powers of two where an 8-digit decimal also reads back, but is not the nearest of 8 digits.
-    assert [shortest_float32(2.0**e) for e in (-96, 87, 90)] == ["1.26217745e-29", "1.54742505e+26", "1.23794004e+27"]
-    print(f"decimal text = exact Decimal on {integers:,} integers and {len(words):,} float32 words; us per value:")
-    two = [float32_of(int.from_bytes(_PACK_FLOAT32(rng.randrange(60_000) / 100), "big")) for _ in range(50_000)]
-    full = [float32_of(int.from_bytes(_PACK_FLOAT32(rng.uniform(0, 600)), "big")) for _ in range(50_000)]
+    # Three powers of two where an 8-digit decimal reads back, but is not the nearest of 8 digits.
+    assert [shortest_float32(2.0**e) for e in (-96, 87, 90)] == [
+        "1.26217745e-29",
+        "1.54742505e+26",
+        "1.23794004e+27",
+    ]
+    print(
+        f"decimal text = exact Decimal on {integers:,} integers and {len(words):,}"
+        " float32 words; us per value:"
+    )
+    two = [
+        float32_of(int.from_bytes(_PACK_FLOAT32(rng.randrange(60_000) / 100), "big"))
+        for _ in range(50_000)
+    ]
+    full = [
+        float32_of(int.from_bytes(_PACK_FLOAT32(rng.uniform(0, 600)), "big")) for _ in range(50_000)
+    ]
     counts, factors = [rng.randrange(2**40) for _ in two], [rng.randrange(10_000) for _ in two]
     timings: list[tuple[str, Callable[[], Any]]] = [
         ("float32 with two decimals", lambda: [float32_text(v, KILO) for v in two]),
@@ -572,7 +666,9 @@ def show_decimals() -> None:
 def main() -> None:
     """Print every figure of the decision."""
     if not (folder := os.environ.get("JOULEMARK_DATA")):
-        raise SystemExit("JOULEMARK_DATA is not set. Set it to the folder that holds steel_gwangyang_2018.")
+        raise SystemExit(
+            "JOULEMARK_DATA is not set. Set it to the folder that holds steel_gwangyang_2018."
+        )
     block = meter_blocks(Path(folder))
     show_decimals()
     show_agreement(block)

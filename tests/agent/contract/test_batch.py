@@ -1,0 +1,86 @@
+"""Batches on the wire: the same batch, the same bytes; hostile bytes are refused small."""
+
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from joulemark_agent.contract.batch import (
+    MAX_PLAIN_BYTES,
+    MAX_WIRE_BYTES,
+    Batch,
+    batch_bytes,
+    inflate,
+    parse_batch,
+    parse_u64,
+)
+from joulemark_agent.contract.canonical import canonical_bytes, digest_hex, parse_canonical
+from joulemark_agent.contract.errors import EvidenceError
+
+lines = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=30).map(str.encode)
+batches = st.builds(
+    lambda first, leaves, texts: Batch(
+        first, tuple(leaves), "note", {digest_hex(t): t for t in texts}
+    ),
+    st.integers(0, 2**63),
+    st.lists(lines, min_size=1, max_size=5),
+    st.lists(lines, max_size=3),
+)
+
+
+@given(batches)
+def test_a_batch_comes_back_whole(batch):
+    assert parse_batch(batch_bytes(batch)) == batch
+    assert batch_bytes(parse_batch(batch_bytes(batch))) == batch_bytes(batch)
+
+
+def changed(**fields):
+    content = parse_canonical(inflate(batch_bytes(Batch(0, (b"{}",), "note")), MAX_PLAIN_BYTES))
+    return zlib.compress(canonical_bytes({**content, **fields}))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"not zlib",
+        bytes(MAX_WIRE_BYTES + 1),
+        batch_bytes(Batch(0, (b"{}",), "note")) + b"x",
+        batch_bytes(Batch(0, (b"{}",), "note"))[:-1],
+        zlib.compress(bytes(MAX_PLAIN_BYTES + 1)),
+        zlib.compress(b"[]"),
+        changed(v=2),
+        changed(extra=1),
+        changed(leaves=[]),
+        changed(leaves=["a\nb"]),
+        changed(leaves=[1]),
+        changed(leaves=["x"] * 4097),
+        changed(first_seq="01"),
+        changed(first_seq="-1"),
+        changed(first_seq=str(2**64)),
+        changed(first_seq=0),
+        changed(checkpoint=None),
+        changed(documents={"0" * 64: "other"}),
+        changed(documents=[]),
+    ],
+)
+def test_anything_else_is_refused(data):
+    with pytest.raises(EvidenceError):
+        parse_batch(data)
+
+
+def test_a_bomb_is_refused_without_being_unpacked():
+    """The control unpacks all of it first."""
+    bomb = zlib.compress(bytes(4 * MAX_PLAIN_BYTES), 9)
+    assert len(bomb) < MAX_WIRE_BYTES
+    assert len(zlib.decompress(bomb)) > MAX_PLAIN_BYTES
+
+    with pytest.raises(EvidenceError, match="unpacks to more"):
+        inflate(bomb, MAX_PLAIN_BYTES)
+
+
+@pytest.mark.parametrize("value", ["", "00", "+1", "1.0", "\u0661", " 1", 1, None, str(2**64)])
+def test_a_number_in_another_form_is_refused(value):
+    with pytest.raises(EvidenceError):
+        parse_u64(value, "seq")

@@ -1,0 +1,143 @@
+"""Imports go one way; a broken rule is named with its file and line."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = {
+    "joulemark_agent": ROOT / "agent/joulemark_agent",
+    "joulemark_gateway": ROOT / "gateway/joulemark_gateway",
+    "joulemark_profiles": ROOT / "configs/joulemark_profiles",
+}
+PUBLISHED = ("joulemark_agent.contract", "joulemark_agent.kernels", "joulemark_agent.equipment")
+BASE_INSTALL = {"numpy", "numba", "cryptography", "rfc8785", "pydantic"}
+IMPURE = {
+    "os", "io", "socket", "time", "logging", "pathlib", "asyncio", "subprocess", "sqlite3",
+    "threading", "random", "shutil", "tempfile", "signal", "requests", "paho", "duckdb",
+}  # fmt: skip
+
+
+def modules(*names: str) -> list[str]:
+    """Every module below the packages named, as dotted names."""
+    found = []
+    for name in names:
+        top, *rest = name.split(".")
+        base = SOURCES[top].joinpath(*rest)
+        files = [base.with_suffix(".py")] if base.with_suffix(".py").exists() else []
+        files += sorted(base.rglob("*.py")) if base.is_dir() else []
+        for file in files:
+            parts = file.relative_to(SOURCES[top].parent).with_suffix("").parts
+            found.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+    return found
+
+
+def path_of(module: str) -> Path:
+    top, *rest = module.split(".")
+    base = SOURCES[top].joinpath(*rest)
+    return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+
+
+def imports(module: str, *, lazily_too: bool = True) -> Iterator[tuple[str, int]]:
+    """The modules a file imports, with the line; inside functions too unless told otherwise."""
+    tree = ast.parse(path_of(module).read_text("utf-8"))
+    nodes = ast.walk(tree) if lazily_too else iter(tree.body)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}:{node.lineno}: imports are absolute"
+            yield str(node.module), node.lineno
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                if name.split(".", maxsplit=1)[0] in SOURCES and path_of(name).exists():
+                    yield name, node.lineno
+
+
+def broken(package: str, allowed) -> list[str]:
+    return [
+        f"{path_of(module).relative_to(ROOT)}:{line}: {module} imports {name}"
+        for module in modules(package)
+        for name, line in imports(module)
+        if not allowed(name)
+    ]
+
+
+def under(name: str, *packages: str) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def test_the_agent_never_imports_the_gateway():
+    assert not broken("joulemark_agent", lambda name: not under(name, "joulemark_gateway"))
+
+
+def test_the_gateway_takes_only_the_published_parts_of_the_agent():
+    assert not broken(
+        "joulemark_gateway",
+        lambda name: not under(name, "joulemark_agent") or under(name, *PUBLISHED),
+    )
+
+
+@pytest.mark.parametrize(
+    ("package", "may_import"),
+    [
+        ("joulemark_agent.contract", ("joulemark_agent.contract",)),
+        ("joulemark_agent.kernels", ("joulemark_agent.contract", "joulemark_agent.kernels")),
+        ("joulemark_gateway.measure", (
+            "joulemark_agent.contract", "joulemark_agent.kernels",
+            "joulemark_gateway.measure", "joulemark_gateway.evidence.history",
+        )),
+    ],
+)  # fmt: skip
+def test_pure_code_imports_pure_code(package, may_import):
+    assert not broken(
+        package,
+        lambda name: (
+            under(name, *may_import)
+            if name.split(".")[0] in SOURCES
+            else name.split(".")[0] not in IMPURE
+        ),
+    )
+
+
+def test_measuring_never_sees_the_scenario():
+    """No import of `measure`, direct or indirect, reaches the simulator or its recordings."""
+    reached = closure("joulemark_gateway.measure.run")
+    assert "joulemark_agent.kernels.energy" in reached, "the walk must reach something"
+    assert not [name for name in reached if under(name, "joulemark_agent.simulate")]
+    for module in modules("joulemark_gateway.measure"):
+        text = path_of(module).read_text("utf-8")
+        assert "scenario" not in text.lower(), f"{module} speaks of a scenario"
+
+
+def test_verifying_needs_the_base_install_only():
+    outside = {
+        name.split(".")[0]
+        for module in closure("joulemark_gateway.verify.command")
+        for name, _ in imports(module, lazily_too=False)
+    }
+    assert outside - set(SOURCES) - BASE_INSTALL <= sys.stdlib_module_names
+
+
+def test_the_agent_imports_no_data_science():
+    heavy = {"pandas", "scipy", "pvlib", "sklearn", "statsmodels"}
+    assert not broken("joulemark_agent", lambda name: name.split(".")[0] not in heavy)
+
+
+def closure(start: str) -> set[str]:
+    """Every module of ours that importing `start` imports."""
+    seen: set[str] = set()
+    waiting = [start]
+    while waiting:
+        module = waiting.pop()
+        if module in seen or module.split(".")[0] not in SOURCES or not path_of(module).exists():
+            continue
+        seen.add(module)
+        parts = module.split(".")
+        waiting += [".".join(parts[:i]) for i in range(1, len(parts))]
+        waiting += [name for name, _ in imports(module, lazily_too=False)]
+    return seen
