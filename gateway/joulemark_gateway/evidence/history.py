@@ -19,7 +19,7 @@ from joulemark_agent.contract.batch import parse_u64
 from joulemark_agent.contract.canonical import canonical_bytes, digest_hex, parse_canonical
 from joulemark_agent.contract.errors import EvidenceError
 from joulemark_agent.contract.profile import Profile
-from joulemark_agent.contract.reading import VERSION, Gap, Response
+from joulemark_agent.contract.reading import SIMULATED, SYSTEM, VERSION, Gap, Response
 from joulemark_agent.contract.signature import decode64, is_signed_by
 from joulemark_agent.contract.topics import origin
 from joulemark_agent.kernels.decode import decode_responses
@@ -121,12 +121,28 @@ def parse_tree(leaves: Sequence[bytes]) -> Tree:
     """
     if not leaves:
         raise _bad("bad_sequence", "there is no leaf")
-    grant, signature = _opening(parse_leaf(leaves[0]))
+    return parse_part(leaves, 0, *grant_of(leaves[0]))
+
+
+def parse_part(
+    leaves: Sequence[bytes], first_seq: int, grant: Mapping[str, Any], operator_signature: bytes
+) -> Tree:
+    """A run of leaves of a tree whose grant is known: what `parse_tree` gives, for these leaves.
+
+    Args:
+        leaves: leaf first_seq and those after it.
+        first_seq: index of the first leaf.
+        grant: the grant that opened the tree.
+        operator_signature: its signature.
+
+    Raises:
+        EvidenceError: as `parse_tree`.
+    """
     device, epoch = grant["dev"], grant["epoch"]
     records: list[Record] = []
     gaps: list[tuple[int, Gap]] = []
     envelopes: list[Event] = []
-    for index, leaf in enumerate(leaves):
+    for index, leaf in enumerate(leaves, first_seq):
         content = parse_leaf(leaf)
         if content["dev"] != device or content["epoch"] != epoch or content["seq"] != str(index):
             raise _bad(
@@ -138,7 +154,7 @@ def parse_tree(leaves: Sequence[bytes]) -> Tree:
         if kind is None:
             records.append(_record(index, content))
         elif kind == "gap":
-            gaps.append((index, _gap(content)))
+            gaps.append((index, _gap(index, content)))
         elif kind == "batch":
             envelopes.append(Event(index, "batch", content))
         elif kind == "epoch_start" and index:
@@ -149,11 +165,37 @@ def parse_tree(leaves: Sequence[bytes]) -> Tree:
         epoch,
         grant["clock"],
         grant,
-        signature,
+        operator_signature,
         tuple(records),
         tuple(gaps),
         tuple(envelopes),
     )
+
+
+def grant_of(leaf: bytes) -> tuple[dict[str, Any], bytes]:
+    """The grant in the first leaf of a tree and the operator's signature beside it.
+
+    Raises:
+        EvidenceError: `bad_leaf` or `bad_sequence` where the leaf opens no epoch.
+    """
+    content = parse_leaf(leaf)
+    grant, signature = content.get("grant"), content.get("operator_signature")
+    if content.get("type") != "epoch_start" or not isinstance(grant, dict):
+        raise _bad("bad_sequence", "the first leaf does not open an epoch")
+    wanted = {"agent", "agent_key", "clock", "dev", "documents", "epoch", "first_slot", "site"}
+    if set(grant) != wanted | {"type", "v"} or not isinstance(signature, str):
+        raise _bad("bad_leaf", "the grant has other fields than a grant")
+    documents, first_slot = grant["documents"], grant["first_slot"]
+    if not isinstance(documents, dict) or set(documents) != {"profile", "site", "factors"}:
+        raise _bad("bad_leaf", "the grant must name profile, site and factors")
+    texts = [*documents.values(), *(grant[name] for name in ("agent", "agent_key", "dev", "site"))]
+    if not all(isinstance(text, str) for text in texts) or type(grant["epoch"]) is not int:
+        raise _bad("bad_leaf", "a field of the grant is of another kind")
+    if grant["clock"] not in (SIMULATED, SYSTEM):
+        raise _bad("bad_leaf", f"the grant names the clock {str(grant['clock'])[:40]!r}")
+    if first_slot is not None:
+        parse_u64(first_slot, "first_slot")
+    return grant, decode64(signature)
 
 
 def parse_leaf(leaf: bytes) -> dict[str, Any]:
@@ -166,8 +208,8 @@ def parse_leaf(leaf: bytes) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("v") != VERSION:
         raise _bad("bad_leaf", f"{leaf[:60]!r} is no leaf of version {VERSION}")
     kind = content.get("type")
-    known = set(content) == _RECORD if kind is None else kind in _EVENTS
-    if not known or not isinstance(content.get("epoch"), int) or "dev" not in content:
+    known = set(content) == _RECORD if kind is None else isinstance(kind, str) and kind in _EVENTS
+    if not known or type(content.get("epoch")) is not int or "dev" not in content:
         raise _bad("bad_leaf", f"{leaf[:60]!r} is neither a record nor a known event")
     content.setdefault("seq", "")
     return content
@@ -199,18 +241,21 @@ def check_slots(tree: Tree, period_us: int) -> None:
         due = end + period_us
 
 
-def check_envelopes(tree: Tree) -> None:
-    """Every envelope counts the leaves it covers as they are.
+def check_envelopes(tree: Tree, first_seq: int = 0) -> None:
+    """Every envelope counts the leaves it covers as they are; the first starts at `first_seq`.
 
     Raises:
         EvidenceError: `bad_envelope`.
     """
-    start = 0
+    start = first_seq
     seqs = [record.seq for record in tree.records]
     for envelope in tree.envelopes:
         fields, end = envelope.fields, envelope.seq
         records = tree.records[bisect_left(seqs, start) : bisect_left(seqs, end)]
-        gap_slots = sum(gap.slots for seq, gap in tree.gaps if start <= seq < end)
+        gaps = [gap for seq, gap in tree.gaps if start <= seq < end]
+        firsts = [r.slot_us for r in records] + [gap.first_slot_us for gap in gaps]
+        lasts = [r.slot_us for r in records] + [gap.last_slot_us for gap in gaps]
+        gap_slots = sum(gap.slots for gap in gaps)
         counted = {
             "first_seq": str(start),
             "last_seq": str(end - 1),
@@ -218,6 +263,8 @@ def check_envelopes(tree: Tree) -> None:
             "values": sum(len(r.values) for r in records),
             "gap_slots": gap_slots,
             "slots": len(records) + gap_slots,
+            "first_slot": str(min(firsts)) if firsts else None,
+            "last_slot": str(max(lasts)) if lasts else None,
             "time": {"unsynchronised": sum(r.sync == "unsynchronised" for r in records)},
         }
         wrong = [name for name, value in counted.items() if fields.get(name) != value]
@@ -253,9 +300,8 @@ def check_documents(tree: Tree, documents: Mapping[str, bytes]) -> None:
         if digest not in documents or digest_hex(documents[digest]) != digest:
             raise _bad("document_missing", f"the {name} document {digest[:16]} is not here")
     for envelope in tree.envelopes:
-        named = dict(envelope.fields.get("documents", {}))
-        named.pop("software", None)
-        if named != approved:
+        named = envelope.fields.get("documents")
+        if not isinstance(named, dict) or named != {**approved, "software": named.get("software")}:
             raise _bad(
                 "document_changed",
                 f"envelope {envelope.seq} of {tree.origin} names documents never approved",
@@ -263,22 +309,33 @@ def check_documents(tree: Tree, documents: Mapping[str, bytes]) -> None:
 
 
 def profile_of(tree: Tree, documents: Mapping[str, bytes]) -> Profile:
-    """The profile the operator approved for this tree."""
+    """The profile the operator approved for this tree.
+
+    Raises:
+        EvidenceError: `bad_document` where it is no profile.
+    """
     content = parse_canonical(documents[tree.grant["documents"]["profile"]])
-    return Profile.model_validate(content)
+    try:
+        return Profile.model_validate(content)
+    except ValueError as error:
+        raise _bad("bad_document", f"the profile of {tree.origin} is none: {error}") from error
 
 
 def period_us_of(tree: Tree, documents: Mapping[str, bytes]) -> int:
     """The reading period of this device in the approved site document. [us].
 
     Raises:
-        EvidenceError: `document_missing` where the site does not know the device.
+        EvidenceError: `document_missing` where the site does not know the device, `bad_document`
+            where it is no site document.
     """
     site = parse_canonical(documents[tree.grant["documents"]["site"]])
-    for device in site["devices"]:
-        if device["id"] == tree.device:
-            return int(device["period_s"]) * 1_000_000
-    raise _bad("document_missing", f"the site document does not know {tree.device!r}")
+    try:
+        periods = {row["id"]: int(row["period_s"]) for row in site["devices"]}
+    except (ValueError, TypeError, KeyError) as error:
+        raise _bad("bad_document", f"the site document has no such field: {error}") from error
+    if periods.get(tree.device, 0) <= 0:
+        raise _bad("document_missing", f"the site document does not know {tree.device!r}")
+    return periods[tree.device] * 1_000_000
 
 
 def history_of(tree: Tree, documents: Mapping[str, bytes]) -> DeviceHistory:
@@ -316,38 +373,35 @@ def history_of(tree: Tree, documents: Mapping[str, bytes]) -> DeviceHistory:
     )
 
 
-def _opening(content: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
-    grant, signature = content.get("grant"), content.get("operator_signature")
-    if content.get("type") != "epoch_start" or not isinstance(grant, dict):
-        raise _bad("bad_sequence", "the first leaf does not open an epoch")
-    wanted = {"agent", "agent_key", "clock", "dev", "documents", "epoch", "first_slot", "site"}
-    if set(grant) != wanted | {"type", "v"} or not isinstance(signature, str):
-        raise _bad("bad_leaf", "the grant has other fields than a grant")
-    if set(grant["documents"]) != {"profile", "site", "factors"}:
-        raise _bad("bad_leaf", "the grant must name profile, site and factors")
-    return grant, decode64(signature)
-
-
 def _record(seq: int, content: Mapping[str, Any]) -> Record:
+    values, quality = content["val"], content["q"]
     try:
-        responses = tuple(
-            Response(str(table), int(address), bytes.fromhex(words))
-            for table, address, words in content["raw"]
-        )
-        return Record(
+        parse_u64(content["t_mono_ns"], "t_mono_ns")
+        parse_u64(content["tq"]["err_us"], "err_us")
+        record = Record(
             seq=seq,
             slot_us=parse_u64(content["slot"], "slot"),
             t_utc_us=parse_u64(content["t_utc_us"], "t_utc_us"),
             sync=str(content["tq"]["sync"]),
-            responses=responses,
-            values=content["val"],
-            quality=content["q"],
+            responses=tuple(_response(*entry) for entry in content["raw"]),
+            values=values,
+            quality=quality,
         )
-    except (ValueError, TypeError, KeyError) as error:
+    except (EvidenceError, ValueError, TypeError, KeyError) as error:
         raise _bad("bad_leaf", f"leaf {seq} is not a record: {error}") from error
+    if not (isinstance(values, dict) and isinstance(quality, dict)):
+        raise _bad("bad_leaf", f"leaf {seq} is not a record: its values are no map")
+    return record
 
 
-def _gap(content: Mapping[str, Any]) -> Gap:
+def _response(table: Any, address: Any, words: Any) -> Response:
+    data = bytes.fromhex(words)
+    if data.hex() != words or type(address) is not int or not isinstance(table, str):
+        raise ValueError("an entry of `raw` is not [table, address, lower-case hex]")
+    return Response(table, address, data)
+
+
+def _gap(seq: int, content: Mapping[str, Any]) -> Gap:
     try:
         return Gap(
             str(content["dev"]),
@@ -356,8 +410,8 @@ def _gap(content: Mapping[str, Any]) -> Gap:
             parse_u64(content["slots"], "slots"),
             str(content["cause"]),
         )
-    except KeyError as error:
-        raise _bad("bad_leaf", f"a gap lacks {error}") from error
+    except (EvidenceError, KeyError) as error:
+        raise _bad("bad_leaf", f"leaf {seq} is not a gap: {error}") from error
 
 
 def _bad(code: str, what: str) -> EvidenceError:

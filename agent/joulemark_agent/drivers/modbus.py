@@ -1,0 +1,157 @@
+"""Modbus TCP, reading only: function codes 1 to 4 are all this file knows.
+
+Every answer must be exactly the one that was asked for: transaction, protocol, length, unit,
+function and byte count are compared byte by byte as they arrive, and the first that differs ends
+the connection. Transaction numbers start at random and count up; before they come round again,
+65,536 answers have each been taken or have ended the connection, so none can be mistaken.
+Source: MODBUS Messaging on TCP/IP Implementation Guide 1.0b, section 3.1; application protocol
+1.1b3, sections 6.1 to 6.4 and 7.
+"""
+
+from __future__ import annotations
+
+import secrets
+import struct
+from collections.abc import Sequence
+from functools import partial
+from urllib.parse import urlsplit
+
+from joulemark_agent import exchange
+from joulemark_agent.contract.errors import DeviceError
+from joulemark_agent.contract.reading import Response
+from joulemark_agent.drivers.base import Request
+from joulemark_agent.exchange import BAD_REPLY, Exchange
+
+SCHEMES = ("modbus-tcp",)
+DEFAULT_PORT = 502
+FUNCTIONS = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
+
+_HEAD = struct.Struct(">HHHBBB")  # transaction, protocol, length, unit, function, byte count
+_REQUEST = struct.Struct(">HHHBBHH")  # ..., function, address, count
+_FIELDS = (
+    ("transaction id", 0, 2),
+    ("protocol id", 2, 4),
+    ("length", 4, 6),
+    ("unit", 6, 7),
+    ("function code", 7, 8),
+    ("byte count", 8, 9),
+)
+_EXCEPTIONS = {
+    1: ("illegal function", "Set the point's 'table' as the device's manual says."),
+    2: ("illegal data address", "Check 'table' and 'address' of the points in the profile."),
+    3: ("illegal data value", "Set 'max_words' in the profile to what the device allows."),
+    4: ("device failure", "Look at the device's own display or log."),
+    5: ("acknowledge: still working", "Read less often: raise 'period_s'."),
+    6: ("busy", "Read less often: raise 'period_s' or 'pause_ms'."),
+    10: ("gateway path unavailable", "Check the gateway's settings for this unit."),
+    11: ("gateway got no answer", "Check the unit's number, power and wiring behind the gateway."),
+}
+
+
+async def connect(url: str, *, timeout_s: float) -> ModbusTcp:
+    """An open connection to `modbus-tcp://HOST[:PORT]`.
+
+    Raises:
+        DeviceError: there is none to be had.
+    """
+    parts = urlsplit(url)
+    opened = await exchange.connect(
+        parts.hostname or "", parts.port or DEFAULT_PORT, timeout_s=timeout_s
+    )
+    return ModbusTcp(opened, timeout_s=timeout_s)
+
+
+class ModbusTcp:
+    """A Modbus TCP client that believes nothing; one request is under way at a time."""
+
+    def __init__(self, opened: Exchange, *, timeout_s: float) -> None:
+        self._exchange = opened
+        self._timeout_s = timeout_s
+        self._transaction = secrets.randbelow(0x10000)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether another read may be tried; after a late or wrong answer it may not."""
+        return self._exchange.is_open
+
+    async def read(
+        self, unit: int, requests: Sequence[Request], *, timeout_s: float | None = None
+    ) -> tuple[Response, ...]:
+        """One checked response per request; coils and discrete inputs as one word each, 0 or 1.
+
+        Raises:
+            DeviceError: `timeout`, `closed`, `bad_reply` (the connection is gone) or
+                `exception_NN` (the device says no; the connection stays).
+        """
+        wait_s = self._timeout_s if timeout_s is None else timeout_s
+        return tuple([await self._ask(unit, request, wait_s) for request in requests])
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        await self._exchange.close()
+
+    async def _ask(self, unit: int, request: Request, timeout_s: float) -> Response:
+        function = FUNCTIONS[request.table]
+        is_bits = function <= 2
+        size = (request.count + 7) // 8 if is_bits else 2 * request.count
+        self._transaction = transaction = (self._transaction + 1) & 0xFFFF
+        question = _REQUEST.pack(transaction, 0, 6, unit, function, request.address, request.count)
+        wanted = _HEAD.pack(transaction, 0, 3 + size, unit, function, size)
+        answer = await self._exchange.ask(
+            question, partial(_checked, self._exchange.peer, wanted, size), timeout_s=timeout_s
+        )
+        if len(answer) == 9:  # a good answer has at least one byte of data
+            raise _exception(self._exchange.peer, unit, request, answer[8])
+        data = answer[9:]
+        return Response(
+            request.table, request.address, _words(data, request.count) if is_bits else data
+        )
+
+
+def _checked(peer: str, wanted: bytes, size: int, received: bytes) -> bytes | None:
+    """The whole answer; None while it is only the beginning of a right one."""
+    extra = len(received) - 9 - size
+    if received.startswith(wanted):
+        if extra == 0:
+            return received
+        if extra < 0:
+            return None
+        raise _bad(peer, f"{extra} bytes too many")
+    refusal = wanted[:4] + b"\x00\x03" + wanted[6:7] + bytes([wanted[7] | 0x80])
+    if len(received) == 9 and received.startswith(refusal):
+        return received
+    if wanted.startswith(received) or refusal.startswith(received):
+        return None
+    pattern = refusal if received.startswith(refusal[:6]) else wanted
+    for name, start, end in _FIELDS:
+        found, due = received[start:end], pattern[start:end]
+        if not due:
+            raise _bad(peer, f"{len(received) - 9} bytes too many after an exception")
+        if not due.startswith(found):
+            raise _bad(peer, f"{name} 0x{found.hex()} where 0x{due.hex()} was due")
+    raise AssertionError("a reply that differs nowhere was not accepted")
+
+
+def _words(bits: bytes, count: int) -> bytes:
+    """One word per bit, so that an address is a word in every table."""
+    return b"".join(bytes((0, bits[i >> 3] >> (i & 7) & 1)) for i in range(count))
+
+
+def _bad(peer: str, what: str) -> DeviceError:
+    return DeviceError(
+        f"{peer} answered with {what}.",
+        "The connection was closed. If it happens again, the device or a gateway before it mixes"
+        " answers up: update it, or let nothing else use it.",
+        code=BAD_REPLY,
+    )
+
+
+def _exception(peer: str, unit: int, request: Request, number: int) -> DeviceError:
+    name, do = _EXCEPTIONS.get(number, ("unknown", "Look the number up in the device's manual."))
+    last = request.address + request.count - 1
+    return DeviceError(
+        f"Unit {unit} at {peer} answered exception {number} ({name}) to {request.table}"
+        f" {request.address} to {last} (0x{request.address:04X} to 0x{last:04X}).",
+        do,
+        code=f"exception_{number:02d}",
+    )

@@ -1,0 +1,231 @@
+"""What the envelope of a batch says of the leaves before it: counts, time quality, energy, CO2e.
+
+Pure: the sums are functions of the leaves, so anybody who has the leaves can repeat them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from joulemark_agent.contract.canonical import decimal_text, parse_canonical
+from joulemark_agent.contract.errors import MeasureError
+from joulemark_agent.contract.factor import Factor, FactorSet
+from joulemark_agent.contract.profile import Profile
+from joulemark_agent.contract.reading import Gap, Reading
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+UNSYNCHRONISED = "unsynchronised"
+ENERGY = "energy_wh"  # the counter that the envelope sums
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LARGEST = 2**63 - 1
+_MILLIGRAM = Decimal("0.000001")  # of CO2e, in kg
+
+
+class Row(NamedTuple):
+    """What the sums need of one record."""
+
+    slot_us: int
+    values: Mapping[str, str]
+    quality: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Carbon:
+    """Which emission factor applies to the energy of which local day."""
+
+    factors: FactorSet
+    rule_set: str
+    jurisdiction: str
+    time_zone: ZoneInfo
+
+
+@dataclass
+class Tally:
+    """Counts over the leaves since the last envelope."""
+
+    records: int = 0
+    values: int = 0
+    gap_slots: int = 0
+    unsynchronised: int = 0
+    first_slot_us: int | None = None
+    last_slot_us: int | None = None
+    leaf_bytes: int = 0
+    rows: list[Row] = field(default_factory=list)
+
+    @property
+    def slots(self) -> int:
+        """Slots accounted for, with or without a reading."""
+        return self.records + self.gap_slots
+
+    def take_reading(
+        self, reading: Reading, values: Mapping[str, str], quality: Mapping[str, str]
+    ) -> None:
+        """Count one record."""
+        self._take_record(Row(reading.slot_us, values, quality), reading.time_quality.sync)
+
+    def take_gap(self, gap: Gap) -> None:
+        """Count the slots of one gap."""
+        self.gap_slots += gap.slots
+        self._take_slots(gap.first_slot_us, gap.last_slot_us)
+
+    def take_leaf(self, leaf: Mapping[str, Any]) -> None:
+        """Count a leaf that was written before: a record, a gap, or another event."""
+        if "type" not in leaf:
+            self._take_record(row_of(leaf), leaf["tq"]["sync"])
+        elif leaf["type"] == "gap":
+            self.gap_slots += int(leaf["slots"])
+            self._take_slots(int(leaf["first_slot"]), int(leaf["last_slot"]))
+
+    def _take_record(self, row: Row, sync: str) -> None:
+        self.records += 1
+        self.values += len(row.values)
+        self.unsynchronised += sync == UNSYNCHRONISED
+        self.rows.append(row)
+        self._take_slots(row.slot_us, row.slot_us)
+
+    def _take_slots(self, first_us: int, last_us: int) -> None:
+        if self.first_slot_us is None:
+            self.first_slot_us = first_us
+        self.last_slot_us = last_us
+
+
+def row_of(leaf: Mapping[str, Any]) -> Row:
+    """The sums' part of a parsed record."""
+    return Row(int(leaf["slot"]), leaf["val"], leaf["q"])
+
+
+def energy_fields(
+    profile: Profile,
+    anchor: bytes | None,
+    rows: Sequence[Row],
+    *,
+    period_us: int,
+    carbon: Carbon,
+) -> dict[str, str | None]:
+    """Energy and CO2e between the readings of a batch, the last one before it included.
+
+    A reading counts at its slot, as measurement counts it; a step over 1.5 periods is estimated.
+
+    Args:
+        profile: the device's profile; without a counter `energy_wh` there is nothing to sum.
+        anchor: last record leaf before the batch, if any.
+        rows: the batch's records, in order.
+        period_us: the time from slot to slot. [us]
+        carbon: where the emission factor comes from; without one `co2e_kg` is null, never 0.
+
+    Returns:
+        the field `energy` of the envelope; empty without counter or without two readings.
+    """
+    whole = [row_of(parse_canonical(anchor)), *rows] if anchor is not None else list(rows)
+    is_summed = any(point.name == ENERGY and point.counter for point in profile.points)
+    if not is_summed or len(whole) < 2:
+        return {}
+    # numba costs half a second and 100 MB: an agent with nothing to sum does not pay for it.
+    import numpy as np  # noqa: PLC0415
+
+    from joulemark_agent.kernels.clean import false_zeros  # noqa: PLC0415
+    from joulemark_agent.kernels.energy import counter_energy  # noqa: PLC0415
+
+    slots_us = [row.slot_us for row in whole]
+    counter = _column(whole, ENERGY)
+    good = counter >= 0
+    days, edges_us = _days(slots_us[0], slots_us[-1], carbon.time_zone)
+    energy_wh, covered_us, estimated_us, missing_us, _ = counter_energy(
+        np.array(slots_us, np.int64),
+        counter,
+        good & ~false_zeros(counter, good),
+        _steps_ok(profile, whole),
+        np.array(edges_us, np.int64),
+        period_us * 3 // 2,
+    )
+    return {
+        "point": ENERGY,
+        "energy_wh": str(int(energy_wh.sum())),
+        "covered_us": str(int(covered_us.sum())),
+        "estimated_us": str(int(estimated_us.sum())),
+        "missing_us": str(int(missing_us.sum())),
+        "co2e_kg": _co2e_kg(energy_wh, days, carbon),
+    }
+
+
+def factor_exists(carbon: Carbon, day: date) -> bool:
+    """Whether energy of this day would get a CO2e figure."""
+    try:
+        carbon.factors.choose(rule_set=carbon.rule_set, jurisdiction=carbon.jurisdiction, day=day)
+    except MeasureError:
+        return False
+    return True
+
+
+def _co2e_kg(energy_wh: NDArray[np.int64], days: Sequence[date], carbon: Carbon) -> str | None:
+    """CO2e of the energy of each day, summed over days of one factor first; None without factor."""
+    from joulemark_agent.kernels.carbon import co2e  # noqa: PLC0415
+
+    by_factor: dict[str, list[int]] = {}
+    chosen: dict[str, Factor] = {}
+    for index, day in enumerate(days):
+        try:
+            factor = carbon.factors.choose(
+                rule_set=carbon.rule_set, jurisdiction=carbon.jurisdiction, day=day
+            )
+        except MeasureError:
+            return None
+        chosen[factor.id] = factor
+        by_factor.setdefault(factor.id, []).append(index)
+    total_kg = 0.0
+    for name, windows in by_factor.items():
+        factor = chosen[name]
+        ratio = float(factor.standard_uncertainty_ratio)
+        total_kg += co2e(energy_wh[windows], float(factor.factor_kg_per_kwh), ratio)[0]
+    return decimal_text(Decimal(total_kg).quantize(_MILLIGRAM))
+
+
+def _column(rows: Sequence[Row], name: str) -> NDArray[np.int64]:
+    """A counter's values, -1 where it has none that counts."""
+    import numpy as np  # noqa: PLC0415
+
+    texts = (None if name in row.quality else row.values.get(name) for row in rows)
+    values = (-1 if text is None or int(text) > _LARGEST else int(text) for text in texts)
+    return np.fromiter(values, np.int64, len(rows))
+
+
+def _steps_ok(profile: Profile, rows: Sequence[Row]) -> NDArray[np.bool_]:
+    """The steps that no rule of the profile takes away from the energy."""
+    import numpy as np  # noqa: PLC0415
+
+    from joulemark_agent.kernels.clean import all_zero_steps  # noqa: PLC0415
+
+    step_ok = np.ones(len(rows) - 1, np.bool_)
+    for rule in profile.rules:
+        if ENERGY not in rule.counters:
+            continue
+        counters = np.array([_column(rows, name) for name in rule.counters])
+        gauges = np.full((len(rule.gauges), len(rows)), np.nan)
+        for k, name in enumerate(rule.gauges):
+            for i, row in enumerate(rows):
+                if name in row.values and name not in row.quality:
+                    gauges[k, i] = float(row.values[name])
+        step_ok &= all_zero_steps(counters, gauges)
+    return step_ok
+
+
+def _days(first_us: int, last_us: int, zone: ZoneInfo) -> tuple[list[date], list[int]]:
+    """The local days that [first, last) touches, and the edges between them. [us UTC]"""
+    day = (_EPOCH + timedelta(microseconds=first_us)).astimezone(zone).date()
+    days, edges_us = [day], [first_us]
+    while True:
+        day += timedelta(days=1)
+        midnight = datetime.combine(day, time(), zone).astimezone(UTC)
+        edge_us = (midnight - _EPOCH) // timedelta(microseconds=1)
+        if edge_us >= last_us:
+            return days, [*edges_us, last_us]
+        days.append(day)
+        edges_us.append(edge_us)

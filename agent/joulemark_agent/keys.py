@@ -1,0 +1,120 @@
+"""Private keys on disk: made on the device, read by nobody else, never sent anywhere.
+
+A key file is one line, the 32 bytes of an Ed25519 private key in base64, with mode 0600. The
+agent's evidence key signs checkpoints and nothing else; the operator's key lives in the same form,
+wherever the operator keeps it.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from joulemark_agent.contract.errors import ConfigError, EvidenceError
+from joulemark_agent.contract.signature import (
+    decode64,
+    encode64,
+    fingerprint,
+    new_private_key,
+    public_key,
+)
+
+AGENT_KEY = "agent.key"
+_MODE = 0o600
+_KEY_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Key:
+    """An Ed25519 key pair; the private half never shows in a log or a traceback."""
+
+    private: bytes = field(repr=False)
+    public: bytes
+
+    @property
+    def fingerprint(self) -> str:
+        """What two people compare to know that they speak of the same key."""
+        return fingerprint(self.public)
+
+
+def agent_key(state_dir: Path) -> Key:
+    """The agent's evidence key, made on the first call.
+
+    Raises:
+        ConfigError: the file is there, but others may read it or it holds no key.
+    """
+    path = state_dir / AGENT_KEY
+    return load_key(path) if path.exists() else create_key(path)
+
+
+def load_key(path: Path) -> Key:
+    """The key kept in a file.
+
+    Raises:
+        ConfigError: no such file, a mode wider than 0600, or content that is no key.
+    """
+    try:
+        mode = path.stat().st_mode & 0o777
+        text = path.read_text("ascii", errors="replace")
+    except OSError as error:
+        raise ConfigError(
+            f"The key file {path} cannot be read: {error.strerror}.",
+            "Check the path and who may read it.",
+        ) from error
+    if mode & ~_MODE:
+        raise ConfigError(
+            f"The key file {path} has mode {mode:04o}: others on this machine may use the key.",
+            f"Run 'chmod 600 {path}'; if somebody may have copied it, make a new key and enroll.",
+        )
+    try:
+        private = decode64(text.strip())
+    except EvidenceError:
+        private = b""
+    if len(private) != _KEY_BYTES:
+        raise ConfigError(
+            f"The key file {path} holds no Ed25519 key (one line, 32 bytes in base64).",
+            "Restore the file from its copy, or delete it and enroll again with a new key.",
+        )
+    return Key(private, public_key(private))
+
+
+def create_key(path: Path) -> Key:
+    """A new key, on disk and flushed before it is returned; an existing file is never replaced.
+
+    Raises:
+        ConfigError: the file exists or cannot be written.
+    """
+    private = new_private_key()
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(encode64(private) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(part, path)  # the one step that makes the key exist, and only a whole one
+        finally:
+            part.unlink(missing_ok=True)
+        _flush_folder(path.parent)
+    except FileExistsError as error:
+        raise ConfigError(
+            f"The key file {path} exists already.", "Use it, or name another file."
+        ) from error
+    except OSError as error:
+        raise ConfigError(
+            f"The key file {path} cannot be written: {error.strerror}.",
+            "Check the folder, who may write to it, and the free space.",
+        ) from error
+    return Key(private, public_key(private))
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

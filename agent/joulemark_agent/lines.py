@@ -1,0 +1,199 @@
+"""One connection per host:port, shared by every device behind it.
+
+A line opens when something is first read, is dropped after any doubt, and after failed attempts
+waits 1, 2, 4 and then 8 s between them, so that an absent host costs the others nothing. The driver
+is the file in `drivers/` that the URL's scheme names: `modbus-tcp` is spoken by `modbus.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import pkgutil
+import time
+from collections.abc import Callable, Iterable
+from typing import Protocol, cast
+from urllib.parse import urlsplit
+
+from joulemark_agent import drivers
+from joulemark_agent.contract.errors import ConfigError, DeviceError
+from joulemark_agent.contract.reading import Response
+from joulemark_agent.drivers.base import Driver
+from joulemark_agent.exchange import CLOSED
+from joulemark_agent.plan import PlannedDevice
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 8.0
+IDLE_S = 30.0  # a connection unused for longer may have been forgotten by a firewall: open another
+
+
+class DriverModule(Protocol):
+    """What a file in `drivers/` exports."""
+
+    SCHEMES: tuple[str, ...]
+    DEFAULT_PORT: int
+
+    async def connect(self, url: str, *, timeout_s: float) -> Driver:
+        """An open connection."""
+
+
+def protocols() -> list[str]:
+    """The protocols that can be spoken: the file names in `drivers/`."""
+    names = {module.name for module in pkgutil.iter_modules(drivers.__path__)}
+    return sorted(names - {"base"})
+
+
+def protocol_of(url: str) -> str:
+    """The protocol a URL's scheme names: the whole scheme or what stands before a hyphen.
+
+    Raises:
+        ConfigError: there is no driver for it.
+    """
+    scheme = urlsplit(url).scheme
+    for name in sorted(protocols(), key=len, reverse=True):
+        if f"{scheme}-".startswith(f"{name.replace('_', '-')}-"):
+            if scheme in _module(name).SCHEMES:
+                return name
+            known = ", ".join(_module(name).SCHEMES)
+            raise ConfigError(f"The driver {name!r} does not speak {scheme!r}.", f"Use: {known}.")
+    raise ConfigError(
+        f"There is no driver for {scheme!r}.",
+        f"Write protocol-transport://host:port; the protocols are: {', '.join(protocols())}.",
+    )
+
+
+def line_of(url: str) -> str:
+    """The URL with its port: the same for all devices that share a connection.
+
+    Raises:
+        ConfigError: no such driver, no host, no port, or more than that in it.
+    """
+    try:
+        parts = urlsplit(url)
+        module = _module(protocol_of(url))
+        host, port = parts.hostname, parts.port or module.DEFAULT_PORT
+    except ValueError as error:
+        raise ConfigError(f"{url!r} is not an address: {error}.", _ADDRESS) from error
+    if not host or parts.username or parts.path.strip("/") or parts.query or parts.fragment:
+        raise ConfigError(f"{url!r} is not the address of a line.", _ADDRESS)
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+class Line:
+    """One connection, opened when needed; one device is read at a time."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float,
+        delay_s: float = 0.0,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Nothing is opened yet.
+
+        Args:
+            url: what `line_of` gives.
+            timeout_s: for opening. [s]
+            delay_s: quiet time after opening. [s]
+            now_s: monotonic time; a test brings its own. [s]
+        """
+        self.url = url
+        self._timeout_s, self._delay_s, self._now_s = timeout_s, delay_s, now_s
+        self._module = _module(protocol_of(url))
+        self._driver: Driver | None = None
+        self._used_s = 0.0  # end of the last read
+        self._wait_s = FIRST_WAIT_S
+        self._failure: tuple[float, DeviceError] | None = None  # not before, because of
+
+    async def read(self, device: PlannedDevice) -> tuple[Response, ...]:
+        """The responses to the device's requests.
+
+        A connection that turns out to have been closed since its last use is opened again once.
+
+        Raises:
+            DeviceError: of opening or of reading.
+        """
+        driver, is_new = await self._open()
+        try:
+            return await self._ask(driver, device)
+        except DeviceError as error:
+            if is_new or error.code != CLOSED:
+                raise
+        driver, _ = await self._open()
+        return await self._ask(driver, device)
+
+    async def close(self) -> None:
+        """Give the connection back; the next read opens another."""
+        driver, self._driver = self._driver, None
+        if driver is not None:
+            await driver.close()
+
+    async def _open(self) -> tuple[Driver, bool]:
+        now_s = self._now_s()
+        if self._driver is not None:
+            if self._driver.is_open and now_s - self._used_s <= IDLE_S:
+                return self._driver, False
+            await self.close()
+        if self._failure is not None and now_s < self._failure[0]:
+            raise self._failure[1]
+        try:
+            self._driver = await self._module.connect(self.url, timeout_s=self._timeout_s)
+        except DeviceError as error:
+            self._failure = (self._now_s() + self._wait_s, error)
+            self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S)
+            raise
+        self._failure, self._wait_s = None, FIRST_WAIT_S
+        self._used_s = self._now_s()
+        if self._delay_s:
+            await asyncio.sleep(self._delay_s)
+        return self._driver, True
+
+    async def _ask(self, driver: Driver, device: PlannedDevice) -> tuple[Response, ...]:
+        try:
+            if not device.pause_s:
+                return await driver.read(
+                    device.unit, device.requests, timeout_s=device.timeout_s
+                )
+            responses: tuple[Response, ...] = ()
+            for request in device.requests:
+                await asyncio.sleep(self._used_s + device.pause_s - self._now_s())
+                responses += await driver.read(
+                    device.unit, (request,), timeout_s=device.timeout_s
+                )
+                self._used_s = self._now_s()
+            return responses
+        finally:
+            self._used_s = self._now_s()
+
+
+class Lines:
+    """The lines of some devices; the same line for all that share host and port."""
+
+    def __init__(self, devices: Iterable[PlannedDevice]) -> None:
+        shared: dict[str, list[PlannedDevice]] = {}
+        for device in devices:
+            shared.setdefault(line_of(device.url), []).append(device)
+        self._by_url = {
+            url: Line(
+                url,
+                timeout_s=max(device.timeout_s for device in those),
+                delay_s=max(device.connect_delay_s for device in those),
+            )
+            for url, those in shared.items()
+        }
+
+    def of(self, device: PlannedDevice) -> Line:
+        """The device's line."""
+        return self._by_url[line_of(device.url)]
+
+    async def close(self) -> None:
+        """Give every connection back."""
+        for line in self._by_url.values():
+            await line.close()
+
+
+_ADDRESS = "Write it as 'modbus-tcp://192.0.2.10:502'."
+
+
+def _module(protocol: str) -> DriverModule:
+    return cast(DriverModule, importlib.import_module(f"{drivers.__name__}.{protocol}"))

@@ -1,0 +1,94 @@
+"""One slot: every device that is due, line by line; a device that fails gives a gap, not an error.
+
+Devices of one line are read in turn, lines side by side, so a dead device delays only those that
+share its wire. What failed is said once when it begins and once when it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Sequence
+
+from joulemark_agent.clock import Clock
+from joulemark_agent.contract.errors import DeviceError
+from joulemark_agent.contract.reading import Gap, Reading
+from joulemark_agent.lines import Line, Lines
+from joulemark_agent.plan import PlannedDevice
+
+log = logging.getLogger(__name__)
+
+
+class Poller:
+    """Reads devices over their lines."""
+
+    def __init__(self, devices: Sequence[PlannedDevice], lines: Lines, clock: Clock) -> None:
+        self._clock = clock
+        self._order = [device.id for device in devices]
+        self._lines: dict[Line, list[PlannedDevice]] = {}
+        for device in devices:
+            self._lines.setdefault(lines.of(device), []).append(device)
+        self._down: dict[str, tuple[int, int]] = {}  # since (monotonic ns), slots missed
+
+    async def read_slot(self, slot_us: int, due: Collection[str]) -> list[Reading | Gap]:
+        """A reading or a gap for each device whose id is in `due`, in the order of the site file.
+
+        Args:
+            slot_us: the slot. [us UTC]
+            due: ids of the devices to read.
+        """
+        found: dict[str, Reading | Gap] = {}
+        turns = [
+            (line, asked)
+            for line, devices in self._lines.items()
+            if (asked := [device for device in devices if device.id in due])
+        ]
+        if len(turns) == 1:  # the usual case needs no task
+            await self._read_line(*turns[0], slot_us, found)
+        else:
+            async with asyncio.TaskGroup() as group:
+                for line, asked in turns:
+                    group.create_task(self._read_line(line, asked, slot_us, found))
+        return [found[name] for name in self._order if name in found]
+
+    async def _read_line(
+        self,
+        line: Line,
+        devices: Sequence[PlannedDevice],
+        slot_us: int,
+        found: dict[str, Reading | Gap],
+    ) -> None:
+        for device in devices:
+            try:
+                responses = await line.read(device)
+            except DeviceError as error:
+                found[device.id] = Gap(device.id, slot_us, slot_us, 1, error.code)
+                self._note_failure(device.id, error)
+            else:
+                found[device.id] = Reading(
+                    device=device.id,
+                    slot_us=slot_us,
+                    t_utc_us=self._clock.now_us(),
+                    t_mono_ns=self._clock.mono_ns(),
+                    time_quality=self._clock.time_quality(),
+                    responses=responses,
+                )
+                if self._down:
+                    self._note_success(device.id)
+
+    def _note_failure(self, device: str, error: DeviceError) -> None:
+        if device not in self._down:
+            log.warning(
+                "device_down",
+                extra={"device": device, "cause": error.code, "what": error.what, "do": error.do},
+            )
+        since_ns, slots = self._down.get(device, (self._clock.mono_ns(), 0))
+        self._down[device] = (since_ns, slots + 1)
+
+    def _note_success(self, device: str) -> None:
+        if (state := self._down.pop(device, None)) is not None:
+            since_ns, slots = state
+            down_s = (self._clock.mono_ns() - since_ns) / 1e9
+            log.info(
+                "device_back", extra={"device": device, "down_s": round(down_s, 3), "slots": slots}
+            )

@@ -1,0 +1,439 @@
+"""The site file: which devices are read, how often, and where the evidence goes.
+
+What is evidence (site, agent, time zone, clock, factors, devices) stands in the file and nowhere
+else; wiring may be overridden by the environment, and the broker's password comes from there only:
+
+| variable | replaces |
+|---|---|
+| JOULEMARK_STATE_DIR | state_dir |
+| JOULEMARK_REPLAY__URL | replay.url |
+| JOULEMARK_UPLINK__URL, __USERNAME, __COLLECTOR_KEY, __COLLECTOR_NAME | the same key of uplink |
+| JOULEMARK_UPLINK__PASSWORD | nothing: it must not stand in the file |
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+import joulemark_profiles
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from joulemark_agent.contract.canonical import canonical_bytes
+from joulemark_agent.contract.document import (
+    MAX_BYTES,
+    Document,
+    document_bytes,
+    parse_yaml,
+    validate,
+)
+from joulemark_agent.contract.errors import ConfigError, EvidenceError
+from joulemark_agent.contract.factor import FactorSet
+from joulemark_agent.contract.profile import Profile
+from joulemark_agent.contract.reading import SIMULATED
+from joulemark_agent.contract.signature import decode64
+from joulemark_agent.contract.topics import require_id
+from joulemark_agent.lines import line_of, protocol_of
+from joulemark_agent.plan import PlannedDevice, plan_requests
+
+PREFIX = "JOULEMARK_"
+US_PER_S = 1_000_000
+
+# The folder relative paths start from: settings built from sources take no validation context.
+_FOLDER: ContextVar[Path] = ContextVar("_FOLDER", default=Path())
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_Where = tuple[str | int, ...]
+
+
+def _mistake(text: str) -> PydanticCustomError:
+    return PydanticCustomError("site_file", "{text}", {"text": text})
+
+
+def _located(check: Callable[[str], Any]) -> AfterValidator:
+    """The check as a validator: its ConfigError becomes a mistake with file and line."""
+
+    def checked(value: str) -> str:
+        try:
+            check(value)
+        except ConfigError as error:
+            raise _mistake(str(error)) from error
+        return value
+
+    return AfterValidator(checked)
+
+
+def _tcp_url(url: str) -> str:
+    return _url(url, ("tcp",), "tcp://127.0.0.1:5021")
+
+
+def _mqtt_url(url: str) -> str:
+    return _url(url, ("mqtt", "mqtts"), "mqtt://192.0.2.10:1883")
+
+
+def _url(url: str, schemes: tuple[str, ...], example: str) -> str:
+    try:
+        parts = urlsplit(url)
+        is_plain = bool(parts.hostname) and "@" not in url and not parts.path.strip("/")
+        is_whole = parts.scheme in schemes and (parts.port or parts.scheme != "tcp")
+    except ValueError as error:
+        raise _mistake(f"not an address: {error}; write it as {example!r}") from error
+    if not is_plain or not is_whole or parts.query or parts.fragment:
+        raise _mistake(f"not an address that can be used here; write it as {example!r}")
+    return url
+
+
+def _time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, KeyError) as error:  # not a name, a folder, not found
+        raise _mistake("there is no such time zone; write one such as 'Asia/Seoul'") from error
+    return name
+
+
+def _public_key(text: str) -> str:
+    try:
+        size = len(decode64(text))
+    except EvidenceError as error:
+        raise _mistake(str(error)) from error
+    if size != 32:
+        raise _mistake(f"an Ed25519 public key has 32 bytes, this has {size}")
+    return text
+
+
+def _key_name(text: str) -> str:
+    if not text.isprintable() or not text or " " in text or "+" in text:
+        raise _mistake("the name of a key has no spaces and no '+'")
+    return text
+
+
+Id = Annotated[str, _located(lambda text: require_id(text, "site, agent or device"))]
+ProfileName = Annotated[str, _located(lambda name: plan_requests(load_profile(name)[0]))]
+FactorsName = Annotated[str, _located(lambda name: load_factors(name))]
+LineUrl = Annotated[str, _located(line_of)]
+TimeZone = Annotated[str, AfterValidator(_time_zone)]
+Folder = Annotated[Path, AfterValidator(lambda path: _FOLDER.get() / path)]
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+Milliseconds = Annotated[int, Field(ge=0, le=60_000)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ReplaySettings(_Strict):
+    """The simulator that owns the clock; only with `clock: simulated`."""
+
+    url: Annotated[str, AfterValidator(_tcp_url)]
+    first_slot: AwareDatetime
+
+    @property
+    def first_slot_us(self) -> int:
+        """The first slot of the recording. [us UTC]"""
+        return (self.first_slot - _EPOCH) // timedelta(microseconds=1)
+
+
+class FactorSettings(_Strict):
+    """Which emission factors the agent's own CO2e figures use."""
+
+    set: FactorsName  # a file in configs/joulemark_profiles/factors, or a path
+    rule_set: str
+    jurisdiction: str
+
+
+class UplinkSettings(_Strict):
+    """The broker, and the collector whose receipts count."""
+
+    url: Annotated[str, AfterValidator(_mqtt_url)]
+    username: str | None = None
+    password: SecretStr | None = None
+    collector_key: Annotated[str, AfterValidator(_public_key)]
+    collector_name: Annotated[str, AfterValidator(_key_name)]
+
+
+class BatchSettings(_Strict):
+    """A batch closes at so many slots or seconds, whichever comes first."""
+
+    slots: int = Field(default=96, ge=1, le=2000)
+    seconds: Seconds = 5.0
+
+
+class DeviceSettings(_Strict):
+    """One device: what it is, where it answers, and how often it is read."""
+
+    id: Id
+    profile: ProfileName  # a file in configs/joulemark_profiles/devices, or a path
+    url: LineUrl
+    unit: int = Field(ge=0, le=255)
+    period_s: int = Field(ge=1, le=86_400)
+    timeout_s: Seconds = 1.0
+    pause_ms: Milliseconds = 0  # quiet time before each request to this unit
+    connect_delay_ms: Milliseconds = 0  # quiet time after its connection was opened
+
+    @property
+    def period_us(self) -> int:
+        """The time from slot to slot. [us]"""
+        return self.period_s * US_PER_S
+
+
+class SiteSettings(BaseSettings):
+    """A site file that was found without mistakes."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    site: Id
+    agent: Id
+    time_zone: TimeZone
+    clock: Literal["system", "simulated"] = "system"
+    replay: ReplaySettings | None = None
+    state_dir: Folder = Field(default=Path("state"), validate_default=True)
+    factors: FactorSettings
+    uplink: UplinkSettings
+    batch: BatchSettings = BatchSettings()
+    devices: tuple[DeviceSettings, ...] = Field(min_length=1)
+
+    _folder: Path = PrivateAttr(default_factory=_FOLDER.get)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment before the file, and nothing else."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+    @property
+    def first_slot_us(self) -> int | None:
+        """The first slot of the recording; None with the system clock. [us UTC]"""
+        return self.replay.first_slot_us if self.replay else None
+
+    def profile(self, device: DeviceSettings) -> tuple[Profile, bytes]:
+        """The device's profile and its document."""
+        return load_profile(device.profile, self._folder)
+
+    def factor_set(self) -> tuple[FactorSet, bytes]:
+        """The site's emission factors and their document."""
+        return load_factors(self.factors.set, self._folder)
+
+    def planned_devices(self) -> tuple[PlannedDevice, ...]:
+        """What the lines must know of each device."""
+        return tuple(
+            PlannedDevice(
+                id=device.id,
+                url=device.url,
+                unit=device.unit,
+                period_us=device.period_us,
+                requests=plan_requests(self.profile(device)[0]),
+                timeout_s=device.timeout_s,
+                pause_s=device.pause_ms / 1000,
+                connect_delay_s=device.connect_delay_ms / 1000,
+            )
+            for device in self.devices
+        )
+
+
+def load_site(path: Path) -> SiteSettings:
+    """The settings of a site file, with what the environment overrides.
+
+    Raises:
+        ConfigError: every mistake with its file and line, or the variable that is at fault.
+    """
+    document = read_document(path)
+    _refuse_secrets(document)
+    _check_environment(os.environ)
+    token = _FOLDER.set(path.absolute().parent)
+    try:
+        settings = validate(SiteSettings, document)
+        found = [
+            f"{document.name}:{document.line_of(where)}: {text}"
+            for where, text in _contradictions(settings)
+        ]
+    finally:
+        _FOLDER.reset(token)
+    if found:
+        raise _mistakes(found)
+    return settings
+
+
+def site_document(settings: SiteSettings) -> bytes:
+    """The canonical bytes of what is evidence; addresses and folders are not."""
+    first_slot_us = settings.first_slot_us
+    return canonical_bytes(
+        {
+            "agent": settings.agent,
+            "clock": settings.clock,
+            "devices": [
+                {
+                    "id": device.id,
+                    "period_s": device.period_s,
+                    "profile": device.profile,
+                    "unit": device.unit,
+                }
+                for device in settings.devices
+            ],
+            "factors": settings.factors.model_dump(),
+            "first_slot": None if first_slot_us is None else str(first_slot_us),
+            "site": settings.site,
+            "time_zone": settings.time_zone,
+        }
+    )
+
+
+def load_profile(name: str, folder: Path | None = None) -> tuple[Profile, bytes]:
+    """A profile and its document (canonical bytes).
+
+    Args:
+        name: one of the shipped ones, or a path that ends in `.yaml`.
+        folder: what a relative path starts from; None: the site file's folder while one is read,
+            otherwise the current one.
+
+    Raises:
+        ConfigError: no such profile, or mistakes in it.
+    """
+    document = _document("devices", name, folder)
+    return validate(Profile, document), document_bytes(document.mapping)
+
+
+def load_factors(name: str, folder: Path | None = None) -> tuple[FactorSet, bytes]:
+    """A factor set and its document; the arguments and errors are those of `load_profile`."""
+    document = _document("factors", name, folder)
+    return validate(FactorSet, document), document_bytes(document.mapping)
+
+
+def read_document(path: Path) -> Document:
+    """The YAML file, of limited size.
+
+    Raises:
+        ConfigError: it cannot be read, is too large, or is not YAML.
+    """
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_BYTES + 1).decode()
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror}.", "Check the path and who may read the file."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text.", "Save it as UTF-8.") from error
+    return parse_yaml(text, str(path))
+
+
+def _document(kind: str, name: str, folder: Path | None) -> Document:
+    if name.endswith(".yaml"):
+        return read_document((_FOLDER.get() if folder is None else folder) / name)
+    try:
+        return parse_yaml(joulemark_profiles.text(kind, name), f"{name}.yaml")
+    except KeyError as error:
+        known = ", ".join(joulemark_profiles.names(kind))
+        raise ConfigError(
+            f"There is no {name!r} in {kind}.",
+            f"Use one of: {known}; or the path of a file that ends in '.yaml'.",
+        ) from error
+
+
+def _contradictions(settings: SiteSettings) -> Iterator[tuple[_Where, str]]:
+    """What is wrong only together with something else, and where it stands."""
+    if settings.clock == SIMULATED and settings.replay is None:
+        yield ("clock",), "a simulated clock needs 'replay: {url: ..., first_slot: ...}'"
+    if settings.clock != SIMULATED and settings.replay is not None:
+        yield ("replay",), "a replay needs 'clock: simulated'; remove one of the two"
+    factors = settings.factors
+    if not any(
+        factors.rule_set in factor.rule_sets and factors.jurisdiction == factor.jurisdiction
+        for factor in settings.factor_set()[0].factors
+    ):
+        yield (
+            ("factors",),
+            f"{factors.set!r} has no factor for rule set {factors.rule_set!r} in"
+            f" {factors.jurisdiction!r}; see the file for those it has",
+        )
+    seen: set[str] = set()
+    for i, device in enumerate(settings.devices):
+        if device.id in seen:
+            yield ("devices", i, "id"), f"two devices are called {device.id!r}; rename one"
+        seen.add(device.id)
+        protocol = settings.profile(device)[0].protocol
+        if protocol != protocol_of(device.url):
+            yield (
+                ("devices", i, "url"),
+                f"the profile {device.profile!r} speaks {protocol!r} and the address"
+                f" {device.url!r} does not; correct one of the two",
+            )
+        if settings.replay and settings.replay.first_slot_us % device.period_us:
+            yield (
+                ("devices", i, "period_s"),
+                f"'replay.first_slot' is not a multiple of {device.period_s} s; slots are",
+            )
+
+
+def _refuse_secrets(document: Document) -> None:
+    """A password in a file is refused before anything could print it."""
+    uplink = document.mapping.get("uplink")
+    if not isinstance(uplink, Mapping):
+        return
+    for key, is_secret in (("password", True), ("url", "@" in str(uplink.get("url")))):
+        if key in uplink and is_secret:
+            raise ConfigError(
+                f"{document.name}:{document.line_of(('uplink', key))}: uplink.{key} holds a"
+                " password, and a password does not belong in a file.",
+                f"Remove it, change it at the broker, and set {PREFIX}UPLINK__PASSWORD.",
+            )
+
+
+def _check_environment(variables: Mapping[str, str]) -> None:
+    """Every variable that would replace evidence, or replaces wiring with nonsense, is refused."""
+    allowed = {
+        "STATE_DIR": SiteSettings.model_fields["state_dir"],
+        "REPLAY__URL": ReplaySettings.model_fields["url"],
+    } | {f"UPLINK__{name.upper()}": field for name, field in UplinkSettings.model_fields.items()}
+    ours = {name.upper() for name in SiteSettings.model_fields}
+    found = []
+    for variable, value in sorted(variables.items()):
+        if not variable.upper().startswith(PREFIX):
+            continue
+        key = variable.upper().removeprefix(PREFIX)
+        if key in allowed:
+            field = allowed[key]
+            try:
+                TypeAdapter(Annotated[field.annotation, *field.metadata]).validate_python(value)
+            except ValidationError as error:  # the value may be a secret: it is not shown
+                found += [f"{variable}: {item['msg']}" for item in error.errors()]
+        elif key.partition("__")[0] in ours:
+            found.append(
+                f"{variable}: the environment may not replace this; remove the variable and write"
+                f" the site file (allowed: {', '.join(PREFIX + name for name in sorted(allowed))})"
+            )
+    if found:
+        raise _mistakes(found)
+
+
+def _mistakes(found: Sequence[str]) -> ConfigError:
+    listed = "\n  ".join(found)
+    return ConfigError(
+        f"{len(found)} mistake(s):\n  {listed}\n",
+        "Correct what is named and run the command again.",
+    )

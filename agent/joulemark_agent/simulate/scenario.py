@@ -1,0 +1,115 @@
+"""A scenario: which recording is replayed, what is changed in it, and the synthetic production."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from joulemark_agent.contract.document import parse_yaml, validate
+from joulemark_agent.contract.errors import ConfigError
+from joulemark_agent.contract.profile import Exact
+
+_FOLDER = "scenarios"
+_GRID_MIN = 15
+
+
+def _minute_of_day(value: Any) -> int:
+    found = (
+        re.fullmatch(r"([01][0-9]|2[0-4]):([0-5][0-9])", value) if isinstance(value, str) else None
+    )
+    minute = int(found[1]) * 60 + int(found[2]) if found else None
+    if minute is None or minute > 24 * 60 or minute % _GRID_MIN:
+        raise ValueError('write a local quarter-hour in quotes, such as "08:00" or "24:00"')
+    return minute
+
+
+MinuteOfDay = Annotated[int, BeforeValidator(_minute_of_day)]
+Total = Annotated[int, Field(ge=0, le=10**13)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Opening(_Strict):
+    """What the counters show at the first slot: a meter is never new when it is first read."""
+
+    energy_wh: Total
+    reactive_lagging_varh: Total
+    reactive_leading_varh: Total
+    production_kg: Total
+
+
+class Noise(_Strict):
+    """AR(1) noise of an hour's energy that does not follow the tonnes."""
+
+    rho: Exact = Field(ge=0, lt=1)
+    sd_share: Exact = Field(ge=0, le=1)  # of the mean energy of an hour
+    seed: int = Field(ge=0, lt=2**32)
+
+
+class Production(_Strict):
+    """The synthetic counter: tonnes of an hour = (energy - base - noise) / energy per tonne."""
+
+    synthetic: Literal[True]
+    base_kwh_per_h: Exact = Field(ge=0, le=1000, decimal_places=2)
+    energy_kwh_per_t: Exact = Field(gt=0, le=10_000, decimal_places=3)
+    noise: Noise
+
+
+class Reduction(_Strict):
+    """A share of the energy that is no longer used, by the local start of the interval."""
+
+    first_day: date = Field(alias="from")
+    share: Exact = Field(gt=0, le=1, decimal_places=4)
+    start_local: MinuteOfDay
+    end_local: MinuteOfDay  # an interval that starts here is outside
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Reduction:
+        if self.start_local >= self.end_local:
+            raise ValueError(
+                "start_local must be before end_local; write a night as two reductions"
+            )
+        return self
+
+
+class Scenario(_Strict):
+    """One scenario file."""
+
+    scenario: str = Field(pattern=r"^[a-z0-9][a-z0-9_]{0,62}$")
+    about: str = Field(min_length=10)
+    recording: Literal["steel_gwangyang_2018"]
+    opening: Opening
+    production: Production
+    reductions: tuple[Reduction, ...] = ()
+
+
+def shipped() -> list[str]:
+    """The names of the scenarios that come with the package, sorted."""
+    entries = resources.files(__package__).joinpath(_FOLDER).iterdir()
+    return sorted(entry.name[:-5] for entry in entries if entry.name.endswith(".yaml"))
+
+
+def load_scenario(name_or_path: str) -> Scenario:
+    """The shipped scenario of that name, or the one in that file.
+
+    Raises:
+        ConfigError: neither, or mistakes in the file, each with its line.
+    """
+    if name_or_path in shipped():
+        entry = resources.files(__package__).joinpath(_FOLDER, f"{name_or_path}.yaml")
+        return validate(Scenario, parse_yaml(entry.read_text("utf-8"), entry.name))
+    try:
+        text = Path(name_or_path).read_text("utf-8")
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(
+            f"The scenario {name_or_path!r} cannot be read: {error}.",
+            f"Name a YAML file, or one of: {', '.join(shipped())}.",
+        ) from error
+    return validate(Scenario, parse_yaml(text, name_or_path))

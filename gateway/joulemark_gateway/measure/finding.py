@@ -1,0 +1,36 @@
+"""A rule that was looked at, and the policy it belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ENGINE = "engine"  # rules that no policy can waive
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One rule looked at: what was seen, what is asked for, and whether it holds.
+
+    `by` is the id of the policy, or `ENGINE`. `at_least` and
+    `at_most` are None where that side is open.
+    """
+
+    code: str
+    by: str
+    subject: str
+    rule: str
+    seen: float
+    at_least: float | None
+    at_most: float | None
+    unit: str
+    passed: bool
+
+
+@dataclass(frozen=True)
+class PolicyUsed:
+    """The named, versioned policy that stands beside a figure."""
+
+    id: str
+    version: str
+    text: str
+    source: str

@@ -1,0 +1,148 @@
+"""The measurement and verification plan: what is compared with what, by which rules.
+
+It is written and digested before the reporting period starts. Where the evidence lies is wiring and
+stands elsewhere.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from joulemark_agent.contract.profile import Exact
+from joulemark_agent.contract.topics import is_id
+from joulemark_gateway.measure.creditable import CREDITABLE_POLICIES
+from joulemark_gateway.measure.sufficiency import SUFFICIENCY_POLICIES
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Measure(_Strict):
+    """The energy conservation measure whose effect is looked for."""
+
+    name: str = Field(min_length=1)
+    description: str = Field(min_length=1)
+    implemented: date
+
+
+class PointOf(_Strict):
+    """A point of a device."""
+
+    device: str
+    point: str
+
+
+class Driver(PointOf):
+    """What the energy follows: a counter, named for the reader, its origin said openly."""
+
+    name: str = Field(min_length=1)
+    synthetic: bool
+
+
+class Dates(_Strict):
+    """Local dates, the end exclusive."""
+
+    first: date = Field(alias="from")
+    end: date = Field(alias="to")
+
+    @model_validator(mode="after")
+    def _is_in_order(self) -> Dates:
+        if self.end <= self.first:
+            raise ValueError("'to' (exclusive) must be after 'from'")
+        return self
+
+
+class FactorChoice(_Strict):
+    """Which emission factors apply: the set, the rules that the figure serves, the place."""
+
+    set: str
+    rule_set: str
+    jurisdiction: str
+
+
+class NonRoutine(_Strict):
+    """Days that are left out of both sums because something else happened on them."""
+
+    id: str
+    dates: Dates
+    cause: str = Field(min_length=10)
+    evidence_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    author: str = Field(min_length=1)
+    approval: str = Field(min_length=1)
+    treatment: Literal["exclude"]
+
+
+class Project(_Strict):
+    """One measure at one site: boundary, drivers, periods, model unit and named policies."""
+
+    id: str
+    title: str = Field(min_length=1)
+    site: str
+    measure: Measure
+    time_zone: str
+    energy: PointOf
+    drivers: tuple[Driver, ...] = ()
+    baseline: Dates
+    reporting: Dates
+    unit: Literal["day", "hour"]
+    production_cycle_days: int = Field(ge=1, le=366)
+    sufficiency_policy: str
+    confidence: Exact = Field(gt=Decimal("0.5"), lt=Decimal(1))
+    creditable_policy: str
+    factors: FactorChoice
+    non_routine: tuple[NonRoutine, ...] = ()
+
+    @field_validator("id", "site")
+    @classmethod
+    def _is_an_id(cls, text: str) -> str:
+        if not is_id(text):
+            raise ValueError("use 1 to 64 characters of a-z, 0-9 and '-', not at either end")
+        return text
+
+    @field_validator("time_zone")
+    @classmethod
+    def _is_a_time_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError("name a time zone of the IANA list, like Asia/Seoul") from error
+        return name
+
+    @field_validator("sufficiency_policy")
+    @classmethod
+    def _is_a_sufficiency_policy(cls, name: str) -> str:
+        if name not in SUFFICIENCY_POLICIES:
+            raise ValueError(f"name one of: {', '.join(sorted(SUFFICIENCY_POLICIES))}")
+        return name
+
+    @field_validator("creditable_policy")
+    @classmethod
+    def _is_a_creditable_policy(cls, name: str) -> str:
+        if name not in CREDITABLE_POLICIES:
+            raise ValueError(f"name one of: {', '.join(sorted(CREDITABLE_POLICIES))}")
+        return name
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Project:
+        if not self.baseline.end <= self.measure.implemented <= self.reporting.first:
+            raise ValueError(
+                "the measure is implemented after the baseline ends and before, or on the day, "
+                f"the reporting starts; {self.measure.implemented} is not from {self.baseline.end} "
+                f"to {self.reporting.first}"
+            )
+        places = [(point.device, point.point) for point in (self.energy, *self.drivers)]
+        if len(set(places)) != len(places):
+            raise ValueError("energy and drivers name a point twice")
+        names = [driver.name for driver in self.drivers]
+        if len(set(names)) != len(names):
+            raise ValueError("two drivers share a name")
+        ids = [item.id for item in self.non_routine]
+        if len(set(ids)) != len(ids):
+            raise ValueError("two non-routine events share an id")
+        return self

@@ -1,0 +1,303 @@
+"""What a measurement says: everything a report prints, as typed values in full precision.
+
+Nothing is rounded here. A disqualified measurement has `saving`, `split` and every prediction of
+the reporting period None: there is no number that a careless reader could take for a saving. What
+an unfit model would have claimed stands apart, in `refused`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
+
+from joulemark_agent.contract.factor import Factor
+from joulemark_gateway.measure.finding import Finding, PolicyUsed
+from joulemark_gateway.measure.project import Project
+
+Period = Literal["baseline", "reporting"]
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something a reader must know that does not disqualify; `code` is stable."""
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One counter over both periods: energy or a driver."""
+
+    role: Literal["energy", "driver"]
+    device: str
+    epoch: int
+    point: str
+    name: str
+    unit: str
+    synthetic: bool
+    readings: int
+    gap_slots: int
+    unsynchronised: int
+    fallen: int
+    false_zeros: int
+    covered_us: int
+    estimated_us: int
+    missing_us: int
+
+
+@dataclass(frozen=True)
+class MissingSpan:
+    """Neighbouring intervals of the grid that are not wholly measured, for the same reasons."""
+
+    device: str
+    point: str
+    start_us: int
+    end_us: int
+    intervals: int
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One local day or hour. A unit that any stream did not wholly measure is masked, not filled.
+
+    `covered_us`, `estimated_us` and `missing_us` are those of the worst stream (least covered).
+    Predictions are None where the unit is masked or the measurement disqualified; `avoided_wh`,
+    `cumulative_wh` and its half-width exist in the reporting period only.
+    """
+
+    period: Period
+    label: str
+    start_us: int
+    end_us: int
+    energy_wh: int
+    drivers: tuple[int, ...]
+    covered_us: int
+    estimated_us: int
+    missing_us: int
+    masked: bool
+    reasons: tuple[str, ...]
+    predicted_wh: float | None
+    avoided_wh: float | None
+    cumulative_wh: float | None
+    cumulative_half_width_wh: float | None
+
+
+@dataclass(frozen=True)
+class PeriodSummary:
+    """One period: its length in units, what is left after masking, and the sums over both."""
+
+    period: Period
+    first: date
+    end: date  # exclusive
+    start_us: int
+    end_us: int
+    units: int
+    kept: int
+    masked: int
+    energy_wh: int  # every step that was booked, masked units included
+    kept_energy_wh: int
+    kept_drivers: tuple[int, ...]
+    covered_us: int  # of the energy meter
+    estimated_us: int
+    missing_us: int
+
+
+@dataclass(frozen=True)
+class Coefficient:
+    """One term of the baseline model; `vif` is None for the intercept."""
+
+    name: str
+    unit: str
+    value: float
+    standard_error: float
+    t_value: float
+    p_value: float
+    vif: float | None
+
+
+@dataclass(frozen=True)
+class DriverRange:
+    """Where a driver was in the baseline, where it is now, and how far beyond."""
+
+    name: str
+    unit: str
+    baseline_min: float
+    baseline_max: float
+    baseline_mean: float
+    baseline_sd: float
+    reporting_mean: float
+    outside_ratio: float  # share of reporting units beyond min or max by over 5 % of the range
+
+
+@dataclass(frozen=True)
+class Model:
+    """The baseline model and how well it fits. Divisors: n - p for CV(RMSE) and NMBE."""
+
+    kind: str
+    unit: Literal["day", "hour"]
+    n: int
+    p: int
+    coefficients: tuple[Coefficient, ...]
+    drivers: tuple[DriverRange, ...]
+    sse_wh2: float
+    residual_sd_wh: float
+    r2: float
+    adjusted_r2: float
+    press_r2: float  # predicted leaving one out
+    cv_rmse: float
+    nmbe: float
+    rho: float  # lag-1 correlation of the residuals
+    rho_used: float  # bias-corrected, from 0 to 0.99
+    effective_n: float
+    high_leverage_ratio: float  # share of reporting units with leverage above 2 p / n
+
+
+@dataclass(frozen=True)
+class SubPeriod:
+    """One calendar month of the reporting period."""
+
+    label: str
+    kept: int
+    masked: int
+    measured_wh: float
+    predicted_wh: float
+    avoided_wh: float
+    half_width_wh: float
+
+
+@dataclass(frozen=True)
+class FactorUse:
+    """One emission factor and the units it applies to, by day of activity."""
+
+    factor: Factor
+    first_day: date
+    last_day: date
+    kept: int
+    avoided_wh: float
+    avoided_kg: float
+
+
+@dataclass(frozen=True)
+class CarbonSaving:
+    """CO2e avoided, with the energy's and the factor's part of the uncertainty. [kg CO2e]
+
+    The two standard uncertainties add in quadrature; the factor's own error is common to all
+    units and stands once. The half-width has the Welch-Satterthwaite degrees of freedom.
+    """
+
+    avoided_kg: float
+    from_energy_kg: float
+    from_factor_kg: float
+    standard_uncertainty_kg: float
+    degrees_of_freedom: float
+    half_width_kg: float
+    half_width_90_kg: float
+    half_width_95_kg: float
+    factors: tuple[FactorUse, ...]
+
+
+@dataclass(frozen=True)
+class Creditable:
+    """The conservative amount under a named policy: S, u, the rule, and what is left (never < 0)."""
+
+    policy: PolicyUsed
+    avoided_wh: float
+    half_width_90_wh: float
+    creditable_wh: float
+    avoided_kg: float
+    half_width_90_kg: float
+    creditable_kg: float
+
+
+@dataclass(frozen=True)
+class Saving:
+    """Avoided energy over the kept units of the reporting period, with its interval."""
+
+    counterfactual_wh: float
+    measured_wh: float
+    avoided_wh: float
+    avoided_ratio: float  # of the counterfactual
+    confidence: float
+    standard_error_wh: float
+    degrees_of_freedom: float
+    half_width_wh: float
+    half_width_90_wh: float
+    half_width_95_wh: float
+    months: tuple[SubPeriod, ...]
+    carbon: CarbonSaving
+    creditable: Creditable
+    without_exclusions_wh: float | None  # avoided, had nothing been excluded; None: nothing was
+
+    @property
+    def is_distinguishable_from_zero(self) -> bool:
+        """Whether the interval leaves 0 out."""
+        return abs(self.avoided_wh) > self.half_width_wh
+
+
+@dataclass(frozen=True)
+class Split:
+    """Why the energy changed: the measured change of the kept sums, in two parts that add up.
+
+    change = baseline - reporting. The part of activity holds everything that the drivers and the
+    number of units explain; the part of efficiency is the avoided energy.
+    """
+
+    baseline_wh: float
+    reporting_wh: float
+    change_wh: float
+    activity_wh: float
+    efficiency_wh: float
+    baseline_units: int
+    reporting_units: int
+
+
+@dataclass(frozen=True)
+class RefusedClaim:
+    """A model that was run, is shown, and proves nothing: the code says which rule it breaks."""
+
+    model: str
+    code: str
+    by: str
+    version: str
+    why: str
+    interval_us: int
+    cells: int
+    intervals: int
+    predicted_wh: float
+    measured_wh: float
+    would_have_claimed_wh: float
+    would_have_claimed_ratio: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One project, measured. `saving` and `split` are None exactly where it is disqualified."""
+
+    project: Project
+    clock: str
+    disqualified: bool
+    policy: PolicyUsed
+    findings: tuple[Finding, ...]
+    warnings: tuple[Warned, ...]
+    streams: tuple[Stream, ...]  # energy first
+    baseline: PeriodSummary
+    reporting: PeriodSummary
+    units: tuple[Unit, ...]  # baseline, then reporting
+    missing: tuple[MissingSpan, ...]
+    model: Model | None
+    saving: Saving | None
+    split: Split | None
+    refused: tuple[RefusedClaim, ...]
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether any stream has no machine behind it."""
+        return any(stream.synthetic for stream in self.streams)
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The codes of the rules that do not hold."""
+        return tuple(finding.code for finding in self.findings if not finding.passed)

@@ -1,0 +1,147 @@
+"""Named, versioned policies that say when a baseline may prove anything.
+
+The engine has no limits of its own. A project names its policy; changing a limit makes a new
+version, and id and version stand beside every saving.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from joulemark_gateway.measure.finding import Finding, PolicyUsed
+
+ACTIVITY_UNITS = frozenset({"kg", "m3", "1"})  # what a plant makes, moves or counts
+
+
+@dataclass(frozen=True)
+class DriverFacts:
+    """One driver over the kept units: its values in the baseline, its mean in the reporting."""
+
+    name: str
+    unit: str
+    baseline: Sequence[float]
+    reporting_mean: float | None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a policy looks at. `adjusted_r2` is None where there is no model to judge."""
+
+    baseline_days: float
+    production_cycle_days: int
+    drivers: tuple[DriverFacts, ...]
+    adjusted_r2: float | None
+
+
+@dataclass(frozen=True)
+class SufficiencyPolicy:
+    """The limits of one version of one policy."""
+
+    id: str
+    version: str
+    text: str
+    source: str
+    min_days: float
+    min_cycles: float
+    activity_drivers: int
+    range_sd: float
+    min_adjusted_r2: float
+
+    def used(self) -> PolicyUsed:
+        """The policy as it stands beside a saving."""
+        return PolicyUsed(self.id, self.version, self.text, self.source)
+
+    def judge(self, facts: Facts) -> tuple[Finding, ...]:
+        """Every rule that can be judged, with what was seen and the limit."""
+        cycles = facts.baseline_days / facts.production_cycle_days
+        activity = sum(driver.unit in ACTIVITY_UNITS for driver in facts.drivers)
+        findings = [
+            self._at_least(
+                "too_few_days",
+                "baseline",
+                f"the baseline has at least {self.min_days:g} measured days",
+                facts.baseline_days,
+                self.min_days,
+                "d",
+            ),
+            self._at_least(
+                "too_few_cycles",
+                "baseline",
+                f"the baseline has at least {self.min_cycles:g} full production cycles of "
+                f"{facts.production_cycle_days} days",
+                cycles,
+                self.min_cycles,
+                "cycles",
+            ),
+            self._at_least(
+                "no_activity_driver",
+                "model",
+                "at least one driver says how active the plant was",
+                float(activity),
+                float(self.activity_drivers),
+                "drivers",
+            ),
+        ]
+        findings += [
+            self._in_range(driver)
+            for driver in facts.drivers
+            if driver.reporting_mean is not None and len(driver.baseline) > 1
+        ]
+        if facts.adjusted_r2 is not None:
+            findings.append(
+                self._at_least(
+                    "low_adjusted_r2",
+                    "model",
+                    f"adjusted R2 is at least {self.min_adjusted_r2:g}",
+                    facts.adjusted_r2,
+                    self.min_adjusted_r2,
+                    "1",
+                )
+            )
+        return tuple(findings)
+
+    def _at_least(
+        self, code: str, subject: str, rule: str, seen: float, limit: float, unit: str
+    ) -> Finding:
+        return Finding(code, self.id, subject, rule, seen, limit, None, unit, seen >= limit)
+
+    def _in_range(self, driver: DriverFacts) -> Finding:
+        # Inside either range is enough; both hold the mean, so together they are one range.
+        mean, spread = fmean(driver.baseline), self.range_sd * stdev(driver.baseline)
+        low, high = min(*driver.baseline, mean - spread), max(*driver.baseline, mean + spread)
+        seen = driver.reporting_mean
+        assert seen is not None
+        return Finding(
+            "driver_out_of_range",
+            self.id,
+            driver.name,
+            f"its reporting mean lies in the baseline's min-max or mean ± {self.range_sd:g} sd",
+            seen,
+            low,
+            high,
+            driver.unit,
+            low <= seen <= high,
+        )
+
+
+SUFFICIENCY_POLICIES = {
+    policy.id: policy
+    for policy in (
+        SufficiencyPolicy(
+            id="iso50006-production",
+            version="1",
+            text="Energy that follows activity: at least 60 days and two full production cycles of "
+            "baseline, at least one activity driver, drivers inside the baseline's range, "
+            "adjusted R2 at least 0.5.",
+            source="after ISO 50006 and the SEP measurement and verification protocol (2012); the "
+            "text of the standard itself was not at hand",
+            min_days=60,
+            min_cycles=2,
+            activity_drivers=1,
+            range_sd=3,
+            min_adjusted_r2=0.5,
+        ),
+    )
+}
