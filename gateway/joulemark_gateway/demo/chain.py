@@ -1,14 +1,11 @@
-"""`joulemark demo`: the whole chain on one machine, from recorded plant data to a checked bundle.
+"""The four processes of the demo in one folder: factory, broker, collector and agent.
 
-Factory, broker, collector and agent are four processes, each started with the command a person
-would use for it alone; the demo only writes their files, waits, and then measures and verifies.
+Each is started with the command a person would use for it alone; the files they need are written
+from the templates in `files/`.
 """
 
 from __future__ import annotations
 
-import argparse
-import functools
-import http.server
 import json
 import os
 import signal
@@ -16,10 +13,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
+from string import Template
 from typing import IO, Any
 
 from joulemark_agent.contract.errors import ConfigError, JoulemarkError
@@ -27,65 +26,9 @@ from joulemark_agent.contract.signature import encode64, new_private_key, public
 
 SITE, AGENT = "gwangyang", "edge-1"
 METER, COUNTER = "main-meter", "production-counter"
-SLOTS = 35_041  # every quarter-hour of 2018 and the opening read
 COLLECTOR_NAME = "joulemark/collector"
 READY_S, STOP_S = 60.0, 15.0
 ORDER = ("factory", "broker", "collector", "agent")
-SCENARIOS = ("retrofit", "unchanged")
-
-SITE_YAML = """\
-# Written by `joulemark demo`; configs/sites/gwangyang.yaml is the commented example.
-site: {site}
-agent: {agent}
-time_zone: Asia/Seoul
-clock: simulated
-replay: {{url: "tcp://127.0.0.1:{control}", first_slot: "2018-01-01T00:00:00+09:00"}}
-state_dir: state
-factors: {{set: korea, rule_set: ESG, jurisdiction: KR}}
-uplink:
-  url: "mqtt://127.0.0.1:{broker}"
-  collector_key: "{collector_key}"
-  collector_name: {collector_name}
-batch: {{slots: 96, seconds: 5}}
-devices:
-  - {{id: {meter}, profile: virtual_main_meter, url: "modbus-tcp://127.0.0.1:{modbus}", unit: 1, period_s: 900}}
-  - {{id: {counter}, profile: virtual_production_counter, url: "modbus-tcp://127.0.0.1:{modbus}", unit: 2, period_s: 900}}
-"""
-
-COLLECTOR_YAML = """\
-# Written by `joulemark demo`.
-name: {collector_name}
-state_dir: state
-broker: {{url: "mqtt://127.0.0.1:{broker}"}}
-accept_simulated: true   # this is a replay; a collector of a real plant leaves it out
-agents:
-  - {{agent: {agent}, site: {site}, key: "{agent_key}", devices: [{meter}, {counter}]}}
-operators: ["{operator_key}"]
-"""
-
-PROJECT_YAML = """\
-# The measurement and verification plan of the demo: what is compared with what, by which rules.
-id: coil-line-day-shift
-title: "Day-shift retrofit of a steel coil line, Gwangyang 2018 (replayed data)"
-site: {site}
-measure:
-  name: "Day-shift retrofit"
-  description: "A change said to cut the plant's electricity by day from July 2018. What it cut is what this plan measures."
-  implemented: 2018-07-01
-time_zone: Asia/Seoul
-energy: {{device: {meter}, point: energy_wh}}
-drivers:
-  - {{device: {counter}, point: production_kg, name: "Production (synthetic)", synthetic: true}}
-baseline: {{from: 2018-01-01, to: 2018-07-01}}
-reporting: {{from: 2018-07-01, to: 2019-01-01}}
-unit: day
-production_cycle_days: 7
-sufficiency_policy: iso50006-production
-confidence: 0.9
-creditable_policy: {creditable}
-factors: {{set: korea, rule_set: ESG, jurisdiction: KR}}
-collector: {collector}
-"""
 
 
 @dataclass
@@ -141,14 +84,14 @@ class Chain:
             "collector": self.collector_file.relative_to(self.folder),
             **self.ports,
         }
-        self.site_file.write_text(SITE_YAML.format(**names), "utf-8")
-        enrolled = self._run(
+        self.site_file.write_text(_filled("site.yaml", names), "utf-8")
+        enrolled = self.joulemark(
             "agent", "enroll", "-c", str(self.site_file), "--operator-key",
             str(self.folder / "keys" / "operator.key"), "--json",
         )  # fmt: skip
         names["agent_key"] = json.loads(enrolled)["key"]
-        self.collector_file.write_text(COLLECTOR_YAML.format(**names), "utf-8")
-        self.project_file.write_text(PROJECT_YAML.format(**names), "utf-8")
+        self.collector_file.write_text(_filled("collector.yaml", names), "utf-8")
+        self.project_file.write_text(_filled("project.yaml", names), "utf-8")
 
     def command(self, name: str) -> list[str]:
         """The command line of one of the four processes."""
@@ -158,7 +101,9 @@ class Chain:
                 "agent", "simulate", "-c", self.scenario, "--json",
                 "--modbus-port", str(ports["modbus"]), "--control-port", str(ports["control"]),
             ],
-            "broker": ["broker", "--kind", self.broker_kind, "--port", str(ports["broker"]), "--json"],
+            "broker": [
+                "broker", "--json", "--kind", self.broker_kind, "--port", str(ports["broker"]),
+            ],
             "collector": ["collector", "run", "-c", str(self.collector_file)],
             "agent": ["agent", "run", "-c", str(self.site_file)],
         }  # fmt: skip
@@ -231,11 +176,12 @@ class Chain:
             heads = store.heads()
         return min((head.size for head in heads), default=0) if len(heads) > 1 else 0
 
-    def report(self, out: Path) -> str:
-        """Run `joulemark report`; its words for the terminal."""
-        return self._run("report", str(self.project_file), "--out", str(out))
+    def joulemark(self, *arguments: str) -> str:
+        """Run a `joulemark` command to its end; what it printed.
 
-    def _run(self, *arguments: str) -> str:
+        Raises:
+            JoulemarkError: it failed; with its own words.
+        """
         done = subprocess.run(
             [*_joulemark(), *arguments], capture_output=True, text=True, check=False
         )
@@ -260,103 +206,9 @@ class Chain:
         )
 
 
-def add_command(subparsers: Any) -> None:
-    """Add `joulemark demo`."""
-    parser = subparsers.add_parser("demo", help="the whole chain on one machine, on recorded data")
-    parser.add_argument("--out", type=Path, default=Path("joulemark-demo"), metavar="DIR")
-    parser.add_argument("--scenario", choices=SCENARIOS, default="retrofit")
-    parser.add_argument("--broker", choices=("auto", "embedded", "mosquitto"), default="auto")
-    parser.add_argument("--no-serve", action="store_true", help="do not serve the report")
-    parser.set_defaults(run=run)
-
-
-def run(args: argparse.Namespace) -> int:
-    """Run every stage, print what came out and where it lies, and serve it unless told not to."""
-    out = args.out.resolve()
-    chain = Chain(out / "run", args.scenario, args.broker)
-    stages = Stages()
-    print(f"Joulemark demo, scenario '{args.scenario}', in {args.out}")
-    print("A recorded year of a Korean steel works goes through Modbus, MQTT and a signed ledger.")
-    try:
-        with stages.timed("prepare keys, files, enrolment"):
-            chain.prepare()
-        with stages.timed("start factory, broker, collector, agent"):
-            for name in ORDER:
-                chain.start(name)
-        with stages.timed("read, sign, send and accept the year"):
-            summary = chain.wait(_progress)
-        with stages.timed("stop"):
-            chain.stop()
-        with stages.timed("measure and report"):
-            said = chain.report(out)
-        with stages.timed("verify the bundle offline"):
-            verdict = chain._run(  # noqa: SLF001
-                "verify", str(out / "bundle.zip"), "--policy", str(out / "policy.json")
-            )
-    finally:
-        chain.stop()
-    print(said.rstrip(), verdict.rstrip(), sep="\n\n")
-    print(f"\n{summary['slots']} slots, {summary['records']} readings, {summary['gaps']} gaps")
-    stages.show()
-    print(f"\nOpen {args.out / 'report.html'}; check {args.out / 'bundle.zip'} anywhere with")
-    print(f"  joulemark verify {args.out / 'bundle.zip'} --policy {args.out / 'policy.json'}")
-    if not args.no_serve:
-        serve(out)
-    return 0
-
-
-class Stages:
-    """Wall time by stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
-        """Add the time spent inside to the stage."""
-        start = time.monotonic()
-        yield
-        self.seconds[name] = time.monotonic() - start
-
-    def show(self) -> None:
-        """Print the table."""
-        print("\nwall time by stage")
-        for name, seconds in self.seconds.items():
-            print(f"  {name:<42} {seconds:7.1f} s")
-        print(f"  {'total':<42} {sum(self.seconds.values()):7.1f} s")
-
-
-def serve(out: Path) -> None:
-    """Serve the report's own files on this machine until Ctrl-C."""
-    handler = functools.partial(_ReportFiles, directory=str(out))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        print(f"\nhttp://127.0.0.1:{server.server_port}/report.html   (Ctrl-C ends)", flush=True)
-        with suppress(KeyboardInterrupt):
-            server.serve_forever()
-
-
-class _ReportFiles(http.server.SimpleHTTPRequestHandler):
-    """The four files of a report and nothing else of the folder."""
-
-    FILES = ("report.html", "report.json", "bundle.zip", "policy.json")
-
-    def send_head(self) -> Any:
-        name = self.path.partition("?")[0].strip("/") or "report.html"
-        if name not in self.FILES:
-            self.send_error(http.HTTPStatus.NOT_FOUND, "Only the report is served")
-            return None
-        self.path = f"/{name}"
-        return super().send_head()
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        del format, args
-
-
-def _progress(slots: int) -> None:
-    if sys.stdout.isatty():
-        print(f"\r  {min(slots, SLOTS):>6} of {SLOTS} slots in the ledger", end="", flush=True)
-        if slots >= SLOTS:
-            print()
+def _filled(name: str, values: dict[str, Any]) -> str:
+    text = resources.files("joulemark_gateway.demo").joinpath("files", name).read_text("utf-8")
+    return Template(text).substitute(values)
 
 
 def _joulemark() -> list[str]:
