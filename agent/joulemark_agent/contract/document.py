@@ -6,7 +6,6 @@ and depth are capped before anything is validated, and fractions become exact de
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -144,15 +143,24 @@ def _scalar(node: yaml.Node, line: int, name: str) -> Any:
         return None
     if tag == "bool":
         return text.lower() in {"true", "yes", "on"}
-    if tag == "int":
-        return int(text.replace("_", ""), 0) if not text.lstrip("+-").isdigit() else int(text)
-    if tag == "float":
-        if not math.isfinite(float(text.replace("_", "").replace(".inf", "inf").strip("."))):
-            raise _bad(name, line, f"{text!r} is not a finite number", "Write a number.")
-        return Decimal(text.replace("_", ""))
     if tag in {"str", "timestamp"}:
         return text
-    raise _bad(name, line, f"the tag !{tag} is not read", "Write plain YAML without tags.")
+    if tag not in {"int", "float"}:
+        raise _bad(name, line, f"the tag !{tag} is not read", "Write plain YAML without tags.")
+    try:  # YAML 1.1 also takes 20:00 and 0o7 for numbers
+        number = text.replace("_", "")
+        value = Decimal(number) if tag == "float" or number.lstrip("+-").isdigit() else None
+        whole = int(number, 16) if value is None and "0x" in number.lower() else value
+    except (ValueError, ArithmeticError):
+        whole = None
+    if whole is None or (isinstance(whole, Decimal) and not whole.is_finite()):
+        raise _bad(
+            name,
+            line,
+            f"{text!r} is not a finite decimal or 0x number",
+            "Write such a number, or put quotes around the text.",
+        )
+    return whole if tag == "float" else int(whole)
 
 
 def _bad(name: str, line: int, what: str, do: str) -> ConfigError:

@@ -57,8 +57,8 @@ class LockStep:
         if not self._committed <= committed < self._slots:
             return _error(
                 "committed_wrong",
-                f"{self._said(committed)}, but {self._said(self._committed)} was reported before."
-                " Start the simulator again for another outbox; else a committed slot was lost.",
+                f"You say {self._said(committed)}; {self._said(self._committed)} was known."
+                " Restart the simulator for another outbox; else a commit was lost.",
             )
         if go <= committed:
             return _error("committed_already", f"Ask for a slot after {self._said(committed)}.")

@@ -30,6 +30,7 @@ _PUBLISHED = (
     "Leading_Current_Power_Factor",
 )
 _FULL_PF_1E4 = 10_000
+_MAX_HUNDREDTHS = 1e8  # 1 GWh in a quarter-hour; below it two decimals are exact in a float
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,9 +124,11 @@ def _hundredths(rows: list[list[str]]) -> Integers:
         values = np.array(rows, dtype=np.float64).T * 100
     except ValueError as error:
         raise _bad(f"a value is not a number: {error}") from error
+    if not np.all(np.isfinite(values) & (values >= 0) & (values < _MAX_HUNDREDTHS)):
+        raise _bad("a value is negative, too large or not finite")
     whole = np.rint(values)
-    if not np.all((np.abs(values - whole) < 1e-6) & (whole >= 0)):  # two decimals: exact below 1e9
-        raise _bad("a value is negative, finer than 0.01 or not finite")
+    if np.abs(values - whole).max() > 1e-6:
+        raise _bad("a value is finer than 0.01")
     return whole.astype(np.int64)
 
 

@@ -15,7 +15,7 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "\n".join(
 
 
 def test_fractions_are_exact_and_large_integers_survive():
-    mapping = parse_yaml("a: 0.1\nb: 9007199254740993\nc: 0x10\nd: [1, yes, ~, x]\n", "f").mapping
+    mapping = parse_yaml("a: 0.1\nb: 9_007_199_254_740_993\nc: 0x10\nd: [1, yes, ~, x]\n", "f").mapping
 
     assert mapping == {
         "a": Decimal("0.1"), "b": 9007199254740993, "c": 16, "d": [1, True, None, "x"],
@@ -48,6 +48,11 @@ def test_spacing_and_comments_do_not_change_the_digest():
         ("a: !!python/object:os.system x\n", 1, "tag"),
         ("1: x\n", 1, "not text"),
         ("a: .inf\n", 1, "finite"),
+        ("a: .nan\n", 1, "finite"),
+        ("a: 20:00\n", 1, "quotes"),
+        ("a: 1:30.5\n", 1, "quotes"),
+        ("b: 1\na: 0x_\n", 2, "quotes"),
+        ("a: 010_\nb: 0b1\n", 2, "quotes"),
         ("a: " + "[" * 30 + "]" * 30, 1, "levels"),
         ("a: " + "x" * MAX_BYTES, 1, "longer"),
     ],
