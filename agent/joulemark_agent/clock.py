@@ -72,7 +72,7 @@ class SystemClock:
 
     async def until(self, slot_us: int, committed_us: int | None) -> bool:  # noqa: ARG002
         """Return when the slot has come; a clock that was set is noticed within a second."""
-        while (left_us := slot_us - self.now_us()) > 0:
+        while (left_us := slot_us - self.now_us()) > 0:  # noqa: ASYNC110 - time is no event
             await asyncio.sleep(min(left_us / 1e6, _LONGEST_SLEEP_S))
         return True
 

@@ -9,18 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
 
 from joulemark_agent.contract.canonical import decimal_text, parse_canonical
 from joulemark_agent.contract.errors import MeasureError
 from joulemark_agent.contract.factor import Factor, FactorSet
 from joulemark_agent.contract.profile import Profile
 from joulemark_agent.contract.reading import Gap, Reading
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 UNSYNCHRONISED = "unsynchronised"
 ENERGY = "energy_wh"  # the counter that the envelope sums
@@ -129,8 +128,6 @@ def energy_fields(
     if not is_summed or len(whole) < 2:
         return {}
     # numba costs half a second and 100 MB: an agent with nothing to sum does not pay for it.
-    import numpy as np  # noqa: PLC0415
-
     from joulemark_agent.kernels.clean import false_zeros  # noqa: PLC0415
     from joulemark_agent.kernels.energy import counter_energy  # noqa: PLC0415
 
@@ -154,15 +151,6 @@ def energy_fields(
         "missing_us": str(int(missing_us.sum())),
         "co2e_kg": _co2e_kg(energy_wh, days, carbon),
     }
-
-
-def factor_exists(carbon: Carbon, day: date) -> bool:
-    """Whether energy of this day would get a CO2e figure."""
-    try:
-        carbon.factors.choose(rule_set=carbon.rule_set, jurisdiction=carbon.jurisdiction, day=day)
-    except MeasureError:
-        return False
-    return True
 
 
 def _co2e_kg(energy_wh: NDArray[np.int64], days: Sequence[date], carbon: Carbon) -> str | None:
@@ -190,8 +178,6 @@ def _co2e_kg(energy_wh: NDArray[np.int64], days: Sequence[date], carbon: Carbon)
 
 def _column(rows: Sequence[Row], name: str) -> NDArray[np.int64]:
     """A counter's values, -1 where it has none that counts."""
-    import numpy as np  # noqa: PLC0415
-
     texts = (None if name in row.quality else row.values.get(name) for row in rows)
     values = (-1 if text is None or int(text) > _LARGEST else int(text) for text in texts)
     return np.fromiter(values, np.int64, len(rows))
@@ -199,8 +185,6 @@ def _column(rows: Sequence[Row], name: str) -> NDArray[np.int64]:
 
 def _steps_ok(profile: Profile, rows: Sequence[Row]) -> NDArray[np.bool_]:
     """The steps that no rule of the profile takes away from the energy."""
-    import numpy as np  # noqa: PLC0415
-
     from joulemark_agent.kernels.clean import all_zero_steps  # noqa: PLC0415
 
     step_ok = np.ones(len(rows) - 1, np.bool_)

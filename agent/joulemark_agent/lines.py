@@ -151,15 +151,11 @@ class Line:
     async def _ask(self, driver: Driver, device: PlannedDevice) -> tuple[Response, ...]:
         try:
             if not device.pause_s:
-                return await driver.read(
-                    device.unit, device.requests, timeout_s=device.timeout_s
-                )
+                return await driver.read(device.unit, device.requests, timeout_s=device.timeout_s)
             responses: tuple[Response, ...] = ()
             for request in device.requests:
                 await asyncio.sleep(self._used_s + device.pause_s - self._now_s())
-                responses += await driver.read(
-                    device.unit, (request,), timeout_s=device.timeout_s
-                )
+                responses += await driver.read(device.unit, (request,), timeout_s=device.timeout_s)
                 self._used_s = self._now_s()
             return responses
         finally:

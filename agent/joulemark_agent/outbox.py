@@ -35,8 +35,9 @@ CREATE TABLE agent (boots INTEGER NOT NULL);
 INSERT INTO agent VALUES (0);
 CREATE TABLE trees (
     device TEXT NOT NULL, epoch INTEGER NOT NULL, opening BLOB NOT NULL,
-    size INTEGER NOT NULL, edge BLOB NOT NULL, sealed INTEGER NOT NULL, head TEXT,
-    last_slot_us INTEGER, records INTEGER NOT NULL, gap_slots INTEGER NOT NULL, anchor BLOB,
+    size INTEGER NOT NULL, edge BLOB NOT NULL, sealed INTEGER NOT NULL, sealed_edge BLOB NOT NULL,
+    head TEXT, last_slot_us INTEGER, records INTEGER NOT NULL, gap_slots INTEGER NOT NULL,
+    anchor BLOB,
     PRIMARY KEY (device, epoch)
 ) WITHOUT ROWID;
 CREATE TABLE leaves (
@@ -60,12 +61,12 @@ class Tree:
     epoch: int
     opening: bytes  # canonical bytes of the signed grant that opened the epoch
     edge: Edge = field(default_factory=Edge)
-    sealed: int = 0  # size after the last batch; the leaves after it are in no batch yet
+    sealed: Edge = field(default_factory=Edge)  # after the last batch; later leaves are in none
     head: str | None = None  # the last signed checkpoint note
     last_slot_us: int | None = None
     records: int = 0  # since the epoch began
     gap_slots: int = 0
-    anchor: bytes | None = None  # last record leaf before `sealed`: the sums go on from it
+    anchor: bytes | None = None  # last record leaf in a batch: the sums go on from it
 
 
 @dataclass(frozen=True)
@@ -127,13 +128,10 @@ class Outbox:
     def trees(self) -> list[Tree]:
         """Every tree, devices in order, epochs ascending."""
         rows = self._rows(
-            "SELECT device, epoch, opening, size, edge, sealed, head, last_slot_us, records,"
-            " gap_slots, anchor FROM trees ORDER BY device, epoch"
+            "SELECT device, epoch, opening, size, edge, sealed, sealed_edge, head, last_slot_us,"
+            " records, gap_slots, anchor FROM trees ORDER BY device, epoch"
         )
-        return [
-            Tree(device, epoch, opening, self._edge(device, size, edge), *rest)
-            for device, epoch, opening, size, edge, *rest in rows
-        ]
+        return [self._tree(*row) for row in rows]
 
     def open_leaves(self, device: str, epoch: int) -> list[bytes]:
         """The leaves that no batch holds yet, in order."""
@@ -173,7 +171,7 @@ class Outbox:
         return Sealed(*rows[0]) if rows else None
 
     def waiting(self) -> dict[tuple[str, int], tuple[int, int]]:
-        """Per (device, epoch), oldest epoch first: first seq without receipt, and how many batches."""
+        """Batches without receipt per (device, epoch), old epochs first: first seq, how many."""
         rows = self._rows(
             "SELECT device, epoch, min(first_seq), count(*) FROM batches"
             " GROUP BY device, epoch ORDER BY epoch, device"
@@ -220,11 +218,16 @@ class Outbox:
         db.execute("UPDATE agent SET boots = boots")
         db.execute("ROLLBACK")
 
-    def _edge(self, device: str, size: int, data: bytes) -> Edge:
+    def _tree(self, device: str, epoch: int, opening: bytes, *state: Any) -> Tree:
+        size, edge, sealed, sealed_edge, *rest = state
+        edges = self._edge(size, edge), self._edge(sealed, sealed_edge)
+        return Tree(device, epoch, opening, *edges, *rest)
+
+    def _edge(self, size: int, data: bytes) -> Edge:
         try:
             return Edge.from_bytes(size, data)
         except ValueError as error:
-            raise _damaged(self._path, f"tree of {device}: {error}") from error
+            raise _damaged(self._path, str(error)) from error
 
     def _rows(self, query: str, *values: object) -> list[Any]:
         with _translated(self._path):
@@ -270,13 +273,15 @@ def _write(db: sqlite3.Connection, change: Change) -> None:
     tree = change.tree
     place = (tree.device, tree.epoch)
     db.execute(
-        "INSERT INTO trees VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        "INSERT INTO trees VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (device, epoch) DO UPDATE SET size = excluded.size, edge = excluded.edge,"
-        " sealed = excluded.sealed, head = excluded.head, last_slot_us = excluded.last_slot_us,"
-        " records = excluded.records, gap_slots = excluded.gap_slots, anchor = excluded.anchor",
+        " sealed = excluded.sealed, sealed_edge = excluded.sealed_edge, head = excluded.head,"
+        " last_slot_us = excluded.last_slot_us, records = excluded.records,"
+        " gap_slots = excluded.gap_slots, anchor = excluded.anchor",
         (
-            *place, tree.opening, tree.edge.size, tree.edge.to_bytes(), tree.sealed, tree.head,
-            tree.last_slot_us, tree.records, tree.gap_slots, tree.anchor,
+            *place, tree.opening, tree.edge.size, tree.edge.to_bytes(),
+            tree.sealed.size, tree.sealed.to_bytes(), tree.head, tree.last_slot_us,
+            tree.records, tree.gap_slots, tree.anchor,
         ),
     )  # fmt: skip
     if change.sealed:

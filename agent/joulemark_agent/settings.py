@@ -22,7 +22,6 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-import joulemark_profiles
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -37,6 +36,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+import joulemark_profiles
 from joulemark_agent.contract.canonical import canonical_bytes
 from joulemark_agent.contract.document import (
     MAX_BYTES,
@@ -126,7 +126,7 @@ def _key_name(text: str) -> str:
 
 Id = Annotated[str, _located(lambda text: require_id(text, "site, agent or device"))]
 ProfileName = Annotated[str, _located(lambda name: plan_requests(load_profile(name)[0]))]
-FactorsName = Annotated[str, _located(lambda name: load_factors(name))]
+FactorsName = Annotated[str, _located(lambda name: load_factors(name))]  # noqa: PLW0108 - defined below
 LineUrl = Annotated[str, _located(line_of)]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]
 Folder = Annotated[Path, AfterValidator(lambda path: _FOLDER.get() / path)]
@@ -368,8 +368,7 @@ def _contradictions(settings: SiteSettings) -> Iterator[tuple[_Where, str]]:
     ):
         yield (
             ("factors",),
-            f"{factors.set!r} has no factor for rule set {factors.rule_set!r} in"
-            f" {factors.jurisdiction!r}; see the file for those it has",
+            f"{factors.set!r} has no factor for {factors.rule_set!r} in {factors.jurisdiction!r}",
         )
     seen: set[str] = set()
     for i, device in enumerate(settings.devices):
@@ -380,8 +379,7 @@ def _contradictions(settings: SiteSettings) -> Iterator[tuple[_Where, str]]:
         if protocol != protocol_of(device.url):
             yield (
                 ("devices", i, "url"),
-                f"the profile {device.profile!r} speaks {protocol!r} and the address"
-                f" {device.url!r} does not; correct one of the two",
+                f"{device.profile!r} speaks {protocol!r} and {device.url!r} does not",
             )
         if settings.replay and settings.replay.first_slot_us % device.period_us:
             yield (

@@ -134,13 +134,12 @@ def documents(
         COUNTER: profile_mapping("virtual_production_counter"),
         **(profiles or {}),
     }
-    first_slot = "2018-01-01T00:00:00+09:00" if first_slot_us == START_US else first_slot_us
     site = {
         "site": SITE,
         "agent": AGENT,
         "time_zone": "Asia/Seoul",
         "clock": clock,
-        "first_slot": None if first_slot is None else str(first_slot),
+        "first_slot": None if first_slot_us is None else str(first_slot_us),
         "factors": {"set": "korea", "rule_set": "ESG", "jurisdiction": "KR"},
         "devices": [
             {"id": device, "profile": mapping["model"], "unit": unit, "period_s": period_s}

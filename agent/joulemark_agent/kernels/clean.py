@@ -12,9 +12,7 @@ from joulemark_agent.kernels.jit import compiled
 
 
 @compiled
-def all_zero_steps(
-    counters: NDArray[np.int64], gauges: NDArray[np.float64]
-) -> NDArray[np.bool_]:
+def all_zero_steps(counters: NDArray[np.int64], gauges: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which steps are measurements under the profile's rule `all_zero`.
 
     A step in which no counter moves while every gauge reads 0 at its end is none: the device

@@ -19,13 +19,16 @@ from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from string import Template
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from joulemark_agent.contract.errors import ConfigError, JoulemarkError
+from joulemark_agent.contract.errors import ConfigError, JoulemarkError, StoreError
 from joulemark_agent.contract.signature import encode64, new_private_key, public_key
 
+if TYPE_CHECKING:
+    from joulemark_gateway.evidence.store import SqliteStore
+
 SITE, AGENT = "gwangyang", "edge-1"
-METER, COUNTER = "main-meter", "production-counter"
+DEVICES = METER, COUNTER = "main-meter", "production-counter"
 COLLECTOR_NAME = "joulemark/collector"
 READY_S, STOP_S = 60.0, 15.0
 ORDER = ("factory", "broker", "collector", "agent")
@@ -40,6 +43,7 @@ class Chain:
     broker_kind: str = "auto"
     processes: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
+    _store: SqliteStore | None = None
 
     @property
     def site_file(self) -> Path:
@@ -132,6 +136,9 @@ class Chain:
 
     def stop(self) -> None:
         """SIGTERM to all that run, last started first; SIGKILL to what does not go."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
         for name in reversed(ORDER):
             process = self.processes.pop(name, None)
             if process is None:
@@ -166,15 +173,15 @@ class Chain:
         return summary
 
     def slots_held(self) -> int:
-        """About how many slots the collector holds of every device (its leaves over devices)."""
-        from joulemark_gateway.evidence.store import EvidenceStore  # noqa: PLC0415
+        """How many leaves the collector holds of the device it holds least of: about the slots."""
+        from joulemark_gateway.evidence.store import FILE, SqliteStore  # noqa: PLC0415
 
-        path = self.collector_file.parent / "state" / "evidence.sqlite"
-        if not path.exists():
-            return 0
-        with EvidenceStore.read_only(path) as store:
-            heads = store.heads()
-        return min((head.size for head in heads), default=0) if len(heads) > 1 else 0
+        path = self.collector_file.parent / "state" / FILE
+        if self._store is None and path.exists():
+            with suppress(StoreError):  # still being made
+                self._store = SqliteStore(path, create=False)
+        heads = self._store.heads() if self._store else []
+        return min(head.size for head in heads) if len(heads) == len(DEVICES) else 0
 
     def joulemark(self, *arguments: str) -> str:
         """Run a `joulemark` command to its end; what it printed.

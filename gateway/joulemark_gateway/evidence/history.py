@@ -220,8 +220,13 @@ def operator_approved(tree: Tree, operator_key: bytes) -> bool:
     return is_signed_by(operator_key, canonical_bytes(dict(tree.grant)), tree.operator_signature)
 
 
-def check_slots(tree: Tree, period_us: int) -> None:
+def check_slots(tree: Tree, period_us: int, due_us: int | None = None) -> None:
     """Every slot from the first to the last has one reading or stands in one gap.
+
+    Args:
+        tree: the leaves.
+        period_us: distance of the slots. [us]
+        due_us: the slot that must come first; None: the one the grant names, if it names one. [us]
 
     Raises:
         EvidenceError: `slot_missing`, `slot_twice` or `slot_unaligned`.
@@ -230,10 +235,11 @@ def check_slots(tree: Tree, period_us: int) -> None:
     spans += [(g.first_slot_us, g.last_slot_us, g.slots, seq) for seq, g in tree.gaps]
     spans.sort()
     first = tree.grant["first_slot"]
-    due = spans[0][0] if spans and first is None else int(first) if first is not None else 0
+    due = due_us if due_us is not None else int(first) if first is not None else None
     for start, end, slots, seq in spans:
         if start % period_us or end % period_us or slots != (end - start) // period_us + 1:
             raise _bad("slot_unaligned", f"leaf {seq} of {tree.origin} is off the slot grid")
+        due = start if due is None else due
         if start < due:
             raise _bad("slot_twice", f"leaf {seq} of {tree.origin} repeats slot {start}")
         if start > due:
@@ -299,6 +305,16 @@ def check_documents(tree: Tree, documents: Mapping[str, bytes]) -> None:
     for name, digest in approved.items():
         if digest not in documents or digest_hex(documents[digest]) != digest:
             raise _bad("document_missing", f"the {name} document {digest[:16]} is not here")
+    check_named_documents(tree)
+
+
+def check_named_documents(tree: Tree) -> None:
+    """Every envelope names the documents the operator approved, and a software digest.
+
+    Raises:
+        EvidenceError: `document_changed`.
+    """
+    approved = tree.grant["documents"]
     for envelope in tree.envelopes:
         named = envelope.fields.get("documents")
         if not isinstance(named, dict) or named != {**approved, "software": named.get("software")}:

@@ -38,9 +38,7 @@ def grid(first: date, end: date, unit: Literal["day", "hour"], zone: ZoneInfo) -
     days = [first + timedelta(days=k) for k in range((end - first).days)]
     if unit == "day":
         edges = [midnight_us(day, zone) for day in (*days, end)]
-        return Grid(
-            np.array(edges, np.int64), tuple(days), tuple(day.isoformat() for day in days)
-        )
+        return Grid(np.array(edges, np.int64), tuple(days), tuple(day.isoformat() for day in days))
     starts: list[int] = []
     owners: list[date] = []
     for day in days:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,10 +70,12 @@ class Counted:
 
     def spans_in(self, start_us: int, end_us: int) -> Iterator[Span]:
         """The unmeasured time inside [start_us, end_us), cut to it."""
-        for span in self.unmeasured:
+        first = bisect_right(self.unmeasured, start_us, key=lambda span: span.end_us)
+        for span in islice(self.unmeasured, first, None):
+            if span.start_us >= end_us:
+                return
             low, high = max(span.start_us, start_us), min(span.end_us, end_us)
-            if low < high:
-                yield Span(low, high, span.is_estimated, span.reasons)
+            yield Span(low, high, span.is_estimated, span.reasons)
 
 
 def counted(history: DeviceHistory, point: Point) -> Counted:

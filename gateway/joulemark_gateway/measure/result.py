@@ -113,8 +113,8 @@ class Coefficient:
     unit: str
     value: float
     standard_error: float
-    t_value: float
-    p_value: float
+    t_value: float | None  # None where the fit is exact
+    p_value: float | None
     vif: float | None
 
 
@@ -146,7 +146,7 @@ class Model:
     residual_sd_wh: float
     r2: float
     adjusted_r2: float
-    press_r2: float  # predicted leaving one out
+    press_r2: float | None  # predicted leaving one out; None where a unit fixes its own fit
     cv_rmse: float
     nmbe: float
     rho: float  # lag-1 correlation of the residuals

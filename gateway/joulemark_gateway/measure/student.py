@@ -1,4 +1,4 @@
-"""Student's t for any positive degrees of freedom, without scipy: about 1e-12 relative.
+"""Student's t for any positive degrees of freedom, without scipy: 1e-10 relative or better.
 
 Source: incomplete beta function, NIST Digital Library of Mathematical Functions 8.17.22 (continued
 fraction) and 8.17.4 (symmetry); the gamma ratio from DLMF 5.11.13.
@@ -102,6 +102,6 @@ def _fraction(a: float, b: float, x: float) -> float:
             c = 1.0 + term / c
             c = c if abs(c) > _TINY else _TINY
             value *= c * d
-        if abs(c * d - 1.0) < 1e-16:
+        if abs(c * d - 1.0) < 4e-16:
             break
     return value

@@ -1,0 +1,79 @@
+"""The command `joulemark`. Every part adds its own commands; a mistake is told in one message.
+
+Commands outside the agent are found by entry points of the group `joulemark.commands`: functions
+that take argparse's subparsers. Every command sets `run`, a function from its arguments to an exit
+code: 0 done, 1 the check failed, 2 wrong use or configuration.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from typing import Any
+
+from joulemark_agent import __version__
+from joulemark_agent.contract.errors import ConfigError, JoulemarkError
+
+INTERRUPTED = 130
+GROUP = "joulemark.commands"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: its words; None: those the process was started with.
+
+    Returns:
+        The exit code.
+    """
+    words = sys.argv[1:] if argv is None else list(argv)
+    try:
+        try:
+            args = _parser(words).parse_args(words)
+            return int(args.run(args))
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("joulemark"):
+                raise
+            raise ConfigError(
+                f"This command needs the package {error.name!r}, which is not installed.",
+                "Run: pip install 'joulemark[all]'",
+            ) from error
+    except JoulemarkError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    """Only the part that is asked for is imported, so `joulemark verify` needs no extra."""
+    parser = argparse.ArgumentParser(
+        prog="joulemark",
+        description="Measure what machines really use, and prove what a change saved.",
+    )
+    parser.add_argument("--version", action="version", version=f"joulemark {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    agent = commands.add_parser("agent", help="read devices, sign what they say, send it on")
+    if words[:1] == ["agent"]:
+        _add_agent_commands(agent.add_subparsers(metavar="COMMAND", required=True))
+    else:
+        for entry in entry_points(group=GROUP):
+            entry.load()(commands)
+    return parser
+
+
+def _add_agent_commands(commands: Any) -> None:
+    from joulemark_agent import commands as reading  # noqa: PLC0415 - needs the extra [agent]
+
+    reading.add_commands(commands)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,209 @@
+"""`joulemark agent check | read | profiles`: what an engineer does before the service runs."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import joulemark_profiles
+from joulemark_agent.contract.errors import DeviceError
+from joulemark_agent.contract.profile import Point, Profile
+from joulemark_agent.contract.quantities import unit_of
+from joulemark_agent.contract.reading import Response
+from joulemark_agent.kernels.decode import decode_responses
+from joulemark_agent.lines import Lines, line_of
+from joulemark_agent.plan import PlannedDevice
+from joulemark_agent.settings import SiteSettings, load_profile, load_site
+
+GOOD = "good"
+US_PER_DAY = 86_400_000_000
+
+
+def add_commands(subparsers: Any) -> None:
+    """Add the commands to those of `joulemark agent`."""
+    check = subparsers.add_parser("check", help="find every mistake in a site file; show the plan")
+    _add_site(check)
+    check.set_defaults(run=_check)
+    read = subparsers.add_parser("read", help="show live values with unit, quality and raw words")
+    _add_site(read)
+    read.add_argument("--once", action="store_true", help="read every device once and end")
+    read.add_argument("--json", action="store_true", help="one JSON document per round")
+    read.add_argument(
+        "--every", type=float, default=2.0, metavar="SECONDS", help="between rounds (default 2)"
+    )
+    read.set_defaults(run=_read)
+    profiles = subparsers.add_parser("profiles", help="list the device profiles that are shipped")
+    profiles.add_argument("--json", action="store_true", help="one JSON document")
+    profiles.set_defaults(run=_profiles)
+
+
+def _add_site(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-c", "--config", type=Path, required=True, metavar="SITE.yaml", help="the site file"
+    )
+
+
+def _check(args: argparse.Namespace) -> int:
+    settings = load_site(args.config)
+    devices = settings.planned_devices()
+    rows = [("device", "line", "unit", "profile", "points", "blocks", "words", "slots/day")]
+    for device, given in zip(devices, settings.devices, strict=True):
+        rows.append(
+            (
+                device.id,
+                line_of(device.url),
+                str(device.unit),
+                given.profile,
+                str(len(settings.profile(given)[0].points)),
+                ", ".join(
+                    f"{r.table} {r.address}..{r.address + r.count - 1}" for r in device.requests
+                ),
+                str(_words(device)),
+                f"{US_PER_DAY / device.period_us:g}",
+            )
+        )
+    slots = sum(US_PER_DAY / device.period_us for device in devices)
+    requests = sum(US_PER_DAY / device.period_us * len(device.requests) for device in devices)
+    words = sum(US_PER_DAY / device.period_us * _words(device) for device in devices)
+    lines = len({line_of(device.url) for device in devices})
+    _say(f"{args.config}: no mistakes.")
+    _say(f"Site {settings.site}, agent {settings.agent}, {settings.clock} clock.")
+    _say("")
+    _say(_table(rows))
+    _say("")
+    _say(
+        f"{len(devices)} devices on {lines} {'line' if lines == 1 else 'lines'};"
+        f" per day {slots:,.0f} slots, {requests:,.0f} requests, {words:,.0f} words."
+    )
+    return 0
+
+
+def _words(device: PlannedDevice) -> int:
+    return sum(request.count for request in device.requests)
+
+
+def _read(args: argparse.Namespace) -> int:
+    return asyncio.run(_read_rounds(load_site(args.config), args))
+
+
+async def _read_rounds(settings: SiteSettings, args: argparse.Namespace) -> int:
+    """Rounds until Ctrl-C; with `--once` one, and 1 where a device gave no value."""
+    devices = settings.planned_devices()
+    profiles = [settings.profile(given)[0] for given in settings.devices]
+    lines = Lines(devices)
+    try:
+        while True:
+            answers = [
+                await _answer(lines, device, profile)
+                for device, profile in zip(devices, profiles, strict=True)
+            ]
+            if args.json:
+                document = {"site": settings.site, "devices": answers}
+                _say(json.dumps(document, indent=2 if args.once else None))
+            else:
+                for answer in answers:
+                    if "error" not in answer:
+                        _say(_readable(answer))
+            failed = [answer for answer in answers if "error" in answer]
+            for answer in failed:
+                error = answer["error"]
+                print_error(f"{answer['device']}: {error['what']} {error['do']}")
+            if args.once:
+                return 1 if failed else 0
+            await asyncio.sleep(args.every)
+    finally:
+        await lines.close()
+
+
+async def _answer(lines: Lines, device: PlannedDevice, profile: Profile) -> dict[str, Any]:
+    """What `--json` shows of one device."""
+    common = {"device": device.id, "profile": profile.model, "synthetic": profile.synthetic}
+    try:
+        responses = await lines.of(device).read(device)
+    except DeviceError as error:
+        return common | {"error": {"code": error.code, "what": error.what, "do": error.do}}
+    read_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    values, quality = decode_responses(profile, responses)
+    return common | {
+        "read_at": read_at,
+        "points": [
+            {
+                "name": point.name,
+                "value": values.get(point.name),
+                "unit": unit_of(point.name),
+                "quality": quality.get(point.name, GOOD),
+                "raw": " ".join(_raw_words(point, responses)),
+            }
+            for point in profile.points
+        ],
+    }
+
+
+def _raw_words(point: Point, responses: Sequence[Response]) -> Iterator[str]:
+    for response in responses:
+        start = 2 * (point.address - response.address)
+        end = start + 2 * point.words
+        if response.table == point.table and start >= 0 and end <= len(response.data):
+            yield from (response.data[i : i + 2].hex().upper() for i in range(start, end, 2))
+            return
+
+
+def _readable(answer: dict[str, Any]) -> str:
+    label = " (synthetic)" if answer["synthetic"] else ""
+    rows = [("point", "value", "unit", "quality", "raw words")]
+    rows += [
+        (point["name"], point["value"] or "-", point["unit"], point["quality"], point["raw"])
+        for point in answer["points"]
+    ]
+    return f"{answer['device']}{label}  {answer['read_at']}\n{_table(rows)}\n"
+
+
+def _profiles(args: argparse.Namespace) -> int:
+    found = []
+    for name in joulemark_profiles.names("devices"):
+        profile, _ = load_profile(name)
+        found.append(
+            {
+                "name": name,
+                "kind": profile.kind,
+                "protocol": profile.protocol,
+                "points": len(profile.points),
+                "confidence": profile.confidence,
+                "synthetic": profile.synthetic,
+                "source": profile.source,
+            }
+        )
+    if args.json:
+        _say(json.dumps(found, indent=2))
+    else:
+        rows = [tuple(found[0])] + [
+            tuple("yes" if v is True else "no" if v is False else str(v) for v in row.values())
+            for row in found
+        ]
+        _say(_table(rows))
+    return 0
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def print_error(text: str) -> None:
+    """One message on standard error."""
+    sys.stdout.flush()
+    sys.stderr.write(f"error: {text}\n")

@@ -1,0 +1,159 @@
+"""Grants on disk: what the operator approved by signing, one file per device.
+
+A grant says: this agent's key may open this epoch of this device, under these documents. When a
+document changes the grant no longer fits, and the agent does not start until the next epoch is
+granted; an epoch therefore never changes its profile, site or factors.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from joulemark_agent.contract.canonical import canonical_bytes, parse_canonical
+from joulemark_agent.contract.errors import ConfigError, EvidenceError
+from joulemark_agent.contract.reading import grant, signed_grant
+from joulemark_agent.keys import Key
+
+_FOLDER = "grants"
+_FIELDS = {"grant", "operator_signature"}
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a grant must say of a device as it is configured now; only the epoch is missing."""
+
+    site: str
+    device: str
+    clock: str
+    agent: str
+    agent_key: bytes
+    first_slot_us: int | None
+    documents: Mapping[str, str]  # SHA-256 (hex) of profile, site, factors
+
+    def content(self, epoch: int) -> dict[str, Any]:
+        """The grant of these terms for an epoch."""
+        return grant(
+            site=self.site,
+            device=self.device,
+            epoch=epoch,
+            clock=self.clock,
+            agent=self.agent,
+            agent_key=self.agent_key,
+            first_slot_us=self.first_slot_us,
+            documents=self.documents,
+        )
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """What enrolling did for one device."""
+
+    device: str
+    epoch: int
+    state: str  # 'kept', 'signed', or 'requested'
+    path: Path
+
+
+def load_grant(state_dir: Path, terms: Terms) -> dict[str, Any]:
+    """The signed grant of a device, if it still says what is configured.
+
+    Raises:
+        ConfigError: there is none, or what was approved has changed.
+    """
+    path = state_dir / _FOLDER / f"{terms.device}.json"
+    signed = _read(path)
+    if signed is None:
+        raise ConfigError(
+            f"The device {terms.device!r} has no grant signed by the operator ({path}).",
+            "Run 'joulemark agent enroll -c SITE.yaml --operator-key FILE'.",
+        )
+    content = signed["grant"]
+    wanted = terms.content(content["epoch"])
+    if content == wanted:
+        return signed
+    changed = [
+        *(f"{name} document" for name in wanted["documents"] if _differ(content, wanted, name)),
+        *(name for name in wanted if name != "documents" and content.get(name) != wanted[name]),
+    ]
+    raise ConfigError(
+        f"What the operator approved for {terms.device!r} has changed: {', '.join(changed)}.",
+        "If the change is meant, run 'joulemark agent enroll -c SITE.yaml --operator-key FILE'"
+        " again: it opens a new epoch. Otherwise put the old file back.",
+    )
+
+
+def enroll(
+    state_dir: Path, terms: Terms, operator: Key | None, *, first_epoch: int = 1
+) -> Enrolled:
+    """Sign a grant for the next epoch, or leave a request; a grant that still fits is kept.
+
+    Args:
+        state_dir: the agent's state folder.
+        terms: what the device is configured to be.
+        operator: the operator's key; None: only write what is to be signed.
+        first_epoch: lowest epoch for a new grant, higher than 1 where the state was lost.
+    """
+    folder = state_dir / _FOLDER
+    path = folder / f"{terms.device}.json"
+    old = _read(path)
+    if old is not None and old["grant"] == terms.content(old["grant"]["epoch"]):
+        return Enrolled(terms.device, old["grant"]["epoch"], "kept", path)
+    epoch = max(first_epoch, old["grant"]["epoch"] + 1 if old is not None else 1)
+    content = terms.content(epoch)
+    request = folder / f"{terms.device}.request.json"
+    if operator is None:
+        _write(request, canonical_bytes(content))
+        return Enrolled(terms.device, epoch, "requested", request)
+    _write(path, canonical_bytes(signed_grant(content, operator.private)))
+    request.unlink(missing_ok=True)
+    return Enrolled(terms.device, epoch, "signed", path)
+
+
+def _differ(content: Mapping[str, Any], wanted: Mapping[str, Any], name: str) -> bool:
+    documents = content.get("documents")
+    return not isinstance(documents, dict) or documents.get(name) != wanted["documents"][name]
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        signed = parse_canonical(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, EvidenceError) as error:
+        raise ConfigError(
+            f"The grant {path} cannot be read: {error}.",
+            "Restore it from its copy: the number of its epoch must not be used again.",
+        ) from error
+    is_grant = isinstance(signed, dict) and set(signed) == _FIELDS
+    if not is_grant or not isinstance(signed["grant"].get("epoch"), int):
+        raise ConfigError(
+            f"The file {path} is no signed grant.",
+            "Restore it from its copy: the number of its epoch must not be used again.",
+        )
+    return dict(signed)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Replace a file as a whole: after a power cut it holds the old bytes or the new ones."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise ConfigError(
+            f"The file {path} cannot be written: {error.strerror}.",
+            "Check the folder, who may write to it, and the free space.",
+        ) from error

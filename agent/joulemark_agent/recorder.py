@@ -1,0 +1,483 @@
+"""From readings and gaps to leaves, heads and batches on disk.
+
+One commit is one transaction: all devices of a group of slots, with the batches it closes. A head
+is on disk before anybody can see it, so two different heads of one size are never signed. What a
+commit could not keep is forgotten in memory too: the state is read back from the outbox.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from joulemark_agent.contract.batch import MAX_LEAVES, Batch, batch_bytes
+from joulemark_agent.contract.canonical import canonical_bytes, digest_hex, parse_canonical
+from joulemark_agent.contract.errors import ConfigError, EvidenceError, StoreError
+from joulemark_agent.contract.profile import Profile
+from joulemark_agent.contract.reading import (
+    SYSTEM,
+    Gap,
+    Reading,
+    event_leaf,
+    gap_fields,
+    gaps_merged,
+    record_leaf,
+)
+from joulemark_agent.contract.signature import Checkpoint, encode64, sign_checkpoint
+from joulemark_agent.contract.topics import origin
+from joulemark_agent.contract.tree import append, root
+from joulemark_agent.envelope import Carbon, Tally, energy_fields
+from joulemark_agent.kernels.decode import decode_responses
+from joulemark_agent.keys import Key
+from joulemark_agent.outbox import Change, Outbox, Sealed, Tree
+
+log = logging.getLogger(__name__)
+
+AGENT_DOWN, OVERRUN = "agent_down", "overrun"  # causes of slots that nobody asked for
+MAX_OPEN_LEAVES = MAX_LEAVES - 1  # the envelope is a leaf too
+MAX_OPEN_BYTES = 512 * 1024  # plain; escaped and compressed it stays below the wire's limit
+
+
+@dataclass(frozen=True)
+class Wall:
+    """Wall time, which heads, boots and the closing of batches use even in a replay."""
+
+    utc_us: Callable[[], int] = lambda: time.time_ns() // 1000
+    mono_ns: Callable[[], int] = time.monotonic_ns
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A device whose evidence is recorded: by whose approval and under which documents."""
+
+    profile: Profile
+    period_us: int
+    grant: Mapping[str, Any]  # {"grant": ..., "operator_signature": ...}
+    documents: Mapping[str, bytes]  # canonical bytes of profile, site, factors
+    carbon: Carbon
+
+    @property
+    def device(self) -> str:
+        """The device's id."""
+        return str(self.grant["grant"]["dev"])
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that was granted."""
+        return int(self.grant["grant"]["epoch"])
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a batch closes: at so many slots or seconds, whichever comes first."""
+
+    slots: int
+    seconds: float
+
+
+@dataclass
+class _Book:
+    """The working state of one tree: what is on disk plus what the commit under way adds."""
+
+    grant: Mapping[str, Any]
+    recorded: Recorded | None  # None: an epoch of the past, which is only closed
+    tree: Tree
+    open: list[bytes]  # leaves after the last batch
+    kept: int  # so many of them are on disk
+    tally: Tally
+    opened_ns: int | None  # when the first of them was written; None: there is none
+    last_record: bytes | None
+    sealed: list[Sealed] = field(default_factory=list)  # by the commit under way
+
+    def change(self) -> Change:
+        """What the commit under way adds to the tree."""
+        first_seq = self.tree.sealed.size + self.kept
+        return Change(self.tree, first_seq, self.open[self.kept :], tuple(self.sealed))
+
+    def note_kept(self) -> None:
+        """The change is on disk."""
+        self.kept, self.sealed = len(self.open), []
+
+
+class Recorder:
+    """Writes the leaves of every device of a site; one thread uses it."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        key: Key,
+        devices: Sequence[Recorded],
+        *,
+        limits: Limits,
+        software: str,
+        wall: Wall | None = None,
+    ) -> None:
+        """Open the granted epochs or go on with them, and write the boot leaf of each.
+
+        Args:
+            outbox: the durable queue.
+            key: the agent's evidence key.
+            devices: what is recorded, one per device.
+            limits: when a batch closes.
+            software: SHA-256 (hex) of the agent's own code.
+            wall: wall time.
+
+        Raises:
+            ConfigError: a grant that does not fit the key, the documents or the epochs so far.
+            StoreError: the outbox is damaged or cannot be written.
+        """
+        self._outbox, self._key, self._devices = outbox, key, tuple(devices)
+        self._limits, self._software, self._wall = limits, software, wall or Wall()
+        self._by_name = {device.device: device for device in self._devices}
+        for device in self._devices:
+            _check_grant(device, key)
+        self._books: dict[str, _Book] = {}
+        self._boot = outbox.boots() + 1
+        self._is_fresh: set[str] = {device.device for device in self._devices}
+        self._start()
+
+    @property
+    def boot(self) -> int:
+        """The number of this start of the agent."""
+        return self._boot
+
+    def committed_us(self, device: str) -> int | None:
+        """The last slot of the device that is accounted for on disk. [us UTC]"""
+        return self._books[device].tree.last_slot_us
+
+    def summary(self) -> dict[str, Any]:
+        """Per device: epoch, slots, records and gap slots since it began, size and root."""
+        return {
+            name: {
+                "epoch": book.tree.epoch,
+                "slots": book.tree.records + book.tree.gap_slots,
+                "records": book.tree.records,
+                "gap_slots": book.tree.gap_slots,
+                "size": book.tree.edge.size,
+                "root": encode64(root(book.tree.edge)),
+            }
+            for name, book in self._books.items()
+        }
+
+    def commit(self, results: Sequence[Reading | Gap], *, missed: str = OVERRUN) -> None:
+        """Record what was read and what was not, in one transaction.
+
+        Slots of a device that were skipped since its last result become a gap: `agent_down` for
+        those before the first result after the start, `missed` for later ones. Batches that are
+        full or due are closed.
+
+        Args:
+            results: readings and gaps; of one device in the order of its slots.
+            missed: cause of slots that were skipped while the agent ran.
+
+        Raises:
+            StoreError: nothing was kept; commit the same results again when there is room.
+            EvidenceError: a slot that is recorded already, or off the device's grid.
+        """
+        with self._all_or_nothing():
+            by_device: dict[str, list[Reading | Gap]] = {}
+            for result in results:
+                by_device.setdefault(result.device, []).append(result)
+            for name, items in by_device.items():
+                cause = AGENT_DOWN if name in self._is_fresh else missed
+                self._record(name, items, cause)
+            self._seal_due()
+            self._keep()
+            self._is_fresh -= by_device.keys()
+
+    def seal_due(self) -> bool:
+        """Close the batches that have been open long enough; True where one was closed.
+
+        Raises:
+            StoreError: none was closed; call it again when there is room.
+        """
+        with self._all_or_nothing():
+            self._seal_due()
+            return self._keep()
+
+    def seal_all(self) -> bool:
+        """Close every open batch, at the end; True where one was closed.
+
+        Raises:
+            StoreError: none was closed; call it again when there is room.
+        """
+        with self._all_or_nothing():
+            for book in self._books.values():
+                if book.open:
+                    self._seal(book)
+            return self._keep()
+
+    def due_in_s(self) -> float | None:
+        """Until the next batch must close; None where none is open. [s]"""
+        opened = [b.opened_ns for b in self._books.values() if b.opened_ns is not None]
+        if not opened:
+            return None
+        return max(self._limits.seconds - (self._wall.mono_ns() - min(opened)) / 1e9, 0.0)
+
+    # ------------------------------------------------------------------ start
+
+    def _start(self) -> None:
+        trees = self._outbox.trees()
+        latest = {tree.device: tree for tree in trees}
+        granted = {device.device: device.epoch for device in self._devices}
+        for tree in trees:
+            if tree.epoch != granted.get(tree.device) and tree.edge.size > tree.sealed.size:
+                self._end_epoch(tree)
+        for device in self._devices:
+            old = latest.get(device.device)
+            is_new = old is None or old.epoch < device.epoch
+            tree = _new_tree(device, old) if old is None or is_new else old
+            _check_epoch(device, tree)
+            book = self._books[device.device] = self._read_book(device.grant, device, tree)
+            if is_new:
+                fields = {**device.grant, "t_utc_us": str(self._wall.utc_us())}
+                self._event(book, "epoch_start", fields)
+            fields = {"boot": self._boot, "t_mono_ns": str(self._wall.mono_ns())}
+            self._event(book, "boot", {**fields, "t_utc_us": str(self._wall.utc_us())})
+            if is_new:  # with it the documents are on disk in the same transaction
+                self._seal(book)
+        self._outbox.commit([book.change() for book in self._books.values()], boots=self._boot)
+        for book in self._books.values():
+            book.note_kept()
+
+    def _end_epoch(self, tree: Tree) -> None:
+        """Close the last batch of an epoch of the past, so that all of it can leave."""
+        grant = parse_canonical(tree.opening)
+        if grant["grant"]["agent_key"] != encode64(self._key.public):
+            log.warning(
+                "epoch_without_key",
+                extra={
+                    "device": tree.device,
+                    "epoch": tree.epoch,
+                    "what": f"{tree.edge.size - tree.sealed.size} leaves were never signed.",
+                    "do": "Keep the state folder: only the key of that epoch can sign them.",
+                },
+            )
+            return
+        book = self._read_book(grant, None, tree)
+        self._seal(book)
+        self._outbox.commit([book.change()])
+
+    def _read_book(self, grant: Mapping[str, Any], recorded: Recorded | None, tree: Tree) -> _Book:
+        """The book of a tree as the outbox has it, its open leaves checked against its edge."""
+        leaves = self._outbox.open_leaves(tree.device, tree.epoch)
+        if append(tree.sealed, leaves) != tree.edge:
+            raise StoreError(
+                f"The {len(leaves)} unsent leaves of {tree.device}, epoch {tree.epoch}, are not"
+                " those that were hashed when they were written.",
+                "Copy the state folder before anything else, move it away, and enroll again.",
+                code="damaged",
+            )
+        tally, last_record = Tally(), tree.anchor
+        for leaf in leaves:
+            content = parse_canonical(leaf)
+            tally.take_leaf(content)
+            tally.leaf_bytes += len(leaf)
+            last_record = leaf if "type" not in content else last_record
+        opened_ns = self._wall.mono_ns() if leaves else None
+        return _Book(grant, recorded, tree, leaves, len(leaves), tally, opened_ns, last_record)
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Take the state back from the outbox where a commit failed."""
+        try:
+            yield
+        except (StoreError, EvidenceError):
+            trees = {(tree.device, tree.epoch): tree for tree in self._outbox.trees()}
+            for device in self._devices:
+                tree = trees[device.device, device.epoch]
+                self._books[device.device] = self._read_book(device.grant, device, tree)
+            raise
+
+    def _keep(self) -> bool:
+        """Commit what changed; True where a batch was closed."""
+        books = [b for b in self._books.values() if b.sealed or len(b.open) > b.kept]
+        if books:
+            self._outbox.commit([book.change() for book in books])
+        is_sealed = any(book.sealed for book in books)
+        for book in books:
+            book.note_kept()
+        return is_sealed
+
+    # ----------------------------------------------------------------- leaves
+
+    def _record(self, name: str, items: Iterable[Reading | Gap], cause: str) -> None:
+        book, device = self._books[name], self._by_name[name]
+        waiting: list[Gap] = []
+        for item in items:
+            first_us = item.slot_us if isinstance(item, Reading) else item.first_slot_us
+            last_us = waiting[-1].last_slot_us if waiting else book.tree.last_slot_us
+            if (skipped := _skipped(device, last_us, first_us, cause)) is not None:
+                waiting.append(skipped)
+            if isinstance(item, Gap):
+                waiting.append(item)
+                continue
+            self._gaps(book, gaps_merged(waiting, device.period_us))
+            waiting = []
+            self._reading(book, device.profile, item)
+        self._gaps(book, gaps_merged(waiting, device.period_us))
+
+    def _reading(self, book: _Book, profile: Profile, reading: Reading) -> None:
+        tree = book.tree
+        values, quality = decode_responses(profile, reading.responses)
+        leaf = record_leaf(
+            reading,
+            epoch=tree.epoch,
+            seq=tree.edge.size,
+            boot=self._boot,
+            values=values,
+            quality=quality,
+        )
+        book.tally.take_reading(reading, values, quality)
+        book.last_record = leaf
+        self._add(book, leaf, last_slot_us=reading.slot_us, records=tree.records + 1)
+
+    def _gaps(self, book: _Book, gaps: Sequence[Gap]) -> None:
+        for gap in gaps:
+            tree = book.tree
+            leaf = event_leaf(
+                "gap", tree.device, epoch=tree.epoch, seq=tree.edge.size, fields=gap_fields(gap)
+            )
+            book.tally.take_gap(gap)
+            slots = tree.gap_slots + gap.slots
+            self._add(book, leaf, last_slot_us=gap.last_slot_us, gap_slots=slots)
+
+    def _event(self, book: _Book, kind: str, fields: Mapping[str, Any]) -> None:
+        tree = book.tree
+        leaf = event_leaf(kind, tree.device, epoch=tree.epoch, seq=tree.edge.size, fields=fields)
+        self._add(book, leaf)
+
+    def _add(self, book: _Book, leaf: bytes, **changes: Any) -> None:
+        book.tree = replace(book.tree, edge=append(book.tree.edge, (leaf,)), **changes)
+        book.open.append(leaf)
+        book.tally.leaf_bytes += len(leaf)
+        if book.opened_ns is None:
+            book.opened_ns = self._wall.mono_ns()
+        if (
+            book.tally.slots >= self._limits.slots
+            or len(book.open) >= MAX_OPEN_LEAVES
+            or book.tally.leaf_bytes >= MAX_OPEN_BYTES
+        ):
+            self._seal(book)
+
+    # ---------------------------------------------------------------- batches
+
+    def _seal_due(self) -> None:
+        now_ns = self._wall.mono_ns()
+        for book in self._books.values():
+            opened_ns = book.opened_ns
+            if opened_ns is not None and now_ns - opened_ns >= self._limits.seconds * 1e9:
+                self._seal(book)
+
+    def _seal(self, book: _Book) -> None:
+        """Close the open batch: envelope leaf, signed checkpoint, wire bytes."""
+        tree, first_seq = book.tree, book.tree.sealed.size
+        leaf = event_leaf(
+            "batch",
+            tree.device,
+            epoch=tree.epoch,
+            seq=tree.edge.size,
+            fields=self._envelope(book),
+        )
+        edge = append(tree.edge, (leaf,))
+        name = origin(book.grant["grant"]["site"], tree.device, tree.epoch)
+        checkpoint = sign_checkpoint(self._key.private, Checkpoint(name, edge.size, root(edge)))
+        documents = book.recorded.documents if book.recorded and first_seq == 0 else {}
+        batch = Batch(
+            first_seq,
+            (*book.open, leaf),
+            checkpoint,
+            {digest_hex(data): data for data in documents.values()},
+        )
+        place = (tree.device, tree.epoch, first_seq, edge.size)
+        book.sealed.append(Sealed(*place, checkpoint, batch_bytes(batch)))
+        book.tree = replace(tree, edge=edge, sealed=edge, head=checkpoint, anchor=book.last_record)
+        book.open, book.kept, book.tally, book.opened_ns = [], 0, Tally(), None
+
+    def _envelope(self, book: _Book) -> dict[str, Any]:
+        tree, tally = book.tree, book.tally
+        first_us, last_us = tally.first_slot_us, tally.last_slot_us
+        return {
+            "documents": {**book.grant["grant"]["documents"], "software": self._software},
+            "energy": _energy(book),
+            "first_seq": str(tree.sealed.size),
+            "first_slot": None if first_us is None else str(first_us),
+            "gap_slots": tally.gap_slots,
+            "last_seq": str(tree.edge.size - 1),
+            "last_slot": None if last_us is None else str(last_us),
+            "previous": {"size": str(tree.sealed.size), "root": encode64(root(tree.sealed))},
+            "records": tally.records,
+            "sealed_us": str(self._wall.utc_us()),
+            "slots": tally.slots,
+            "time": {"unsynchronised": tally.unsynchronised},
+            "values": tally.values,
+        }
+
+
+def _energy(book: _Book) -> dict[str, str | None]:
+    """The sums of the open leaves; none for an epoch whose documents are no longer at hand."""
+    device = book.recorded
+    if device is None:
+        return {}
+    return energy_fields(
+        device.profile,
+        book.tree.anchor,
+        book.tally.rows,
+        period_us=device.period_us,
+        carbon=device.carbon,
+    )
+
+
+def _skipped(device: Recorded, last_us: int | None, first_us: int, cause: str) -> Gap | None:
+    """The slots between the last result of a device and the next, as a gap.
+
+    Raises:
+        EvidenceError: the next result is not later than the last, or off the grid.
+    """
+    if last_us is None:
+        return None
+    due_us = last_us + device.period_us
+    slots, rest = divmod(first_us - due_us, device.period_us)
+    if slots < 0 or rest:
+        raise EvidenceError(
+            f"Slot {first_us} of {device.device} came after slot {last_us}; the next is {due_us}.",
+            "Nothing was recorded; this is a fault of the program: report it.",
+            code="slot_order",
+        )
+    last_missing_us = first_us - device.period_us
+    return Gap(device.device, due_us, last_missing_us, slots, cause) if slots else None
+
+
+def _new_tree(device: Recorded, old: Tree | None) -> Tree:
+    """The tree of an epoch that begins; slots between two epochs are accounted for too."""
+    content = device.grant["grant"]
+    last_us = None
+    if content["first_slot"] is not None:
+        last_us = int(content["first_slot"]) - device.period_us
+    elif old is not None and parse_canonical(old.opening)["grant"]["clock"] == SYSTEM:
+        last_us = old.last_slot_us
+    opening = canonical_bytes(dict(device.grant))
+    return Tree(device.device, device.epoch, opening, last_slot_us=last_us)
+
+
+def _check_epoch(device: Recorded, tree: Tree) -> None:
+    if tree.opening != canonical_bytes(dict(device.grant)):
+        raise ConfigError(
+            f"The grant of {device.device!r} is for epoch {device.epoch}, but epoch {tree.epoch}"
+            " was opened with another one.",
+            "Run 'joulemark agent enroll -c SITE.yaml --operator-key FILE' for the next epoch.",
+        )
+
+
+def _check_grant(device: Recorded, key: Key) -> None:
+    content = device.grant["grant"]
+    digests = {name: digest_hex(data) for name, data in device.documents.items()}
+    if content["agent_key"] != encode64(key.public) or content["documents"] != digests:
+        raise ConfigError(
+            f"The grant of {device.device!r} is for another key or for other documents.",
+            "Run 'joulemark agent enroll -c SITE.yaml --operator-key FILE'.",
+        )

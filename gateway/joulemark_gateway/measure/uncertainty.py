@@ -1,0 +1,199 @@
+"""The interval of a sum of savings, under residuals that remember their past.
+
+With residuals of an AR(1) process the variance of sum_i w_i (Yhat_i - y_i) over the reporting
+period is
+
+    s2 * ( w'R w + v' M v ),  v = sum_i w_i x_i,  M = C X' R X C,  C = (X'X)^-1,
+
+R_ij = rb^|i - j| by place on the grid. The first term is the reporting period's own noise, the
+second that of the coefficients. rb and s2 are corrected for the bias of short series:
+
+    rb = rho + (1 + 4 rho)/n + (p - 1)/n, from 0 to 0.99,  s2 = SSE / (n - p (1 + rb)/(1 - rb)),
+
+and t has n (1 - rb)/(1 + rb) - p degrees of freedom. It is computed at the aggregate and never
+summed from units. The covariance between the periods is left out: it matters only when fewer than
+3/(1 - rb) units lie between them and both are short.
+
+Source: docs of measurement, decision 0001; checked there and by simulation against a coverage of
+90 % (87.7 to 90.5 % for rho from 0 to 0.9). Everything is O(n).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from joulemark_agent.contract.errors import MeasureError
+from joulemark_agent.kernels.jit import compiled
+from joulemark_gateway.measure.baseline import Baseline, Positions
+from joulemark_gateway.measure.qr import Array
+from joulemark_gateway.measure.student import quantile
+
+_MOST_RHO = 0.99
+_LEAST_DEGREES = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Noise:
+    """The residuals as an AR(1) process: what the intervals of any sums are made of."""
+
+    rho: float
+    rho_used: float
+    variance: float
+    effective_n: float
+    degrees_of_freedom: float
+    coefficients: Array  # M, shape (p, p)
+
+    def half_width(self, variance: float, confidence: float) -> float:
+        """Half of the two-sided interval of a sum with this variance."""
+        t = quantile((1 + confidence) / 2, self.degrees_of_freedom)
+        return t * math.sqrt(variance)
+
+    def covariance(self, x: Array, position: Positions, weights: Array) -> Array:
+        """Covariances of K weighted sums of savings, shape (K, K).
+
+        Args:
+            x: rows of the reporting units, shape (m, p).
+            position: their places on the grid, increasing, shape (m,).
+            weights: weight of each unit in each sum, shape (K, m).
+        """
+        own = ar1_products(weights, position, self.rho_used)
+        v = _weighted_rows(weights, x)
+        return self.variance * (own + _sandwich(v, self.coefficients))
+
+    def cumulative_variance(self, x: Array, position: Positions) -> Array:
+        """The variance of the sum of the first k savings, for every k, shape (m,)."""
+        sums = _cumulative(x, position, self.coefficients, self.rho_used)
+        return self.variance * sums
+
+
+def noise_of(model: Baseline) -> Noise:
+    """The AR(1) noise of a model's residuals.
+
+    Raises:
+        MeasureError: `residuals_too_correlated`, so much that less than one degree of freedom is
+            left: the units do not carry an interval.
+    """
+    n, p = model.n, model.p
+    rho = lag_one_correlation(model.e, model.position)
+    rho_used = min(max(rho + (1 + 4 * rho) / n + (p - 1) / n, 0.0), _MOST_RHO)
+    effective_n = n * (1 - rho_used) / (1 + rho_used)
+    degrees = effective_n - p
+    if degrees < _LEAST_DEGREES:
+        raise MeasureError(
+            f"The residuals are so alike from unit to unit (correlation {rho_used:.3f}) that "
+            f"{n} units count as {effective_n:.2f}.",
+            "Lengthen the baseline, or find the driver that is missing.",
+            code="residuals_too_correlated",
+        )
+    variance = model.sse / (n - p * (1 + rho_used) / (1 - rho_used))
+    inner = ar1_products(np.ascontiguousarray(model.x.T), model.position, rho_used)
+    coefficients = _sandwich(model.inverse, inner)
+    return Noise(rho, rho_used, variance, effective_n, degrees, coefficients)
+
+
+def lag_one_correlation(e: Array, position: Positions) -> float:
+    """The correlation of neighbouring residuals; 0 where none are neighbours or none differ."""
+    follows = np.diff(position) == 1
+    before, after = e[:-1][follows], e[1:][follows]
+    if before.size < 2:
+        return 0.0
+    before = before - math.fsum(before.tolist()) / before.size
+    after = after - math.fsum(after.tolist()) / after.size
+    squares = math.fsum((before**2).tolist()) * math.fsum((after**2).tolist())
+    if squares <= 0:
+        return 0.0
+    return math.fsum((before * after).tolist()) / math.sqrt(squares)
+
+
+@compiled
+def ar1_products(weights: Array, position: Positions, rho: float) -> Array:
+    """sum_ij w_gi w_hj rho^|position_i - position_j| for all pairs of rows, shape (K, K).
+
+    One forward and one backward filter per row instead of m^2 terms.
+    """
+    rows, m = weights.shape
+    filtered = np.zeros((rows, m))
+    for h in range(rows):
+        carried = 0.0
+        for i in range(m):
+            if i > 0:
+                carried *= _power(rho, position[i] - position[i - 1])
+            carried += weights[h, i]
+            filtered[h, i] += carried
+        carried = 0.0
+        for i in range(m - 2, -1, -1):
+            carried = (carried + weights[h, i + 1]) * _power(rho, position[i + 1] - position[i])
+            filtered[h, i] += carried
+    products = np.zeros((rows, rows))
+    for g in range(rows):
+        for h in range(g, rows):
+            total = 0.0
+            for i in range(m):
+                total += weights[g, i] * filtered[h, i]
+            products[g, h] = total
+            products[h, g] = total
+    return products
+
+
+@compiled
+def _power(base: float, exponent: int) -> float:
+    """base^exponent by squaring, exponent >= 0: the same bits everywhere, unlike a library's."""
+    result = 1.0
+    while exponent > 0:
+        if exponent % 2 == 1:
+            result *= base
+        base *= base
+        exponent //= 2
+    return result
+
+
+@compiled
+def _weighted_rows(weights: Array, x: Array) -> Array:
+    """v_g = sum_i w_gi x_i, shape (K, p)."""
+    v = np.zeros((weights.shape[0], x.shape[1]))
+    for g in range(weights.shape[0]):
+        for i in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                v[g, j] += weights[g, i] * x[i, j]
+    return v
+
+
+@compiled
+def _sandwich(v: Array, inner: Array) -> Array:
+    """v inner v' for symmetric inner, exactly symmetric, shape (K, K)."""
+    rows, p = v.shape
+    out = np.zeros((rows, rows))
+    for g in range(rows):
+        for h in range(g, rows):
+            total = 0.0
+            for j in range(p):
+                for k in range(p):
+                    total += v[g, j] * inner[j, k] * v[h, k]
+            out[g, h] = total
+            out[h, g] = total
+    return out
+
+
+@compiled
+def _cumulative(x: Array, position: Positions, coefficients: Array, rho: float) -> Array:
+    """w'R w + v'M v for the first k units with weight 1, for every k, shape (m,)."""
+    m, p = x.shape
+    out = np.zeros(m)
+    v = np.zeros(p)
+    own, carried = 0.0, 0.0
+    for i in range(m):
+        if i > 0:
+            carried *= _power(rho, position[i] - position[i - 1])
+        own += 1.0 + 2.0 * carried
+        carried += 1.0
+        for j in range(p):
+            v[j] += x[i, j]
+        total = own
+        for j in range(p):
+            for k in range(p):
+                total += v[j] * coefficients[j, k] * v[k]
+        out[i] = total
+    return out

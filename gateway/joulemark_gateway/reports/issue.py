@@ -1,0 +1,87 @@
+"""From evidence to the files of a report: the one path that writer and verifier share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from joulemark_agent.contract.canonical import canonical_bytes, parse_canonical
+from joulemark_agent.contract.errors import EvidenceError
+from joulemark_agent.contract.factor import FactorSet
+from joulemark_gateway.evidence.history import Tree, history_of
+from joulemark_gateway.measure.project import Project
+from joulemark_gateway.measure.result import Measurement
+from joulemark_gateway.measure.run import measure
+from joulemark_gateway.reports.html import page
+from joulemark_gateway.reports.provenance import Claims, provenance_of
+from joulemark_gateway.reports.reduction import reduction_report
+
+Witnessed = tuple[Tree, Sequence[str]]  # a tree and its checkpoint notes in order
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A report: its content, and the bytes of the two files that show it."""
+
+    report: Mapping[str, Any]
+    report_json: bytes
+    report_html: bytes
+
+
+def measured(
+    plan: bytes, trees: Sequence[Witnessed], documents: Mapping[str, bytes]
+) -> Measurement:
+    """The plan measured on the evidence, every value decoded anew from raw words.
+
+    Raises:
+        EvidenceError: `bad_plan`, `bad_document`, `device_twice`, `factors_differ` or what
+            `history_of` raises.
+        MeasureError: see `measure`.
+    """
+    histories = {}
+    for tree, _ in trees:
+        if tree.device in histories:
+            raise _bad("device_twice", f"there are two epochs of {tree.device}")
+        histories[tree.device] = history_of(tree, documents)
+    sets = {tree.grant["documents"]["factors"] for tree, _ in trees}
+    if len(sets) != 1:
+        raise _bad("factors_differ", f"the devices name {len(sets)} factor documents, not one")
+    try:
+        project = Project.model_validate(parse_canonical(plan))
+    except ValidationError as error:
+        raise _bad("bad_plan", f"the plan is not one: {error.errors()[0]['msg']}") from error
+    try:
+        factors = FactorSet.model_validate(parse_canonical(documents[sets.pop()]))
+    except (ValidationError, KeyError) as error:
+        raise _bad("bad_document", "the factor document is missing or is not one") from error
+    return measure(project, histories, factors)
+
+
+def issue(
+    plan: bytes, trees: Sequence[Witnessed], documents: Mapping[str, bytes], claims: Claims
+) -> Issued:
+    """The report on this evidence.
+
+    Args:
+        plan: the measurement and verification plan, canonical.
+        trees: one tree a device, with its checkpoint notes.
+        documents: every document the grants name, by digest.
+        claims: what the reporter adds: time of issue, software, refused batches.
+
+    Raises:
+        EvidenceError: see `measured`.
+        MeasureError: see `measure`.
+    """
+    measurement = measured(plan, trees, documents)
+    provenance = provenance_of(trees, documents, plan, claims)
+    report = reduction_report(measurement.project, measurement, provenance)
+    return Issued(report, canonical_bytes(report), page(report).encode())
+
+
+def _bad(code: str, what: str) -> EvidenceError:
+    return EvidenceError(
+        f"No report can be made: {what}.", "Look at the plan and at the site's documents.", code=code
+    )

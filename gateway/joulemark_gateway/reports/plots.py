@@ -1,0 +1,255 @@
+"""Plots as inline SVG, drawn from the text of a report and from nothing else.
+
+Numbers are read back from the printed figures only to place ink; figures shown as text are the
+report's own. Colours are classes of the page's style sheet.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from html import escape
+from typing import Any
+
+Report = Mapping[str, Any]
+WIDTH, HEIGHT = 480, 300
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 14, 40
+_MONTHS = ("J", "F", "M", "A", "M", "J", "J", "A", "S", "O", "N", "D")
+_STATES = ("missing", "estimated", "masked", "measured")  # the worst first
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis: the values at its ends and where these stand in the drawing."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def at(self, value: float) -> float:
+        """Where the value stands."""
+        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+
+    def ticks(self) -> list[float]:
+        """Four to eight round values from end to end."""
+        step = _round_step((self.high - self.low) / 5)
+        first = math.ceil(self.low / step - 1e-9)
+        last = math.floor(self.high / step + 1e-9)
+        return [k * step for k in range(first, last + 1)]
+
+
+def energy_on_driver(report: Report) -> str:
+    """Energy of each unit against the driver (one) or the prediction (several), with the line."""
+    series, model = report["series"], report["model"]
+    drivers = series["drivers"]
+    if model is None or not drivers:
+        return ""
+    if len(drivers) == 1:
+        places: Sequence[str | None] = drivers[0]["values"]
+        label = f"{drivers[0]['name']}, {drivers[0]['unit']}"
+        intercept, slope = (float(term["value"]) for term in model["coefficients"][:2])
+    else:
+        places, label, intercept, slope = series["counterfactual_kwh"], "baseline, kWh", 0.0, 1.0
+    dots = [
+        (period, float(x), float(y))
+        for period, state, x, y in zip(
+            series["period"], series["state"], places, series["energy_kwh"], strict=True
+        )
+        if x is not None and state == "measured"
+    ]
+    if not dots:
+        return ""
+    x_axis = _axis([0.0, *(x for _, x, _ in dots)], _LEFT, WIDTH - _RIGHT)
+    y_axis = _axis([0.0, *(y for _, _, y in dots)], HEIGHT - _BOTTOM, _TOP)
+    ends = [x_axis.low, x_axis.high]
+    line = _path([(x_axis.at(x), y_axis.at(intercept + slope * x)) for x in ends])
+    circles = "".join(
+        f'<circle class="dot {period}" cx="{x_axis.at(x):.1f}" cy="{y_axis.at(y):.1f}" r="2.4"/>'
+        for period, x, y in dots
+    )
+    inside = f'{circles}<path class="model" d="{line}"/>'
+    return _svg(
+        _grid(x_axis, y_axis, label, f"kWh per {model['unit']}") + inside,
+        HEIGHT,
+        "Energy against the driver, baseline and reporting period, with the baseline model.",
+    )
+
+
+def energy_over_time(report: Report) -> str:
+    """Measured energy of each unit in both periods, and the baseline's prediction."""
+    series = report["series"]
+    energy = [float(text) for text in series["energy_kwh"]]
+    if not energy:
+        return ""
+    x_axis = Axis(0, max(len(energy), 1), _LEFT, WIDTH - _RIGHT)
+    y_axis = _axis([0.0, *energy], HEIGHT - _BOTTOM, _TOP)
+    kept = [state == "measured" for state in series["state"]]
+    parts = [_time_grid(x_axis, y_axis, series["label"], f"kWh per {report['project']['unit']}")]
+    for period in ("baseline", "reporting"):
+        shown = [
+            value if good and where == period else None
+            for value, good, where in zip(energy, kept, series["period"], strict=True)
+        ]
+        parts.append(f'<path class="line {period}" d="{_steps(x_axis, y_axis, shown)}"/>')
+    predicted = [
+        None if text is None or where == "baseline" else float(text)
+        for text, where in zip(series["counterfactual_kwh"], series["period"], strict=True)
+    ]
+    parts.append(f'<path class="line predicted" d="{_steps(x_axis, y_axis, predicted)}"/>')
+    return _svg("".join(parts), HEIGHT, "Measured energy over time and the baseline's prediction.")
+
+
+def cumulative(report: Report) -> str:
+    """The avoided energy summed up since the reporting period began, with its interval."""
+    series = report["series"]
+    rows = [
+        (label, float(value), float(half))
+        for label, value, half in zip(
+            series["label"],
+            series["cumulative_kwh"],
+            series["cumulative_half_width_kwh"],
+            strict=True,
+        )
+        if value is not None and half is not None
+    ]
+    if not rows:
+        return ""
+    x_axis = Axis(0, len(rows), _LEFT, WIDTH - _RIGHT)
+    lows = [value - half for _, value, half in rows]
+    highs = [value + half for _, value, half in rows]
+    y_axis = _axis([0.0, *lows, *highs], HEIGHT - _BOTTOM, _TOP)
+    upper = [(x_axis.at(k + 1), y_axis.at(high)) for k, high in enumerate(highs)]
+    lower = [(x_axis.at(k + 1), y_axis.at(low)) for k, low in enumerate(lows)]
+    middle = [(x_axis.at(k + 1), y_axis.at(value)) for k, (_, value, _) in enumerate(rows)]
+    zero = y_axis.at(0)
+    inside = (
+        f'<path class="band" d="{_path([*upper, *reversed(lower)])}Z"/>'
+        f'<path class="zero" d="M{_LEFT} {zero:.1f}H{WIDTH - _RIGHT}"/>'
+        f'<path class="line total" d="{_path(middle)}"/>'
+    )
+    grid = _time_grid(x_axis, y_axis, [label for label, _, _ in rows], "kWh avoided, summed")
+    return _svg(grid + inside, HEIGHT, "Cumulative avoided energy with its interval.")
+
+
+def calendar(report: Report) -> str:
+    """One cell a day: measured, estimated, missing, or masked; weeks from left to right."""
+    series = report["series"]
+    worst: dict[str, tuple[str, str]] = {}
+    for label, state, covered in zip(
+        series["label"], series["state"], series["covered_percent"], strict=True
+    ):
+        day = label[:10]
+        known = worst.get(day)
+        if known is None or _STATES.index(state) < _STATES.index(known[0]):
+            worst[day] = (state, covered)
+    years: dict[int, dict[date, tuple[str, str]]] = {}
+    for text, value in worst.items():
+        day_of = date.fromisoformat(text)
+        years.setdefault(day_of.year, {})[day_of] = value
+    if not years:
+        return ""
+    cell, left, block = 8.2, 36, 84
+    parts = []
+    for index, (year, days) in enumerate(sorted(years.items())):
+        top, first = 18 + index * block, date(year, 1, 1).weekday()
+        parts.append(f'<text class="tick" x="0" y="{top + 33}">{year}</text>')
+        for month in range(1, 13):
+            column = (date(year, month, 1).timetuple().tm_yday + 6 + first - 1) // 7
+            x = left + column * cell
+            parts.append(f'<text class="tick" x="{x:.1f}" y="{top - 5}">{_MONTHS[month - 1]}</text>')
+        for day_of, (state, covered) in sorted(days.items()):
+            place = day_of.timetuple().tm_yday - 1 + first
+            x, y = left + place // 7 * cell, top + place % 7 * cell
+            title = escape(f"{day_of.isoformat()}: {state}, {covered} %")
+            parts.append(
+                f'<rect class="day {state}" x="{x:.1f}" y="{y:.1f}" width="7" height="7" rx="1.2">'
+                f"<title>{title}</title></rect>"
+            )
+    height = 18 + len(years) * block - 12
+    return _svg("".join(parts), height, "Calendar of coverage: one cell a day.")
+
+
+def _svg(inside: str, height: int, title: str) -> str:
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">{inside}</svg>'
+    )
+
+
+def _axis(values: Sequence[float], start: float, end: float) -> Axis:
+    """An axis over all values, its ends on round numbers."""
+    low, high = min(values), max(values)
+    step = _round_step((high - low) / 5 or 1.0)
+    return Axis(math.floor(low / step) * step, math.ceil(high / step) * step, start, end)
+
+
+def _round_step(step: float) -> float:
+    """The next of 1, 2, 5 times a power of ten."""
+    power = 10.0 ** math.floor(math.log10(step))
+    return next(k * power for k in (1, 2, 5, 10) if k * power >= step * (1 - 1e-9))
+
+
+def _tick_text(value: float) -> str:
+    text = f"{value:.6g}" if abs(value) < 1_000_000 else f"{value / 1_000_000:.4g}M"
+    return "0" if text == "-0" else text.replace("-", "−")  # noqa: RUF001 a minus sign is meant
+
+
+def _grid(x_axis: Axis, y_axis: Axis, x_label: str, y_label: str) -> str:
+    parts = [_y_grid(y_axis, y_label)]
+    for value in x_axis.ticks():
+        x = x_axis.at(value)
+        parts.append(f'<path class="grid" d="M{x:.1f} {_TOP}V{HEIGHT - _BOTTOM}"/>')
+        parts.append(
+            f'<text class="tick middle" x="{x:.1f}" y="{HEIGHT - _BOTTOM + 14}">'
+            f"{_tick_text(value)}</text>"
+        )
+    parts.append(
+        f'<text class="axis end" x="{WIDTH - _RIGHT}" y="{HEIGHT - 8}">{escape(x_label)}</text>'
+    )
+    return "".join(parts)
+
+
+def _y_grid(y_axis: Axis, label: str) -> str:
+    parts = []
+    for value in y_axis.ticks():
+        y = y_axis.at(value)
+        parts.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{WIDTH - _RIGHT}"/>')
+        parts.append(
+            f'<text class="tick end" x="{_LEFT - 6}" y="{y + 4:.1f}">{_tick_text(value)}</text>'
+        )
+    parts.append(f'<text class="axis" x="{_LEFT}" y="{HEIGHT - 8}">{escape(label)}</text>')
+    return "".join(parts)
+
+
+def _time_grid(x_axis: Axis, y_axis: Axis, labels: Sequence[str], y_label: str) -> str:
+    """The grid of a time axis: a line and a letter where a month begins."""
+    parts = [_y_grid(y_axis, y_label)]
+    months = [(k, label[:7]) for k, label in enumerate(labels)]
+    starts = [k for k, month in months if k == 0 or month != months[k - 1][1]]
+    every = max(1, math.ceil(len(starts) / 12))
+    for k in starts[::every]:
+        x = x_axis.at(k)
+        month = int(labels[k][5:7])
+        parts.append(f'<path class="grid" d="M{x:.1f} {_TOP}V{HEIGHT - _BOTTOM}"/>')
+        parts.append(
+            f'<text class="tick" x="{x + 3:.1f}" y="{HEIGHT - _BOTTOM + 14}">'
+            f"{_MONTHS[month - 1]}</text>"
+        )
+    return "".join(parts)
+
+
+def _path(points: Iterable[tuple[float, float]]) -> str:
+    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+
+
+def _steps(x_axis: Axis, y_axis: Axis, values: Sequence[float | None]) -> str:
+    """A line through the middle of each unit, broken where there is no value."""
+    pieces: list[list[tuple[float, float]]] = [[]]
+    for k, value in enumerate(values):
+        if value is None:
+            pieces.append([])
+        else:
+            pieces[-1].append((x_axis.at(k + 0.5), y_axis.at(value)))
+    return "".join(_path(piece) for piece in pieces if len(piece) > 1)
