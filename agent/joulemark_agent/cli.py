@@ -11,7 +11,9 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from typing import Any
 
 from joulemark_agent import __version__
@@ -71,8 +73,12 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
 def _add_agent_commands(commands: Any) -> None:
     from joulemark_agent import commands as reading  # noqa: PLC0415 - needs the extra [agent]
+    from joulemark_agent.simulate import command as simulating  # noqa: PLC0415 - as above
 
     reading.add_commands(commands)
+    simulating.add_command(commands)
+    if find_spec("joulemark_agent.service"):
+        import_module("joulemark_agent.service").add_commands(commands)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from joulemark_agent.contract.batch import parse_batch
+from joulemark_agent.contract.batch import MAX_PLAIN_BYTES, inflate
 from joulemark_agent.contract.errors import EvidenceError, StoreError
 from joulemark_agent.contract.tree import Edge
 
@@ -47,7 +47,7 @@ CREATE TABLE leaves (
 CREATE TABLE batches (
     device TEXT NOT NULL, epoch INTEGER NOT NULL, first_seq INTEGER NOT NULL,
     size INTEGER NOT NULL, checkpoint TEXT NOT NULL, payload BLOB NOT NULL,
-    UNIQUE (device, epoch, first_seq)
+    UNIQUE (device, epoch, size)
 );
 """
 _SMALL_BYTES = 256 * 1024  # less than this free on the disk: an I/O error is a full disk
@@ -153,30 +153,20 @@ class Outbox:
                 _write(db, change)
 
     def next_batch(self, device: str, epoch: int, from_seq: int) -> Sealed | None:
-        """The first batch without receipt that starts at or after `from_seq`."""
-        rows = self._rows(
-            "SELECT device, epoch, first_seq, size, checkpoint, payload FROM batches"
-            " WHERE device = ? AND epoch = ? AND first_seq >= ? ORDER BY first_seq LIMIT 1",
-            device, epoch, from_seq,
-        )  # fmt: skip
-        return Sealed(*rows[0]) if rows else None
+        """The batch without receipt that holds leaf `from_seq`, or the first one after it."""
+        return self._batch("size > ? ORDER BY size LIMIT 1", device, epoch, from_seq)
 
     def batch_ending_at(self, device: str, epoch: int, size: int) -> Sealed | None:
         """The batch without receipt after which the tree has this size."""
-        rows = self._rows(
-            "SELECT device, epoch, first_seq, size, checkpoint, payload FROM batches"
-            " WHERE device = ? AND epoch = ? AND size = ?",
-            device, epoch, size,
-        )  # fmt: skip
-        return Sealed(*rows[0]) if rows else None
+        return self._batch("size = ?", device, epoch, size)
 
-    def waiting(self) -> dict[tuple[str, int], tuple[int, int]]:
-        """Batches without receipt per (device, epoch), old epochs first: first seq, how many."""
+    def waiting(self) -> dict[tuple[str, int], int]:
+        """How many batches without receipt each (device, epoch) has, old epochs first."""
         rows = self._rows(
-            "SELECT device, epoch, min(first_seq), count(*) FROM batches"
-            " GROUP BY device, epoch ORDER BY epoch, device"
+            "SELECT device, epoch, count(*) FROM batches GROUP BY device, epoch"
+            " ORDER BY epoch, device"
         )
-        return {(device, epoch): (first, count) for device, epoch, first, count in rows}
+        return {(device, epoch): count for device, epoch, count in rows}
 
     def receipt(self, device: str, epoch: int, size: int) -> int:
         """Delete the batches that a head of this size covers: the collector has committed them.
@@ -218,6 +208,14 @@ class Outbox:
         db.execute("UPDATE agent SET boots = boots")
         db.execute("ROLLBACK")
 
+    def _batch(self, condition: str, *values: object) -> Sealed | None:
+        rows = self._rows(
+            "SELECT device, epoch, first_seq, size, checkpoint, payload FROM batches"
+            f" WHERE device = ? AND epoch = ? AND {condition}",
+            *values,
+        )
+        return Sealed(*rows[0]) if rows else None
+
     def _tree(self, device: str, epoch: int, opening: bytes, *state: Any) -> Tree:
         size, edge, sealed, sealed_edge, *rest = state
         edges = self._edge(size, edge), self._edge(sealed, sealed_edge)
@@ -252,19 +250,19 @@ class Outbox:
                 raise
 
 
-def unpack(batch: Sealed) -> tuple[bytes, ...]:
-    """The leaves of a batch, from its wire bytes.
+def check_whole(batch: Sealed) -> None:
+    """Find damaged bytes here, where they can still be explained, and not at the collector.
 
     Raises:
-        StoreError: the bytes were damaged on the disk.
+        StoreError: the disk gave back other bytes than it was given (zlib's checksum).
     """
     try:
-        return parse_batch(batch.payload).leaves
+        inflate(batch.payload, MAX_PLAIN_BYTES)
     except EvidenceError as error:
         raise StoreError(
             f"Batch {batch.first_seq} of {batch.device}, epoch {batch.epoch}, is damaged on the"
             f" disk: {error.what}",
-            "Copy the state folder before anything else, replace the disk, and enroll a new epoch.",
+            "Copy the state folder before anything else, replace the disk, and enroll again.",
             code="damaged",
         ) from error
 

@@ -163,7 +163,7 @@ class Recorder:
             for name, book in self._books.items()
         }
 
-    def commit(self, results: Sequence[Reading | Gap], *, missed: str = OVERRUN) -> None:
+    def commit(self, results: Sequence[Reading | Gap], *, missed: str = OVERRUN) -> list[Sealed]:
         """Record what was read and what was not, in one transaction.
 
         Slots of a device that were skipped since its last result become a gap: `agent_down` for
@@ -173,6 +173,9 @@ class Recorder:
         Args:
             results: readings and gaps; of one device in the order of its slots.
             missed: cause of slots that were skipped while the agent ran.
+
+        Returns:
+            the batches that were closed.
 
         Raises:
             StoreError: nothing was kept; commit the same results again when there is room.
@@ -186,11 +189,12 @@ class Recorder:
                 cause = AGENT_DOWN if name in self._is_fresh else missed
                 self._record(name, items, cause)
             self._seal_due()
-            self._keep()
-            self._is_fresh -= by_device.keys()
+            sealed = self._keep()
+        self._is_fresh -= by_device.keys()
+        return sealed
 
-    def seal_due(self) -> bool:
-        """Close the batches that have been open long enough; True where one was closed.
+    def seal_due(self) -> list[Sealed]:
+        """Close and return the batches that have been open long enough.
 
         Raises:
             StoreError: none was closed; call it again when there is room.
@@ -199,8 +203,8 @@ class Recorder:
             self._seal_due()
             return self._keep()
 
-    def seal_all(self) -> bool:
-        """Close every open batch, at the end; True where one was closed.
+    def seal_all(self) -> list[Sealed]:
+        """Close and return every open batch, at the end.
 
         Raises:
             StoreError: none was closed; call it again when there is room.
@@ -293,15 +297,15 @@ class Recorder:
                 self._books[device.device] = self._read_book(device.grant, device, tree)
             raise
 
-    def _keep(self) -> bool:
-        """Commit what changed; True where a batch was closed."""
+    def _keep(self) -> list[Sealed]:
+        """Commit what changed; the batches that were closed."""
         books = [b for b in self._books.values() if b.sealed or len(b.open) > b.kept]
         if books:
             self._outbox.commit([book.change() for book in books])
-        is_sealed = any(book.sealed for book in books)
+        sealed = [batch for book in books for batch in book.sealed]
         for book in books:
             book.note_kept()
-        return is_sealed
+        return sealed
 
     # ----------------------------------------------------------------- leaves
 

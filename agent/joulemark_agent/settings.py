@@ -100,6 +100,12 @@ def _url(url: str, schemes: tuple[str, ...], example: str) -> str:
     return url
 
 
+def _at_least_one(devices: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not devices:  # min_length would also count devices with a mistake as absent
+        raise _mistake("there is no device; see configs/sites for an example")
+    return devices
+
+
 def _time_zone(name: str) -> str:
     try:
         ZoneInfo(name)
@@ -209,7 +215,7 @@ class SiteSettings(BaseSettings):
     factors: FactorSettings
     uplink: UplinkSettings
     batch: BatchSettings = BatchSettings()
-    devices: tuple[DeviceSettings, ...] = Field(min_length=1)
+    devices: Annotated[tuple[DeviceSettings, ...], AfterValidator(_at_least_one)]
 
     _folder: Path = PrivateAttr(default_factory=_FOLDER.get)
 
@@ -417,7 +423,9 @@ def _check_environment(variables: Mapping[str, str]) -> None:
         if key in allowed:
             field = allowed[key]
             try:
-                TypeAdapter(Annotated[field.annotation, *field.metadata]).validate_python(value)
+                TypeAdapter(Annotated[field.annotation, Field(), *field.metadata]).validate_python(
+                    value
+                )
             except ValidationError as error:  # the value may be a secret: it is not shown
                 found += [f"{variable}: {item['msg']}" for item in error.errors()]
         elif key.partition("__")[0] in ours:

@@ -1,4 +1,4 @@
-"""A small plant with a plan: 70 + 70 days of hourly readings, one gap, one hole, a linear relation."""
+"""A small plant with a plan: 70 + 70 days of hourly readings, one gap, one hole, one driver."""
 
 from __future__ import annotations
 

@@ -36,4 +36,4 @@ def co2e(
     for k in range(energy_wh.size):
         total_wh += energy_wh[k]
     co2e_kg = total_wh / WH_PER_KWH * factor_kg_per_kwh
-    return co2e_kg, abs(co2e_kg) * standard_uncertainty_ratio
+    return float(co2e_kg), float(abs(co2e_kg) * standard_uncertainty_ratio)

@@ -18,7 +18,7 @@ Times = NDArray[np.int64]
 
 
 @compiled
-def counter_energy(
+def counter_energy(  # noqa: PLR0917 -- compiled code takes its arguments by position
     t_us: Times,
     counter: NDArray[np.int64],
     good: NDArray[np.bool_],
@@ -147,7 +147,7 @@ def power_energy(
 
 
 @compiled
-def _book(
+def _book(  # noqa: PLR0917 -- as above
     start_us: int,
     end_us: int,
     difference: int,

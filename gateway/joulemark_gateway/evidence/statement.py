@@ -85,15 +85,11 @@ def open_statement(data: bytes) -> Statement:
                 for name, digest in sorted(subjects.items())
             ],
         }
-        if envelope != again or content != shape or not isinstance(signer["keyid"], str):
-            raise ValueError("it has other parts than a statement")
         signature = decode64(signer["sig"])
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise EvidenceError(
-            f"This is not the statement of a report: {error}.",
-            "Take the bundle from its source again.",
-            code="bad_statement",
-        ) from error
+        raise _bad(str(error)) from error
+    if envelope != again or content != shape or not isinstance(signer["keyid"], str):
+        raise _bad("it has other parts than a statement")
     return Statement(payload, signer["keyid"], signature, subjects, content["predicate"])
 
 
@@ -101,6 +97,14 @@ def is_statement_signed(statement: Statement, key: bytes) -> bool:
     """Whether the reporter with this public key signed the statement."""
     return statement.key_id == digest_hex(key) and is_signed_by(
         key, _encoded(statement.payload), statement.signature
+    )
+
+
+def _bad(why: str) -> EvidenceError:
+    return EvidenceError(
+        f"This is not the statement of a report: {why}.",
+        "Take the bundle from its source again.",
+        code="bad_statement",
     )
 
 

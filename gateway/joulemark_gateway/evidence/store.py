@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -74,11 +74,11 @@ class SqliteStore:
         quarantine_bytes: int = QUARANTINE_BYTES,
         quarantine_messages: int = QUARANTINE_MESSAGES,
     ) -> None:
-        """Open the store and check that its pages and its heads are whole.
+        """Open the store; a writer makes it where there is none, and checks that it is whole.
 
         Args:
             path: the file.
-            create: make it where there is none; otherwise only read it.
+            create: False: only read a store that is there, beside the collector that writes it.
             quarantine_bytes: how much is kept of the refused messages of one agent.
             quarantine_messages: and how many.
 
@@ -99,7 +99,8 @@ class SqliteStore:
         try:
             with self._errors():
                 self._prepare(create=create)
-                self._check()
+                if create:
+                    self._check()
         except StoreError:
             self._db.close()
             raise
@@ -117,17 +118,17 @@ class SqliteStore:
     def head(self, origin: str) -> Head | None:
         """What is held of this tree."""
         rows = self._rows(f"{_TREE} WHERE origin = ?", origin)
-        return _head(*rows[0]) if rows else None
+        return _head(rows[0]) if rows else None
 
     def heads(self) -> list[Head]:
         """What is held of every tree, by origin."""
-        return [_head(*row) for row in self._rows(f"{_TREE} ORDER BY site, device, epoch")]
+        return [_head(row) for row in self._rows(f"{_TREE} ORDER BY site, device, epoch")]
 
     def latest(self, site: str, device: str) -> Head | None:
         """The tree of the device's highest epoch."""
         sql = f"{_TREE} WHERE site = ? AND device = ? ORDER BY epoch DESC LIMIT 1"
         rows = self._rows(sql, site, device)
-        return _head(*rows[0]) if rows else None
+        return _head(rows[0]) if rows else None
 
     def leaves(self, origin: str, start: int = 0, end: int | None = None) -> list[bytes]:
         """Leaves start .. end - 1 of a tree, as far as they are held."""
@@ -388,17 +389,8 @@ def _told(error: sqlite3.Error) -> tuple[str, str]:
     return _TOLD.get(primary, ("store_io", "See the text above; the evidence held is unchanged."))
 
 
-def _head(
-    origin: str,
-    size: int,
-    edge: bytes,
-    content: bytes,
-    operator_signature: bytes,
-    note: str,
-    received_us: int,
-    live_us: int | None,
-    next_slot_us: int | None,
-) -> Head:
+def _head(row: Sequence[Any]) -> Head:
+    origin, size, edge, content, operator_signature, note, received_us, live_us, next_slot_us = row
     return Head(
         origin,
         Edge.from_bytes(size, edge),

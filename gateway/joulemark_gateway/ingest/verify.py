@@ -11,7 +11,7 @@ Refused, kept in quarantine and answered with one of these codes:
 | `bad_epoch` | the epoch is not the one after the latest |
 | `bad_grant` `unknown_operator` | the epoch's grant is another's, or nobody registered signed it |
 | `simulated_refused` `clock_mismatch` | a replay that is not allowed, or one that is not marked |
-| `document_missing` `document_unexpected` `document_changed` `bad_document` | profile, site, factors |
+| `document_missing` `document_unexpected` `document_changed` `bad_document` | the documents |
 | `bad_sequence` `bad_envelope` | leaves missing, repeated, foreign or miscounted |
 | `decode_mismatch` | the raw words do not decode to the values beside them |
 | `bad_root` | the leaves, appended to those held, do not give the signed root |

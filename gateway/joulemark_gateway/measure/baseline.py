@@ -16,6 +16,7 @@ from joulemark_agent.contract.errors import MeasureError
 from joulemark_gateway.measure.qr import Array, least_squares
 
 Positions = NDArray[np.int64]
+_ROUNDING = 1e-12  # of the largest value
 _FIXED_BY_ITSELF = 1 - 1e-9  # leverage of a unit without which there is no fit
 
 
@@ -96,7 +97,7 @@ class Baseline:
         return predicted
 
     def leverage_of(self, x: Array) -> Array:
-        """x' (X'X)^-1 x of each row: how far it lies from the baseline's units, shape (m,)."""
+        """How far each row lies from the baseline's units, x' (X'X)^-1 x, shape (m,)."""
         out = np.zeros(x.shape[0])
         for j in range(self.p):
             for k in range(self.p):
@@ -134,10 +135,11 @@ def fit(drivers: Array, y: Array, position: Positions) -> Baseline:
         raise _refused(
             "collinear_drivers", "a driver follows from the others", "Leave one out."
         ) from error
-    sse = math.fsum((solved.residuals**2).tolist())
-    return Baseline(
-        x, y, position, solved.beta, solved.inverse, solved.residuals, solved.leverage, sse, sst
-    )
+    e = solved.residuals
+    if float(np.max(np.abs(e))) <= _ROUNDING * float(np.max(np.abs(y))):
+        e = np.zeros(n)  # what rounding leaves of an exact fit is no noise and has no correlation
+    sse = math.fsum((e**2).tolist())
+    return Baseline(x, y, position, solved.beta, solved.inverse, e, solved.leverage, sse, sst)
 
 
 def _spread(values: Array) -> float:

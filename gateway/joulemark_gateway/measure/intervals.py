@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from joulemark_agent.contract.profile import Point, Profile
+from joulemark_agent.contract.quantities import unit_of
 from joulemark_agent.kernels.clean import all_zero_steps, false_zeros
 from joulemark_agent.kernels.energy import counter_energy
 from joulemark_gateway.evidence.history import DeviceHistory
@@ -20,6 +21,7 @@ Flags = NDArray[np.bool_]
 
 ALL_ZERO, BAD_VALUE, FELL, FALSE_ZERO = "all_zero", "bad_value", "counter_fell", "false_zero"
 BEFORE, AFTER, NO_READING = "before_first_reading", "after_last_reading", "no_reading"
+_WIDTHS_US = (900_000_000, 3_600_000_000, 86_400_000_000)
 _FIRST_US, _LAST_US = -(2**60), 2**60
 
 
@@ -56,6 +58,17 @@ class Counted:
     fallen: int
     unmeasured: tuple[Span, ...]  # from -inf to +inf, in order, without overlap
 
+    @property
+    def unit(self) -> str:
+        """What it counts, told by the point's name."""
+        return unit_of(self.point.name) or ""
+
+    @property
+    def interval_us(self) -> int:
+        """Width at which holes are listed: a quarter-hour, or the hour or day the period fits."""
+        fits = [width for width in _WIDTHS_US if width % self.history.period_us == 0]
+        return fits[0] if fits else _WIDTHS_US[-1]
+
     def totals(self, edges_us: Times) -> Totals:
         """The counter's totals in the windows between the edges."""
         total, covered, estimated, missing, _ = counter_energy(
@@ -85,7 +98,14 @@ def counted(history: DeviceHistory, point: Point) -> Counted:
     usable = good & ~zeros
     step_ok = _steps_ok(history, history.profile, point.name)
     max_gap_us = history.period_us * 3 // 2
-    spans, fallen = _unmeasured(history, point.name, usable, zeros, step_ok, max_gap_us)
+    spans, fallen = _unmeasured(
+        history,
+        point.name,
+        usable=usable,
+        zeros=zeros,
+        step_ok=step_ok,
+        max_gap_us=max_gap_us,
+    )
     return Counted(
         history, point, usable, step_ok, max_gap_us, int(zeros.sum()), fallen, tuple(spans)
     )
@@ -107,6 +127,7 @@ def _steps_ok(history: DeviceHistory, profile: Profile, name: str) -> Flags:
 def _unmeasured(
     history: DeviceHistory,
     name: str,
+    *,
     usable: Flags,
     zeros: Flags,
     step_ok: Flags,

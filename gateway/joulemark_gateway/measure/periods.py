@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,11 @@ class Units:
     def kept_us(self) -> int:
         """The time of the kept units together. [us]"""
         return int(np.diff(self.grid.edges_us)[self.kept].sum())
+
+    def days(self, *, kept: bool) -> tuple[date, ...]:
+        """The local day of each kept, or of each masked unit."""
+        pairs = zip(self.grid.days, self.kept.tolist(), strict=True)
+        return tuple(day for day, is_kept in pairs if is_kept == kept)
 
     def kept_total(self, stream: int) -> int:
         """The total of a stream over the kept units."""

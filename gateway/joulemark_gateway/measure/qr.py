@@ -69,7 +69,7 @@ def column_norms(x: Array) -> Array:
 
 @compiled
 def residuals(x: Array, y: Array, beta: Array) -> Array:
-    """y - X beta, summed in the order of the columns, shape (n,)."""
+    """What is left, y - X beta, summed in the order of the columns, shape (n,)."""
     out = np.empty(y.size)
     for i in range(y.size):
         fitted = 0.0

@@ -56,6 +56,7 @@ class MissingSpan:
     start_us: int
     end_us: int
     intervals: int
+    is_estimated: bool  # only the sum over the span is known
     reasons: tuple[str, ...]
 
 
@@ -128,7 +129,7 @@ class DriverRange:
     baseline_max: float
     baseline_mean: float
     baseline_sd: float
-    reporting_mean: float
+    reporting_mean: float | None
     outside_ratio: float  # share of reporting units beyond min or max by over 5 % of the range
 
 
@@ -201,7 +202,7 @@ class CarbonSaving:
 
 @dataclass(frozen=True)
 class Creditable:
-    """The conservative amount under a named policy: S, u, the rule, and what is left (never < 0)."""
+    """The conservative amount under a named policy: S, u, rule and what is left, never below 0."""
 
     policy: PolicyUsed
     avoided_wh: float

@@ -46,17 +46,16 @@ class Reported:
 
 def reported(
     model: Baseline,
-    drivers: Array,
+    x: Array,
     measured_wh: Array,
     position: Positions,
     days: tuple[date, ...],
 ) -> Reported:
     """The reporting units with the baseline's prediction for what was made in them."""
-    x = np.column_stack([np.ones(measured_wh.size), drivers])
     return Reported(x, position, days, measured_wh, model.predict(x))
 
 
-def saving(
+def saving_of(
     noise: Noise,
     units: Reported,
     *,
@@ -113,17 +112,18 @@ def saving(
     )
 
 
-def split(baseline_wh: int, baseline_units: int, units: Reported) -> Split:
+def split_of(baseline_wh: Array, units: Reported) -> Split:
     """The change of the measured sums as activity and efficiency."""
+    before_wh = math.fsum(baseline_wh.tolist())
     counterfactual_wh = math.fsum(units.predicted_wh.tolist())
     reporting_wh = math.fsum(units.measured_wh.tolist())
     return Split(
-        baseline_wh=float(baseline_wh),
+        baseline_wh=before_wh,
         reporting_wh=reporting_wh,
-        change_wh=baseline_wh - reporting_wh,
-        activity_wh=baseline_wh - counterfactual_wh,
+        change_wh=before_wh - reporting_wh,
+        activity_wh=before_wh - counterfactual_wh,
         efficiency_wh=math.fsum(units.avoided_wh.tolist()),
-        baseline_units=baseline_units,
+        baseline_units=baseline_wh.size,
         reporting_units=units.measured_wh.size,
     )
 
@@ -183,7 +183,7 @@ def _carbon(
         days = [day for day, is_inside in zip(units.days, inside, strict=True) if is_inside]
         uses.append(
             FactorUse(
-                factor, days[0], days[-1], len(days), math.fsum(avoided_wh.tolist()), float(kg)
+                factor, days[0], days[-1], len(days), math.fsum(avoided_wh.tolist()), kg
             )
         )
         from_factor.append(kg * ratio)

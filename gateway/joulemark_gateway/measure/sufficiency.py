@@ -60,28 +60,28 @@ class SufficiencyPolicy:
         findings = [
             self._at_least(
                 "too_few_days",
-                "baseline",
-                f"the baseline has at least {self.min_days:g} measured days",
-                facts.baseline_days,
-                self.min_days,
-                "d",
+                subject="baseline",
+                rule=f"the baseline has at least {self.min_days:g} measured days",
+                seen=facts.baseline_days,
+                limit=self.min_days,
+                unit="d",
             ),
             self._at_least(
                 "too_few_cycles",
-                "baseline",
-                f"the baseline has at least {self.min_cycles:g} full production cycles of "
+                subject="baseline",
+                rule=f"the baseline has at least {self.min_cycles:g} full production cycles of "
                 f"{facts.production_cycle_days} days",
-                cycles,
-                self.min_cycles,
-                "cycles",
+                seen=cycles,
+                limit=self.min_cycles,
+                unit="cycles",
             ),
             self._at_least(
                 "no_activity_driver",
-                "model",
-                "at least one driver says how active the plant was",
-                float(activity),
-                float(self.activity_drivers),
-                "drivers",
+                subject="model",
+                rule="at least one driver says how active the plant was",
+                seen=float(activity),
+                limit=float(self.activity_drivers),
+                unit="drivers",
             ),
         ]
         findings += [
@@ -93,17 +93,17 @@ class SufficiencyPolicy:
             findings.append(
                 self._at_least(
                     "low_adjusted_r2",
-                    "model",
-                    f"adjusted R2 is at least {self.min_adjusted_r2:g}",
-                    facts.adjusted_r2,
-                    self.min_adjusted_r2,
-                    "1",
+                    subject="model",
+                    rule=f"adjusted R2 is at least {self.min_adjusted_r2:g}",
+                    seen=facts.adjusted_r2,
+                    limit=self.min_adjusted_r2,
+                    unit="1",
                 )
             )
         return tuple(findings)
 
     def _at_least(
-        self, code: str, subject: str, rule: str, seen: float, limit: float, unit: str
+        self, code: str, *, subject: str, rule: str, seen: float, limit: float, unit: str
     ) -> Finding:
         return Finding(code, self.id, subject, rule, seen, limit, None, unit, seen >= limit)
 

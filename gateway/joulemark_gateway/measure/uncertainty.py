@@ -163,7 +163,7 @@ def _weighted_rows(weights: Array, x: Array) -> Array:
 
 @compiled
 def _sandwich(v: Array, inner: Array) -> Array:
-    """v inner v' for symmetric inner, exactly symmetric, shape (K, K)."""
+    """The product v inner v' for symmetric inner, exactly symmetric, shape (K, K)."""
     rows, p = v.shape
     out = np.zeros((rows, rows))
     for g in range(rows):
@@ -179,7 +179,7 @@ def _sandwich(v: Array, inner: Array) -> Array:
 
 @compiled
 def _cumulative(x: Array, position: Positions, coefficients: Array, rho: float) -> Array:
-    """w'R w + v'M v for the first k units with weight 1, for every k, shape (m,)."""
+    """Terms w'R w + v'M v for the first k units with weight 1, for every k, shape (m,)."""
     m, p = x.shape
     out = np.zeros(m)
     v = np.zeros(p)

@@ -16,7 +16,7 @@ from joulemark_gateway.measure.project import Project
 from joulemark_gateway.measure.result import Measurement
 from joulemark_gateway.measure.run import measure
 from joulemark_gateway.reports.html import page
-from joulemark_gateway.reports.provenance import Claims, provenance_of
+from joulemark_gateway.reports.provenance import Claims, Provenance, provenance_of
 from joulemark_gateway.reports.reduction import reduction_report
 
 Witnessed = tuple[Tree, Sequence[str]]  # a tree and its checkpoint notes in order
@@ -26,6 +26,7 @@ Witnessed = tuple[Tree, Sequence[str]]  # a tree and its checkpoint notes in ord
 class Issued:
     """A report: its content, and the bytes of the two files that show it."""
 
+    provenance: Provenance
     report: Mapping[str, Any]
     report_json: bytes
     report_html: bytes
@@ -78,10 +79,12 @@ def issue(
     measurement = measured(plan, trees, documents)
     provenance = provenance_of(trees, documents, plan, claims)
     report = reduction_report(measurement.project, measurement, provenance)
-    return Issued(report, canonical_bytes(report), page(report).encode())
+    return Issued(provenance, report, canonical_bytes(report), page(report).encode())
 
 
 def _bad(code: str, what: str) -> EvidenceError:
     return EvidenceError(
-        f"No report can be made: {what}.", "Look at the plan and at the site's documents.", code=code
+        f"No report can be made: {what}.",
+        "Look at the plan and at the site's documents.",
+        code=code,
     )

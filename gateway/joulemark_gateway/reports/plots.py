@@ -159,7 +159,9 @@ def calendar(report: Report) -> str:
         for month in range(1, 13):
             column = (date(year, month, 1).timetuple().tm_yday + 6 + first - 1) // 7
             x = left + column * cell
-            parts.append(f'<text class="tick" x="{x:.1f}" y="{top - 5}">{_MONTHS[month - 1]}</text>')
+            parts.append(
+                f'<text class="tick" x="{x:.1f}" y="{top - 5}">{_MONTHS[month - 1]}</text>'
+            )
         for day_of, (state, covered) in sorted(days.items()):
             place = day_of.timetuple().tm_yday - 1 + first
             x, y = left + place // 7 * cell, top + place % 7 * cell
@@ -173,9 +175,8 @@ def calendar(report: Report) -> str:
 
 
 def _svg(inside: str, height: int, title: str) -> str:
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">{inside}</svg>'
-    )
+    head = f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">'
+    return f"{head}{inside}</svg>"
 
 
 def _axis(values: Sequence[float], start: float, end: float) -> Axis:

@@ -1,12 +1,14 @@
-"""What stands behind a report: trees, heads, documents, plan and software, named so that they can
-be found again."""
+"""What stands behind a report: its trees, heads, documents, plan and software, by name."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from joulemark_agent.contract.batch import parse_u64
 from joulemark_agent.contract.canonical import digest_hex
+from joulemark_agent.contract.errors import EvidenceError
 from joulemark_agent.contract.profile import Profile
 from joulemark_agent.contract.reading import Gap
 from joulemark_agent.contract.signature import (
@@ -98,4 +100,52 @@ def _used(tree: Tree, notes: Sequence[str], documents: Mapping[str, bytes]) -> T
         last_slot_us=max((end for _, end in spans), default=None),
         documents=dict(tree.grant["documents"]),
         profile=profile_of(tree, documents),
+    )
+
+
+def claims_of(predicate: Mapping[str, Any]) -> Claims:
+    """The claims in the predicate of a statement.
+
+    Raises:
+        EvidenceError: `bad_statement` where they are missing or of another kind.
+    """
+    try:
+        software, quarantined = predicate["software"], predicate["quarantined"]
+        texts = [predicate["issued"], software["version"], software["sha256"], *quarantined]
+        counts = {code: parse_u64(count, code) for code, count in quarantined.items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _bad(repr(error)) from error
+    if not all(isinstance(text, str) for text in texts):
+        raise _bad("a claim is not text")
+    return Claims(texts[0], texts[1], texts[2], counts)
+
+
+def predicate_of(provenance: Provenance, signers: Mapping[str, Any]) -> dict[str, Any]:
+    """What the statement says of a report with this provenance.
+
+    Args:
+        provenance: of the report.
+        signers: who signed, in the form of a policy.
+    """
+    claims = provenance.claims
+    trees = sorted(provenance.trees, key=lambda tree: tree.origin)
+    return {
+        "documents": sorted({digest for tree in trees for digest in tree.documents.values()}),
+        "heads": [
+            {"origin": tree.origin, "root": tree.root, "size": str(tree.size)} for tree in trees
+        ],
+        "issued": claims.issued,
+        "plan": provenance.plan_digest,
+        "quarantined": {code: str(count) for code, count in claims.quarantined.items()},
+        "signers": dict(signers),
+        "software": {"sha256": claims.software_digest, "version": claims.software_version},
+        "v": 1,
+    }
+
+
+def _bad(why: str) -> EvidenceError:
+    return EvidenceError(
+        f"The statement does not say what a report needs: {why}.",
+        "Take the bundle from its source again.",
+        code="bad_statement",
     )

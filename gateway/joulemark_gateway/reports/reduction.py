@@ -45,6 +45,18 @@ REPLAYED = (
     "Replayed data: slot and sample times are simulated. The chain is real; the plant is not "
     "running. This is no evidence of a plant."
 )
+LIMITS = {
+    "replayed": REPLAYED,
+    "plain_modbus": "Plain Modbus has no authentication: whoever can write on the wire between a "
+    "device and its agent can change values before they are signed.",
+    "not_logged": "The evidence says nothing of what a device did not measure, nor whether it "
+    "measured well. The interval covers the model and the emission factor, not the accuracy class "
+    "of the meter.",
+    "synthetic": "A synthetic driver shows that the arithmetic neither invents nor misses a saving "
+    "under noise of declared size. It shows nothing about a plant.",
+    "no_conformity": "The policies follow published rules as far as their text was at hand. No "
+    "conformity with a standard or a crediting programme is claimed.",
+}
 Json = dict[str, Any]
 
 
@@ -148,7 +160,7 @@ def _project(project: Project) -> Json:
         "production_cycle_days": project.production_cycle_days,
         "sufficiency_policy": project.sufficiency_policy,
         "creditable_policy": project.creditable_policy,
-        "confidence_percent": percent(project.confidence),
+        "confidence_percent": significant(project.confidence * 100, 6),
         "factors": {
             "set": project.factors.set,
             "rule_set": project.factors.rule_set,
@@ -167,7 +179,7 @@ def _headline(saving: Saving, policy: str) -> Json:
         "avoided_percent": places(saving.avoided_ratio * 100, 2),
         "avoided_t": avoided_t,
         "half_width_t": half_t,
-        "confidence_percent": significant(saving.confidence * 100, 4),
+        "confidence_percent": significant(saving.confidence * 100, 6),
         "distinguishable_from_zero": saving.is_distinguishable_from_zero,
         "creditable_t": places(saving.creditable.creditable_kg / 1000, _places_of(avoided_t)),
         "creditable_policy": _id(saving.creditable.policy),
@@ -208,7 +220,7 @@ def _saving(saving: Saving, policy: str) -> Json:
         "measured_kwh": kwh(saving.measured_wh),
         "avoided_kwh": kwh(saving.avoided_wh),
         "avoided_percent": percent(saving.avoided_ratio),
-        "confidence_percent": percent(saving.confidence),
+        "confidence_percent": significant(saving.confidence * 100, 6),
         "half_width_kwh": kwh(saving.half_width_wh),
         "low_kwh": kwh(saving.avoided_wh - saving.half_width_wh),
         "high_kwh": kwh(saving.avoided_wh + saving.half_width_wh),
@@ -302,14 +314,14 @@ def _model(model: Model) -> Json:
                 "baseline_mean": _shown(driver.unit, driver.baseline_mean),
                 "baseline_sd": _shown(driver.unit, driver.baseline_sd),
                 "reporting_mean": _shown(driver.unit, driver.reporting_mean),
-                "outside_percent": percent(driver.outside_ratio),
+                "outside_percent": _or_none(percent, driver.outside_ratio),
             }
             for driver in model.drivers
         ],
         "residual_sd_kwh": kwh(model.residual_sd_wh),
         "r2": places(model.r2, 6),
         "adjusted_r2": places(model.adjusted_r2, 6),
-        "press_r2": places(model.press_r2, 6),
+        "press_r2": _or_none(lambda value: places(value, 6), model.press_r2),
         "cv_rmse_percent": percent(model.cv_rmse),
         "nmbe_percent": percent(model.nmbe),
         "rho": places(model.rho, 6),
@@ -339,8 +351,8 @@ def _finding(finding: Finding) -> Json:
         "subject": finding.subject,
         "rule": finding.rule,
         "seen": _shown(finding.unit, finding.seen),
-        "at_least": _or_none(lambda value: _shown(finding.unit, value), finding.at_least),
-        "at_most": _or_none(lambda value: _shown(finding.unit, value), finding.at_most),
+        "at_least": _shown(finding.unit, finding.at_least),
+        "at_most": _shown(finding.unit, finding.at_most),
         "unit": _shown_unit(finding.unit),
         "passed": finding.passed,
     }
@@ -498,33 +510,12 @@ def _tree(tree: TreeUsed, zone: ZoneInfo) -> Json:
 
 
 def _limits(measurement: Measurement, provenance: Provenance) -> list[Json]:
-    limits = [
-        (
-            "plain_modbus",
-            "Plain Modbus has no authentication: whoever can write on the wire between a device "
-            "and its agent can change values before they are signed.",
-        ),
-        (
-            "not_logged",
-            "The log says nothing about what a device did not measure, nor whether it measured "
-            "well. The interval covers the model and the emission factor, not the accuracy class "
-            "of the meter.",
-        ),
-        (
-            "no_conformity",
-            "The policies follow published rules as far as their text was at hand. No conformity "
-            "with a standard or a crediting programme is claimed.",
-        ),
-    ]
-    if measurement.clock == SIMULATED:
-        limits.insert(0, ("replayed", REPLAYED))
-    if any(tree.profile.synthetic for tree in provenance.trees):
-        text = (
-            "A synthetic driver shows that the arithmetic neither invents nor misses a saving "
-            "under noise of declared size. It shows nothing about a plant."
-        )
-        limits.append(("synthetic", text))
-    return [{"code": code, "text": text} for code, text in limits]
+    limits = dict(LIMITS)
+    if measurement.clock != SIMULATED:
+        del limits["replayed"]
+    if not any(tree.profile.synthetic for tree in provenance.trees):
+        del limits["synthetic"]
+    return [{"code": code, "text": text} for code, text in limits.items()]
 
 
 def _series(measurement: Measurement) -> Json:
@@ -572,8 +563,10 @@ def _shown_unit(unit: str) -> str:
     return {"Wh": "kWh", "kg": "t"}.get(unit, unit)
 
 
-def _shown(unit: str, value: Number) -> str:
-    """The value in the unit a reader expects."""
+def _shown(unit: str, value: Number | None) -> str | None:
+    """The value in the unit a reader expects; None where there is none."""
+    if value is None:
+        return None
     if _shown_unit(unit) == unit:
         return significant(value, 8)
     return kwh(value)

@@ -1,0 +1,153 @@
+"""How well the model fits, where the drivers went, and what a reader must be told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from statistics import fmean, stdev
+
+import numpy as np
+
+from joulemark_agent.contract.factor import Factor
+from joulemark_agent.contract.reading import SIMULATED
+from joulemark_gateway.measure.baseline import Baseline
+from joulemark_gateway.measure.inputs import Prepared
+from joulemark_gateway.measure.result import Coefficient, DriverRange, Model, Saving, Warned
+from joulemark_gateway.measure.student import tail
+from joulemark_gateway.measure.uncertainty import Noise
+
+_BEYOND = 0.05  # of the baseline's range: what counts as outside it
+_HIGH_VIF = 10.0
+
+
+def model_of(prepared: Prepared, model: Baseline, noise: Noise) -> Model:
+    """The model as it is reported."""
+    return Model(
+        kind="production, ordinary least squares",
+        unit=prepared.project.unit,
+        n=model.n,
+        p=model.p,
+        coefficients=tuple(_coefficients(prepared, model)),
+        drivers=tuple(_driver_ranges(prepared)),
+        sse_wh2=model.sse,
+        residual_sd_wh=math.sqrt(model.residual_variance),
+        r2=model.r2,
+        adjusted_r2=model.adjusted_r2,
+        press_r2=model.press_r2,
+        cv_rmse=model.cv_rmse,
+        nmbe=model.nmbe,
+        rho=noise.rho,
+        rho_used=noise.rho_used,
+        effective_n=noise.effective_n,
+        high_leverage_ratio=_high_leverage_ratio(prepared, model),
+    )
+
+
+def warnings_of(
+    prepared: Prepared,
+    factors: Iterable[Factor],
+    model: Model | None,
+    saving: Saving | None,
+    plan_registered_us: int | None,
+) -> tuple[Warned, ...]:
+    """What does not disqualify but must stand beside the figures."""
+    found = [*_of_evidence(prepared), *_of_plan(prepared, plan_registered_us)]
+    for factor in dict.fromkeys(factors):
+        if factor.boundary == "not_stated":
+            text = f"{factor.id}: its source does not say whether grid losses are inside."
+            found.append(Warned("factor_boundary_not_stated", text))
+    if model is not None and saving is not None:
+        found += _of_model(model)
+        if not saving.is_distinguishable_from_zero:
+            text = "The interval contains 0: these data show no saving."
+            found.append(Warned("not_distinguishable_from_zero", text))
+    return tuple(found)
+
+
+def _of_evidence(prepared: Prepared) -> list[Warned]:
+    found = []
+    if prepared.counters[0].history.clock == SIMULATED:
+        found.append(Warned("simulated_clock", "Replayed data: the times are simulated."))
+    found += [
+        Warned("synthetic_driver", f"{driver.name} is synthetic: no machine counted it.")
+        for driver in prepared.project.drivers
+        if driver.synthetic
+    ]
+    histories = {counter.history.device: counter.history for counter in prepared.counters}
+    for device, history in histories.items():
+        if unsynchronised := int(np.count_nonzero(history.unsynchronised)):
+            text = f"{device}: {unsynchronised} readings without a set clock."
+            found.append(Warned("unsynchronised_clock", text))
+    return found
+
+
+def _of_plan(prepared: Prepared, plan_registered_us: int | None) -> list[Warned]:
+    starts_us = int(prepared.reporting.grid.edges_us[0])
+    if plan_registered_us is not None and plan_registered_us < starts_us:
+        return []
+    text = "Nothing shows that this plan was fixed before the reporting period started."
+    return [Warned("plan_not_dated_before", text)]
+
+
+def _of_model(model: Model) -> list[Warned]:
+    found = []
+    for driver, term in zip(model.drivers, model.coefficients[1:], strict=True):
+        if driver.outside_ratio > 0:
+            text = (
+                f"{driver.name}: {driver.outside_ratio:.1%} of the reporting units lie beyond the "
+                f"baseline's range by more than {_BEYOND:.0%} of it."
+            )
+            found.append(Warned("extrapolation", text))
+        if term.vif is not None and term.vif > _HIGH_VIF:
+            text = f"{driver.name} is much like the other drivers (VIF {term.vif:.3g})."
+            found.append(Warned("collinear_drivers", text))
+        if term.value < 0:
+            text = f"More {driver.name} goes with less energy; ask why before trusting it."
+            found.append(Warned("negative_slope", text))
+    return found
+
+
+def _coefficients(prepared: Prepared, model: Baseline) -> list[Coefficient]:
+    project = prepared.project
+    names = ["base load", *(driver.name for driver in project.drivers)]
+    units = [f"Wh/{project.unit}", *(f"Wh/{unit}" for unit in prepared.driver_units)]
+    coefficients = []
+    for j, (name, unit) in enumerate(zip(names, units, strict=True)):
+        value = float(model.beta[j])
+        error = math.sqrt(model.residual_variance * float(model.inverse[j, j]))
+        t_value = value / error if error > 0 else None
+        p_value = None if t_value is None else 2 * tail(abs(t_value), model.n - model.p)
+        vif = model.vif(j) if j else None
+        coefficients.append(Coefficient(name, unit, value, error, t_value, p_value, vif))
+    return coefficients
+
+
+def _high_leverage_ratio(prepared: Prepared, model: Baseline) -> float:
+    units = prepared.reporting
+    if not units.kept.any():
+        return 0.0
+    x = np.column_stack([np.ones(units.energy_wh.size), units.drivers])
+    return float(np.mean(model.leverage_of(x) > 2 * model.p / model.n))
+
+
+def _driver_ranges(prepared: Prepared) -> list[DriverRange]:
+    before, after = prepared.baseline.drivers, prepared.reporting.drivers
+    ranges = []
+    for j, driver in enumerate(prepared.project.drivers):
+        values, now = before[:, j].tolist(), after[:, j]
+        low, high = min(values), max(values)
+        beyond = _BEYOND * (high - low)
+        outside = (now < low - beyond) | (now > high + beyond)
+        ranges.append(
+            DriverRange(
+                name=driver.name,
+                unit=prepared.driver_units[j],
+                baseline_min=low,
+                baseline_max=high,
+                baseline_mean=fmean(values),
+                baseline_sd=stdev(values),
+                reporting_mean=fmean(now.tolist()) if now.size else None,
+                outside_ratio=float(np.mean(outside)) if now.size else 0.0,
+            )
+        )
+    return ranges

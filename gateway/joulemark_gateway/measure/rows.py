@@ -1,0 +1,186 @@
+"""The rows of a measurement: one per unit, period, stream and hole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from joulemark_gateway.evidence.history import DeviceHistory
+from joulemark_gateway.measure.baseline import Baseline
+from joulemark_gateway.measure.inputs import Prepared
+from joulemark_gateway.measure.intervals import Span
+from joulemark_gateway.measure.periods import Units
+from joulemark_gateway.measure.project import Dates
+from joulemark_gateway.measure.result import MissingSpan, Period, PeriodSummary, Stream, Unit
+from joulemark_gateway.measure.savings import Reported, cumulative
+from joulemark_gateway.measure.uncertainty import Noise
+
+Figures = tuple[float, float, float]  # avoided, cumulative, its half-width [Wh]
+
+
+def summary(period: Period, dates: Dates, units: Units) -> PeriodSummary:
+    """One period."""
+    energy, kept = units.streams[0], int(np.count_nonzero(units.kept))
+    return PeriodSummary(
+        period=period,
+        first=dates.first,
+        end=dates.end,
+        start_us=int(units.grid.edges_us[0]),
+        end_us=int(units.grid.edges_us[-1]),
+        units=units.kept.size,
+        kept=kept,
+        masked=units.kept.size - kept,
+        energy_wh=int(energy.total.sum()),
+        kept_energy_wh=units.kept_total(0),
+        kept_drivers=tuple(units.kept_total(k) for k in range(1, len(units.streams))),
+        covered_us=int(energy.covered_us.sum()),
+        estimated_us=int(energy.estimated_us.sum()),
+        missing_us=int(energy.missing_us.sum()),
+    )
+
+
+def baseline_units(units: Units, model: Baseline | None) -> list[Unit]:
+    """The units of the baseline, with the fit where there is one to show."""
+    fitted = {} if model is None else _placed(units, model.predict(model.x).tolist())
+    return [_row("baseline", units, k, fitted.get(k), None) for k in range(units.kept.size)]
+
+
+def reporting_units(
+    units: Units, noise: Noise | None, kept: Reported | None, confidence: float
+) -> list[Unit]:
+    """The units of the reporting period, with savings where there are any to show."""
+    predicted: dict[int, float] = {}
+    figures: dict[int, Figures] = {}
+    if noise is not None and kept is not None:
+        sums, half_widths = cumulative(noise, kept, confidence)
+        predicted = _placed(units, kept.predicted_wh.tolist())
+        rows = zip(kept.avoided_wh.tolist(), sums, half_widths, strict=True)
+        figures = dict(zip(units.position.tolist(), rows, strict=True))
+    return [
+        _row("reporting", units, k, predicted.get(k), figures.get(k))
+        for k in range(units.kept.size)
+    ]
+
+
+def streams_of(prepared: Prepared) -> list[Stream]:
+    """Energy and drivers over both periods."""
+    drivers = prepared.project.drivers
+    names = ["energy", *(driver.name for driver in drivers)]
+    declared = [False, *(driver.synthetic for driver in drivers)]
+    periods = (prepared.baseline, prepared.reporting)
+    bounds = [_bounds(units) for units in periods]
+    streams = []
+    for k, counter in enumerate(prepared.counters):
+        history = counter.history
+        totals = [units.streams[k] for units in periods]
+        streams.append(
+            Stream(
+                role="driver" if k else "energy",
+                device=history.device,
+                epoch=history.epoch,
+                point=counter.point.name,
+                name=names[k],
+                unit=counter.unit,
+                synthetic=history.synthetic or declared[k],
+                readings=_readings(history, bounds),
+                gap_slots=_gap_slots(history, bounds),
+                unsynchronised=int(np.count_nonzero(history.unsynchronised)),
+                fallen=counter.fallen,
+                false_zeros=counter.false_zeros,
+                covered_us=sum(int(total.covered_us.sum()) for total in totals),
+                estimated_us=sum(int(total.estimated_us.sum()) for total in totals),
+                missing_us=sum(int(total.missing_us.sum()) for total in totals),
+            )
+        )
+    return streams
+
+
+def missing(prepared: Prepared) -> list[MissingSpan]:
+    """The intervals that were not wholly measured, per stream; neighbours alike as one row."""
+    rows = []
+    for counter in prepared.counters:
+        history, width_us = counter.history, counter.interval_us
+        bounds = [_bounds(prepared.baseline), _bounds(prepared.reporting)]
+        spans = [span for start, end in bounds for span in counter.spans_in(start, end)]
+        rows += [
+            MissingSpan(
+                history.device,
+                counter.point.name,
+                span.start_us,
+                span.end_us,
+                (span.end_us - span.start_us) // width_us,
+                span.is_estimated,
+                span.reasons,
+            )
+            for span in _on_grid(spans, width_us)
+        ]
+    return rows
+
+
+def _on_grid(spans: Sequence[Span], width_us: int) -> list[Span]:
+    """The spans widened to whole intervals; those that share one, or touch alike, are one."""
+    wide: list[Span] = []
+    for span in spans:
+        start = span.start_us // width_us * width_us
+        end = -(-span.end_us // width_us) * width_us
+        last = wide[-1] if wide else None
+        is_alike = last is not None and (last.is_estimated, last.reasons) == (
+            span.is_estimated,
+            span.reasons,
+        )
+        if last is not None and (start < last.end_us or (start == last.end_us and is_alike)):
+            reasons = tuple(dict.fromkeys((*last.reasons, *span.reasons)))
+            is_estimated = last.is_estimated and span.is_estimated
+            wide[-1] = Span(last.start_us, max(end, last.end_us), is_estimated, reasons)
+        else:
+            wide.append(Span(start, end, span.is_estimated, span.reasons))
+    return wide
+
+
+def _bounds(units: Units) -> tuple[int, int]:
+    return int(units.grid.edges_us[0]), int(units.grid.edges_us[-1])
+
+
+def _readings(history: DeviceHistory, bounds: Sequence[tuple[int, int]]) -> int:
+    """Readings in the periods; a reading belongs to the time that it closes."""
+    slot_us = history.slot_us
+    return sum(int(np.count_nonzero((slot_us > start) & (slot_us <= end))) for start, end in bounds)
+
+
+def _gap_slots(history: DeviceHistory, bounds: Sequence[tuple[int, int]]) -> int:
+    slots, period_us = 0, history.period_us
+    for start, end in bounds:
+        for gap in history.gaps:
+            first, last = max(gap.first_slot_us, start + 1), min(gap.last_slot_us, end)
+            if first <= last:
+                slots += last // period_us - (first - 1) // period_us
+    return slots
+
+
+def _placed(units: Units, values: list[float]) -> dict[int, float]:
+    return dict(zip(units.position.tolist(), values, strict=True))
+
+
+def _row(
+    period: Period, units: Units, k: int, predicted_wh: float | None, figures: Figures | None
+) -> Unit:
+    worst = units.streams[int(units.worst[k])]
+    avoided_wh, cumulative_wh, half_width_wh = figures or (None, None, None)
+    return Unit(
+        period=period,
+        label=units.grid.labels[k],
+        start_us=int(units.grid.edges_us[k]),
+        end_us=int(units.grid.edges_us[k + 1]),
+        energy_wh=int(units.streams[0].total[k]),
+        drivers=tuple(int(stream.total[k]) for stream in units.streams[1:]),
+        covered_us=int(worst.covered_us[k]),
+        estimated_us=int(worst.estimated_us[k]),
+        missing_us=int(worst.missing_us[k]),
+        masked=not units.kept[k],
+        reasons=units.reasons[k],
+        predicted_wh=predicted_wh,
+        avoided_wh=avoided_wh,
+        cumulative_wh=cumulative_wh,
+        cumulative_half_width_wh=half_width_wh,
+    )

@@ -1,0 +1,1 @@
+"""Copies of the evidence for looking at: rebuildable, never the truth, dropped without loss."""

@@ -1,0 +1,91 @@
+"""What a series database takes; each implementation is one file beside this one.
+
+It remembers, together with the rows it writes, up to which leaf of which tree it was written. So it
+may lag, may be killed at any moment and may be dropped: it goes on from what it remembers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Quality is a number, because some databases store text as 0. Codes are never given a new meaning.
+QUALITY = {"good": 0, "missing": 1, "sentinel": 2, "nan": 3, "range": 4}
+OTHER_QUALITY = 255
+
+Texts = NDArray[np.object_]
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Points:
+    """One row a point and reading. Shapes (n,)."""
+
+    point: Texts
+    t_utc_us: Integers  # when it was read
+    value: NDArray[np.float64]  # in the unit of the point's name; NaN where there is none
+    quality: NDArray[np.uint8]  # of QUALITY
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """One row a counter and slot: what it counted between two slots. Shapes (n,)."""
+
+    point: Texts
+    start_us: Integers
+    end_us: Integers
+    amount: Integers  # in the unit of the point's name
+    covered_us: Integers
+    estimated_us: Integers  # known as a sum over several slots only
+    missing_us: Integers
+
+
+@dataclass(frozen=True)
+class Last:
+    """The last reading that counts of one counter."""
+
+    slot_us: int
+    value: int
+    is_masked: bool  # since it, a rule of the profile took a step away
+
+
+@dataclass(frozen=True)
+class Carry:
+    """What the rows after this point need of those before it."""
+
+    values: dict[str, str] = field(
+        default_factory=dict
+    )  # good values of the last record; empty before the first
+    counters: dict[str, Last] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows of consecutive leaves of one tree."""
+
+    origin: str
+    size: int  # of the tree after these leaves
+    carry: Carry
+    points: Points
+    intervals: Intervals
+
+
+class Series(Protocol):
+    """Keeps points and intervals for queries."""
+
+    def progress(self) -> dict[str, tuple[int, Carry]]:
+        """Up to which leaf each tree is written, and what the next rows need."""
+
+    def write(self, parts: Sequence[Part]) -> None:
+        """Add the rows and the progress in one transaction.
+
+        Raises:
+            StoreError: nothing was written.
+        """
+
+    def close(self) -> None:
+        """Release the database."""

@@ -1,0 +1,168 @@
+"""The series in one DuckDB file beside the evidence store.
+
+| table | row |
+|---|---|
+| points | site, device, point, t_utc_us, value, quality (code of `base.QUALITY`) |
+| intervals | site, device, point, start_us, end_us, amount, covered_us, estimated_us, missing_us |
+| quarter_hours | the same summed to quarter-hours of UTC (a view) |
+| projected | origin, size, carry: up to where each tree is written |
+
+Rows go in as numpy columns: 2 M rows/s, where `executemany` makes 2,000.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from joulemark_agent.contract.errors import StoreError
+from joulemark_agent.contract.topics import parse_origin
+from joulemark_gateway.series.base import Carry, Last, Part
+
+FILE = "series.duckdb"
+_VERSION = 1
+_SCHEMA = f"""
+CREATE TABLE projected (origin VARCHAR, size BIGINT, carry VARCHAR);
+CREATE TABLE points (site VARCHAR, device VARCHAR, point VARCHAR, t_utc_us BIGINT, value DOUBLE,
+    quality UTINYINT);
+CREATE TABLE intervals (site VARCHAR, device VARCHAR, point VARCHAR, start_us BIGINT,
+    end_us BIGINT, amount BIGINT, covered_us BIGINT, estimated_us BIGINT, missing_us BIGINT);
+CREATE VIEW quarter_hours AS SELECT site, device, point,
+    start_us // 900_000_000 * 900_000_000 AS start_us, sum(amount)::BIGINT AS amount,
+    sum(covered_us)::BIGINT AS covered_us, sum(estimated_us)::BIGINT AS estimated_us,
+    sum(missing_us)::BIGINT AS missing_us
+    FROM intervals GROUP BY ALL;
+CREATE TABLE version AS SELECT {_VERSION} AS version;
+"""
+
+
+class EmbeddedSeries:
+    """One DuckDB file, held by one process."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file; make it where there is none.
+
+        Raises:
+            StoreError: another process holds it, or it is damaged or of another version.
+        """
+        self._path = path
+        with self._errors():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = duckdb.connect(str(path), config={"threads": 1})
+            try:
+                self._prepare()
+            except BaseException:
+                self._db.close()
+                raise
+
+    def progress(self) -> dict[str, tuple[int, Carry]]:
+        """Up to which leaf each tree is written, and what the next rows need."""
+        with self._errors():
+            rows = self._db.execute("SELECT origin, size, carry FROM projected").fetchall()
+        return {origin: (size, _carry(json.loads(text))) for origin, size, text in rows}
+
+    def write(self, parts: Sequence[Part]) -> None:
+        """Add the rows and the progress in one transaction.
+
+        Raises:
+            StoreError: nothing was written.
+        """
+        points = _columns(parts, "points", ("point", "t_utc_us", "value", "quality"))
+        intervals = _columns(
+            parts,
+            "intervals",
+            ("point", "start_us", "end_us", "amount", "covered_us", "estimated_us", "missing_us"),
+        )
+        with self._errors():
+            self._db.begin()
+            try:
+                self._insert("points", points)
+                self._insert("intervals", intervals)
+                for part in parts:
+                    carry = json.dumps(asdict(part.carry))
+                    self._db.execute("DELETE FROM projected WHERE origin = ?", [part.origin])
+                    row = [part.origin, part.size, carry]
+                    self._db.execute("INSERT INTO projected VALUES (?, ?, ?)", row)
+                self._db.commit()
+            except BaseException:
+                self._db.rollback()
+                raise
+
+    def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """The rows a query gives."""
+        with self._errors():
+            return self._db.execute(sql, list(values)).fetchall()
+
+    def close(self) -> None:
+        """Release the file."""
+        self._db.close()
+
+    def _prepare(self) -> None:
+        tables = {row[0] for row in self._db.execute("SHOW TABLES").fetchall()}
+        if not tables:
+            self._db.begin()
+            self._db.execute(_SCHEMA)
+            self._db.commit()
+            return
+        found = (
+            self._db.execute("SELECT version FROM version").fetchall()
+            if "version" in tables
+            else []
+        )
+        if found != [(_VERSION,)]:
+            raise StoreError(
+                f"{self._path} is not a series of version {_VERSION}.",
+                "Delete it and run 'joulemark series rebuild': it is a copy.",
+                code="series_foreign",
+            )
+
+    def _insert(self, table: str, columns: dict[str, Any]) -> None:
+        if columns["point"].size:
+            self._db.register("new_rows", columns)
+            self._db.execute(f"INSERT INTO {table} SELECT * FROM new_rows")
+            self._db.unregister("new_rows")
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except duckdb.Error as error:
+            what = str(error).partition("\n")[0]
+            raise StoreError(
+                f"The series {self._path}: {what}.",
+                "Stop the other program that holds it; if it is damaged, delete it and run "
+                "'joulemark series rebuild': it is a copy.",
+                code="series",
+            ) from error
+        except OSError as error:
+            raise StoreError(
+                f"The series {self._path}: {error.strerror}.",
+                "Check the folder and who may write to it.",
+                code="series",
+            ) from error
+
+
+def _columns(parts: Sequence[Part], table: str, names: Sequence[str]) -> dict[str, Any]:
+    """The columns of all parts, one below the other, with site and device before them."""
+    sites, devices = [], []
+    for part in parts:
+        site, device, _ = parse_origin(part.origin)
+        n = getattr(part, table).point.size
+        sites.append(np.full(n, site, object))
+        devices.append(np.full(n, device, object))
+    columns = {"site": np.concatenate(sites), "device": np.concatenate(devices)}
+    for name in names:
+        columns[name] = np.concatenate([getattr(getattr(part, table), name) for part in parts])
+    return columns
+
+
+def _carry(content: dict[str, Any]) -> Carry:
+    counters = {name: Last(**last) for name, last in content["counters"].items()}
+    return Carry(content["values"], counters)

@@ -1,0 +1,166 @@
+"""Keeps the series behind the evidence store: after every commit, in bundles, in its own thread.
+
+It reads the store through a connection of its own and never holds ingest up; where the series
+cannot be written, evidence goes on and the mirror catches up later.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from joulemark_agent.contract.errors import JoulemarkError
+from joulemark_agent.contract.profile import Profile
+from joulemark_gateway.evidence import history
+from joulemark_gateway.evidence.base import EvidenceStore, Head
+from joulemark_gateway.series.base import Carry, Part, Series
+from joulemark_gateway.series.project import part_of
+
+LEAVES_A_ROUND = 20_000  # of one tree: bounds memory
+PACE_S = 1.0
+RETRY_S = 10.0
+_LAST_ROUNDS_S = 5.0
+
+log = logging.getLogger(__name__)
+
+_Known = dict[str, tuple[Profile, int]]
+
+
+def catch_up(store: EvidenceStore, series: Series, known: _Known | None = None) -> bool:
+    """Project the leaves the series does not have yet, up to a round's worth of each tree.
+
+    Args:
+        store: the evidence.
+        series: the copy.
+        known: profile and period by tree, filled and used again.
+
+    Returns:
+        whether leaves are left for another round.
+
+    Raises:
+        StoreError: the evidence or the series cannot be used.
+    """
+    known = {} if known is None else known
+    progress = series.progress()
+    parts: list[Part] = []
+    is_behind = False
+    for head in store.heads():
+        start, carry = progress.get(head.origin, (0, Carry()))
+        end = min(head.size, start + LEAVES_A_ROUND)
+        is_behind |= end < head.size
+        if end > start:
+            parts.append(_part(store, head, (start, end), carry, known))
+    if parts:
+        series.write(parts)
+    return is_behind
+
+
+def rebuild(store: EvidenceStore, path: Path, open_series: Callable[[Path], Series]) -> None:
+    """Make the series anew beside the old one, and put it in its place when it is whole.
+
+    Raises:
+        StoreError: the evidence or the new file cannot be used; the old one is untouched.
+    """
+    part = path.with_name(f"{path.name}.new")
+    part.unlink(missing_ok=True)
+    series = open_series(part)
+    try:
+        while catch_up(store, series):
+            pass
+    finally:
+        series.close()
+    part.replace(path)
+
+
+class Mirror:
+    """The thread that keeps a series up to date."""
+
+    def __init__(
+        self, open_store: Callable[[], EvidenceStore], open_series: Callable[[], Series]
+    ) -> None:
+        """Nothing is opened yet; both are opened, and opened again after a failure, by the thread.
+
+        Args:
+            open_store: opens the evidence for reading.
+            open_series: opens the series.
+        """
+        self._open_store, self._open_series = open_store, open_series
+        self._poked, self._stopping = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="series", daemon=True)
+
+    def start(self) -> None:
+        """Begin with what the series lacks."""
+        self._poked.set()
+        self._thread.start()
+
+    def poke(self) -> None:
+        """There is new evidence."""
+        self._poked.set()
+
+    def stop(self) -> None:
+        """Catch up, for a few seconds at most, and end."""
+        self._stopping.set()
+        self._poked.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        is_down = False
+        while True:
+            try:
+                self._follow()
+            except JoulemarkError as error:
+                if not is_down:
+                    fields = {"code": error.code, "what": error.what, "do": error.do}
+                    log.error("series_down", extra=fields)  # noqa: TRY400 - said in full
+                is_down = True
+            except Exception:  # a mistake of ours; the copy may stop, evidence goes on
+                log.exception("series_failed")
+                return
+            else:
+                return
+            if self._stopping.wait(RETRY_S):
+                return
+
+    def _follow(self) -> None:
+        """Project what comes until told to stop.
+
+        Raises:
+            StoreError: the evidence or the series cannot be used any longer.
+        """
+        store = self._open_store()
+        try:
+            series = self._open_series()
+            try:
+                self._rounds(store, series)
+            finally:
+                series.close()
+        finally:
+            store.close()
+
+    def _rounds(self, store: EvidenceStore, series: Series) -> None:
+        known: _Known = {}
+        while not self._stopping.is_set():
+            self._poked.wait()
+            self._poked.clear()
+            while catch_up(store, series, known) and not self._stopping.is_set():
+                pass
+            self._stopping.wait(PACE_S)
+        until = time.monotonic() + _LAST_ROUNDS_S
+        while catch_up(store, series, known) and time.monotonic() < until:
+            pass
+
+
+def _part(
+    store: EvidenceStore, head: Head, span: tuple[int, int], carry: Carry, known: _Known
+) -> Part:
+    if head.origin not in known:
+        tree = history.parse_part((), 0, head.grant, head.operator_signature)
+        documents = store.documents()
+        period_us = history.period_us_of(tree, documents)
+        known[head.origin] = (history.profile_of(tree, documents), period_us)
+    leaves = store.leaves(head.origin, *span)
+    tree = history.parse_part(leaves, span[0], head.grant, head.operator_signature)
+    return part_of(tree, span[1], *known[head.origin], carry)

@@ -1,0 +1,257 @@
+"""The collector's file: who may send, who may open epochs, where evidence is kept.
+
+Who is trusted stands in the file and nowhere else. Wiring may be overridden by the environment, and
+the broker's password comes from there only:
+
+| variable | replaces |
+|---|---|
+| JOULEMARK_STATE_DIR | state_dir |
+| JOULEMARK_BROKER__URL, __USERNAME | the same key of broker |
+| JOULEMARK_BROKER__PASSWORD | nothing: it must not stand in the file |
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+)
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from joulemark_agent.contract.document import MAX_BYTES, Document, parse_yaml, validate
+from joulemark_agent.contract.errors import ConfigError, JoulemarkError
+from joulemark_agent.contract.signature import decode64
+from joulemark_agent.contract.topics import require_id
+from joulemark_gateway.evidence.store import QUARANTINE_BYTES, QUARANTINE_MESSAGES
+from joulemark_gateway.ingest.verify import Agent, Registry
+
+PREFIX = "JOULEMARK_"
+PORTS = {"mqtt": 1883, "mqtts": 8883}
+_FOLDER: ContextVar[Path] = ContextVar("_FOLDER", default=Path())
+
+
+def _mistake(text: str) -> PydanticCustomError:
+    return PydanticCustomError("collector_file", "{text}", {"text": text})
+
+
+def _located(check: Callable[[str], Any]) -> AfterValidator:
+    """The check as a validator: its error becomes a mistake with file and line."""
+
+    def checked(value: str) -> str:
+        try:
+            check(value)
+        except JoulemarkError as error:
+            raise _mistake(str(error)) from error
+        return value
+
+    return AfterValidator(checked)
+
+
+def _check_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        is_plain = bool(parts.hostname) and "@" not in url and not parts.path.strip("/")
+        is_whole = parts.scheme in PORTS and parts.port != 0
+    except ValueError as error:
+        raise _mistake(f"not an address: {error}") from error
+    if not is_plain or not is_whole or parts.query or parts.fragment:
+        raise _mistake("not the address of a broker; write it as 'mqtt://192.0.2.10:1883'")
+    return url
+
+
+def _check_key(text: str) -> None:
+    if len(decode64(text)) != 32:
+        raise _mistake("an Ed25519 public key has 32 bytes")
+
+
+def _check_name(text: str) -> str:
+    if not text.isprintable() or not text or " " in text or "+" in text:
+        raise _mistake("the name of a witness has no spaces and no '+'")
+    return text
+
+
+Id = Annotated[str, _located(lambda text: require_id(text, "site, agent or device"))]
+PublicKey = Annotated[str, _located(_check_key)]
+Url = Annotated[str, AfterValidator(_check_url)]
+Folder = Annotated[Path, AfterValidator(lambda path: _FOLDER.get() / path)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BrokerSettings(_Strict):
+    """Where the agents' batches arrive."""
+
+    url: Url = "mqtt://127.0.0.1:1883"
+    username: str | None = None
+    password: SecretStr | None = None
+
+    @property
+    def host(self) -> str:
+        """Name or address."""
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        """The port, or the scheme's own."""
+        parts = urlsplit(self.url)
+        return parts.port or PORTS[parts.scheme]
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether the connection is encrypted and the broker's certificate checked."""
+        return self.url.startswith("mqtts:")
+
+
+class AgentSettings(_Strict):
+    """One agent that may send."""
+
+    agent: Id
+    site: Id
+    key: PublicKey
+    devices: tuple[Id, ...] = Field(min_length=1)
+
+
+class LimitSettings(_Strict):
+    """How much of one agent is kept or waits, so that none can use up what belongs to all."""
+
+    quarantine_bytes: int = Field(default=QUARANTINE_BYTES, ge=0)
+    quarantine_messages: int = Field(default=QUARANTINE_MESSAGES, ge=1)
+    waiting_batches: int = Field(default=64, ge=1, le=10_000)
+
+
+class CollectorSettings(BaseSettings):
+    """A collector's file that was found without mistakes."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    name: Annotated[str, AfterValidator(_check_name)] = "joulemark/collector"
+    state_dir: Folder = Field(default=Path("state"), validate_default=True)
+    broker: BrokerSettings = BrokerSettings()
+    accept_simulated: bool = False
+    agents: tuple[AgentSettings, ...] = Field(min_length=1)
+    operators: tuple[PublicKey, ...] = Field(min_length=1)
+    limits: LimitSettings = LimitSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment before the file, and nothing else."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+    @property
+    def registry(self) -> Registry:
+        """Who may send, in the form the judge takes."""
+        agents = {
+            row.agent: Agent(row.agent, row.site, decode64(row.key), frozenset(row.devices))
+            for row in self.agents
+        }
+        operators = frozenset(decode64(key) for key in self.operators)
+        return Registry(agents, operators, self.accept_simulated)
+
+
+def load_collector(path: Path) -> CollectorSettings:
+    """The settings of a collector's file, with what the environment overrides.
+
+    Raises:
+        ConfigError: every mistake with its file and line, or the variable that is at fault.
+    """
+    document = _read(path)
+    _refuse_secrets(document)
+    _check_environment(os.environ)
+    token = _FOLDER.set(path.absolute().parent)
+    try:
+        settings = validate(CollectorSettings, document)
+    finally:
+        _FOLDER.reset(token)
+    seen: dict[tuple[str, str], str] = {}
+    found = []
+    for i, row in enumerate(settings.agents):
+        things = [("agent", row.agent), *(("device", f"{row.site}/{d}") for d in row.devices)]
+        for thing in things:
+            if thing in seen:
+                line = document.line_of(("agents", i))
+                found.append(f"{document.name}:{line}: the {thing[0]} {thing[1]!r} stands twice")
+            seen[thing] = row.agent
+    if found:
+        raise _mistakes(found)
+    return settings
+
+
+def _read(path: Path) -> Document:
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_BYTES + 1).decode()
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror}.", "Check the path and who may read the file."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text.", "Save it as UTF-8.") from error
+    return parse_yaml(text, str(path))
+
+
+def _refuse_secrets(document: Document) -> None:
+    """A password in the file is refused before anything could print it."""
+    broker = document.mapping.get("broker")
+    if not isinstance(broker, Mapping):
+        return
+    for key, is_secret in (("password", True), ("url", "@" in str(broker.get("url")))):
+        if key in broker and is_secret:
+            raise ConfigError(
+                f"{document.name}:{document.line_of(('broker', key))}: broker.{key} holds a "
+                "password, and a password does not belong in a file.",
+                f"Remove it, change it at the broker, and set {PREFIX}BROKER__PASSWORD.",
+            )
+
+
+def _check_environment(variables: Mapping[str, str]) -> None:
+    """A variable that would replace who is trusted, or wiring with nonsense, is refused."""
+    wiring = {f"BROKER__{name.upper()}": name for name in BrokerSettings.model_fields}
+    allowed = {"STATE_DIR", *wiring}
+    ours = {name.upper() for name in CollectorSettings.model_fields}
+    found = []
+    for variable, value in sorted(variables.items()):
+        key = variable.upper().removeprefix(PREFIX)
+        if not variable.upper().startswith(PREFIX) or key.partition("__")[0] not in ours:
+            continue
+        if key not in allowed:
+            names = ", ".join(PREFIX + name for name in sorted(allowed))
+            found.append(f"{variable}: write this into the file; only these may be set: {names}")
+            continue
+        try:
+            BrokerSettings.model_validate({wiring[key]: value} if key in wiring else {})
+        except ValidationError as error:  # the value may be a secret: it is not shown
+            found += [f"{variable}: {item['msg']}" for item in error.errors()]
+    if found:
+        raise _mistakes(found)
+
+
+def _mistakes(found: Sequence[str]) -> ConfigError:
+    listed = "\n  ".join(found)
+    return ConfigError(
+        f"{len(found)} mistake(s):\n  {listed}\n",
+        "Correct what is named and run the command again.",
+    )

@@ -1,0 +1,113 @@
+"""`joulemark verify BUNDLE [--policy FILE] [--json]`: needs the base install and no network."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from joulemark_agent.contract.errors import ConfigError
+from joulemark_gateway.evidence.container import MAX_BYTES
+from joulemark_gateway.verify.policy import Policy, parse_policy
+from joulemark_gateway.verify.verdict import Verdict, verify
+
+UNCHECKED = "consistent; signers not checked"
+
+
+def add_command(subparsers: Any) -> None:
+    """Add `joulemark verify`."""
+    parser = subparsers.add_parser(
+        "verify",
+        help="check a report's bundle offline",
+        description="Recomputes every figure of a report from raw register words. Exit status: 0 "
+        "verified, 1 refuted, 2 not a bundle or not decidable.",
+    )
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    parser.add_argument(
+        "--policy", type=Path, metavar="FILE", help="the keys you trust; without, none is checked"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Verify, print, and return the exit status."""
+    policy = None if args.policy is None else parse_policy(_read(args.policy))
+    verdict = verify(_read(args.bundle), policy)
+    if args.json:
+        print(json.dumps(as_json(verdict), indent=2, sort_keys=True, ensure_ascii=False))
+    else:
+        print("\n".join(as_text(verdict, policy)))
+    return verdict.exit_code
+
+
+def as_json(verdict: Verdict) -> dict[str, Any]:
+    """The verdict as one document."""
+    return {
+        "status": verdict.status,
+        "exit": verdict.exit_code,
+        "verdict": _verdict(verdict),
+        "signers": verdict.signers,
+        "simulated": verdict.simulated,
+        "keys": [{"role": role, "fingerprint": print_} for role, print_ in verdict.keys],
+        "findings": [
+            {"code": item.code, "layer": item.layer, "what": item.what} for item in verdict.findings
+        ],
+        "counts": dict(verdict.counts),
+        "coverage": list(verdict.report.get("coverage", [])),
+        "headline": verdict.report.get("headline"),
+    }
+
+
+def as_text(verdict: Verdict, policy: Policy | None) -> Iterator[str]:
+    """The verdict as lines; the first says how far it reaches."""
+    if verdict.status == "verified":
+        yield UNCHECKED if policy is None else "verified"
+        yield _verdict(verdict)
+    else:
+        yield verdict.status if policy else f"{verdict.status}; signers not checked"
+        for finding in verdict.findings:
+            yield f"{finding.code}: {finding.what}"
+    if verdict.counts:
+        yield "evidence: " + ", ".join(
+            f"{count} {name.replace('_', ' ')}" for name, count in verdict.counts.items()
+        )
+    yield from _report(verdict.report)
+    for role, fingerprint in verdict.keys:
+        yield f"{'trusted' if policy else 'claimed'} key, {role}: {fingerprint}"
+
+
+def _report(report: Any) -> Iterator[str]:
+    for stream in report.get("coverage", []):
+        yield (
+            f"coverage of {stream['device']} {stream['point']}: {stream['covered_percent']} % "
+            f"measured, {stream['estimated_percent']} % estimated, "
+            f"{stream['missing_percent']} % missing"
+        )
+    head = report.get("headline")
+    if head:
+        yield (
+            f"avoided: {head['avoided_kwh']} ± {head['half_width_kwh']} kWh, {head['avoided_t']} ± "
+            f"{head['half_width_t']} t CO2e ({head['confidence_percent']} %, policy "
+            f"{head['sufficiency_policy']})"
+        )
+    elif report:
+        yield f"avoided: none stated ({', '.join(report['refused_because'])})"
+
+
+def _verdict(verdict: Verdict) -> str:
+    if verdict.status != "verified":
+        return verdict.status
+    return "valid, simulated" if verdict.simulated else "valid"
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror}.", "Check the path and who may read it."
+        ) from error

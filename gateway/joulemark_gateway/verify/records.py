@@ -1,0 +1,45 @@
+"""Step 4: leaf after leaf without a hole, and every slot has a reading or stands in a gap."""
+
+from __future__ import annotations
+
+from joulemark_agent.contract.errors import EvidenceError
+from joulemark_gateway.evidence.history import Tree, check_envelopes, check_slots, period_us_of
+from joulemark_gateway.verify.case import Case, readable, unreadable
+from joulemark_gateway.verify.finding import Finding, found
+from joulemark_gateway.verify.policy import Policy
+
+LAYER = "records"
+
+
+def check(case: Case, _policy: Policy | None) -> list[Finding]:
+    """Leaves that cannot be read, are out of order or miscounted; slots unaccounted for.
+
+    Codes: those of `parse_tree`, `check_slots` and `check_envelopes`, and `bad_leaves`,
+    `bad_checkpoints`, `tree_misplaced`, `no_evidence`.
+    """
+    findings = [found(error, LAYER) for error in unreadable(case.files) + unreadable(case.trees)]
+    if not case.files:
+        findings.append(Finding("no_evidence", "there is no leaf of any device", LAYER))
+    for place, tree in readable(case.trees).items():
+        if place != (tree.device, tree.epoch):
+            what = f"the leaves of {tree.origin} lie under {place[0]}/{place[1]}"
+            findings.append(Finding("tree_misplaced", what, LAYER))
+        findings += _tree(case, tree)
+    return findings
+
+
+def _tree(case: Case, tree: Tree) -> list[Finding]:
+    findings = []
+    try:
+        check_envelopes(tree)
+    except EvidenceError as error:
+        findings.append(found(error, LAYER))
+    try:
+        period_us = period_us_of(tree, case.documents)
+    except (EvidenceError, KeyError, TypeError, ValueError):
+        return findings  # without its documents: the layer of documents says so
+    try:
+        check_slots(tree, period_us)
+    except EvidenceError as error:
+        findings.append(found(error, LAYER))
+    return findings

@@ -1,0 +1,79 @@
+"""Step 2: the statement, the grants and the agents' keys come from people the policy names."""
+
+from __future__ import annotations
+
+from joulemark_agent.contract.canonical import digest_hex
+from joulemark_agent.contract.errors import EvidenceError
+from joulemark_agent.contract.signature import decode64
+from joulemark_gateway.evidence.bundle import MANIFEST, REPORT
+from joulemark_gateway.evidence.history import operator_approved
+from joulemark_gateway.evidence.statement import Statement, is_statement_signed
+from joulemark_gateway.verify.case import Case, readable
+from joulemark_gateway.verify.finding import Finding, found
+from joulemark_gateway.verify.policy import Policy
+
+LAYER = "signers"
+
+
+def check(case: Case, policy: Policy | None) -> list[Finding]:
+    """Signatures that are not of those who are trusted.
+
+    Codes: `bad_statement`, `statement_signature`, `statement_subject`, `signers_missing`,
+    `agent_unknown`, `operator_signature`.
+
+    Without a policy the signers that the bundle names stand in, which shows consistency only.
+    """
+    if isinstance(case.statement, EvidenceError):
+        return [found(case.statement, LAYER)]
+    trusted = policy or case.claimed
+    if trusted is None:
+        return [Finding("signers_missing", "the statement does not say who signed", LAYER)]
+    return [*_statement(case, case.statement, trusted), *_grants(case, trusted)]
+
+
+def _statement(case: Case, statement: Statement, trusted: Policy) -> list[Finding]:
+    findings = []
+    if not any(is_statement_signed(statement, decode64(key)) for key in trusted.reporters):
+        findings.append(
+            Finding(
+                "statement_signature",
+                "no reporter that is trusted signed the statement",
+                LAYER,
+            )
+        )
+    members = case.bundle.members
+    actual = {name: digest_hex(members[name]) for name in (MANIFEST, REPORT) if name in members}
+    if statement.subjects != actual:
+        findings.append(
+            Finding(
+                "statement_subject",
+                f"the statement speaks of another {MANIFEST} or {REPORT}",
+                LAYER,
+            )
+        )
+    return findings
+
+
+def _grants(case: Case, trusted: Policy) -> list[Finding]:
+    findings = []
+    for tree in readable(case.trees).values():
+        grant = tree.grant
+        if not trusted.allows(
+            agent=grant["agent"], site=tree.site, device=tree.device, key=grant["agent_key"]
+        ):
+            findings.append(
+                Finding(
+                    "agent_unknown",
+                    f"{tree.origin}: agent {grant['agent']!r} may not speak for it with its key",
+                    LAYER,
+                )
+            )
+        if not any(operator_approved(tree, decode64(key)) for key in trusted.operators):
+            findings.append(
+                Finding(
+                    "operator_signature",
+                    f"{tree.origin}: no operator that is trusted signed its grant",
+                    LAYER,
+                )
+            )
+    return findings

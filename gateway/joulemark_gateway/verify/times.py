@@ -1,0 +1,106 @@
+"""Step 8: claimed times lie where the witness's clock allows, and clocks are not mixed.
+
+A batch arrives fresh if nothing it claims is more than EPSILON_US older than its cosignature. One
+that arrives late is explained by an outage as long as it claims nothing from before the last fresh
+arrival; otherwise it is back-dated. In a replay only the sealing time, which is wall time, counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from joulemark_agent.contract.batch import parse_u64
+from joulemark_agent.contract.errors import EvidenceError
+from joulemark_agent.contract.reading import SIMULATED
+from joulemark_agent.contract.signature import cosigned_at, decode64
+from joulemark_gateway.evidence.history import Tree
+from joulemark_gateway.verify.case import Case, Place, readable
+from joulemark_gateway.verify.finding import Finding
+from joulemark_gateway.verify.policy import Policy
+
+LAYER = "times"
+EPSILON_US = 300 * 1_000_000
+_US_PER_S = 1_000_000
+
+
+def check(case: Case, policy: Policy | None) -> list[Finding]:
+    """Findings `back_dated`, `future`, `mixed_clocks`, `clock_mismatch`, `issued_early`."""
+    trusted = policy or case.claimed
+    trees, findings = readable(case.trees), []
+    if len({tree.clock for tree in trees.values()}) > 1:
+        findings.append(Finding("mixed_clocks", "simulated and real evidence are mixed", LAYER))
+    latest_us = 0
+    for place, tree in trees.items():
+        if any((record.sync == SIMULATED) != (tree.clock == SIMULATED) for record in tree.records):
+            what = f"the readings of {tree.origin} are of another clock than its grant says"
+            findings.append(Finding("clock_mismatch", what, LAYER))
+        if trusted is None:
+            continue
+        received = _received_us(case, place, trusted)
+        latest_us = max(latest_us, *received, 0)
+        findings += _tree(tree, received)
+    return findings + _issued(case, latest_us)
+
+
+def _received_us(case: Case, place: Place, trusted: Policy) -> list[int]:
+    """When the first witness saw each head, UTC; 0 where none did. [us]"""
+    files, times = case.files[place], []
+    assert not isinstance(files, EvidenceError)  # its tree was parsed from them
+    for note in files.checkpoints:
+        try:
+            seen = [cosigned_at(note, w.name, decode64(w.key)) for w in trusted.witnesses]
+        except EvidenceError:
+            seen = []
+        times.append(min((s for s in seen if s is not None), default=0) * _US_PER_S)
+    return times
+
+
+def _tree(tree: Tree, received: Sequence[int]) -> list[Finding]:
+    """What the times of one tree break; the first batch that does is named."""
+    start, live_us = 0, None
+    records, gaps = list(tree.records), list(tree.gaps)
+    for envelope, now_us in zip(tree.envelopes, received, strict=False):
+        if not now_us:
+            continue  # no cosignature: the layer of heads says so
+        claimed_us = [_sealed_us(envelope.fields)]
+        ends_us = list(claimed_us)
+        if tree.clock != SIMULATED:
+            inside = [r for r in records if start <= r.seq < envelope.seq]
+            claimed_us += [t for r in inside for t in (r.t_utc_us, r.slot_us)]
+            ends_us += [gap.last_slot_us for seq, gap in gaps if start <= seq < envelope.seq]
+        start = envelope.seq
+        if max(*claimed_us, *ends_us) > now_us + _US_PER_S + EPSILON_US:
+            return [_finding("future", tree, envelope.seq, "after")]
+        oldest_us = min(claimed_us)
+        if oldest_us >= now_us - EPSILON_US:
+            live_us = now_us
+        elif live_us is None or oldest_us < live_us - EPSILON_US:
+            return [_finding("back_dated", tree, envelope.seq, "long before")]
+    return []
+
+
+def _sealed_us(fields: object) -> int:
+    try:
+        return parse_u64(fields["sealed_us"], "sealed_us")  # type: ignore[index] # hostile
+    except (EvidenceError, KeyError, TypeError):
+        return 0
+
+
+def _finding(code: str, tree: Tree, seq: int, when: str) -> Finding:
+    what = f"batch {seq} of {tree.origin} claims times {when} its witness saw it"
+    return Finding(code, what, LAYER)
+
+
+def _issued(case: Case, latest_us: int) -> list[Finding]:
+    if isinstance(case.statement, EvidenceError):
+        return []
+    try:
+        issued = datetime.fromisoformat(str(case.statement.predicate.get("issued")))
+        issued_us = int(issued.timestamp()) * _US_PER_S
+    except (ValueError, OverflowError):
+        return [Finding("issued_early", "the statement does not say when it was issued", LAYER)]
+    if issued.tzinfo is None or issued_us < latest_us - EPSILON_US:
+        what = f"the report was issued at {issued.isoformat()}, before its evidence was witnessed"
+        return [Finding("issued_early", what, LAYER)]
+    return []

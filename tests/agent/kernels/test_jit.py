@@ -1,0 +1,52 @@
+"""Compiled and plain kernels give the same bits, each in a process of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+SCRIPT = """
+import random
+import numpy as np
+from joulemark_agent.kernels.carbon import co2e
+from joulemark_agent.kernels.clean import all_zero_steps, false_zeros
+from joulemark_agent.kernels.energy import counter_energy, power_energy
+
+draw = random.Random(1)
+n = 3000
+t_us = np.cumsum([draw.randint(1, 2_000_000_000) for _ in range(n)])
+counter = np.cumsum([draw.choice([0, 0, 7, 10**9, 10**14]) for _ in range(n)])
+counter[[500, 501, 900]] = 0
+good = np.array([draw.random() > 0.02 for _ in range(n)])
+power_w = np.array([draw.random() * 1e6 if draw.random() > 0.01 else np.nan for _ in range(n)])
+gauges = np.array([[draw.choice([0.0, 0.0, 0.7, np.nan]) for _ in range(n)]])
+edges_us = np.arange(t_us[0] - 10**9, t_us[-1] + 10**9, 900_000_000)
+step_ok = all_zero_steps(counter[None], gauges)
+print(step_ok.tobytes().hex()[:2000], false_zeros(counter, good).nonzero())
+for part in counter_energy(t_us, counter, good, step_ok, edges_us, 1_350_000_000):
+    print(np.asarray(part).tolist())
+for part in power_energy(t_us, power_w, edges_us, 1_350_000_000):
+    print([float(value).hex() for value in part])
+print(co2e(power_w[np.isfinite(power_w)], 0.4173, 0.05))
+"""
+
+
+def printed(disable_jit):
+    path = os.pathsep.join(str(ROOT / part) for part in ("agent", "gateway", "configs"))
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": disable_jit, "PYTHONPATH": path}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", SCRIPT],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    return done.stdout
+
+
+def test_compiled_and_plain_kernels_agree_to_the_last_bit():
+    compiled = printed("0")
+    assert len(compiled) > 100_000
+    assert printed("1") == compiled

@@ -1,0 +1,244 @@
+"""One connection per host:port: opened when needed, shared, dropped on doubt, not pestered."""
+
+import asyncio
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from joulemark_agent.contract.errors import ConfigError, DeviceError
+from joulemark_agent.drivers.base import Request
+from joulemark_agent.lines import IDLE_S, Line, Lines, line_of, protocol_of, protocols
+from joulemark_agent.plan import PlannedDevice
+from support.modbus import Connection, peer, refusal, reply, truth
+
+REQUEST = Request("holding", 0x10, 2)
+RIGHT = bytes.fromhex("00100011")
+
+
+class Time:
+    """Monotonic time that a test moves."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def device(
+    url: str, unit: int = 1, *, requests: int = 1, timeout_s: float = 5.0, pause_s: float = 0.0
+) -> PlannedDevice:
+    return PlannedDevice(
+        f"unit-{unit}", url, unit, 1_000_000, (REQUEST,) * requests, timeout_s, pause_s
+    )
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port that is ours and on which nobody listens."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
+
+
+async def test_all_devices_of_one_host_and_port_share_one_connection() -> None:
+    async with peer(truth) as served:
+        devices = [device(served.url, unit) for unit in range(1, 6)]
+        lines = Lines(devices)
+        for planned in devices:
+            [response] = await lines.of(planned).read(planned)
+            assert response.data == RIGHT
+        await lines.close()
+
+    assert served.connections == 1
+    assert [request[6] for request in served.requests] == [1, 2, 3, 4, 5]
+
+
+async def test_nothing_is_opened_before_it_is_needed() -> None:
+    async with peer(truth) as served:
+        lines = Lines([device(served.url)])
+        await asyncio.sleep(0)
+        await lines.close()
+
+    assert served.connections == 0
+
+
+async def test_two_ports_are_two_lines() -> None:
+    async with peer(truth) as one, peer(truth) as other:
+        devices = [device(one.url), device(other.url)]
+        lines = Lines(devices)
+        for planned in devices:
+            await lines.of(planned).read(planned)
+        await lines.close()
+
+    assert (one.connections, other.connections) == (1, 1)
+
+
+async def test_after_a_refusal_by_the_device_the_connection_is_kept() -> None:
+    async def answer(connection: Connection, request: bytes) -> None:
+        await connection.say(refusal(request, 2) if request[6] == 2 else reply(request))
+
+    async with peer(answer) as served:
+        line = Line(served.url, timeout_s=5.0)
+        with pytest.raises(DeviceError, match="exception 2"):
+            await line.read(device(served.url, 2))
+        await line.read(device(served.url, 1))
+        await line.close()
+
+    assert served.connections == 1
+
+
+async def test_a_connection_closed_between_two_reads_is_opened_again_without_a_gap() -> None:
+    """The peer hangs up when asked again, as a gateway does that was restarted."""
+    is_stale = False
+
+    async def answer(connection: Connection, request: bytes) -> None:
+        nonlocal is_stale
+        if is_stale:
+            is_stale = False
+            connection.close()
+        else:
+            await connection.say(reply(request))
+
+    async with peer(answer) as served:
+        line = Line(served.url, timeout_s=5.0)
+        for _ in range(3):
+            assert (await line.read(device(served.url)))[0].data == RIGHT
+            is_stale = True
+        await line.close()
+
+    assert served.connections == 3
+
+
+async def test_a_peer_that_always_hangs_up_is_asked_once_a_read_when_the_line_is_new() -> None:
+    async def answer(connection: Connection, _: bytes) -> None:
+        connection.close()
+
+    async with peer(answer) as served:
+        line = Line(served.url, timeout_s=5.0)
+        for _ in range(3):
+            with pytest.raises(DeviceError) as caught:
+                await line.read(device(served.url))
+            assert caught.value.code == "closed"
+        await line.close()
+
+    assert len(served.requests) == served.connections == 3
+
+
+async def test_a_timeout_is_not_tried_again_within_the_read() -> None:
+    async def answer(connection: Connection, request: bytes) -> None:
+        if len(served.requests) == 1:
+            await connection.say(reply(request))
+
+    async with peer(answer) as served:
+        line = Line(served.url, timeout_s=5.0)
+        await line.read(device(served.url))
+        with pytest.raises(DeviceError) as caught:
+            await line.read(device(served.url, timeout_s=0.05))
+        await line.close()
+
+    assert caught.value.code == "timeout"
+    assert len(served.requests) == 2
+
+
+async def test_a_connection_unused_for_long_is_replaced_before_it_is_used() -> None:
+    now = Time()
+    async with peer(truth) as served:
+        line = Line(served.url, timeout_s=5.0, now_s=now)
+        await line.read(device(served.url))
+        now.now_s += IDLE_S
+        await line.read(device(served.url))
+        assert served.connections == 1
+        now.now_s += IDLE_S + 0.1
+        await line.read(device(served.url))
+        await line.close()
+
+    assert served.connections == 2
+
+
+async def test_after_failed_attempts_the_waits_are_1_2_4_8_and_8_seconds(closed_port: int) -> None:
+    now = Time()
+    url = f"modbus-tcp://127.0.0.1:{closed_port}"
+    line = Line(url, timeout_s=5.0, now_s=now)
+    for wait_s in (1, 2, 4, 8, 8):
+        with pytest.raises(DeviceError) as caught:
+            await line.read(device(url))
+        assert caught.value.code == "refused"
+        now.now_s += wait_s - 0.01
+        async with peer(truth, closed_port) as served:
+            with pytest.raises(DeviceError) as again:
+                await line.read(device(url))
+        assert again.value is caught.value, "within the wait the same cause is given"
+        assert served.connections == 0, "and nothing is tried"
+        now.now_s += 0.01
+
+
+async def test_a_host_that_is_back_is_read_and_its_wait_starts_at_1_second_again(
+    closed_port: int,
+) -> None:
+    now = Time()
+    url = f"modbus-tcp://127.0.0.1:{closed_port}"
+    line = Line(url, timeout_s=5.0, now_s=now)
+    for _ in range(4):
+        with pytest.raises(DeviceError):
+            await line.read(device(url))
+        now.now_s += 8.0
+    async with peer(truth, closed_port):
+        assert (await line.read(device(url)))[0].data == RIGHT
+        await line.close()
+    with pytest.raises(DeviceError):
+        await line.read(device(url))
+    now.now_s += 1.0
+    async with peer(truth, closed_port):
+        assert (await line.read(device(url)))[0].data == RIGHT
+        await line.close()
+
+
+async def test_a_unit_that_needs_quiet_gets_it_before_each_request() -> None:
+    asked_s: list[float] = []
+
+    async def answer(connection: Connection, request: bytes) -> None:
+        asked_s.append(time.monotonic())
+        await connection.say(reply(request))
+
+    async with peer(answer) as served:
+        line = Line(served.url, timeout_s=5.0, delay_s=0.03)
+        opened_s = time.monotonic()
+        await line.read(device(served.url, requests=3, pause_s=0.02))
+        await line.read(device(served.url, requests=2))
+        await line.close()
+
+    assert len(asked_s) == 5
+    assert asked_s[0] - opened_s >= 0.03
+    assert asked_s[1] - asked_s[0] >= 0.02
+    assert asked_s[2] - asked_s[1] >= 0.02
+
+
+@pytest.mark.parametrize(
+    ("url", "whole"),
+    [
+        ("modbus-tcp://192.0.2.1", "modbus-tcp://192.0.2.1:502"),
+        ("modbus-tcp://192.0.2.1:502/", "modbus-tcp://192.0.2.1:502"),
+        ("modbus-tcp://GATEWAY:5020", "modbus-tcp://gateway:5020"),
+        ("modbus-tcp://[::1]:5020", "modbus-tcp://[::1]:5020"),
+    ],
+)
+def test_addresses_that_mean_one_connection_name_one_line(url: str, whole: str) -> None:
+    assert line_of(url) == whole
+    assert line_of(whole) == whole
+
+
+def test_a_driver_is_found_by_the_name_of_its_file() -> None:
+    assert "modbus" in protocols()
+    assert protocol_of("modbus-tcp://192.0.2.1") == "modbus"
+
+
+@pytest.mark.parametrize(
+    "url", ["modbus://h", "modbus-udp://h", "base://h", "os://h", "..modbus://h", "", "h:502"]
+)
+def test_a_scheme_without_a_driver_is_told_with_those_that_have_one(url: str) -> None:
+    with pytest.raises(ConfigError, match="modbus"):
+        line_of(url)

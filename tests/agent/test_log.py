@@ -1,0 +1,94 @@
+"""Logs are events with fields: one JSON object a line, or words on a terminal."""
+
+import io
+import json
+import logging
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from joulemark_agent.log import start_logging
+
+HOSTILE = 'a\nb"\x1b[2J\u2028'
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    root.handlers = []  # otherwise `force` would close those of pytest
+    yield
+    root.handlers, root.level = handlers, level
+
+
+def logged(stream: io.StringIO) -> str:
+    start_logging(stream)
+    logging.getLogger("joulemark_agent.any").info(
+        "batch_sent", extra={"site": "gwangyang", "records": 96, "path": HOSTILE}
+    )
+    return stream.getvalue()
+
+
+def test_in_service_an_event_is_one_json_object_on_one_line() -> None:
+    text = logged(io.StringIO())
+
+    assert text.count("\n") == 1
+    event = json.loads(text)
+    assert event["t"].endswith("+00:00")
+    del event["t"]
+    assert event == {
+        "level": "info",
+        "logger": "joulemark_agent.any",
+        "event": "batch_sent",
+        "site": "gwangyang",
+        "records": 96,
+        "path": HOSTILE,
+    }
+
+
+def test_on_a_terminal_an_event_is_words_and_cannot_move_the_cursor() -> None:
+    text = logged(Terminal())
+
+    assert " info batch_sent site=gwangyang records=96 path=" in text
+    assert "\x1b" not in text
+    assert text.count("\n") == 1
+
+
+@pytest.mark.parametrize("stream", [io.StringIO(), Terminal()])
+def test_an_unexpected_error_is_logged_with_its_trace(stream: io.StringIO) -> None:
+    start_logging(stream)
+    try:
+        _ = 1 // 0
+    except ZeroDivisionError:
+        logging.getLogger("any").exception("failed")
+
+    assert "ZeroDivisionError" in stream.getvalue()
+
+
+def test_a_field_cannot_forge_what_the_logger_says() -> None:
+    stream = io.StringIO()
+    start_logging(stream)
+    logging.getLogger("any").warning("real", extra={"event": "forged", "level": "debug"})
+
+    assert json.loads(stream.getvalue())["event"] == "real"
+    assert json.loads(stream.getvalue())["level"] == "warning"
+
+
+def test_events_go_to_standard_error_and_those_below_the_level_nowhere(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    start_logging(level=logging.WARNING)
+    logging.getLogger("any").info("quiet")
+    logging.getLogger("any").warning("loud")
+    captured = capsys.readouterr()
+
+    assert not captured.out
+    assert "loud" in captured.err
+    assert "quiet" not in captured.err
+    assert sys.stderr is not None

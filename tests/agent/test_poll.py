@@ -1,0 +1,198 @@
+"""A slot gives a reading or a gap per device, and nothing else can come of it."""
+
+import asyncio
+import logging
+import struct
+from typing import Any
+
+import pytest
+
+from joulemark_agent.contract.errors import DeviceError
+from joulemark_agent.contract.reading import Gap, Reading, TimeQuality
+from joulemark_agent.drivers.base import Request
+from joulemark_agent.lines import Lines
+from joulemark_agent.plan import PlannedDevice
+from joulemark_agent.poll import Poller
+from support.modbus import Connection, peer, refusal, reply, truth
+
+SLOT_US = 1_514_732_400_000_000
+PERIOD_US = 900_000_000
+
+
+class FixedClock:
+    """Simulated time, and a monotonic clock that counts its questions."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def time_quality(self) -> TimeQuality:
+        return TimeQuality("simulated", 0)
+
+    def now_us(self) -> int:
+        return SLOT_US + 41_250
+
+    def mono_ns(self) -> int:
+        self.asked += 1
+        return 10**9 * self.asked
+
+    async def until(self, slot_us: int, committed_us: int | None) -> bool:
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        raise NotImplementedError
+
+
+def device(name: str, url: str, unit: int = 1, timeout_s: float = 5.0) -> PlannedDevice:
+    requests = (Request("holding", 10 * unit, 2), Request("input", 10 * unit, 1))
+    return PlannedDevice(name, url, unit, PERIOD_US, requests, timeout_s)
+
+
+def poller(*devices: PlannedDevice) -> tuple[Poller, Lines]:
+    lines = Lines(devices)
+    return Poller(devices, lines, FixedClock()), lines
+
+
+async def test_a_reading_holds_the_words_of_all_requests_and_both_times() -> None:
+    async with peer(truth) as served:
+        subject, lines = poller(device("meter", served.url))
+        [reading] = await subject.read_slot(SLOT_US, ["meter"])
+        await lines.close()
+
+    assert isinstance(reading, Reading)
+    assert (reading.device, reading.slot_us) == ("meter", SLOT_US)
+    assert reading.t_utc_us == SLOT_US + 41_250
+    assert reading.t_mono_ns == 10**9
+    assert reading.time_quality == TimeQuality("simulated", 0)
+    assert [(r.table, r.address, r.data) for r in reading.responses] == [
+        ("holding", 10, struct.pack(">2H", 10, 11)),
+        ("input", 10, struct.pack(">H", 10)),
+    ]
+
+
+async def test_only_devices_that_are_due_are_read_and_in_the_order_of_the_site_file() -> None:
+    async with peer(truth) as one, peer(truth) as other:
+        devices = [
+            device("a", one.url, 1),
+            device("b", other.url, 2),
+            device("c", one.url, 3),
+            device("d", other.url, 4),
+        ]
+        subject, lines = poller(*devices)
+        results = await subject.read_slot(SLOT_US, {"d", "c", "a"})
+        nothing = await subject.read_slot(SLOT_US, [])
+        await lines.close()
+
+    assert [result.device for result in results] == ["a", "c", "d"]
+    assert nothing == []
+    assert {request[6] for request in one.requests + other.requests} == {1, 3, 4}
+
+
+async def test_a_device_that_fails_gives_a_gap_with_its_cause_and_the_next_its_reading() -> None:
+    async def answer(connection: Connection, request: bytes) -> None:
+        match request[6]:
+            case 1:
+                await connection.say(refusal(request, 2))
+            case 2:
+                pass
+            case 3:
+                await connection.say(reply(request, unit=9))
+            case 4:
+                connection.close()
+            case _:
+                await connection.say(reply(request))
+
+    async with peer(answer) as served:
+        devices = [device(f"unit-{n}", served.url, n, timeout_s=0.05) for n in range(1, 6)]
+        subject, lines = poller(*devices)
+        *gaps, last = await subject.read_slot(SLOT_US, [d.id for d in devices])
+        await lines.close()
+
+    causes = ["exception_02", "timeout", "bad_reply", "closed"]
+    assert gaps == [
+        Gap(f"unit-{n}", SLOT_US, SLOT_US, 1, cause) for n, cause in enumerate(causes, 1)
+    ]
+    assert isinstance(last, Reading)
+
+
+async def test_a_reading_whose_second_request_fails_is_a_gap_and_not_half_a_reading() -> None:
+    async def answer(connection: Connection, request: bytes) -> None:
+        await connection.say(reply(request) if request[7] == 3 else refusal(request, 2))
+
+    async with peer(answer) as served:
+        subject, lines = poller(device("meter", served.url))
+        results = await subject.read_slot(SLOT_US, ["meter"])
+        await lines.close()
+
+    assert results == [Gap("meter", SLOT_US, SLOT_US, 1, "exception_02")]
+
+
+async def test_a_silent_line_does_not_hold_up_another() -> None:
+    """The one line answers only after the other was read."""
+    other_was_read = asyncio.Event()
+
+    async def waits(connection: Connection, request: bytes) -> None:
+        await other_was_read.wait()
+        await connection.say(reply(request))
+
+    async def tells(connection: Connection, request: bytes) -> None:
+        await connection.say(reply(request))
+        other_was_read.set()
+
+    async with peer(waits) as first, peer(tells) as second:
+        a, b = device("a", first.url, timeout_s=0.1), device("b", second.url)
+        subject, lines = poller(a, b)
+        with pytest.raises(DeviceError):  # the control: in turn, the first never gets its answer
+            await lines.of(a).read(a)
+        results = await subject.read_slot(SLOT_US, ["a", "b"])
+        await lines.close()
+
+    assert all(isinstance(result, Reading) for result in results)
+
+
+async def test_one_line_needs_no_task_and_two_need_one_each() -> None:
+    made: list[str] = []
+    loop = asyncio.get_running_loop()
+
+    def factory(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> "asyncio.Task[Any]":
+        made.append(getattr(coro, "__qualname__", ""))
+        return asyncio.Task(coro, loop=loop, **options)
+
+    async with peer(truth) as one, peer(truth) as other:
+        single, its_lines = poller(device("a", one.url), device("b", one.url, 2))
+        double, their_lines = poller(device("a", one.url), device("b", other.url, 2))
+        loop.set_task_factory(factory)
+        await single.read_slot(SLOT_US, ["a", "b"])
+        of_one = made.count("Poller._read_line")
+        await double.read_slot(SLOT_US, ["a"])
+        await double.read_slot(SLOT_US, ["a", "b"])
+        loop.set_task_factory(None)
+        await its_lines.close()
+        await their_lines.close()
+
+    assert of_one == 0
+    assert made.count("Poller._read_line") == 2
+
+
+async def test_a_device_is_said_to_be_down_once_and_back_once_with_how_long(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    is_down = True
+
+    async def answer(connection: Connection, request: bytes) -> None:
+        await connection.say(refusal(request, 4) if is_down else reply(request))
+
+    caplog.set_level(logging.INFO, "joulemark_agent.poll")
+    async with peer(answer) as served:
+        subject, lines = poller(device("meter", served.url))
+        for n in range(3):
+            await subject.read_slot(SLOT_US + n * PERIOD_US, ["meter"])
+        is_down = False
+        for n in range(3, 6):
+            await subject.read_slot(SLOT_US + n * PERIOD_US, ["meter"])
+        await lines.close()
+
+    down, back = caplog.records
+    assert (down.getMessage(), back.getMessage()) == ("device_down", "device_back")
+    assert vars(down)["cause"] == "exception_04"
+    assert vars(back)["slots"] == 3
+    assert vars(back)["down_s"] > 0

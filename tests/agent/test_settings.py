@@ -1,0 +1,423 @@
+"""A site file: every mistake has its line, secrets stay out, evidence has one source."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from joulemark_agent.contract.document import document_bytes, parse_yaml
+from joulemark_agent.contract.errors import ConfigError
+from joulemark_agent.settings import (
+    SiteSettings,
+    load_factors,
+    load_profile,
+    load_site,
+    read_document,
+    site_document,
+)
+
+SITES = Path(__file__).parents[2] / "configs/sites"
+EXAMPLE = SITES / "gwangyang.yaml"
+SECRET = "hunter2-is-no-password"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.upper().startswith("JOULEMARK_"):
+            monkeypatch.delenv(name)
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "site.yaml"
+    path.write_text(text, "utf-8")
+    return path
+
+
+def changed(folder: Path, *replacements: tuple[str, str]) -> Path:
+    """The worked example with some of its text replaced."""
+    text = EXAMPLE.read_text("utf-8")
+    for old, new in replacements:
+        assert old in text
+        text = text.replace(old, new)
+    return written(folder, text)
+
+
+def line_of(path: Path, text: str) -> int:
+    return next(i for i, line in enumerate(path.read_text().splitlines(), 1) if text in line)
+
+
+@pytest.mark.parametrize("path", sorted(SITES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_worked_example_is_without_mistakes(path: Path) -> None:
+    settings = load_site(path)
+
+    assert settings.site == path.stem
+    assert len(settings.planned_devices()) == len(settings.devices)
+
+
+def test_the_worked_example_is_the_replayed_steel_works() -> None:
+    settings = load_site(EXAMPLE)
+
+    assert settings.clock == "simulated"
+    assert settings.first_slot_us == 1_514_732_400_000_000
+    assert settings.state_dir == EXAMPLE.parent / "state"
+    assert [(d.id, d.unit, d.period_us) for d in settings.devices] == [
+        ("main-meter", 1, 900_000_000),
+        ("production-counter", 2, 900_000_000),
+    ]
+    assert settings.uplink.password is None
+
+
+def test_what_is_evidence_has_these_bytes_whatever_the_wiring(tmp_path: Path) -> None:
+    moved = changed(
+        tmp_path, ("127.0.0.1:5020", "192.0.2.7"), ("state_dir: state", "state_dir: /var/lib/j")
+    )
+
+    assert site_document(load_site(moved)) == site_document(load_site(EXAMPLE))
+    assert json.loads(site_document(load_site(EXAMPLE))) == {
+        "agent": "edge-1",
+        "clock": "simulated",
+        "devices": [
+            {
+                "id": "main-meter",
+                "period_s": 900,
+                "profile": "virtual_main_meter",
+                "unit": 1,
+            },
+            {
+                "id": "production-counter",
+                "period_s": 900,
+                "profile": "virtual_production_counter",
+                "unit": 2,
+            },
+        ],
+        "factors": {"jurisdiction": "KR", "rule_set": "ESG", "set": "korea"},
+        "first_slot": "1514732400000000",
+        "site": "gwangyang",
+        "time_zone": "Asia/Seoul",
+    }
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("site: gwangyang", "site: pohang"),
+        ("agent: edge-1", "agent: edge-2"),
+        ("Asia/Seoul", "Asia/Tokyo"),
+        ("rule_set: ESG", "rule_set: PCF"),
+        ("unit: 2", "unit: 3"),
+        ("id: production-counter", "id: counter"),
+        ("T00:00:00+09:00", "T00:15:00+09:00"),
+    ],
+)
+def test_changing_evidence_changes_the_document(tmp_path: Path, old: str, new: str) -> None:
+    path = changed(tmp_path, (old, new))
+
+    assert site_document(load_site(path)) != site_document(load_site(EXAMPLE))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("site: gwangyang", "site: Gwang Yang", "cannot be the id"),
+        ("batch: {slots", "batsh: {slots", "batsh: Extra inputs"),
+        ("Asia/Seoul", "Asia/Soul", "there is no such time zone"),
+        ("Asia/Seoul", "../../etc/passwd", "there is no such time zone"),
+        ("clock: simulated", "clock: sundial", "'system' or 'simulated'"),
+        ('"tcp://127.0.0.1:5021"', '"tcp://127.0.0.1"', "'tcp://127.0.0.1:5021'"),
+        ('"tcp://127.0.0.1:5021"', '"tcp://127.0.0.1:99999"', "out of range"),
+        ("T00:00:00+09:00", "T00:00:00", "should have timezone info"),
+        ("set: korea", "set: atlantis", "use one of: dataset_check, korea"),
+        ("rule_set: ESG", "rule_set: XYZ", "no factor for 'XYZ' in 'KR'"),
+        ("mqtt://127.0.0.1:1883", "http://127.0.0.1:1883", "'mqtt://192.0.2.10:1883'"),
+        ("collector_name: joulemark/collector", 'collector_name: "a b"', "no spaces"),
+        ("batch: {slots: 96", "batch: {slots: 0", "greater than or equal to 1"),
+        ("profile: virtual_main_meter", "profile: sdm630x", "use one of: virtual_main_meter"),
+        ("profile: virtual_main_meter", "profile: gone.yaml", "gone.yaml cannot be read"),
+        ("unit: 2", "unit: 256", "less than or equal to 255"),
+    ],
+)
+def test_a_mistake_is_told_with_file_line_and_what_to_do(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    path = changed(tmp_path, (old, new))
+    with pytest.raises(ConfigError, match=r"^1 mistake") as caught:
+        load_site(path)
+
+    assert said.lower() in str(caught.value).lower()
+    assert f"{path}:{line_of(path, new)}: " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("new", "said"),
+    [
+        ("modbuss-tcp://127.0.0.1:5020", "no driver for 'modbuss-tcp'"),
+        ("modbus-rtu://127.0.0.1:5020", "does not speak 'modbus-rtu'. use: modbus-tcp"),
+        ("base://127.0.0.1:5020", "no driver for 'base'"),
+        ("127.0.0.1:5020", "the protocols are: modbus"),
+        ("modbus-tcp://", "not the address of a line"),
+        ("modbus-tcp://127.0.0.1:5020/1", "not the address of a line"),
+        ("modbus-tcp://127.0.0.1:x", "is not an address"),
+        ("modbus-tcp://[::1", "is not an address"),
+    ],
+)
+def test_an_address_no_driver_can_use_is_told(tmp_path: Path, new: str, said: str) -> None:
+    path = changed(tmp_path, ("modbus-tcp://127.0.0.1:5020", new))
+    with pytest.raises(ConfigError) as caught:
+        load_site(path)
+
+    assert said in str(caught.value).lower()
+    assert f"{path}:{line_of(path, new)}: devices.0.url" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "key", ["", "AAAA", "not base64!", "WxhFr3X+pUJSoC1zlt0/Ywi8pq84zt0LXz0B8tO4xkl="]
+)
+def test_a_collector_key_that_is_none_is_told(tmp_path: Path, key: str) -> None:
+    old = load_site(EXAMPLE).uplink.collector_key
+    path = changed(tmp_path, (old, key))
+    with pytest.raises(ConfigError, match=r"uplink\.collector_key"):
+        load_site(path)
+
+
+def test_all_mistakes_are_told_at_once_each_with_its_line(tmp_path: Path) -> None:
+    path = changed(
+        tmp_path,
+        ("site: gwangyang", "site: Gwangyang"),
+        ("profile: virtual_production_counter", "profile: unknown"),
+        ("unit: 1", "unit: one"),
+        ("rule_set: ESG, ", ""),
+    )
+    with pytest.raises(ConfigError, match=r"4 mistake\(s\)") as caught:
+        load_site(path)
+
+    for text, key in (
+        ("site: Gwangyang", "site:"),
+        ("profile: unknown", "devices.1.profile:"),
+        ("unit: one", "devices.0.unit:"),
+        ("factors:", "factors.rule_set:"),
+    ):
+        assert f"{path}:{line_of(path, text)}: {key}" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "site: [\n", "a: &x 1\nb: *x\n", "\x00"])
+def test_a_file_that_is_no_mapping_is_refused_in_words(tmp_path: Path, text: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load_site(path)
+
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "binary", "huge"])
+def test_a_file_that_cannot_be_read_is_refused_in_words(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "site.yaml"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "binary":
+        path.write_bytes(b"site: \xff\xfe")
+    elif kind == "huge":
+        with path.open("wb") as file:
+            file.truncate(1 << 34)  # sparse: reading all of it would fill the memory
+    with pytest.raises(ConfigError) as caught:
+        load_site(path)
+
+    assert str(path) in str(caught.value)
+
+
+def test_the_environment_replaces_wiring(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("JOULEMARK_UPLINK__URL", "mqtts://broker.example:8883")
+    monkeypatch.setenv("JOULEMARK_UPLINK__USERNAME", "edge-1")
+    monkeypatch.setenv("JOULEMARK_UPLINK__PASSWORD", SECRET)
+    monkeypatch.setenv("JOULEMARK_REPLAY__URL", "tcp://127.0.0.1:6021")
+    monkeypatch.setenv("JOULEMARK_STATE_DIR", str(tmp_path))
+    monkeypatch.setenv("JOULEMARK_DATA", "is nobody's setting here")
+    settings = load_site(EXAMPLE)
+
+    assert settings.uplink.url == "mqtts://broker.example:8883"
+    assert settings.uplink.username == "edge-1"
+    assert settings.uplink.collector_name == "joulemark/collector"
+    assert settings.uplink.password is not None
+    assert settings.uplink.password.get_secret_value() == SECRET
+    assert settings.replay is not None
+    assert settings.replay.url == "tcp://127.0.0.1:6021"
+    assert settings.first_slot_us == 1_514_732_400_000_000
+    assert settings.state_dir == tmp_path
+    assert SECRET not in repr(settings)
+    assert SECRET not in str(settings.model_dump())
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "JOULEMARK_SITE",
+        "JOULEMARK_AGENT",
+        "JOULEMARK_CLOCK",
+        "JOULEMARK_TIME_ZONE",
+        "JOULEMARK_DEVICES",
+        "JOULEMARK_DEVICES__0__UNIT",
+        "JOULEMARK_FACTORS__RULE_SET",
+        "JOULEMARK_REPLAY",
+        "JOULEMARK_REPLAY__FIRST_SLOT",
+        "JOULEMARK_BATCH__SLOTS",
+        "JOULEMARK_UPLINK",
+        "JOULEMARK_UPLINK__PASWORD",
+        "joulemark_site",
+    ],
+)
+def test_the_environment_may_not_replace_anything_else(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "{}")
+    with pytest.raises(ConfigError, match=f"{variable}: the environment may not replace this"):
+        load_site(EXAMPLE)
+
+
+def test_without_that_check_the_environment_would_rewrite_evidence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The control: what pydantic-settings does by itself."""
+    monkeypatch.setenv("JOULEMARK_SITE", "pohang")
+
+    assert SiteSettings.model_validate(read_document(EXAMPLE).mapping).site == "pohang"
+
+
+def test_a_wrong_variable_is_told_by_its_name_and_not_by_its_value(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("JOULEMARK_UPLINK__URL", f"mqtt://edge:{SECRET}@192.0.2.1")
+    with pytest.raises(ConfigError, match="JOULEMARK_UPLINK__URL: not an address") as caught:
+        load_site(EXAMPLE)
+
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("username: null", f"username: edge\n  password: {SECRET}"),
+        ("username: null", f"username: edge\n  password: [{SECRET}]"),
+        ('"mqtt://127', f'"mqtt://edge:{SECRET}@127'),
+    ],
+)
+@pytest.mark.parametrize("is_set_too", [False, True])
+def test_a_password_in_the_file_is_refused_and_not_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, is_set_too: bool
+) -> None:
+    path = changed(tmp_path, (old, new))
+    if is_set_too:
+        monkeypatch.setenv("JOULEMARK_UPLINK__PASSWORD", "other")
+        monkeypatch.setenv("JOULEMARK_UPLINK__URL", "mqtt://127.0.0.1:1883")
+    with pytest.raises(ConfigError, match="does not belong in a file") as caught:
+        load_site(path)
+
+    assert f"{path}:{line_of(path, SECRET)}: uplink." in str(caught.value)
+    assert "JOULEMARK_UPLINK__PASSWORD" in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+PROFILE = """\
+model: acme_gx37
+kind: air_compressor
+protocol: modbus
+source: "Acme GX37 Modbus map, rev C (2024-03), table 4"
+confidence: manual
+points:
+  - {name: power_w, table: input, address: 0x34, type: float32}
+golden:
+  - {point: power_w, words: [0x44BB, 0x8000], value: 1500}
+"""
+
+
+def test_a_new_device_is_one_file_beside_the_site_file(tmp_path: Path) -> None:
+    (tmp_path / "devices").mkdir()
+    (tmp_path / "devices/acme.yaml").write_text(PROFILE)
+    path = changed(tmp_path, ("virtual_main_meter", "devices/acme.yaml"))
+    settings = load_site(path)
+
+    profile, document = settings.profile(settings.devices[0])
+    assert profile.model == "acme_gx37"
+    assert document == document_bytes(parse_yaml(PROFILE, "any name").mapping)
+    assert settings.planned_devices()[0].requests[0].address == 0x34
+    assert json.loads(site_document(settings))["devices"][0]["profile"] == "devices/acme.yaml"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("float32", "float33", "acme.yaml:7: points.0.type"),
+        ("power_w,", "power,", "acme.yaml:7: points.0: "),
+        ("confidence: manual\n", "confidence: manual\nmax_words: 1\n", "power_w takes 2 words"),
+    ],
+)
+def test_a_mistake_in_a_profile_is_told_with_its_line_and_who_uses_it(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    (tmp_path / "acme.yaml").write_text(PROFILE.replace(old, new))
+    path = changed(tmp_path, ("virtual_main_meter", "acme.yaml"))
+    with pytest.raises(ConfigError) as caught:
+        load_site(path)
+
+    assert said in str(caught.value)
+    assert f"{path}:{line_of(path, 'acme.yaml')}: devices.0.profile" in str(caught.value)
+
+
+def test_two_devices_of_one_name_are_told_at_the_second(tmp_path: Path) -> None:
+    path = changed(tmp_path, ("id: production-counter", "id: main-meter"))
+    with pytest.raises(ConfigError, match="two devices are called 'main-meter'") as caught:
+        load_site(path)
+
+    assert f"{path}:{line_of(path, 'virtual_production_counter') - 1}: " in str(caught.value)
+
+
+def test_a_site_without_devices_is_told(tmp_path: Path) -> None:
+    text = EXAMPLE.read_text("utf-8")
+    path = written(tmp_path, text[: text.index("devices:\n")] + "devices: []\n")
+    with pytest.raises(ConfigError, match="there is no device"):
+        load_site(path)
+
+
+def test_a_replay_needs_the_simulated_clock(tmp_path: Path) -> None:
+    path = changed(tmp_path, ("clock: simulated", "clock: system"))
+    with pytest.raises(ConfigError, match="a replay needs 'clock: simulated'") as caught:
+        load_site(path)
+
+    assert f"{path}:{line_of(path, 'replay:')}: " in str(caught.value)
+
+
+def test_slots_of_a_replay_lie_on_multiples_of_the_period(tmp_path: Path) -> None:
+    path = changed(tmp_path, ("T00:00:00+09:00", "T00:05:00+09:00"))
+    with pytest.raises(ConfigError, match="not a multiple of 900 s"):
+        load_site(path)
+
+
+def test_a_simulated_clock_needs_its_replay(tmp_path: Path) -> None:
+    text = EXAMPLE.read_text("utf-8")
+    start, end = text.index("replay:\n"), text.index("state_dir")
+    path = written(tmp_path, text[:start] + text[end:])
+    with pytest.raises(ConfigError, match="needs 'replay") as caught:
+        load_site(path)
+
+    assert f"{path}:{line_of(path, 'clock: simulated')}: " in str(caught.value)
+
+
+def test_fractions_of_a_second_are_read_as_written(tmp_path: Path) -> None:
+    path = changed(tmp_path, ("timeout_s: 1.0", "timeout_s: 0.25\n    pause_ms: 20"))
+    device = load_site(path).planned_devices()[0]
+
+    assert (device.timeout_s, device.pause_s) == (0.25, 0.02)
+
+
+@pytest.mark.parametrize("load", [load_profile, load_factors])
+def test_an_unknown_name_is_answered_with_the_known_ones(load: object) -> None:
+    assert callable(load)
+    with pytest.raises(ConfigError, match="Use one of: "):
+        load("nothing_of_that_name")
+
+
+def test_the_shipped_factors_are_loaded_with_their_document() -> None:
+    factors, document = load_factors("korea")
+
+    assert factors.factor_set == "korea"
+    assert json.loads(document)["factors"][0]["factor_kg_per_kwh"] == "0.4173"
