@@ -153,6 +153,13 @@ def energy_fields(
     }
 
 
+def warm(profile: Profile, carbon: Carbon) -> None:
+    """Compile the kernels of `energy_fields`, or load them from the cache, before they are due."""
+    names = [point.name for point in profile.points]
+    rows = [Row(slot_us, dict.fromkeys(names, "0"), {}) for slot_us in (0, 1)]
+    energy_fields(profile, None, rows, period_us=1, carbon=carbon)
+
+
 def _co2e_kg(energy_wh: NDArray[np.int64], days: Sequence[date], carbon: Carbon) -> str | None:
     """CO2e of the energy of each day, summed over days of one factor first; None without factor."""
     from joulemark_agent.kernels.carbon import co2e  # noqa: PLC0415

@@ -22,6 +22,7 @@ from joulemark_agent.clock import (
 from joulemark_agent.contract.errors import DeviceError
 from joulemark_agent.contract.reading import TimeQuality
 from joulemark_agent.simulate.control import ControlServer, LockStep
+from support.tcp import serving, turns
 
 FIRST_US = 1_514_732_400_000_000
 PERIOD_US = 900_000_000
@@ -123,23 +124,14 @@ def test_a_system_that_cannot_say_is_unsynchronised(monkeypatch: pytest.MonkeyPa
 async def control(answer: Callable[[Any], bytes]) -> AsyncIterator[tuple[str, list[Any]]]:
     """A control server that says what `answer` gives for each line; and the lines it got."""
     asked: list[Any] = []
-    writers: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.append(writer)
         while line := await reader.readline():
             asked.append(json.loads(line))
             writer.write(answer(asked[-1]))
-        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
-    finally:
-        for writer in writers:
-            writer.transport.abort()
-        server.close()
-        await server.wait_closed()
+    async with serving(serve) as port:
+        yield f"tcp://127.0.0.1:{port}", asked
 
 
 async def test_the_replay_clock_shows_the_slot_it_asked_for() -> None:
@@ -195,18 +187,14 @@ async def test_an_answer_in_two_segments_is_one_answer() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
         writer.write(b'{"now_us": 15147')
-        for _ in range(3):
-            await asyncio.sleep(0)
+        await turns()
         writer.write(b"32400000000}\n")
         await reader.read()
-        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    subject = ReplayClock(f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-    assert await subject.until(FIRST_US, None)
-    await subject.close()
-    server.close()
-    await server.wait_closed()
+    async with serving(serve) as port:
+        subject = ReplayClock(f"tcp://127.0.0.1:{port}")
+        assert await subject.until(FIRST_US, None)
+        await subject.close()
 
 
 async def test_without_a_simulator_the_message_says_how_to_start_one() -> None:
@@ -228,17 +216,15 @@ async def test_a_clock_whose_simulator_went_away_connects_again_when_asked_again
         if not lives:
             writer.write(b'{"now_us": %d}\n' % question["go_us"])
             await reader.read()
-        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    subject = ReplayClock(f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-    with pytest.raises(DeviceError) as caught:
-        await subject.until(FIRST_US, None)
+    async with serving(serve) as port:
+        subject = ReplayClock(f"tcp://127.0.0.1:{port}")
+        with pytest.raises(DeviceError) as caught:
+            await subject.until(FIRST_US, None)
+        assert await subject.until(FIRST_US, None)
+        await subject.close()
+
     assert caught.value.code == "closed"
-    assert await subject.until(FIRST_US, None)
-    await subject.close()
-    server.close()
-    await server.wait_closed()
 
 
 async def test_the_clock_and_the_shipped_simulator_agree_on_a_whole_recording() -> None:
@@ -258,6 +244,6 @@ async def test_the_clock_and_the_shipped_simulator_agree_on_a_whole_recording() 
         await subject.until(FIRST_US, committed_us)
     await subject.close()
     server.close()
-    await server.wait_closed()
+    await turns()
 
     assert served == [FIRST_US + n * PERIOD_US for n in range(50)]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
 from joulemark_agent.contract.batch import Batch
+from joulemark_agent.contract.canonical import canonical_bytes
 from joulemark_agent.contract.signature import encode64, public_key
 from joulemark_gateway.evidence import bundle as bundles
 from joulemark_gateway.evidence.container import container_bytes
@@ -16,12 +20,27 @@ from joulemark_gateway.reports.issue import Issued, issue
 from joulemark_gateway.reports.provenance import Claims, predicate_of
 from joulemark_gateway.software import VERSION
 from joulemark_gateway.verify.policy import Policy, policy_of
-from support.evidence import AGENT, KEYS, SITE, WITNESS, Groups, Keys, leaf_groups, leaves_of, seal
-from support.plant import Plant
+from support.evidence import (
+    AGENT,
+    COUNTER,
+    FOREIGN,
+    KEYS,
+    METER,
+    SITE,
+    WITNESS,
+    Documents,
+    Groups,
+    Keys,
+    leaf_groups,
+    leaves_of,
+    seal,
+)
+from support.plant import small
 
 CLAIMS = Claims(
     "2026-11-22T12:00:00Z", VERSION, hashlib.sha256(b"source").hexdigest(), {"bad_batch": 2}
 )
+README = files("joulemark_gateway.evidence").joinpath("bundle_readme.txt").read_bytes()
 Members = dict[str, bytes]
 
 
@@ -33,7 +52,7 @@ def policy_mapping(owner: Keys = KEYS) -> dict[str, Any]:
             {
                 "agent": AGENT,
                 "site": SITE,
-                "devices": ["main-meter", "production-counter"],
+                "devices": [METER, COUNTER],
                 "key": encode64(public_key(owner.agent)),
             }
         ],
@@ -49,81 +68,122 @@ def policy(owner: Keys = KEYS) -> Policy:
     return policy_of(policy_mapping(owner))
 
 
+def groups_of(device: str) -> Groups:
+    """The leaves of the small plant's device, approved by the true operator; yours to change."""
+    return copy.deepcopy(_groups(device))
+
+
 @dataclass(frozen=True)
 class Recipe:
-    """Everything a bundle is made from; a test replaces one part of it and makes it again.
+    """Everything a bundle of the small plant is made from; a test replaces one part of it.
 
-    The fields that are functions change what comes out of their stage: leaves before they are
-    numbered and signed, batches after that, the predicate, the members before manifest and
-    statement are made over them, and the members at the very end.
+    `owner` signs everything but the grants, which stay the true operator's unless `groups` brings
+    others. The functions change what comes out of their stage; all later stages follow suit, so
+    the bundle fits together and is signed, by whomever.
     """
 
-    plant: Plant
     owner: Keys = KEYS
     reporter: Keys | None = None  # None: the owner
     claims: Claims = CLAIMS
     groups: Mapping[str, Groups] = field(default_factory=dict)  # instead of the plant's own
-    epochs: Mapping[str, int] = field(default_factory=dict)
     sealing: Mapping[str, Any] = field(default_factory=dict)  # further arguments of `seal`
-    change_batches: Callable[[str, list[Batch]], list[Batch]] = lambda _device, batches: batches
-    change_predicate: Callable[[dict[str, Any]], dict[str, Any]] = lambda predicate: predicate
-    change_members: Callable[[Members], Members] = lambda members: members
-    change_end: Callable[[Members], Members] = lambda members: members
+    epoch: int = 1
+    plan: bytes | None = None  # None: the plant's
+    documents: Mapping[str, bytes] = field(default_factory=dict)  # instead of, by digest
+    batches: Mapping[str, Callable[[list[Batch]], list[Batch]]] = field(default_factory=dict)
+    predicate: Callable[[dict[str, Any]], dict[str, Any]] = lambda predicate: predicate
+    members: Callable[[Members], Members] = lambda members: members  # before they are signed
+    end: Callable[[Members], Members] = lambda members: members  # after that
+    issued: Issued | None = None  # a report that does not follow suit
 
-    def batches(self) -> dict[str, list[Batch]]:
+    def made_batches(self) -> dict[str, list[Batch]]:
         """The signed batches of every device."""
         made = {}
-        for device, results in self.plant.results.items():
-            epoch = self.epochs.get(device, 1)
-            groups = self.groups.get(device) or leaf_groups(
-                self.plant.site, device, results, self.owner, epoch=epoch
-            )
-            sealed = seal(
-                self.plant.site, device, groups, self.owner, epoch=epoch, **self.sealing
-            )
-            made[device] = self.change_batches(device, sealed)
+        for device in (METER, COUNTER):
+            if device in self.groups or self.sealing or self.epoch > 1:
+                groups = self.groups.get(device) or groups_of(device)
+                arguments = {"epoch": self.epoch, **self.sealing}
+                sealed = seal(small().site, device, groups, self.owner, **arguments)
+            else:
+                sealed = list(_sealed(device, self.owner))
+            made[device] = self.batches.get(device, lambda batches: batches)(sealed)
         return made
 
-    def issued(self, batches: Mapping[str, list[Batch]]) -> Issued:
-        """The report on these batches."""
-        witnessed = [
-            (parse_tree(leaves_of(made)), [batch.checkpoint for batch in made])
-            for made in batches.values()
-        ]
-        documents = self.plant.site.by_digest()
-        return issue(self.plant.plan, witnessed, documents, self.claims)
+    def report(self) -> Issued:
+        """The report on what this recipe gives."""
+        return _issue(self, self.made_batches())
 
-    def members(self, issued: Issued | None = None) -> Members:
-        """The members of the bundle; `issued` is a report made elsewhere."""
-        batches = self.batches()
-        report = issued or self.issued(batches)
+    def made_members(self) -> Members:
+        """The members of the bundle."""
+        made = self.made_batches()
+        report = self.issued or _issue(self, made)
         members = {
             bundles.REPORT: report.report_json,
             bundles.PAGE: report.report_html,
-            bundles.PLAN: self.plant.plan,
-            bundles.README: b"how to read this\n" * 40,
+            bundles.PLAN: self.plan or small().plan,
+            bundles.README: README,
         }
-        for digest, data in self.plant.site.by_digest().items():
+        for digest, data in self.made_documents().items():
             members[f"documents/{digest}.json"] = data
-        for device, made in batches.items():
-            members |= tree_members(device, self.epochs.get(device, 1), made)
-        reporter = self.reporter or self.owner
-        signers = policy_mapping(replace(self.owner, reporter=reporter.reporter))
-        predicate = self.change_predicate(predicate_of(report.provenance, signers))
-        signed = bundles.signed(self.change_members(members), predicate, reporter.reporter)
-        return self.change_end(signed)
+        for device, batches in made.items():
+            members |= tree_members(device, self.epoch, batches)
+        reporter = (self.reporter or self.owner).reporter
+        signers = policy_mapping(replace(self.owner, reporter=reporter))
+        predicate = self.predicate(predicate_of(report.provenance, signers))
+        return self.end(bundles.signed(self.members(members), predicate, reporter))
 
-    def make(self, issued: Issued | None = None) -> bytes:
+    def made_documents(self) -> dict[str, bytes]:
+        """The documents by the digest that their member's name claims."""
+        return {**small().site.by_digest(), **self.documents}
+
+    def make(self) -> bytes:
         """The bundle."""
-        return container_bytes(self.members(issued))
+        return container_bytes(self.made_members())
 
 
-def tree_members(device: str, epoch: int, made: list[Batch]) -> Members:
+def tree_members(device: str, epoch: int, batches: Sequence[Batch]) -> Members:
     """The two members of one tree."""
-    files = bundles.TreeFiles(
-        device, epoch, leaves_of(made), [batch.checkpoint for batch in made]
-    )
+    notes = [batch.checkpoint for batch in batches]
+    tree = bundles.TreeFiles(device, epoch, leaves_of(batches), notes)
     return {
-        f"{files.folder}/leaves.jsonl.gz": bundles.packed(files.leaves),
-        f"{files.folder}/checkpoints.json": bundles.canonical_bytes(list(files.checkpoints)),
+        f"{tree.folder}/leaves.jsonl.gz": bundles.packed(tree.leaves),
+        f"{tree.folder}/checkpoints.json": canonical_bytes(notes),
     }
+
+
+@cache
+def true_bundle() -> bytes:
+    """The bundle that everybody should accept."""
+    return Recipe().make()
+
+
+@cache
+def true_report() -> Issued:
+    """Its report."""
+    return Recipe().report()
+
+
+def forger() -> Keys:
+    """Keys of somebody who can sign everything anew, but whom no policy names."""
+    return FOREIGN
+
+
+def _issue(recipe: Recipe, batches: Mapping[str, list[Batch]]) -> Issued:
+    witnessed = [
+        (parse_tree(leaves_of(made)), [batch.checkpoint for batch in made])
+        for made in batches.values()
+    ]
+    plan = recipe.plan or small().plan
+    return issue(plan, witnessed, recipe.made_documents(), recipe.claims)
+
+
+@cache
+def _groups(device: str) -> Groups:
+    plant = small()
+    return leaf_groups(plant.site, device, plant.results[device], KEYS)
+
+
+@cache
+def _sealed(device: str, owner: Keys) -> tuple[Batch, ...]:
+    site: Documents = small().site
+    return tuple(seal(site, device, groups_of(device), owner))

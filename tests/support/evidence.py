@@ -212,6 +212,7 @@ def meter_readings(
     *,
     first_slot_us: int = START_US,
     frozen: Iterable[int] = (),
+    doubtful: Iterable[int] = (),
     sync: str = SIMULATED,
 ) -> list[Reading | Gap]:
     """Readings of the main meter: an opening one, then one after each interval's energy. [Wh]
@@ -221,10 +222,11 @@ def meter_readings(
         energy_wh: energy of each interval.
         first_slot_us: slot of the opening reading.
         frozen: indices of intervals in which nothing moves and every gauge reads 0 (a hole).
+        doubtful: indices of intervals whose power is beyond the profile's range.
         sync: time quality of every reading.
     """
     profile, period_us = site.profile(METER), site.period_us(METER)
-    holes = set(frozen)
+    holes, doubts = set(frozen), set(doubtful)
     results: list[Reading | Gap] = []
     total_wh = lagging_varh = 0
     for i in range(len(energy_wh) + 1):
@@ -233,7 +235,7 @@ def meter_readings(
         lagging_varh += step_wh // 2
         values: dict[str, Decimal | int | None] = {
             "energy_wh": total_wh,
-            "power_w": step_wh * 3_600_000_000 // period_us,
+            "power_w": 9_000_000 if i - 1 in doubts else step_wh * 3_600_000_000 // period_us,
             "power_factor_ratio": Decimal(0 if i - 1 in holes else "0.8944"),
             "reactive_lagging_varh": lagging_varh,
             "reactive_leading_varh": 0,

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from support.tcp import serving, turns
+
 REQUEST = struct.Struct(">HHHBBHH")
 
 
@@ -20,8 +22,7 @@ class Connection:
         for segment in segments:
             self.writer.write(segment)
             await self.writer.drain()
-            for _ in range(3):  # turns of the loop in which the client takes it
-                await asyncio.sleep(0)
+            await turns()  # in which the client takes it
 
     def close(self) -> None:
         self.writer.close()
@@ -47,33 +48,16 @@ Answer = Callable[[Connection, bytes], Awaitable[None]]
 async def peer(answer: Answer, port: int = 0) -> AsyncIterator[Peer]:
     """Call `answer` for every 12-byte request that arrives."""
     state = Peer()
-    tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
         state.connections += 1
-        try:
-            while True:
-                request = await reader.readexactly(REQUEST.size)
-                state.requests.append(request)
-                await answer(Connection(writer), request)
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.transport.abort()
+        while True:
+            request = await reader.readexactly(REQUEST.size)
+            state.requests.append(request)
+            await answer(Connection(writer), request)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", port)
-    state.port = server.sockets[0].getsockname()[1]
-    try:
+    async with serving(serve, port) as state.port:
         yield state
-    finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await server.wait_closed()
 
 
 async def truth(connection: Connection, request: bytes) -> None:

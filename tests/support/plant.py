@@ -1,4 +1,4 @@
-"""A small plant with a plan: 70 + 70 days of hourly readings, one gap, one hole, one driver."""
+"""A small plant with a plan: 70 + 70 days of readings, one gap, one hole, one driver."""
 
 from __future__ import annotations
 
@@ -6,27 +6,23 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import cache
 from typing import Any
 
-from joulemark_agent.contract.batch import Batch
 from joulemark_agent.contract.document import document_bytes
 from joulemark_agent.contract.reading import Gap, Reading
-from joulemark_gateway.evidence.history import parse_tree
-from joulemark_gateway.reports.issue import Witnessed
 from support.evidence import (
     COUNTER,
     METER,
     Documents,
-    build_tree,
     counter_readings,
     documents,
-    leaves_of,
     meter_readings,
     with_gap,
 )
 
 DAYS, SAVED = 70, 0.08
-HOLE, LOST = 24 * 20 + 5, 24 * 100 + 7  # interval of the hole; reading that the gap replaces
+HOLE_DAY, LOST_DAY, DOUBT_DAY = 20, 100, 30  # of the hole, the gap, and the doubtful power
 
 
 @dataclass(frozen=True)
@@ -73,7 +69,7 @@ def plan_mapping(**changes: Any) -> dict[str, Any]:
     }
 
 
-def plant(*, period_s: int = 3600, clock: str = "simulated", **changes: Any) -> Plant:
+def plant(*, period_s: int = 10_800, clock: str = "simulated", **changes: Any) -> Plant:
     """The small plant; the same arguments give the same bytes."""
     site = documents(period_s=period_s, clock=clock)
     draw = random.Random(7)
@@ -86,19 +82,20 @@ def plant(*, period_s: int = 3600, clock: str = "simulated", **changes: Any) -> 
             wh = (9_000 * 24 / per_day + 10 * kg) * draw.gauss(1, 0.04)
             made_kg.append(kg)
             energy_wh.append(round(wh * (1 - SAVED) if day >= DAYS else wh))
-    meter = meter_readings(site, energy_wh, frozen=[HOLE])
-    results = {METER: with_gap(meter, LOST, 2), COUNTER: counter_readings(site, made_kg)}
+    meter = meter_readings(
+        site,
+        energy_wh,
+        frozen=[HOLE_DAY * per_day + 1],
+        doubtful=[DOUBT_DAY * per_day + 1],
+    )
+    results = {
+        METER: with_gap(meter, LOST_DAY * per_day + 2, 2),
+        COUNTER: counter_readings(site, made_kg),
+    }
     return Plant(site, results, document_bytes(plan_mapping(**changes)))
 
 
-def witnessed(batches: Sequence[Batch]) -> Witnessed:
-    """The batches of one device as a tree and its notes."""
-    return parse_tree(leaves_of(batches)), [batch.checkpoint for batch in batches]
-
-
-def trees_of(source: Plant) -> list[Witnessed]:
-    """The signed evidence of the plant, device by device."""
-    return [
-        witnessed(build_tree(source.site, device, results))
-        for device, results in source.results.items()
-    ]
+@cache
+def small() -> Plant:
+    """The plant most tests share; take care to copy before changing anything."""
+    return plant()

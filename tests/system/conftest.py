@@ -67,7 +67,9 @@ def killed_year(tmp_path_factory) -> Run:
     return Run(chain.folder, summary, kills).load()
 
 
-def kill_along(chain: Chain, chance: random.Random, each: int, last: int = 33_000) -> dict[str, int]:
+def kill_along(
+    chain: Chain, chance: random.Random, each: int, last: int = 33_000
+) -> dict[str, int]:
     """Kill and restart each victim so many times, at seeded places of the year."""
     victims = [name for name in VICTIMS for _ in range(each)]
     chance.shuffle(victims)

@@ -132,9 +132,7 @@ def test_the_check_factor_gives_the_tonnes_that_no_report_may_show(killed_year):
 
 def test_rounding_each_row_loses_the_eight_per_cent_we_keep(killed_year):
     """The control: the recording's own rounded column."""
-    text = (
-        Path(factory.__file__).parent / "recordings/steel_gwangyang_2018.csv.gz"
-    ).read_bytes()
+    text = (Path(factory.__file__).parent / "recordings/steel_gwangyang_2018.csv.gz").read_bytes()
     rows = list(csv.reader(io.StringIO(gzip.decompress(text).decode())))
     assert len(rows) > SLOTS - 2
     energy_wh = quarters(history_of(killed_year, "main-meter"))[0]

@@ -74,7 +74,13 @@ def counter_energy(  # noqa: PLR0917 -- compiled code takes its arguments by pos
                 while window < windows and edges_us[window + 1] <= start_us:
                     window += 1
                 booked_us = covered_us if end_us - start_us <= max_gap_us else estimated_us
-                _book(start_us, end_us, difference, edges_us, window, energy_wh, booked_us)
+                if window < windows and (
+                    edges_us[window] <= start_us and end_us <= edges_us[window + 1]
+                ):
+                    energy_wh[window] += difference
+                    booked_us[window] += end_us - start_us
+                else:
+                    _book(start_us, end_us, difference, edges_us, window, energy_wh, booked_us)
         last = i
         is_masked = False
     missing_us = edges_us[1:] - edges_us[:-1] - covered_us - estimated_us

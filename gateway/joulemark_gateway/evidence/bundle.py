@@ -34,7 +34,9 @@ MANIFEST, STATEMENT = "manifest.json", "statement.json"
 REPORT, PAGE, PLAN, README = "report.json", "report.html", "plan.json", "readme.txt"
 MAX_LEAVES_BYTES = 256 * 1024 * 1024
 _EVIDENCE = re.compile(r"evidence/([a-z0-9-]{1,64})/([1-9][0-9]{0,8})/leaves\.jsonl\.gz")
+_CHECKPOINTS = re.compile(r"evidence/[a-z0-9-]{1,64}/[1-9][0-9]{0,8}/checkpoints\.json")
 _DOCUMENT = re.compile(r"documents/([0-9a-f]{64})\.json")
+REQUIRED = frozenset({MANIFEST, STATEMENT, REPORT, PAGE, PLAN, README})
 _GZIP = 16 + zlib.MAX_WBITS
 
 
@@ -94,6 +96,12 @@ class Bundle:
         if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
             raise _bad("bad_checkpoints", f"the checkpoints of {folder} are no list of notes")
         return TreeFiles(device, epoch, plain[:-1].split(b"\n"), notes)
+
+
+def is_known(name: str) -> bool:
+    """Whether a bundle of this format may have a member of this name."""
+    patterns = (_EVIDENCE, _CHECKPOINTS, _DOCUMENT)
+    return name in REQUIRED or any(pattern.fullmatch(name) for pattern in patterns)
 
 
 def make_bundle(contents: Contents, predicate: Mapping[str, Any], reporter_key: bytes) -> bytes:

@@ -332,7 +332,10 @@ def _times(
     tree: history.Tree, envelope: Mapping[str, Any], head: Head, now_us: int
 ) -> tuple[tuple[str, ...], int | None]:
     """The flags of the times claimed, and the time of the last fresh arrival."""
-    sealed_us = parse_u64(envelope.get("sealed_us"), "sealed_us")
+    try:
+        sealed_us = parse_u64(envelope.get("sealed_us"), "sealed_us")
+    except EvidenceError as error:
+        raise _refusal("bad_envelope", "the envelope does not say when it was sealed") from error
     claimed_us, gap_ends_us = [sealed_us], [sealed_us]
     if tree.clock != SIMULATED:
         claimed_us += [t for r in tree.records for t in (r.t_utc_us, r.slot_us)]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from joulemark_agent.contract.errors import MeasureError
-from joulemark_gateway.measure.qr import Array, least_squares
+from joulemark_gateway.measure.qr import Array, least_squares, products
 
 Positions = NDArray[np.int64]
 _ROUNDING = 1e-12  # of the largest value
@@ -32,9 +32,9 @@ class Baseline:
     y: Array
     position: Positions
     beta: Array
+    basis: Array
     inverse: Array
     e: Array
-    leverage: Array
     sse: float
     sst: float
 
@@ -66,9 +66,10 @@ class Baseline:
     @property
     def press_r2(self) -> float | None:
         """Share explained when each unit is predicted from the others; None where one cannot be."""
-        if float(np.max(self.leverage)) > _FIXED_BY_ITSELF:
+        leverage = self.leverage_of(self.x)
+        if float(np.max(leverage)) > _FIXED_BY_ITSELF:
             return None
-        return 1 - math.fsum(((self.e / (1 - self.leverage)) ** 2).tolist()) / self.sst
+        return 1 - math.fsum(((self.e / (1 - leverage)) ** 2).tolist()) / self.sst
 
     @property
     def cv_rmse(self) -> float:
@@ -98,11 +99,15 @@ class Baseline:
 
     def leverage_of(self, x: Array) -> Array:
         """How far each row lies from the baseline's units, x' (X'X)^-1 x, shape (m,)."""
-        out = np.zeros(x.shape[0])
+        rows = self.coordinates(x)
+        leverage = np.zeros(x.shape[0])
         for j in range(self.p):
-            for k in range(self.p):
-                out += x[:, j] * self.inverse[j, k] * x[:, k]
-        return out
+            leverage += rows[:, j] * rows[:, j]
+        return leverage
+
+    def coordinates(self, x: Array) -> Array:
+        """The rows in the basis in which the baseline's columns are orthonormal, shape (m, p)."""
+        return products(x, self.basis)
 
 
 def fit(drivers: Array, y: Array, position: Positions) -> Baseline:
@@ -139,7 +144,7 @@ def fit(drivers: Array, y: Array, position: Positions) -> Baseline:
     if float(np.max(np.abs(e))) <= _ROUNDING * float(np.max(np.abs(y))):
         e = np.zeros(n)  # what rounding leaves of an exact fit is no noise and has no correlation
     sse = math.fsum((e**2).tolist())
-    return Baseline(x, y, position, solved.beta, solved.inverse, e, solved.leverage, sse, sst)
+    return Baseline(x, y, position, solved.beta, solved.basis, solved.inverse, e, sse, sst)
 
 
 def _spread(values: Array) -> float:

@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 
 from joulemark_agent.contract.errors import MeasureError
 from joulemark_agent.contract.factor import DATASET_CHECK, Factor, FactorSet
-from joulemark_agent.contract.quantities import unit_of
 from joulemark_gateway.evidence.history import DeviceHistory
 from joulemark_gateway.measure.calendar import grid
 from joulemark_gateway.measure.intervals import Counted, counted

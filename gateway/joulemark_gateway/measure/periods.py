@@ -44,8 +44,10 @@ class Units:
     @property
     def drivers(self) -> Array:
         """Drivers of the kept units, shape (n, d)."""
-        columns = [stream.total[self.kept].astype(np.float64) for stream in self.streams[1:]]
-        return np.array(columns).reshape(len(columns), -1).T.copy()
+        values = np.empty((self.position.size, len(self.streams) - 1))
+        for j, stream in enumerate(self.streams[1:]):
+            values[:, j] = stream.total[self.kept]
+        return values
 
     @property
     def kept_us(self) -> int:

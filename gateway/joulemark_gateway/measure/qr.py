@@ -21,12 +21,20 @@ _EPSILON = float(np.finfo(np.float64).eps)
 
 @dataclass(frozen=True, eq=False)
 class LeastSquares:
-    """beta (p,), residuals y - X beta (n,), (X'X)^-1 (p, p) and the leverages (n,)."""
+    """The fit; X basis has orthonormal columns, and (X'X)^-1 is basis basis'.
 
-    beta: Array
-    residuals: Array
-    inverse: Array
-    leverage: Array
+    Variances are taken in that basis: with drivers that are much alike, forming (X'X)^-1 first
+    loses them in cancellation.
+    """
+
+    beta: Array  # (p,)
+    residuals: Array  # y - X beta, (n,)
+    basis: Array  # (p, p), upper triangular
+
+    @property
+    def inverse(self) -> Array:
+        """(X'X)^-1, shape (p, p)."""
+        return products(self.basis, np.ascontiguousarray(self.basis.T))
 
 
 def least_squares(x: Array, y: Array) -> LeastSquares:
@@ -40,14 +48,14 @@ def least_squares(x: Array, y: Array) -> LeastSquares:
         MeasureError: `singular`, a column is 0 or a combination of those before it.
     """
     scale = column_norms(x)
-    r, beta, inverse, leverage = _solve(x, y, scale)
+    r, beta, basis = _solve(x, y, scale)
     if not np.all(scale > 0) or float(np.min(np.abs(np.diag(r)))) <= 4 * x.shape[0] * _EPSILON:
         raise MeasureError(
             "A column of the regression is zero or follows from the others.",
             "Leave that driver out.",
             code="singular",
         )
-    return LeastSquares(beta, residuals(x, y, beta), inverse, leverage)
+    return LeastSquares(beta, residuals(x, y, beta), basis)
 
 
 @compiled
@@ -68,6 +76,19 @@ def column_norms(x: Array) -> Array:
 
 
 @compiled
+def products(a: Array, b: Array) -> Array:
+    """The matrix product, summed in the order of the inner index."""
+    out = np.zeros((a.shape[0], b.shape[1]))
+    for i in range(a.shape[0]):
+        for k in range(b.shape[1]):
+            total = 0.0
+            for j in range(a.shape[1]):
+                total += a[i, j] * b[j, k]
+            out[i, k] = total
+    return out
+
+
+@compiled
 def residuals(x: Array, y: Array, beta: Array) -> Array:
     """What is left, y - X beta, summed in the order of the columns, shape (n,)."""
     out = np.empty(y.size)
@@ -80,8 +101,8 @@ def residuals(x: Array, y: Array, beta: Array) -> Array:
 
 
 @compiled
-def _solve(x: Array, y: Array, scale: Array) -> tuple[Array, Array, Array, Array]:
-    """R of the scaled columns, beta, (X'X)^-1 and leverages; nonsense where R has a zero."""
+def _solve(x: Array, y: Array, scale: Array) -> tuple[Array, Array, Array]:
+    """R of the scaled columns, beta and the basis; nonsense where R has a zero."""
     n, p = x.shape
     a = np.empty((n, p + 1))
     for j in range(p):
@@ -108,22 +129,11 @@ def _solve(x: Array, y: Array, scale: Array) -> tuple[Array, Array, Array, Array
             for m in range(j + 1, k + 1):
                 total -= r[j, m] * root[m, k]
             root[j, k] = total / r[j, j]
-    inverse = np.zeros((p, p))
     for j in range(p):
-        for k in range(p):
-            total = 0.0
-            for m in range(max(j, k), p):
-                total += root[j, m] * root[k, m]
-            inverse[j, k] = total / (scale[j] * scale[k])
         beta[j] /= scale[j]
-    leverage = np.zeros(n)
-    for i in range(n):
         for k in range(p):
-            total = 0.0
-            for j in range(k + 1):
-                total += x[i, j] / scale[j] * root[j, k]
-            leverage[i] += total * total
-    return r, beta, inverse, leverage
+            root[j, k] /= scale[j]
+    return r, beta, root
 
 
 @compiled

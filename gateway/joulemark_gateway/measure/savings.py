@@ -182,9 +182,7 @@ def _carbon(
         kg, _ = co2e(avoided_wh, float(factor.factor_kg_per_kwh), ratio)
         days = [day for day, is_inside in zip(units.days, inside, strict=True) if is_inside]
         uses.append(
-            FactorUse(
-                factor, days[0], days[-1], len(days), math.fsum(avoided_wh.tolist()), kg
-            )
+            FactorUse(factor, days[0], days[-1], len(days), math.fsum(avoided_wh.tolist()), kg)
         )
         from_factor.append(kg * ratio)
     from_energy_kg = math.sqrt(variance)

@@ -70,8 +70,9 @@ def _behind(report: Report) -> Iterator[tuple[str, str]]:
             f"coverage, {stream['name']}",
             (
                 f"{stream['covered_percent']} % measured, "
-                f"{stream['estimated_percent']} % estimated, {stream['missing_percent']} % missing; "
-                f"{stream['readings']} readings, {stream['gap_slots']} gap slots"
+                f"{stream['estimated_percent']} % estimated, "
+                f"{stream['missing_percent']} % missing; {stream['readings']} readings, "
+                f"{stream['gap_slots']} gap slots"
             ),
         )
     for span in report["missing"]:

@@ -1,4 +1,7 @@
-"""`joulemark verify BUNDLE [--policy FILE] [--json]`: needs the base install and no network."""
+"""`joulemark verify BUNDLE [--policy FILE] [--json]`: needs the base install and no network.
+
+Adding the command imports nothing heavy: the verifier is imported when it runs.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,14 @@ import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from joulemark_agent.contract.errors import ConfigError
 from joulemark_gateway.evidence.container import MAX_BYTES
-from joulemark_gateway.verify.policy import Policy, parse_policy
-from joulemark_gateway.verify.verdict import Verdict, verify
+
+if TYPE_CHECKING:
+    from joulemark_gateway.verify.policy import Policy
+    from joulemark_gateway.verify.verdict import Verdict
 
 UNCHECKED = "consistent; signers not checked"
 
@@ -34,6 +39,9 @@ def add_command(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Verify, print, and return the exit status."""
+    from joulemark_gateway.verify.policy import parse_policy  # noqa: PLC0415 - as above
+    from joulemark_gateway.verify.verdict import verify  # noqa: PLC0415
+
     policy = None if args.policy is None else parse_policy(_read(args.policy))
     verdict = verify(_read(args.bundle), policy)
     if args.json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from joulemark_agent.contract.canonical import digest_hex, parse_canonical
 from joulemark_agent.contract.errors import EvidenceError
-from joulemark_gateway.evidence.bundle import MANIFEST, STATEMENT
+from joulemark_gateway.evidence.bundle import MANIFEST, REQUIRED, STATEMENT, is_known
 from joulemark_gateway.verify.case import Case
 from joulemark_gateway.verify.finding import Finding
 from joulemark_gateway.verify.policy import Policy
@@ -13,7 +13,10 @@ LAYER = "manifest"
 
 
 def check(case: Case, _policy: Policy | None) -> list[Finding]:
-    """Findings `manifest_unreadable`, `file_missing`, `file_extra`, `file_changed`."""
+    """Files that are not what the manifest says, or not of this format.
+
+    Codes: `manifest_unreadable`, `file_missing`, `file_extra`, `file_changed`, `file_unknown`.
+    """
     members = case.bundle.members
     try:
         manifest = parse_canonical(members[MANIFEST])
@@ -38,6 +41,13 @@ def check(case: Case, _policy: Policy | None) -> list[Finding]:
         for name in sorted(there & set(listed))
         if digest_hex(members[name]) != listed[name]
     ]
-    if STATEMENT not in members:
-        findings.append(Finding("file_missing", f"{STATEMENT} is not there", LAYER))
+    findings += [
+        Finding("file_missing", f"{name} is not there", LAYER)
+        for name in sorted(REQUIRED - set(listed) - set(members))
+    ]
+    findings += [
+        Finding("file_unknown", f"a bundle has no member {name}", LAYER)
+        for name in sorted(members)
+        if not is_known(name)
+    ]
     return findings

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from joulemark_agent.contract.errors import EvidenceError
 from joulemark_gateway.evidence.history import Tree, check_envelopes, check_slots, period_us_of
 from joulemark_gateway.verify.case import Case, readable, unreadable
@@ -15,7 +17,7 @@ def check(case: Case, _policy: Policy | None) -> list[Finding]:
     """Leaves that cannot be read, are out of order or miscounted; slots unaccounted for.
 
     Codes: those of `parse_tree`, `check_slots` and `check_envelopes`, and `bad_leaves`,
-    `bad_checkpoints`, `tree_misplaced`, `no_evidence`.
+    `bad_checkpoints`, `tree_misplaced`, `no_evidence`, `slot_order`.
     """
     findings = [found(error, LAYER) for error in unreadable(case.files) + unreadable(case.trees)]
     if not case.files:
@@ -34,6 +36,14 @@ def _tree(case: Case, tree: Tree) -> list[Finding]:
         check_envelopes(tree)
     except EvidenceError as error:
         findings.append(found(error, LAYER))
+    spans = [(r.seq, r.slot_us, r.slot_us) for r in tree.records]
+    spans += [(seq, gap.first_slot_us, gap.last_slot_us) for seq, gap in tree.gaps]
+    spans.sort()
+    for (_, _, before_us), (seq, slot_us, _) in pairwise(spans):
+        if slot_us <= before_us:
+            what = f"leaf {seq} of {tree.origin} is of an earlier slot than the one before it"
+            findings.append(Finding("slot_order", what, LAYER))
+            break
     try:
         period_us = period_us_of(tree, case.documents)
     except (EvidenceError, KeyError, TypeError, ValueError):

@@ -15,7 +15,9 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "\n".join(
 
 
 def test_fractions_are_exact_and_large_integers_survive():
-    mapping = parse_yaml("a: 0.1\nb: 9_007_199_254_740_993\nc: 0x10\nd: [1, yes, ~, x]\n", "f").mapping
+    mapping = parse_yaml(
+        "a: 0.1\nb: 9_007_199_254_740_993\nc: 0x10\nd: [1, yes, ~, x]\n", "f"
+    ).mapping
 
     assert mapping == {
         "a": Decimal("0.1"), "b": 9007199254740993, "c": 16, "d": [1, True, None, "x"],

@@ -24,6 +24,7 @@ from joulemark_agent.exchange import Exchange
 from joulemark_agent.lines import Line
 from joulemark_agent.plan import TABLES, PlannedDevice
 from support.modbus import REQUEST, Answer, Connection, peer, refusal, reply, truth, words
+from support.tcp import serving
 
 TWO_WORDS = Request("holding", 0x10, 2)
 RIGHT = bytes.fromhex("00100011")
@@ -519,20 +520,16 @@ class TestNaive:
                 questions.append(request)
                 if len(questions) == 2:
                     writer.write(rtu_answer(questions[0]))
-            writer.close()
 
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        client = AsyncModbusTcpClient(
-            "127.0.0.1", port=port, framer=FramerType.RTU, retries=0, timeout=0.1
-        )
-        await client.connect()
-        with pytest.raises(Exception, match="No response"):
-            await client.read_holding_registers(100, count=2)
-        got = (await client.read_holding_registers(50, count=2)).registers
-        cast(Any, client).close()
-        server.close()
-        await server.wait_closed()
+        async with serving(serve) as port:
+            client = AsyncModbusTcpClient(
+                "127.0.0.1", port=port, framer=FramerType.RTU, retries=0, timeout=0.1
+            )
+            await client.connect()
+            with pytest.raises(Exception, match="No response"):
+                await client.read_holding_registers(100, count=2)
+            got = (await client.read_holding_registers(50, count=2)).registers
+            cast(Any, client).close()
 
         assert got == [100, 101]
 

@@ -98,16 +98,20 @@ def test_exact_rational_regressions_are_met(plant_data, name):
     assert found == pytest.approx(errors, rel=1e-5 if loose else 1e-8)
 
 
-def test_leverages_add_up_to_the_number_of_terms_and_residuals_are_orthogonal():
+def test_the_basis_is_orthonormal_and_residuals_are_orthogonal():
     draw = np.random.default_rng(3)
     x = np.column_stack([np.ones(50), draw.normal(1e6, 10, (50, 3))])
     y = draw.normal(size=50)
     fit = least_squares(x, y)
     centred = np.column_stack([x[:, 0], x[:, 1:] - 1e6])
-    assert fit.leverage.sum() == pytest.approx(4, rel=1e-9)
+    q = x @ fit.basis
+    assert q.T @ q == pytest.approx(np.eye(4), abs=1e-9)
     assert centred.T @ fit.residuals == pytest.approx(np.zeros(4), abs=1e-8)
     hat = centred @ np.linalg.inv(centred.T @ centred) @ centred.T
-    assert fit.leverage == pytest.approx(np.diag(hat), rel=1e-8)
+    assert q @ q.T == pytest.approx(hat, abs=1e-9)
+    assert fit.inverse[1:, 1:] == pytest.approx(
+        np.linalg.inv(centred.T @ centred)[1:, 1:], rel=1e-6
+    )
 
 
 @pytest.mark.parametrize(

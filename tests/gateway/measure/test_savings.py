@@ -138,6 +138,6 @@ def test_one_unit_has_an_interval_of_its_own(measured):
         noise, one, masked_days=(), confidence=0.9, factors=[factor("0.4", "0.05")],
         policy=POLICY, without_exclusions_wh=None,
     )  # fmt: skip
-    x = units.x[0]
-    variance = noise.variance * (1 + x @ noise.coefficients @ x)
+    u = model.coordinates(units.x[:1])[0]
+    variance = noise.variance * (1 + u @ noise.coefficients @ u)
     assert found.standard_error_wh == pytest.approx(np.sqrt(variance), rel=1e-12)

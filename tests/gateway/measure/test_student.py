@@ -34,7 +34,7 @@ def test_one_and_two_degrees_have_closed_forms(p):
 
 @given(st.floats(0.51, 0.9999), degrees_of_freedom)
 def test_the_quantile_undoes_the_tail(p, degrees):
-    assert 1 - tail(quantile(p, degrees), degrees) == pytest.approx(p, rel=1e-12)
+    assert 1 - tail(quantile(p, degrees), degrees) == pytest.approx(p, rel=1e-11)
 
 
 @given(st.floats(0.51, 0.99), degrees_of_freedom)

@@ -18,7 +18,7 @@ WEEK = 7 * 96
 
 
 def quiet_second_half():
-    """A works with a weekly rhythm that makes a fifth less in its second half. Nothing was changed."""
+    """A works with a weekly rhythm that makes a fifth less later. Nothing was changed."""
     draw = np.random.default_rng(3)
     rhythm = draw.integers(500, 5000, WEEK)
     steps = np.tile(rhythm, 20)

@@ -156,6 +156,28 @@ def test_the_stated_ninety_percent_interval_covers_ninety_percent(rho):
     assert rho == 0 or naive_hits / runs < 0.80
 
 
+def test_drivers_that_differ_by_rounding_alone_keep_their_variance():
+    """The second driver is 1.03 times the first in whole kilograms: VIF about 1e8."""
+    draw = np.random.default_rng(1)
+    first = draw.integers(10_000, 40_000, 140).astype(np.float64)
+    rounding = np.floor(0.03 * first) - 0.03 * first
+    x = np.column_stack([first, np.floor(1.03 * first)])
+    y = 1e5 + 10 * first + draw.normal(0, 3000, 140)
+    noise = noise_of(fit(x[:70], y[:70], np.arange(70)))
+    rows = np.column_stack([np.ones(70), x[70:]])
+    variance = noise.covariance(rows, np.arange(70), np.ones((1, 70)))[0, 0]
+    well_posed = np.column_stack([np.ones(140), (first - 25e3) / 1e4, rounding])
+    centred, v = well_posed[:70], well_posed[70:].sum(0)
+    a = centred @ np.linalg.solve(centred.T @ centred, v)
+    r = noise.rho_used ** np.abs(np.arange(70)[:, None] - np.arange(70)[None, :])
+    exact = noise.variance * (r.sum() + a @ r @ a)
+    assert variance == pytest.approx(exact, rel=1e-6)
+    x, inverse, sums = noise.model.x, noise.model.inverse, rows.sum(0)
+    formed = inverse @ (x.T @ r @ x) @ inverse
+    naive = noise.variance * (r.sum() + sums @ formed @ sums)
+    assert naive != pytest.approx(exact, rel=1e-3), "the matrix formed first loses digits"
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _compiled():
     """The first call of a kernel compiles it, which no example should pay for."""

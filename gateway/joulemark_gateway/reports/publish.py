@@ -1,0 +1,60 @@
+"""From a project's material to the files that are handed out, each signed and checked before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from joulemark_agent.contract.canonical import canonical_bytes
+from joulemark_agent.contract.errors import MeasureError
+from joulemark_agent.contract.signature import encode64, public_key
+from joulemark_gateway.evidence.bundle import PAGE, REPORT, Contents, make_bundle
+from joulemark_gateway.evidence.history import parse_tree
+from joulemark_gateway.reports.issue import Issued, issue
+from joulemark_gateway.reports.project_file import Material, Signing
+from joulemark_gateway.reports.provenance import Claims, predicate_of
+from joulemark_gateway.software import VERSION, source_digest
+from joulemark_gateway.verify import recompute
+from joulemark_gateway.verify.policy import policy_of
+from joulemark_gateway.verify.verdict import STEPS, verify
+
+BUNDLE, POLICY = "bundle.zip", "policy.json"
+
+
+def issued_of(material: Material, issued: str) -> Issued:
+    """The report on this material; `issued` is its time, UTC, ISO 8601."""
+    witnessed = [(parse_tree(tree.leaves), tree.checkpoints) for tree in material.trees]
+    claims = Claims(issued, VERSION, source_digest(), material.quarantined)
+    return issue(material.plan, witnessed, material.documents, claims)
+
+
+def files_of(material: Material, issued: Issued, signing: Signing) -> dict[str, bytes]:
+    """The files of a report by name: page, report, bundle and policy.
+
+    Raises:
+        MeasureError: `not_issued` where the report's own verifier would refute it.
+    """
+    signers = {**signing.trust, "reporters": [encode64(public_key(signing.report_key))]}
+    contents = Contents(
+        issued.report_json, issued.report_html, material.plan, material.documents, material.trees
+    )
+    bundle = make_bundle(contents, predicate_of(issued.provenance, signers), signing.report_key)
+    _check(bundle, signers)
+    return {
+        PAGE: issued.report_html,
+        REPORT: issued.report_json,
+        BUNDLE: bundle,
+        POLICY: canonical_bytes(signers),
+    }
+
+
+def _check(bundle: bytes, signers: Mapping[str, Any]) -> None:
+    steps = tuple(step for step in STEPS if step is not recompute.check)  # computed just now
+    verdict = verify(bundle, policy_of(signers), steps)
+    if verdict.findings:
+        listed = "\n  ".join(f"{item.code}: {item.what}" for item in verdict.findings)
+        raise MeasureError(
+            f"No report is issued, because the evidence does not hold:\n  {listed}\n",
+            "Look at these places. A new epoch, opened by the operator, starts without them.",
+            code="not_issued",
+        )

@@ -1,0 +1,354 @@
+import random
+import sqlite3
+import subprocess
+import time
+from contextlib import closing, suppress
+from itertools import count
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+
+from joulemark_agent.contract.errors import StoreError
+from joulemark_agent.contract.tree import Edge, append, root
+from joulemark_agent.outbox import APPLICATION_ID, Change, Outbox, Sealed, Tree, check_whole
+from support import killed
+from support.evidence import METER, PERIOD_US
+from support.recording import batches_of, kept, recorded, recorder, slots_of, state
+
+
+def tree(device: str = "a", *, size: int = 0, sealed: int = 0) -> Tree:
+    edges = [append(Edge(), [b"%d" % i for i in range(n)]) for n in (size, sealed)]
+    return Tree(device, 1, b"grant", *edges)
+
+
+def sealed(first_seq: int, size: int, device: str = "a") -> Sealed:
+    return Sealed(device, 1, first_seq, size, f"head {size}", b"payload %d" % size)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return state(tmp_path)
+
+
+# ---------------------------------------------------------------- nothing is lost
+
+
+def disturbed(folder, writer, done, *, kills: int, seed: int) -> tuple[int, int]:
+    """Kill the writer at seeded moments; how many kept slots were lost, how many there are."""
+    rng = random.Random(seed)
+    lost, said = 0, 0
+    for _ in range(kills):
+        process, pipe = killed.start(writer, folder)
+        until = said + killed.GROUP * rng.randrange(1, 12)
+        while said < until:
+            said = pipe.recv()
+        time.sleep(rng.uniform(0, 0.003))  # the moment inside a commit, not a wait for anything
+        process.kill()
+        process.join()
+        while pipe.poll():
+            try:
+                said = pipe.recv()
+            except EOFError:
+                break
+        found = done(folder)
+        lost += max(said - found, 0)
+        said = found
+    return lost, said
+
+
+def slots_in_outbox(folder) -> int:
+    box = Outbox(state(folder))
+    found = kept(box)
+    slots = slots_of(found.contents, PERIOD_US)
+    assert slots == [r.slot_us for r in killed.READINGS[: len(slots)]], "a slot is missing or twice"
+    assert [int(leaf["seq"]) for leaf in found.contents] == list(range(len(found.leaves)))
+    for head in found.heads:
+        assert head.root == root(append(Edge(), found.leaves[: head.size]))
+    assert box.trees()[0].edge == append(Edge(), found.leaves)
+    box.close()
+    return len(slots)
+
+
+def test_sigkill_at_seeded_moments_loses_nothing_and_repeats_nothing(tmp_path):
+    lost, slots = disturbed(tmp_path, killed.record, slots_in_outbox, kills=20, seed=1)
+    assert lost == 0
+    assert slots >= 20 * killed.GROUP
+    box = Outbox(state(tmp_path))
+    assert box.boots() >= 20
+    box.close()
+
+
+def test_control_a_file_that_is_flushed_now_and_then_loses_slots(tmp_path):
+    def lines(folder) -> int:
+        return len((folder / "naive.txt").read_text().splitlines())
+
+    lost, _ = disturbed(tmp_path, killed.record_naively, lines, kills=3, seed=1)
+    assert lost > 0
+
+
+# --------------------------------------------------------------------- disk full
+
+
+def test_a_file_that_may_not_grow_stops_the_commit_and_nothing_else(tmp_path):
+    process, pipe = killed.start(killed.record_on_a_small_disk, tmp_path)
+    done, code, do = pipe.recv()
+    more, _, _ = pipe.recv()
+    process.join()
+    assert process.exitcode == 0
+    assert code in {"disk_full", "io_error"}
+    assert do
+    assert done > 0
+    assert slots_in_outbox(tmp_path) == more == done + killed.GROUP
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 768 kB; where nothing may be mounted, the test above stands alone."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=768k", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a tmpfs needs CAP_SYS_ADMIN: not run")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(disk):
+    """Write until there is no room; the file to delete for room."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    return ballast
+
+
+def test_a_full_disk_keeps_what_was_committed_and_goes_on_when_there_is_room(small_disk):
+    box = Outbox(state(small_disk))
+    writer = recorder(box, recorded(killed.SITE), slots=20)
+    writer.commit(killed.READINGS[: killed.GROUP])
+    ballast = fill(small_disk)
+    done, refused = killed.GROUP, []
+    while len(refused) < 5:
+        try:
+            writer.commit(killed.READINGS[done : done + killed.GROUP])
+            done += killed.GROUP
+        except StoreError as error:
+            refused.append(error)
+    assert {error.code for error in refused} == {"disk_full"}
+    assert "Free space" in refused[0].do
+    assert len(slots_of(kept(box).contents, PERIOD_US)) == done, "readable while it is full"
+    ballast.unlink()
+    writer.commit(killed.READINGS[done : done + 30])
+    writer.seal_all()
+    box.close()
+    assert slots_in_outbox(small_disk) == done + 30
+
+
+def test_a_disk_without_room_for_an_outbox_is_one_message(small_disk):
+    fill(small_disk)
+    with pytest.raises(StoreError) as caught:
+        Outbox(state(small_disk))
+    assert caught.value.code == "disk_full"
+
+
+def test_a_read_only_disk_is_told_at_the_start_and_not_at_the_first_reading(small_disk):
+    box = Outbox(state(small_disk))
+    recorder(box, recorded(killed.SITE)).commit(killed.READINGS[:3])
+    box.close()
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(StoreError) as caught:
+        Outbox(state(small_disk))
+    assert caught.value.code == "read_only"
+    assert "mounted read-only" in caught.value.do
+
+
+# ----------------------------------------------------------- foreign and damaged
+
+
+def test_the_store_is_flushed_at_every_commit(path):
+    box = Outbox(path)
+    assert box._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert box._db.execute("PRAGMA synchronous").fetchone() == (2,)
+    box.close()
+    assert path.parent.stat().st_mode & 0o077 == 0
+
+
+def test_a_second_agent_on_the_same_outbox_is_refused(path):
+    box = Outbox(path)
+    with pytest.raises(StoreError) as caught:
+        Outbox(path)
+    assert caught.value.code == "in_use"
+    assert "two agents with one key" in caught.value.do
+    box.close()
+    Outbox(path).close()
+
+
+def test_a_file_that_is_no_outbox_is_refused_and_left_alone(path):
+    path.parent.mkdir()
+    path.write_bytes(b"these are the accounts of last year\n" * 300)
+    with pytest.raises(StoreError) as caught:
+        Outbox(path)
+    assert caught.value.code == "foreign"
+    assert path.read_bytes().startswith(b"these are the accounts")
+
+
+def test_a_database_of_another_program_is_refused_and_left_alone(path):
+    path.parent.mkdir()
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE accounts (euros INTEGER)")
+    db.close()
+    before = path.read_bytes()
+    with pytest.raises(StoreError) as caught:
+        Outbox(path)
+    assert caught.value.code == "foreign"
+    assert path.read_bytes() == before
+
+
+def test_the_outbox_of_a_newer_agent_is_refused(path):
+    Outbox(path).close()
+    with sqlite3.connect(path) as db:
+        assert db.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(StoreError, match="format 99"):
+        Outbox(path)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_damaged_page_is_found_when_the_outbox_is_opened(tmp_path, seed):
+    box = Outbox(state(tmp_path))
+    writer = recorder(box, recorded(killed.SITE), slots=20)
+    writer.commit(killed.READINGS[:200])
+    box.close()
+    data = bytearray(state(tmp_path).read_bytes())
+    page = random.Random(seed).randrange(1, len(data) // 4096)
+    data[4096 * page : 4096 * page + 64] = b"\xff" * 64
+    state(tmp_path).write_bytes(data)
+    with pytest.raises(StoreError) as caught:
+        read_whole(tmp_path)
+    assert caught.value.code == "damaged"
+    assert "Copy the state folder" in caught.value.do
+
+
+def read_whole(folder) -> None:
+    with closing(Outbox(state(folder))) as box:
+        for batch in batches_of(box):
+            check_whole(batch)
+        recorder(box, recorded(killed.SITE))
+
+
+def test_damaged_bytes_of_a_batch_are_found_before_they_are_sent(path):
+    box = Outbox(path)
+    recorder(box, recorded(killed.SITE))
+    (batch,) = batches_of(box)
+    check_whole(batch)
+    for at in (20, len(batch.payload) // 2, len(batch.payload) - 1):
+        flipped = bytearray(batch.payload)
+        flipped[at] ^= 1
+        broken = Sealed(METER, 1, batch.first_seq, batch.size, batch.checkpoint, bytes(flipped))
+        with pytest.raises(StoreError, match="damaged on the disk"):
+            check_whole(broken)
+    box.close()
+
+
+# ------------------------------------------------------------------------- laws
+
+
+def test_a_commit_that_fails_in_its_middle_keeps_none_of_it(path):
+    box = Outbox(path)
+    box.commit([Change(tree(size=2), 0, [b"0", b"1"])], boots=1)
+    again = Change(tree("b", size=1), 0, [b"x"])
+    twice = Change(tree(size=3), 1, [b"1", b"2"])  # leaf 1 is there already
+    with pytest.raises(StoreError):
+        box.commit([again, twice], boots=2)
+    assert box.boots() == 1
+    assert [t.device for t in box.trees()] == ["a"]
+    assert box.open_leaves("a", 1) == [b"0", b"1"]
+    box.close()
+
+
+def test_a_receipt_covers_the_batches_before_it_and_no_other_tree(path):
+    box = Outbox(path)
+    for device in ("a", "b"):
+        batches = [sealed(0, 3, device), sealed(3, 7, device), sealed(7, 8, device)]
+        box.commit([Change(tree(device, size=9, sealed=8), 8, [b"8"], batches)])
+    assert box.receipt("a", 1, 7) == 2
+    assert box.waiting() == {("a", 1): 1, ("b", 1): 3}
+    assert box.open_leaves("a", 1) == [b"8"]
+    assert box.receipt("a", 1, 7) == 0
+    box.close()
+
+
+class OutboxMachine(RuleBasedStateMachine):
+    """The outbox against a list and a dictionary."""
+
+    @initialize()
+    def begin(self):
+        self.folder = self.base / str(next(self.numbers))
+        self.box = Outbox(state(self.folder))
+        self.leaves, self.sealed_at, self.batches = [], 0, {}
+
+    @rule(added=st.integers(1, 5), seal=st.booleans())
+    def commit(self, added, seal):
+        new = [b"%d" % (len(self.leaves) + i) for i in range(added)]
+        everything = [*self.leaves, *new]
+        batches, end = [], self.sealed_at
+        if seal:
+            end = len(everything)
+            batches = [sealed(self.sealed_at, end)]
+        open_now = [] if seal else new
+        first = end if seal else len(self.leaves)
+        self.box.commit([Change(tree(size=len(everything), sealed=end), first, open_now, batches)])
+        self.leaves, self.sealed_at = everything, end
+        self.batches |= {b.size: b for b in batches}
+
+    @rule()
+    def commit_that_fails(self):
+        change = Change(tree(size=99), 0, [b"x", b"y"])
+        clash = Change(tree(size=99), 1, [b"z"])
+        with pytest.raises(StoreError):
+            self.box.commit([change, clash])
+
+    @rule(data=st.data())
+    def receipt(self, data):
+        if self.batches:
+            size = data.draw(st.sampled_from(sorted(self.batches)))
+            covered = [s for s in self.batches if s <= size]
+            assert self.box.receipt("a", 1, size) == len(covered)
+            for s in covered:
+                del self.batches[s]
+
+    @rule()
+    def reopen(self):
+        self.box.close()
+        self.box = Outbox(state(self.folder))
+
+    @invariant()
+    def holds_what_the_model_holds(self):
+        assert self.box.open_leaves("a", 1) == self.leaves[self.sealed_at :]
+        assert list(batches_of(self.box, "a")) == [self.batches[s] for s in sorted(self.batches)]
+        assert self.box.waiting() == ({("a", 1): len(self.batches)} if self.batches else {})
+        for size, batch in self.batches.items():
+            assert self.box.batch_ending_at("a", 1, size) == batch
+            assert self.box.next_batch("a", 1, batch.first_seq) == batch
+        sizes = [(t.edge.size, t.sealed.size) for t in self.box.trees()]
+        assert sizes == ([(len(self.leaves), self.sealed_at)] if self.leaves else [])
+
+    def teardown(self):
+        if hasattr(self, "box"):
+            self.box.close()
+
+
+def test_the_outbox_holds_what_was_committed_and_has_no_receipt(tmp_path):
+    machine = type("Machine", (OutboxMachine,), {"base": tmp_path, "numbers": count()})
+    run_state_machine_as_test(
+        machine, settings=settings(max_examples=40, stateful_step_count=25, deadline=None)
+    )

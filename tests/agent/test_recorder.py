@@ -1,0 +1,414 @@
+import sqlite3
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from joulemark_agent.contract.batch import parse_batch
+from joulemark_agent.contract.errors import ConfigError, EvidenceError, StoreError
+from joulemark_agent.contract.reading import Gap
+from joulemark_agent.contract.signature import decode64, encode64, is_log_signed, new_private_key
+from joulemark_agent.contract.signature import public_key as public
+from joulemark_agent.contract.tree import EMPTY_ROOT, Edge, append, root
+from joulemark_agent.keys import Key
+from joulemark_agent.outbox import Outbox
+from joulemark_gateway.evidence import history
+from support import evidence
+from support.evidence import COUNTER, METER, PERIOD_US, START_US
+from support.recording import (
+    KEY,
+    SOFTWARE,
+    StoppedWall,
+    batches_of,
+    kept,
+    recorded,
+    recorder,
+    slots_of,
+    state,
+)
+
+SITE = evidence.documents()
+LIVE = evidence.documents(clock="system", first_slot_us=None)
+READINGS = evidence.meter_readings(SITE, [1000 + 7 * i for i in range(400)])
+PRODUCTION = evidence.counter_readings(SITE, [100 + i for i in range(400)])
+
+
+@pytest.fixture
+def outbox(tmp_path):
+    box = Outbox(state(tmp_path))
+    yield box
+    box.close()
+
+
+def root_of(leaves) -> bytes:
+    return root(append(Edge(), leaves))
+
+
+def gap(first: int, slots: int = 1, cause: str = "timeout") -> Gap:
+    first_us = START_US + first * PERIOD_US
+    return Gap(METER, first_us, first_us + (slots - 1) * PERIOD_US, slots, cause)
+
+
+# ------------------------------------------------------------------ same bytes
+
+
+def test_the_same_readings_give_the_same_leaves_however_they_are_grouped(tmp_path):
+    found = []
+    for name, group in (("a", 1), ("b", 10), ("c", 96)):
+        box = Outbox(state(tmp_path / name))
+        writer = recorder(box, recorded(SITE))
+        for i in range(0, 200, group):
+            writer.commit(READINGS[i : min(i + group, 200)])
+        writer.seal_all()
+        found.append((kept(box).leaves, kept(box).heads))
+        box.close()
+    assert found[0] == found[1] == found[2]
+
+
+def test_what_is_recorded_passes_every_check_of_the_verifier(outbox):
+    writer = recorder(outbox, recorded(SITE), recorded(SITE, COUNTER))
+    meter = [*READINGS[:50], gap(50, 3), gap(53, 2, "refused"), *READINGS[55:300]]
+    writer.commit([*meter, *PRODUCTION[:250]])
+    writer.seal_all()
+    for device, slots in ((METER, 300), (COUNTER, 250)):
+        tree = history.parse_tree(kept(outbox, device).leaves)
+        documents = SITE.by_digest(device)
+        assert history.operator_approved(tree, public(evidence.KEYS.operator))
+        history.check_slots(tree, history.period_us_of(tree, documents))
+        history.check_envelopes(tree)
+        history.check_documents(tree, documents)
+        history.check_decode(tree, history.profile_of(tree, documents))
+        assert writer.summary()[device]["slots"] == slots
+    assert [(g.slots, g.cause) for _, g in history.parse_tree(kept(outbox).leaves).gaps] == [
+        (3, "timeout"),
+        (2, "refused"),
+    ]
+
+
+# --------------------------------------------------------------------- batches
+
+
+def test_an_epoch_opens_with_its_grant_its_documents_and_a_head(outbox):
+    writer = recorder(outbox, recorded(SITE))
+    (first,) = batches_of(outbox)
+    batch = parse_batch(first.payload)
+    start, boot, envelope = kept(outbox).contents
+    assert [start["type"], boot["type"], envelope["type"]] == ["epoch_start", "boot", "batch"]
+    assert {name: start[name] for name in ("grant", "operator_signature")} == recorded(SITE).grant
+    assert (boot["boot"], boot["t_mono_ns"]) == (1, "100000000000")
+    assert batch.documents == SITE.by_digest(METER)
+    assert is_log_signed(first.checkpoint, KEY.public)
+    assert writer.summary()[METER]["root"] == encode64(root_of(batch.leaves))
+
+
+def test_a_batch_closes_at_its_number_of_slots_gaps_included(outbox):
+    writer = recorder(outbox, recorded(SITE), slots=10)
+    sealed = writer.commit([*READINGS[:7], gap(7, 3), *READINGS[10:25]])
+    envelopes = kept(outbox).of_type("batch")[1:]
+    assert [(e["slots"], e["records"], e["gap_slots"]) for e in envelopes] == [
+        (10, 7, 3),
+        (10, 10, 0),
+    ]
+    assert [batch.first_seq for batch in sealed] == [3, 12]
+    assert len(outbox.open_leaves(METER, 1)) == 5
+
+
+def test_a_batch_closes_when_it_was_open_for_its_seconds(outbox):
+    wall = StoppedWall()
+    writer = recorder(outbox, recorded(SITE), seconds=5.0, wall=wall)
+    assert writer.due_in_s() is None
+    writer.commit(READINGS[:1])
+    wall.mono_s += 4.9
+    assert writer.due_in_s() == pytest.approx(0.1)
+    assert writer.seal_due() == []
+    wall.mono_s += 0.1
+    assert [batch.size for batch in writer.seal_due()] == [5]
+    assert writer.due_in_s() is None
+    assert writer.seal_due() == []
+
+
+def test_the_end_closes_what_is_open_and_nothing_twice(outbox):
+    writer = recorder(outbox, recorded(SITE), recorded(SITE, COUNTER))
+    writer.commit(READINGS[:3])
+    assert [batch.device for batch in writer.seal_all()] == [METER]
+    assert writer.seal_all() == []
+
+
+def test_an_envelope_counts_its_leaves_and_names_the_head_before_it(outbox):
+    wall = StoppedWall()
+    writer = recorder(outbox, recorded(SITE), slots=4, wall=wall)
+    unsynchronised = evidence.meter_readings(
+        SITE, [500] * 9, first_slot_us=START_US, sync="unsynchronised"
+    )
+    wall.now_us += 77
+    writer.commit([*unsynchronised[:2], *READINGS[2:4]])
+    found = kept(outbox)
+    envelope = found.of_type("batch")[-1]
+    assert envelope["first_seq"] == "3"
+    assert envelope["last_seq"] == "6"
+    assert (envelope["records"], envelope["values"], envelope["slots"]) == (4, 20, 4)
+    assert envelope["first_slot"] == str(START_US)
+    assert envelope["last_slot"] == str(START_US + 3 * PERIOD_US)
+    assert envelope["time"] == {"unsynchronised": 2}
+    assert envelope["sealed_us"] == str(wall.now_us)
+    assert envelope["documents"] == {**SITE.of(METER), "software": SOFTWARE}
+    assert envelope["previous"] == {"size": "3", "root": encode64(root_of(found.leaves[:3]))}
+    opening = found.of_type("batch")[0]
+    assert opening["previous"] == {"size": "0", "root": encode64(EMPTY_ROOT)}
+    assert (opening["slots"], opening["first_slot"], opening["last_slot"]) == (0, None, None)
+
+
+def test_the_energy_of_all_batches_is_the_difference_of_the_register(outbox):
+    writer = recorder(outbox, recorded(SITE), recorded(SITE, COUNTER), slots=37)
+    writer.commit([*READINGS[:300], *PRODUCTION[:300]])
+    writer.seal_all()
+    sums = [e["energy"] for e in kept(outbox).of_type("batch") if e["energy"]]
+    wh = sum(1000 + 7 * i for i in range(299))
+    assert sum(int(e["energy_wh"]) for e in sums) == wh
+    assert sum(int(e["covered_us"]) for e in sums) == 299 * PERIOD_US
+    assert {(e["estimated_us"], e["missing_us"]) for e in sums} == {("0", "0")}
+    total_kg = sum(float(e["co2e_kg"]) for e in sums)
+    assert total_kg == pytest.approx(wh / 1000 * 0.4781, abs=1e-5)
+    assert all(e["energy"] == {} for e in kept(outbox, COUNTER).of_type("batch"))
+
+
+def test_the_energy_goes_on_over_a_restart_in_the_middle_of_a_batch(tmp_path):
+    box = Outbox(state(tmp_path))
+    recorder(box, recorded(SITE), slots=20).commit(READINGS[:30])
+    box.close()
+    box = Outbox(state(tmp_path))
+    recorder(box, recorded(SITE), slots=20).commit(READINGS[30:40])
+    last = kept(box).of_type("batch")[-1]
+    assert last["energy"]["energy_wh"] == str(sum(1000 + 7 * i for i in range(19, 39)))
+    box.close()
+
+
+# --------------------------------------------------------------------- restarts
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_restarts_anywhere_leave_every_slot_once_and_every_root_true(data, tmp_path_factory):
+    """Law: whatever the groups, seals and restarts, the leaves are those of an undisturbed run."""
+    folder = tmp_path_factory.mktemp("law")
+    box = Outbox(state(folder))
+    writer, starts, at = recorder(box, recorded(SITE), slots=7), 1, 0
+    for step in data.draw(st.lists(st.sampled_from("rcccs"), min_size=1, max_size=12)):
+        if step == "c":
+            size = data.draw(st.integers(1, 9))
+            writer.commit(READINGS[at : at + size])
+            at += size
+        elif step == "s":
+            writer.seal_all()
+        else:
+            box.close()
+            box = Outbox(state(folder))
+            writer, starts = recorder(box, recorded(SITE), slots=7), starts + 1
+    found = kept(box)
+    assert [int(leaf["seq"]) for leaf in found.contents] == list(range(len(found.leaves)))
+    assert [leaf["boot"] for leaf in found.of_type("boot")] == list(range(1, starts + 1))
+    assert slots_of(found.contents, PERIOD_US) == [r.slot_us for r in READINGS[:at]]
+    for head in found.heads:
+        assert head.root == root_of(found.leaves[: head.size])
+    assert decode64(writer.summary()[METER]["root"]) == root_of(found.leaves)
+    raw = [leaf["raw"] for leaf in found.of_type(None)]
+    assert raw == [[[r.table, r.address, r.data.hex()] for r in x.responses] for x in READINGS[:at]]
+    if starts == 1:
+        assert box.boots() == 1
+    box.close()
+
+
+def test_an_agent_that_was_down_writes_the_slots_it_missed_as_a_gap(tmp_path):
+    live = evidence.meter_readings(LIVE, [500] * 40)
+    box = Outbox(state(tmp_path))
+    recorder(box, recorded(LIVE)).commit(live[:5])
+    box.close()
+    box = Outbox(state(tmp_path))
+    writer = recorder(box, recorded(LIVE))
+    writer.commit(live[9:10])
+    writer.commit(live[12:13])
+    writer.commit(live[14:15], missed="disk_full")
+    gaps = [(g["slots"], g["cause"]) for g in kept(box).of_type("gap")]
+    assert gaps == [("4", "agent_down"), ("2", "overrun"), ("1", "disk_full")]
+    assert slots_of(kept(box).contents, PERIOD_US) == [r.slot_us for r in live[:15]]
+    assert (
+        writer.summary()[METER] | {"slots": 15, "records": 8, "gap_slots": 7}
+        == (writer.summary()[METER])
+    )
+    box.close()
+
+
+def test_the_first_slot_of_a_recording_that_was_skipped_is_a_gap(outbox):
+    writer = recorder(outbox, recorded(SITE))
+    writer.commit(READINGS[2:3])
+    assert slots_of(kept(outbox).contents, PERIOD_US)[0] == START_US
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    pattern=st.lists(
+        st.sampled_from(["reading", "timeout", "refused", "skipped"]), min_size=1, max_size=60
+    ),
+    group=st.integers(1, 12),
+)
+def test_slots_are_records_and_gap_slots_whatever_failed(pattern, group, tmp_path_factory):
+    """Law: every slot up to the last result is a record or stands in exactly one gap."""
+    box = Outbox(state(tmp_path_factory.mktemp("law")))
+    writer = recorder(box, recorded(SITE), slots=11)
+    results = [
+        READINGS[i] if what == "reading" else gap(i, cause=what)
+        for i, what in enumerate(pattern)
+        if what != "skipped"
+    ]
+    for i in range(0, len(results), group):
+        writer.commit(results[i : i + group])
+    found = kept(box)
+    last = max((i for i, what in enumerate(pattern) if what != "skipped"), default=-1)
+    assert slots_of(found.contents, PERIOD_US) == [r.slot_us for r in READINGS[: last + 1]]
+    assert len(found.of_type(None)) == pattern.count("reading")
+    counts = writer.summary()[METER]
+    assert counts["slots"] == counts["records"] + counts["gap_slots"] == last + 1
+    assert box.trees()[0].gap_slots == counts["gap_slots"]
+    box.close()
+
+
+@pytest.mark.parametrize("slot", [0, 2, 3])
+def test_a_slot_that_is_recorded_already_is_refused_and_changes_nothing(outbox, slot):
+    writer = recorder(outbox, recorded(SITE))
+    writer.commit(READINGS[:4])
+    before = kept(outbox).leaves
+    with pytest.raises(EvidenceError, match="came after slot"):
+        writer.commit([READINGS[4], READINGS[slot]])
+    assert kept(outbox).leaves == before
+    writer.commit(READINGS[4:6])
+    assert slots_of(kept(outbox).contents, PERIOD_US) == [r.slot_us for r in READINGS[:6]]
+
+
+# ----------------------------------------------------------- disk full, damage
+
+
+def test_what_a_full_disk_refused_is_recorded_later_byte_for_byte_as_without(tmp_path):
+    found, refused = [], 0
+    for name, is_full in (("calm", False), ("full", True)):
+        box = Outbox(state(tmp_path / name))
+        writer = recorder(box, recorded(SITE), recorded(SITE, COUNTER), slots=10)
+        for i in range(0, 60, 6):
+            results = [*READINGS[i : i + 6], *PRODUCTION[i : i + 6]]
+            if is_full:
+                fill(box)
+            try:
+                writer.commit(results)
+            except StoreError as error:
+                assert error.code == "disk_full"
+                refused += 1
+                fill(box, pages=1_000_000)
+                writer.commit(results)
+        writer.seal_all()
+        found.append([kept(box, device).leaves for device in (METER, COUNTER)])
+        box.close()
+    assert refused >= 5
+    assert found[0] == found[1]
+
+
+def fill(box: Outbox, pages: int = 1) -> None:
+    """Make SQLite's own limit the end of the disk: 1 means as large as it is now."""
+    box._db.execute(f"PRAGMA max_page_count = {pages}")
+
+
+def test_open_leaves_that_changed_on_the_disk_stop_the_start(tmp_path):
+    box = Outbox(state(tmp_path))
+    recorder(box, recorded(SITE)).commit(READINGS[:5])
+    box.close()
+    with sqlite3.connect(state(tmp_path)) as db:
+        (leaf,) = db.execute("SELECT leaf FROM leaves WHERE seq = 4").fetchone()
+        db.execute("UPDATE leaves SET leaf = ? WHERE seq = 4", (leaf.replace(b"1000", b"2000"),))
+    db.close()
+    box = Outbox(state(tmp_path))
+    with pytest.raises(StoreError, match="not those that were hashed") as caught:
+        recorder(box, recorded(SITE))
+    assert caught.value.code == "damaged"
+    box.close()
+
+
+# ---------------------------------------------------------------------- epochs
+
+
+def test_a_new_epoch_closes_the_old_one_and_accounts_for_the_slots_between(tmp_path):
+    live = evidence.meter_readings(LIVE, [500] * 40)
+    box = Outbox(state(tmp_path))
+    recorder(box, recorded(LIVE)).commit(live[:5])
+    box.close()
+    changed = evidence.documents(
+        clock="system", first_slot_us=None, factors=evidence.factor_mapping("dataset_check")
+    )
+    box = Outbox(state(tmp_path))
+    writer = recorder(box, recorded(changed, epoch=2))
+    writer.commit(live[8:10])
+    writer.seal_all()
+    old, new = kept(box, epoch=1), kept(box, epoch=2)
+    assert old.heads[-1].size == len(old.leaves)
+    assert old.contents[-1]["type"] == "batch"
+    assert old.contents[-1]["documents"]["factors"] == LIVE.of(METER)["factors"]
+    assert new.contents[0]["grant"]["epoch"] == 2
+    assert new.of_type("gap")[0]["cause"] == "agent_down"
+    slots = slots_of(old.contents, PERIOD_US) + slots_of(new.contents, PERIOD_US)
+    assert slots == [r.slot_us for r in live[:10]]
+    assert parse_batch(batches_of(box, epoch=2)[0].payload).documents == changed.by_digest(METER)
+    box.close()
+
+
+def test_a_device_that_was_taken_out_still_has_its_last_batch_closed(tmp_path):
+    box = Outbox(state(tmp_path))
+    writer = recorder(box, recorded(SITE), recorded(SITE, COUNTER))
+    writer.commit([*READINGS[:5], *PRODUCTION[:5]])
+    box.close()
+    box = Outbox(state(tmp_path))
+    recorder(box, recorded(SITE))
+    assert kept(box, COUNTER).contents[-1]["type"] == "batch"
+    assert box.open_leaves(COUNTER, 1) == []
+    box.close()
+
+
+def test_leaves_of_a_lost_key_are_kept_and_not_signed_with_another(tmp_path, caplog):
+    box = Outbox(state(tmp_path))
+    recorder(box, recorded(SITE)).commit(READINGS[:5])
+    box.close()
+    private = new_private_key()
+    other = Key(private, public(private))
+    box = Outbox(state(tmp_path))
+    recorder(box, recorded(SITE, epoch=2, key=other), key=other)
+    assert len(box.open_leaves(METER, 1)) == 5
+    assert [r.getMessage() for r in caplog.records if r.levelname == "WARNING"] == [
+        "epoch_without_key"
+    ]
+    box.close()
+
+
+def test_an_epoch_that_was_opened_with_another_grant_is_not_gone_on_with(tmp_path):
+    box = Outbox(state(tmp_path))
+    recorder(box, recorded(SITE, epoch=2))
+    box.close()
+    box = Outbox(state(tmp_path))
+    for epoch in (1, 2):
+        other = evidence.documents(factors=evidence.factor_mapping("dataset_check"))
+        with pytest.raises(ConfigError, match="agent enroll"):
+            recorder(box, recorded(other, epoch=epoch))
+    recorder(box, recorded(SITE, epoch=2))
+    box.close()
+
+
+def test_a_grant_for_another_key_or_other_documents_is_refused(outbox):
+    private = new_private_key()
+    with pytest.raises(ConfigError, match="another key or for other documents"):
+        recorder(outbox, recorded(SITE), key=Key(private, public(private)))
+    assert outbox.trees() == []
+
+
+def test_a_batch_never_grows_beyond_what_the_wire_takes(outbox, monkeypatch):
+    monkeypatch.setattr("joulemark_agent.recorder.MAX_OPEN_LEAVES", 20)
+    writer = recorder(outbox, recorded(SITE), slots=100_000)
+    writer.commit(READINGS[:30])
+    assert len(outbox.open_leaves(METER, 1)) == 10
+    monkeypatch.setattr("joulemark_agent.recorder.MAX_OPEN_BYTES", 2000)
+    writer.commit(READINGS[30:31])
+    assert outbox.open_leaves(METER, 1) == []
