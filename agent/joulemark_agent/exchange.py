@@ -48,7 +48,8 @@ class Exchange(asyncio.Protocol):
         if self._transport is None:
             raise self._closed()
         self._check, self._buffer = check, b""
-        self._waiting = waiting = self._loop.create_future()
+        waiting: asyncio.Future[bytes] = self._loop.create_future()
+        self._waiting = waiting
         timer = self._loop.call_later(timeout_s, self._expire, timeout_s)
         self._transport.write(question)
         try:

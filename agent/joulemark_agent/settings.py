@@ -51,7 +51,7 @@ from joulemark_agent.contract.profile import Profile
 from joulemark_agent.contract.reading import SIMULATED
 from joulemark_agent.contract.signature import decode64
 from joulemark_agent.contract.topics import require_id
-from joulemark_agent.lines import line_of, protocol_of
+from joulemark_agent.lines import line_of
 from joulemark_agent.plan import PlannedDevice, plan_requests
 
 PREFIX = "JOULEMARK_"
@@ -61,6 +61,10 @@ US_PER_S = 1_000_000
 _FOLDER: ContextVar[Path] = ContextVar("_FOLDER", default=Path())
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _Where = tuple[str | int, ...]
+
+
+def _site_folder() -> Path:
+    return _FOLDER.get()
 
 
 def _mistake(text: str) -> PydanticCustomError:
@@ -135,7 +139,7 @@ ProfileName = Annotated[str, _located(lambda name: plan_requests(load_profile(na
 FactorsName = Annotated[str, _located(lambda name: load_factors(name))]  # noqa: PLW0108 - defined below
 LineUrl = Annotated[str, _located(line_of)]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]
-Folder = Annotated[Path, AfterValidator(lambda path: _FOLDER.get() / path)]
+Folder = Annotated[Path, AfterValidator(lambda path: _site_folder() / path)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Milliseconds = Annotated[int, Field(ge=0, le=60_000)]
 
@@ -217,7 +221,8 @@ class SiteSettings(BaseSettings):
     batch: BatchSettings = BatchSettings()
     devices: Annotated[tuple[DeviceSettings, ...], AfterValidator(_at_least_one)]
 
-    _folder: Path = PrivateAttr(default_factory=_FOLDER.get)
+    _folder: Path = PrivateAttr(default_factory=_site_folder)
+    _profiles: dict[str, tuple[Profile, bytes]] = PrivateAttr(default_factory=dict)
 
     @classmethod
     def settings_customise_sources(
@@ -238,8 +243,10 @@ class SiteSettings(BaseSettings):
         return self.replay.first_slot_us if self.replay else None
 
     def profile(self, device: DeviceSettings) -> tuple[Profile, bytes]:
-        """The device's profile and its document."""
-        return load_profile(device.profile, self._folder)
+        """The device's profile and its document, read once: what is planned is what is signed."""
+        if device.profile not in self._profiles:
+            self._profiles[device.profile] = load_profile(device.profile, self._folder)
+        return self._profiles[device.profile]
 
     def factor_set(self) -> tuple[FactorSet, bytes]:
         """The site's emission factors and their document."""
@@ -350,7 +357,7 @@ def read_document(path: Path) -> Document:
 
 def _document(kind: str, name: str, folder: Path | None) -> Document:
     if name.endswith(".yaml"):
-        return read_document((_FOLDER.get() if folder is None else folder) / name)
+        return read_document((_site_folder() if folder is None else folder) / name)
     try:
         return parse_yaml(joulemark_profiles.text(kind, name), f"{name}.yaml")
     except KeyError as error:
@@ -381,12 +388,6 @@ def _contradictions(settings: SiteSettings) -> Iterator[tuple[_Where, str]]:
         if device.id in seen:
             yield ("devices", i, "id"), f"two devices are called {device.id!r}; rename one"
         seen.add(device.id)
-        protocol = settings.profile(device)[0].protocol
-        if protocol != protocol_of(device.url):
-            yield (
-                ("devices", i, "url"),
-                f"{device.profile!r} speaks {protocol!r} and {device.url!r} does not",
-            )
         if settings.replay and settings.replay.first_slot_us % device.period_us:
             yield (
                 ("devices", i, "period_s"),
@@ -421,11 +422,9 @@ def _check_environment(variables: Mapping[str, str]) -> None:
             continue
         key = variable.upper().removeprefix(PREFIX)
         if key in allowed:
-            field = allowed[key]
+            kind: Any = Annotated[allowed[key].annotation, Field(), *allowed[key].metadata]
             try:
-                TypeAdapter(Annotated[field.annotation, Field(), *field.metadata]).validate_python(
-                    value
-                )
+                TypeAdapter(kind).validate_python(value)
             except ValidationError as error:  # the value may be a secret: it is not shown
                 found += [f"{variable}: {item['msg']}" for item in error.errors()]
         elif key.partition("__")[0] in ours:

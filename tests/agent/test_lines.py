@@ -174,6 +174,9 @@ async def test_after_failed_attempts_the_waits_are_1_2_4_8_and_8_seconds(closed_
         assert again.value is caught.value, "within the wait the same cause is given"
         assert served.connections == 0, "and nothing is tried"
         now.now_s += 0.01
+    async with peer(truth, closed_port):
+        assert (await line.read(device(url)))[0].data == RIGHT
+        await line.close()
 
 
 async def test_a_host_that_is_back_is_read_and_its_wait_starts_at_1_second_again(

@@ -336,10 +336,11 @@ def test_a_new_device_is_one_file_beside_the_site_file(tmp_path: Path) -> None:
     path = changed(tmp_path, ("virtual_main_meter", "devices/acme.yaml"))
     settings = load_site(path)
 
+    assert settings.planned_devices()[0].requests[0].address == 0x34
+    (tmp_path / "devices/acme.yaml").write_text("changed: while the agent runs")
     profile, document = settings.profile(settings.devices[0])
     assert profile.model == "acme_gx37"
     assert document == document_bytes(parse_yaml(PROFILE, "any name").mapping)
-    assert settings.planned_devices()[0].requests[0].address == 0x34
     assert json.loads(site_document(settings))["devices"][0]["profile"] == "devices/acme.yaml"
 
 

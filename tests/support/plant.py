@@ -1,4 +1,4 @@
-"""A small plant with a plan: 70 + 70 days of readings, one gap, one hole, one driver."""
+"""A small plant with a plan: 66 + 30 days of readings, one gap, one hole, one driver."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from support.evidence import (
     with_gap,
 )
 
-DAYS, SAVED = 70, 0.08
-HOLE_DAY, LOST_DAY, DOUBT_DAY = 20, 100, 30  # of the hole, the gap, and the doubtful power
+BASELINE_DAYS, REPORTING_DAYS, SAVED = 66, 30, 0.08
+HOLE_DAY, LOST_DAY, DOUBT_DAY = 20, 80, 30  # of the hole, the gap, and the doubtful power
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Plant:
 def plan_mapping(**changes: Any) -> dict[str, Any]:
     """The plan of the small plant, with changes."""
     first = date(2018, 1, 1)
-    middle, end = first + timedelta(days=DAYS), first + timedelta(days=2 * DAYS)
+    middle = first + timedelta(days=BASELINE_DAYS)
+    end = middle + timedelta(days=REPORTING_DAYS)
     return {
         "id": "pump-house",
         "title": "Pump house: variable speed drives",
@@ -75,13 +76,13 @@ def plant(*, period_s: int = 10_800, clock: str = "simulated", **changes: Any) -
     draw = random.Random(7)
     per_day = 86_400 // period_s
     made_kg, energy_wh = [], []
-    for day in range(2 * DAYS):
+    for day in range(BASELINE_DAYS + REPORTING_DAYS):
         busy = 0.25 if day % 7 in (5, 6) else 0.6 + 0.4 * draw.random()
         for _ in range(per_day):
             kg = int(busy * draw.uniform(8_000, 12_000) / per_day * 24)
             wh = (9_000 * 24 / per_day + 10 * kg) * draw.gauss(1, 0.04)
             made_kg.append(kg)
-            energy_wh.append(round(wh * (1 - SAVED) if day >= DAYS else wh))
+            energy_wh.append(round(wh * (1 - SAVED) if day >= BASELINE_DAYS else wh))
     meter = meter_readings(
         site,
         energy_wh,

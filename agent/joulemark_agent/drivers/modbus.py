@@ -2,14 +2,15 @@
 
 Every answer must be exactly the one that was asked for: transaction, protocol, length, unit,
 function and byte count are compared byte by byte as they arrive, and the first that differs ends
-the connection. Transaction numbers start at random and count up; before they come round again,
-65,536 answers have each been taken or have ended the connection, so none can be mistaken.
+the connection. Transaction numbers start at random and count up over all connections, so that an
+answer to one connection's question that a gateway hands to the next one is told apart.
 Source: MODBUS Messaging on TCP/IP Implementation Guide 1.0b, section 3.1; application protocol
 1.1b3, sections 6.1 to 6.4 and 7.
 """
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import struct
 from collections.abc import Sequence
@@ -48,6 +49,9 @@ _EXCEPTIONS = {
 }
 
 
+_transactions = itertools.count(secrets.randbelow(0x10000))
+
+
 async def connect(url: str, *, timeout_s: float) -> ModbusTcp:
     """An open connection to `modbus-tcp://HOST[:PORT]`.
 
@@ -67,7 +71,6 @@ class ModbusTcp:
     def __init__(self, opened: Exchange, *, timeout_s: float) -> None:
         self._exchange = opened
         self._timeout_s = timeout_s
-        self._transaction = secrets.randbelow(0x10000)
 
     @property
     def is_open(self) -> bool:
@@ -94,7 +97,7 @@ class ModbusTcp:
         function = FUNCTIONS[request.table]
         is_bits = function <= 2
         size = (request.count + 7) // 8 if is_bits else 2 * request.count
-        self._transaction = transaction = (self._transaction + 1) & 0xFFFF
+        transaction = next(_transactions) & 0xFFFF
         question = _REQUEST.pack(transaction, 0, 6, unit, function, request.address, request.count)
         wanted = _HEAD.pack(transaction, 0, 3 + size, unit, function, size)
         answer = await self._exchange.ask(

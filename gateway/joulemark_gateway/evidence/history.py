@@ -39,6 +39,7 @@ _RECORD = {
     "val",
 }
 _EVENTS = {"epoch_start", "boot", "gap", "batch"}
+_LARGEST = 2**63 - 1  # a counter above it is a device's way of saying "not available"
 
 
 @dataclass(frozen=True)
@@ -193,8 +194,10 @@ def grant_of(leaf: bytes) -> tuple[dict[str, Any], bytes]:
         raise _bad("bad_leaf", "a field of the grant is of another kind")
     if grant["clock"] not in (SIMULATED, SYSTEM):
         raise _bad("bad_leaf", f"the grant names the clock {str(grant['clock'])[:40]!r}")
-    if first_slot is not None:
-        parse_u64(first_slot, "first_slot")
+    try:
+        parse_u64("0" if first_slot is None else first_slot, "first_slot")
+    except EvidenceError as error:
+        raise _bad("bad_leaf", f"the grant names the first slot {first_slot!r}") from error
     return grant, decode64(signature)
 
 
@@ -364,7 +367,7 @@ def history_of(tree: Tree, documents: Mapping[str, bytes]) -> DeviceHistory:
     for i, record in enumerate(tree.records):
         values, quality = decode_responses(profile, record.responses)
         for name, text in values.items():
-            if name in quality:
+            if name in quality or (name in counters and int(text) > _LARGEST):
                 continue
             good[name][i] = True
             if name in counters:

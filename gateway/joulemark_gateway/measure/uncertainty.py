@@ -130,15 +130,15 @@ def ar1_products(weights: Array, position: Positions, rho: float) -> Array:
         for i in range(m - 2, -1, -1):
             carried = (carried + weights[h, i + 1]) * _power(rho, position[i + 1] - position[i])
             filtered[h, i] += carried
-    products = np.zeros((rows, rows))
+    out = np.zeros((rows, rows))
     for g in range(rows):
         for h in range(g, rows):
             total = 0.0
             for i in range(m):
                 total += weights[g, i] * filtered[h, i]
-            products[g, h] = total
-            products[h, g] = total
-    return products
+            out[g, h] = total
+            out[h, g] = total
+    return out
 
 
 @compiled

@@ -22,6 +22,7 @@ _STYLE_DIGEST = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decod
 _POLICY = (
     f"default-src 'none'; style-src 'sha256-{_STYLE_DIGEST}'; base-uri 'none'; form-action 'none'"
 )
+_LISTED = 6  # missing intervals shown under the calendar
 _NARROW = 3  # columns of a table that would look lost over the whole width
 _NUMBER = re.compile(r"(-?)([0-9]+)(\.[0-9]+)?")
 
@@ -93,7 +94,7 @@ def _headline(report: Report) -> str:
         '<div class="card main"><h2>Avoided energy</h2>'
         f'<p class="figure">{_n(head["avoided_kwh"])} <small>± {_n(head["half_width_kwh"])} kWh'
         f"</small></p><p>{_n(head['avoided_percent'])} % of the baseline's prediction, {sure}, "
-        f"{escape(reporting['from'])} to {escape(reporting['last_day'])}</p>"
+        f"{_n(reporting['from'])} to {_n(reporting['last_day'])}</p>"
         f'<p class="policy">policy {escape(head["sufficiency_policy"])}</p>{doubt}</div>'
         '<div class="card"><h2>Avoided CO2e</h2>'
         f'<p class="figure">{_n(head["avoided_t"])} <small>± {_n(head["half_width_t"])} t</small>'
@@ -180,12 +181,28 @@ def _plots(report: Report) -> str:
             ),
         ),
     ]
-    drawn = "".join(
-        f"<figure><figcaption><b>{title}</b><span>{key}</span></figcaption>{svg}</figure>"
+    drawn = [
+        f"<figure><figcaption><b>{title}</b><span>{key}</span></figcaption>{svg}"
         for title, svg, key in figures
         if svg
+    ]
+    closed = "</figure>".join(drawn)
+    return (
+        f'<section class="plots">{closed}{_listed_holes(report)}</figure></section>'
+        if drawn
+        else ""
     )
-    return f'<section class="plots">{drawn}</section>'
+
+
+def _listed_holes(report: Report) -> str:
+    """The first missing intervals, under the calendar."""
+    rows = "".join(
+        f"<li>{escape(span['point'])} {_n(span['start'])} to {_n(span['end'])}, "
+        f"{escape(', '.join(span['reasons']))}</li>"
+        for span in report["missing"][:_LISTED]
+    )
+    more = "<li>and more, see below</li>" if len(report["missing"]) > _LISTED else ""
+    return f'<ul class="holes">{rows}{more}</ul>' if rows else ""
 
 
 def _saving(report: Report) -> str:
@@ -207,8 +224,8 @@ def _saving(report: Report) -> str:
                 _n(carbon["half_width_t"]),
             ),
             ("Interval", f"{_n(saving['low_kwh'])} to {_n(saving['high_kwh'])}", ""),
-            ("Of it from the energy model", "", _n(carbon["from_energy_t"])),
-            ("Of it from the emission factor", "", _n(carbon["from_factor_t"])),
+            ("Standard uncertainty, energy model", "", _n(carbon["from_energy_t"])),
+            ("Standard uncertainty, emission factor", "", _n(carbon["from_factor_t"])),
             (
                 f"<b>Creditable</b> <small>{escape(credit_policy)}</small>",
                 _n(creditable["creditable_kwh"]),

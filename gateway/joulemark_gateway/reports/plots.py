@@ -180,10 +180,11 @@ def _svg(inside: str, height: int, title: str) -> str:
 
 
 def _axis(values: Sequence[float], start: float, end: float) -> Axis:
-    """An axis over all values, its ends on round numbers."""
+    """An axis over all values, its ends on round numbers; just below 0 it ends where they do."""
     low, high = min(values), max(values)
     step = _round_step((high - low) / 5 or 1.0)
-    return Axis(math.floor(low / step) * step, math.ceil(high / step) * step, start, end)
+    first = math.floor(low / step) * step if low < -step / 2 or low > 0 else low
+    return Axis(first, math.ceil(high / step) * step or step, start, end)
 
 
 def _round_step(step: float) -> float:

@@ -2,7 +2,7 @@
 
 | table | row |
 |---|---|
-| points | site, device, point, t_utc_us, value, quality (code of `base.QUALITY`) |
+| points | site, device, point, t_utc_us, value (NULL: none), quality (code of `base.QUALITY`) |
 | intervals | site, device, point, start_us, end_us, amount, covered_us, estimated_us, missing_us |
 | quarter_hours | the same summed to quarter-hours of UTC (a view) |
 | projected | origin, size, carry: up to where each tree is written |

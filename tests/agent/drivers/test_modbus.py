@@ -1,6 +1,7 @@
 """The Modbus client believes nothing: what a naive client takes for a value is refused here."""
 
 import asyncio
+import itertools
 import random
 import socket
 import struct
@@ -128,7 +129,7 @@ HOSTILE: dict[str, Callable[[bytes], list[bytes]]] = {
 @pytest.fixture
 def _known_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
     """A transaction number could make a hostile answer right by chance: never test that."""
-    monkeypatch.setattr("secrets.randbelow", lambda _: 0x1233)
+    monkeypatch.setattr(modbus, "_transactions", itertools.count(0x1234))
 
 
 @pytest.mark.usefixtures("_known_transactions")
@@ -360,9 +361,7 @@ async def test_the_obvious_client_takes_wrong_values_from_the_same_peer() -> Non
     assert wrong > 0
 
 
-async def test_transaction_numbers_begin_anywhere_and_differ_from_one_question_to_the_next() -> (
-    None
-):
+async def test_transaction_numbers_count_on_from_one_connection_to_the_next() -> None:
     async with peer(truth) as served:
         for _ in range(8):
             driver = await modbus.connect(served.url, timeout_s=5.0)
@@ -370,10 +369,17 @@ async def test_transaction_numbers_begin_anywhere_and_differ_from_one_question_t
             await driver.close()
 
     numbers = [REQUEST.unpack(request)[0] for request in served.requests]
-    runs = [numbers[i : i + 20] for i in range(0, 160, 20)]
-    for run in runs:
-        assert run == [(run[0] + i) % 0x10000 for i in range(20)]
-    assert len({run[0] for run in runs}) > 1
+    assert numbers == [(numbers[0] + i) % 0x10000 for i in range(160)]
+
+
+async def test_transaction_numbers_come_round_after_65535(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(modbus, "_transactions", itertools.count(0xFFFF))
+    async with peer(truth) as served:
+        driver = await modbus.connect(served.url, timeout_s=5.0)
+        await driver.read(1, [TWO_WORDS] * 2)
+        await driver.close()
+
+    assert [request[:2] for request in served.requests] == [b"\xff\xff", b"\0\0"]
 
 
 async def test_segments_leave_at_once() -> None:

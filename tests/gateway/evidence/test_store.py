@@ -335,7 +335,7 @@ def held_size(path):
 def test_no_receipted_batch_is_lost_when_the_writer_is_killed(path):
     chance = random.Random(20181108)
     receipted = killed = 0
-    while killed < 8:
+    while killed < 6:
         child = writer(path, "commit first")
         for _ in range(chance.randint(1, 8)):
             receipted = int(child.stdout.readline())

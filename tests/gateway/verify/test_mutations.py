@@ -6,25 +6,13 @@ one layer alone can object; without that layer they pass, which shows that the l
 """
 
 import dataclasses
+import gzip
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from support import evidence
-from support.bundles import (
-    CLAIMS,
-    Recipe,
-    groups_of,
-    policy,
-    policy_mapping,
-    tree_members,
-    true_bundle,
-    true_report,
-)
-from support.evidence import COUNTER, FOREIGN, KEYS, METER, opening
-from support.plant import plan_mapping, small
 
 from joulemark_agent.contract.canonical import canonical_bytes, digest_hex, parse_canonical
 from joulemark_agent.contract.document import document_bytes
@@ -40,6 +28,7 @@ from joulemark_agent.contract.signature import (
     sign_checkpoint,
 )
 from joulemark_agent.kernels.decode import decode_responses
+from joulemark_gateway.evidence.bundle import packed
 from joulemark_gateway.verify import (
     decode,
     documents,
@@ -52,6 +41,19 @@ from joulemark_gateway.verify import (
 )
 from joulemark_gateway.verify.policy import policy_of
 from joulemark_gateway.verify.verdict import STEPS, verify
+from support import evidence
+from support.bundles import (
+    CLAIMS,
+    Recipe,
+    groups_of,
+    policy,
+    policy_mapping,
+    tree_members,
+    true_bundle,
+    true_report,
+)
+from support.evidence import COUNTER, FOREIGN, KEYS, METER, opening
+from support.plant import plan_mapping, small
 
 MUTATIONS: dict[str, tuple[str, Callable[[], Recipe]]] = {}
 ALONE: dict[str, tuple[object, str, Callable[[], Recipe]]] = {}
@@ -210,7 +212,7 @@ def swapped_batches_not_numbered_again():
     def swap(members):
         lines = unpacked(members)
         lines[100:199], lines[199:298] = lines[199:298], lines[100:199]
-        return {**members, LEAVES: evidence_packed(lines)}
+        return {**members, LEAVES: packed(lines)}
 
     return reporter_only(members=swap)
 
@@ -275,7 +277,7 @@ def leaf_with_a_space():
     def widen(members):
         lines = unpacked(members)
         lines[20] = lines[20].replace(b'"seq":', b'"seq": ', 1)
-        return {**members, LEAVES: evidence_packed(lines)}
+        return {**members, LEAVES: packed(lines)}
 
     return reporter_only(members=widen, issued=true_report())
 
@@ -288,15 +290,7 @@ NOTES = f"evidence/{METER}/1/checkpoints.json"
 
 
 def unpacked(members):
-    import gzip
-
     return gzip.decompress(members[LEAVES])[:-1].split(b"\n")
-
-
-def evidence_packed(lines):
-    from joulemark_gateway.evidence.bundle import packed
-
-    return packed(lines)
 
 
 @found_by("statement_signature")
@@ -497,7 +491,7 @@ def further_document():
     return reporter_only(documents={digest_hex(older): older})
 
 
-def with_profile(change):
+def with_profile(change, **more):
     """A forged profile, and every record decoded with it."""
     forged = forged_document(PROFILE, change)
     profile = Profile.model_validate(parse_canonical(forged[PROFILE]))
@@ -506,7 +500,7 @@ def with_profile(change):
         for leaf in group:
             if "raw" in leaf:
                 decoded_again(leaf, profile)
-    return Recipe(owner=FOREIGN, groups={METER: groups}, documents=forged)
+    return Recipe(owner=FOREIGN, groups={METER: groups}, documents=forged, **more)
 
 
 @found_by("document_missing")
@@ -516,7 +510,9 @@ def scale_in_the_profile():
 
 @found_by("document_missing")
 def word_order_in_the_profile():
-    return with_profile(lambda content: content["points"][0].update(word_order="little"))
+    return with_profile(
+        lambda content: content["points"][0].update(word_order="little"), issued=true_report()
+    )
 
 
 @found_by("decode_mismatch")
@@ -598,7 +594,7 @@ def with_plan(**changes):
 
 @found_by("report_differs")
 def plan_of_another_period():
-    return with_plan(reporting={"from": "2018-03-12", "to": "2018-05-10"})
+    return with_plan(reporting={"from": "2018-03-08", "to": "2018-04-01"})
 
 
 @found_by("report_differs")
@@ -727,7 +723,7 @@ def monotonic_time_changed_after_the_fact():
     def change(members):
         lines = unpacked(members)
         lines[40] = lines[40].replace(b'"t_mono_ns":"', b'"t_mono_ns":"1', 1)
-        return {**members, LEAVES: evidence_packed(lines)}
+        return {**members, LEAVES: packed(lines)}
 
     return Recipe(members=change)
 

@@ -1,0 +1,462 @@
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import replace
+
+import pytest
+
+from joulemark_agent import mqtt
+from joulemark_agent.contract.batch import Batch
+from joulemark_agent.contract.errors import StoreError
+from joulemark_agent.contract.signature import (
+    Checkpoint,
+    cosign,
+    parse_checkpoint,
+    parse_note,
+    public_key,
+    sign_checkpoint,
+)
+from joulemark_agent.contract.topics import receipt_topic, refusal_topic
+from joulemark_agent.mqtt import Acked, Login
+from joulemark_agent.outbox import Outbox
+from joulemark_agent.uplink import WINDOW, Collector, Timing, Uplink
+from joulemark_gateway.broker import RunningBroker, start_broker
+from support import evidence
+from support.collecting import Answer, Ledger, SmallCollector, honest, receipt, refusal
+from support.evidence import AGENT, COUNTER, KEYS, METER, SITE, WITNESS
+from support.recording import KEY, batches_of, kept, recorded, recorder, state
+
+DOCUMENTS = evidence.documents()
+METER_ORIGIN, COUNTER_ORIGIN = f"joulemark/{SITE}/{METER}/1", f"joulemark/{SITE}/{COUNTER}/1"
+READINGS = evidence.meter_readings(DOCUMENTS, [1000] * 200)
+PRODUCTION = evidence.counter_readings(DOCUMENTS, [100] * 200)
+QUICK = Timing(receipt_s=0.3, retry_s=0.02, longest_retry_s=0.1, refused_s=0.2)
+PATIENT = Timing(receipt_s=30.0, retry_s=0.02, longest_retry_s=0.1)
+WAIT_S = 30.0
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[RunningBroker]:
+    with start_broker("embedded") as running:
+        yield running
+
+
+@pytest.fixture
+def outbox(tmp_path) -> Iterator[Outbox]:
+    box = Outbox(state(tmp_path))
+    yield box
+    box.close()
+
+
+def fill(box: Outbox, slots: int = 100, *, two: bool = False) -> None:
+    """Batches of 4 slots of one device or of two."""
+    devices = [recorded(DOCUMENTS), *([recorded(DOCUMENTS, COUNTER)] if two else [])]
+    writer = recorder(box, *devices, slots=4)
+    writer.commit([*READINGS[:slots], *(PRODUCTION[:slots] if two else [])])
+    writer.seal_all()
+
+
+def uplink_to(url: str, box: Outbox, timing: Timing = PATIENT, kind=Uplink, **login) -> Uplink:
+    collector = Collector(SITE, AGENT, KEY.public, WITNESS, public_key(KEYS.witness))
+    return kind(Login(url, AGENT, **login), collector, box, timing)
+
+
+@asynccontextmanager
+async def running(uplink: Uplink) -> AsyncIterator[Uplink]:
+    uplink.start()
+    try:
+        yield uplink
+    finally:
+        await uplink.close()
+
+
+@contextmanager
+def collecting(port: int, ledger: Ledger, **options) -> Iterator[SmallCollector]:
+    collector = SmallCollector(port, ledger, **options)
+    try:
+        yield collector
+    finally:
+        collector.close()
+
+
+async def drained(uplink: Uplink) -> None:
+    await asyncio.wait_for(uplink.wait_drained(), WAIT_S)
+
+
+async def heard(collector: SmallCollector, messages: int) -> None:
+    """The collector has seen so many messages more."""
+    for _ in range(messages):
+        assert await asyncio.to_thread(collector.heard.acquire, timeout=WAIT_S)
+
+
+def troubles(caplog) -> list[str]:
+    return [r.code for r in caplog.records if r.getMessage() == "uplink_trouble"]
+
+
+# ------------------------------------------------------------------- delivery
+
+
+async def test_batches_arrive_in_order_and_are_deleted_on_the_receipt(broker, outbox):
+    fill(outbox, two=True)
+    expected = {device: kept(outbox, device).leaves for device in (METER, COUNTER)}
+    ledger = Ledger()
+    with collecting(broker.port, ledger):
+        async with running(uplink_to(broker.url, outbox)) as uplink:
+            await drained(uplink)
+    assert ledger.leaves == {METER_ORIGIN: expected[METER], COUNTER_ORIGIN: expected[COUNTER]}
+    for device in (METER, COUNTER):
+        seqs = [seq for name, seq in ledger.arrivals if name == device]
+        assert seqs == sorted(set(seqs)), "in order, each once"
+    assert outbox.waiting() == {}
+    assert uplink.unconfirmed == 0
+
+
+async def test_what_is_sealed_while_it_runs_is_sent_too(broker, outbox):
+    writer = recorder(outbox, recorded(DOCUMENTS), slots=4)
+    ledger = Ledger()
+    with collecting(broker.port, ledger):
+        async with running(uplink_to(broker.url, outbox)) as uplink:
+            await drained(uplink)
+            for i in range(0, 40, 10):
+                uplink.offer(writer.commit(READINGS[i : i + 10]))
+                await drained(uplink)
+            uplink.offer(writer.seal_all())
+            await drained(uplink)
+    assert len(ledger.leaves[METER_ORIGIN]) == writer.summary()[METER]["size"]
+
+
+async def test_an_empty_outbox_is_drained_without_a_broker(outbox):
+    async with running(uplink_to("mqtt://127.0.0.1:9", outbox)) as uplink:
+        await drained(uplink)
+
+
+# -------------------------------------------------------- nothing without receipt
+
+
+async def test_without_a_collector_nothing_is_deleted_and_with_one_everything_arrives(
+    broker, outbox, caplog
+):
+    fill(outbox)
+    before = list(batches_of(outbox))
+    ledger = Ledger()
+    with caplog.at_level(logging.INFO):
+        async with running(uplink_to(broker.url, outbox, QUICK)) as uplink:
+            while not troubles(caplog):
+                await asyncio.sleep(0.01)
+            assert list(batches_of(outbox)) == before
+            with collecting(broker.port, ledger):
+                await drained(uplink)
+    assert troubles(caplog) == ["not_taken"], "said once, not at every attempt"
+    assert "no collector is listening" in caplog.text or any(
+        "no collector is listening" in r.what for r in caplog.records if hasattr(r, "what")
+    )
+    assert [r.code for r in caplog.records if r.getMessage() == "uplink_recovered"] == ["not_taken"]
+    assert outbox.waiting() == {}
+
+
+async def test_a_receipt_that_was_lost_makes_the_batch_come_again_and_only_once_count(
+    broker, outbox
+):
+    fill(outbox, 40)
+    expected = kept(outbox).leaves
+    silent = iter([True] * 3)
+
+    def forgetful(collector, agent, device, batch) -> list[Answer]:
+        answers = honest(collector, agent, device, batch)
+        return [] if next(silent, False) else answers
+
+    ledger = Ledger()
+    with collecting(broker.port, ledger, answering=forgetful):
+        async with running(uplink_to(broker.url, outbox, QUICK)) as uplink:
+            await drained(uplink)
+    assert ledger.leaves[METER_ORIGIN] == expected
+
+
+async def die_before_committing(broker, outbox, kind) -> tuple[Ledger, list[bytes]]:
+    """A collector that commits in groups dies with a group in memory; the next one goes on."""
+    fill(outbox, 64)
+    expected = kept(outbox).leaves
+    ledger = Ledger()
+    first = SmallCollector(broker.port, ledger, commit_every=5)
+    async with running(uplink_to(broker.url, outbox, QUICK, kind)) as uplink:
+        await heard(first, 8)
+        first.die()
+        with collecting(broker.port, ledger):
+            # The control deletes what the dead one had in memory and then has nothing to send.
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(uplink.wait_drained(), 3.0 if kind is not Uplink else WAIT_S)
+    return ledger, expected
+
+
+async def test_a_collector_that_dies_before_committing_costs_no_batch(broker, outbox):
+    ledger, expected = await die_before_committing(broker, outbox, Uplink)
+    assert ledger.leaves[METER_ORIGIN] == expected
+    assert outbox.waiting() == {}
+
+
+class DeletesOnPuback(Uplink):
+    """The control: what most stacks do."""
+
+    def _acked(self, event: Acked) -> None:
+        for (device, epoch), stream in self._streams.items():
+            for sent in list(stream.sent.values()):
+                if sent.mid == event.mid and event.reason < 0x80:
+                    self._confirmed(
+                        stream, sent.size, self._outbox.receipt(device, epoch, sent.size)
+                    )
+
+
+async def test_control_deleting_on_puback_loses_batches(broker, outbox):
+    ledger, expected = await die_before_committing(broker, outbox, DeletesOnPuback)
+    arrived = ledger.leaves.get(METER_ORIGIN, [])
+    held = [leaf for batch in batches_of(outbox) for leaf in [batch.first_seq]]
+    assert len(arrived) < len(expected)
+    assert not held or held[0] > len(arrived), "neither the ledger nor the outbox has them"
+
+
+# -------------------------------------------------------------------- forgeries
+
+
+def other_root(note: str) -> str:
+    head = parse_checkpoint(parse_note(note)[0])
+    return sign_checkpoint(KEYS.agent, Checkpoint(head.origin, head.size, bytes(32)))
+
+
+def on_topic(note: str) -> Answer:
+    return receipt_topic(AGENT, METER), note.encode()
+
+
+def cosigned(note: str, key: bytes = KEYS.witness, name: str = WITNESS) -> str:
+    return cosign(key, name, note, 1_795_305_600)
+
+
+FORGERIES = {
+    "the plain checkpoint": lambda b: on_topic(b.checkpoint),
+    "another key": lambda b: on_topic(cosigned(b.checkpoint, evidence.FOREIGN.witness)),
+    "another name": lambda b: on_topic(cosigned(b.checkpoint, name="joulemark/else")),
+    "another root": lambda b: on_topic(cosigned(other_root(b.checkpoint))),
+    "without our signature": lambda b: on_topic(
+        cosigned(
+            sign_checkpoint(
+                evidence.FOREIGN.agent, parse_checkpoint(parse_note(b.checkpoint)[0])
+            )
+        )
+    ),
+    "another tree": lambda b: on_topic(
+        cosigned(
+            sign_checkpoint(
+                KEYS.agent,
+                replace(
+                    parse_checkpoint(parse_note(b.checkpoint)[0]),
+                    origin=f"joulemark/elsewhere/{METER}/1",
+                ),
+            )
+        )
+    ),
+    "a signature cut short": lambda b: on_topic(cosigned(b.checkpoint)[:-6] + "\n"),
+    "not UTF-8": lambda _: (receipt_topic(AGENT, METER), b"\xff\xfe"),
+    "nothing": lambda _: (receipt_topic(AGENT, METER), b""),
+    "a refusal without fields": lambda _: (refusal_topic(AGENT, METER), b"{}"),
+    "a refusal of another tree": lambda b: refusal(
+        AGENT, METER, replace(b, checkpoint=b.checkpoint.replace(SITE, "elsewhere")), "hole", 0
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("forgery", FORGERIES.values(), ids=FORGERIES)
+async def test_a_forged_answer_deletes_nothing(broker, outbox, forgery, caplog):
+    fill(outbox, 8)
+    before = list(batches_of(outbox))
+
+    def forger(_collector, _agent, _device, batch: Batch) -> list[Answer]:
+        return [forgery(batch)] * 2
+
+    with collecting(broker.port, Ledger(), answering=forger) as collector:
+        async with running(uplink_to(broker.url, outbox)):
+            await heard(collector, len(before))
+            while not troubles(caplog):
+                await asyncio.sleep(0.01)
+            assert list(batches_of(outbox)) == before
+    assert troubles(caplog) == ["untrusted_answer"], "said once"
+
+
+async def test_control_the_same_answer_unforged_deletes_the_batch(broker, outbox, caplog):
+    fill(outbox, 8)
+    with collecting(broker.port, Ledger(), answering=lambda _c, a, d, b: [receipt(a, d, b)] * 2):
+        async with running(uplink_to(broker.url, outbox)) as uplink:
+            await drained(uplink)
+    assert troubles(caplog) == []
+
+
+# ---------------------------------------------------------------------- refusals
+
+
+async def test_a_hole_is_filled_from_the_size_the_collector_expects(broker, outbox):
+    fill(outbox, 120)
+    expected = kept(outbox).leaves
+    dropped: list[int] = []
+
+    def drops_two(collector, agent, device, batch) -> list[Answer]:
+        if len(collector.ledger.arrivals) in {3, 9}:
+            dropped.append(batch.first_seq)
+            return []  # as if it had never arrived
+        return honest(collector, agent, device, batch)
+
+    ledger = Ledger()
+    with collecting(broker.port, ledger, answering=drops_two):
+        async with running(uplink_to(broker.url, outbox)) as uplink:
+            await drained(uplink)
+    assert len(dropped) == 2
+    assert ledger.leaves[METER_ORIGIN] == expected
+    batches = len({seq for _, seq in ledger.arrivals})
+    assert len(ledger.arrivals) <= batches + 2 * (WINDOW + 2), "one hole is filled once"
+
+
+async def test_a_refused_batch_stays_and_the_other_device_goes_on(broker, outbox, caplog):
+    fill(outbox, 60, two=True)
+    expected = kept(outbox).leaves
+    is_mended = False
+
+    def hostile_to_the_meter(collector, agent, device, batch) -> list[Answer]:
+        if device == METER and not is_mended:
+            return [refusal(agent, device, batch, "bad_leaf", 0)]
+        return honest(collector, agent, device, batch)
+
+    ledger = Ledger()
+    with collecting(broker.port, ledger, answering=hostile_to_the_meter):
+        async with running(uplink_to(broker.url, outbox, QUICK)) as uplink:
+            while (COUNTER, 1) in outbox.waiting():
+                await asyncio.sleep(0.01)
+            assert kept(outbox).leaves == expected
+            is_mended = True
+            await drained(uplink)
+    assert ledger.leaves[METER_ORIGIN] == expected
+    assert troubles(caplog).count("batch_refused") == 1
+
+
+async def test_a_collector_that_lost_what_it_confirmed_is_told_apart_from_a_hole(
+    broker, outbox, caplog
+):
+    fill(outbox, 40)
+    with collecting(broker.port, Ledger()):
+        async with running(uplink_to(broker.url, outbox)) as uplink:
+            await drained(uplink)
+    writer = recorder(outbox, recorded(DOCUMENTS), slots=4)
+    writer.commit(READINGS[40:50])
+    before = list(batches_of(outbox))
+    with collecting(broker.port, Ledger()):  # a new one: it expects size 0
+        async with running(uplink_to(broker.url, outbox, QUICK)):
+            while "batch_refused" not in troubles(caplog):
+                await asyncio.sleep(0.01)
+    assert list(batches_of(outbox)) == before
+
+
+# ------------------------------------------------------------ window and patience
+
+
+async def test_at_most_a_window_is_on_its_way_and_one_when_nobody_answers(broker, outbox):
+    fill(outbox, 200, two=True)
+    assert sum(outbox.waiting().values()) > 2 * WINDOW
+    ledger = Ledger()
+    with collecting(broker.port, ledger, answering=lambda *_: []) as collector:
+        async with running(uplink_to(broker.url, outbox, replace(QUICK, receipt_s=0.2))):
+            await heard(collector, WINDOW)
+            first = len(ledger.arrivals)
+            await heard(collector, 3)
+    assert first == WINDOW
+    again = ledger.arrivals[WINDOW:]
+    assert {seq for _, seq in again} == {0}, "only the oldest batch of each device is tried"
+
+
+# ------------------------------------------------------------------ broken links
+
+
+async def test_a_broker_that_is_killed_and_comes_back_costs_nothing(outbox):
+    fill(outbox, 120)
+    expected = kept(outbox).leaves
+    ledger = Ledger()
+    first = start_broker("embedded")
+    collector = SmallCollector(first.port, ledger, commit_every=3)
+    async with running(uplink_to(first.url, outbox, QUICK)) as uplink:
+        await heard(collector, 10)
+        first.kill()
+        collector.die()
+        with start_broker("embedded", first.port), collecting(first.port, ledger):
+            await drained(uplink)
+    assert ledger.leaves[METER_ORIGIN] == expected
+
+
+async def test_a_broker_out_of_reach_is_said_once_and_tried_on(outbox, caplog):
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    fill(outbox, 8)
+    async with running(uplink_to(f"mqtt://127.0.0.1:{port}", outbox, QUICK)) as uplink:
+        while uplink._retry_s < QUICK.longest_retry_s:
+            await asyncio.sleep(0.01)
+        assert troubles(caplog) == ["unreachable"]
+        assert "Check 'uplink.url'" in caplog.records[-1].do
+        ledger = Ledger()
+        with start_broker("embedded", port), collecting(port, ledger):
+            await drained(uplink)
+    assert outbox.waiting() == {}
+
+
+async def test_a_port_that_takes_connections_and_says_nothing_is_given_up(
+    outbox, caplog, monkeypatch
+):
+    monkeypatch.setattr(mqtt, "_ANSWER_S", 0.1)
+    monkeypatch.setattr(mqtt, "_GOODBYE_S", 0.1)
+    fill(outbox, 8)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"mqtt://127.0.0.1:{silent.getsockname()[1]}"
+        async with running(uplink_to(url, outbox, QUICK)):
+            while not troubles(caplog):
+                await asyncio.sleep(0.01)
+    assert "said nothing" in caplog.records[-1].what
+
+
+@pytest.mark.service
+async def test_a_refused_login_is_one_message_with_what_to_do_and_loses_nothing(
+    outbox, caplog, mosquitto
+):
+    fill(outbox, 40)
+    expected = kept(outbox).leaves
+    ledger = Ledger()
+    with start_broker("mosquitto", users={AGENT: "right", "collector": "c"}) as broker:
+        wrong = uplink_to(broker.url, outbox, QUICK, username=AGENT, password="wrong")
+        async with running(wrong):
+            while wrong._retry_s < QUICK.longest_retry_s:
+                await asyncio.sleep(0.01)
+        (said,) = [r for r in caplog.records if r.getMessage() == "uplink_trouble"]
+        assert said.code == "refused"
+        assert "Not authorized" in said.what
+        assert "JOULEMARK_UPLINK__PASSWORD" in said.do
+        assert "wrong" not in caplog.text
+        assert kept(outbox).leaves == expected
+        right = uplink_to(broker.url, outbox, QUICK, username=AGENT, password="right")
+        with collecting(broker.port, ledger, login=("collector", "c")):
+            async with running(right) as uplink:
+                await drained(uplink)
+    assert ledger.leaves[METER_ORIGIN] == expected
+
+
+async def test_damaged_bytes_are_not_sent_and_end_the_uplink_with_what_to_do(broker, outbox):
+    fill(outbox, 8)
+    outbox._db.execute("UPDATE batches SET payload = substr(payload, 1, 50)")
+    ledger = Ledger()
+    with collecting(broker.port, ledger):
+        async with running(uplink_to(broker.url, outbox)) as uplink:
+            with pytest.raises(StoreError, match="damaged on the disk"):
+                await drained(uplink)
+    assert ledger.arrivals == []
+
+
+async def test_closing_leaves_what_has_no_receipt(broker, outbox):
+    fill(outbox, 40)
+    before = list(batches_of(outbox))
+    with collecting(broker.port, Ledger(), answering=lambda *_: []) as collector:
+        async with running(uplink_to(broker.url, outbox)):
+            await heard(collector, 3)
+    assert list(batches_of(outbox)) == before

@@ -1,0 +1,151 @@
+import os
+import re
+
+import pytest
+
+from joulemark_agent.contract.errors import ConfigError
+from joulemark_agent.contract.signature import encode64, public_key
+from joulemark_gateway.settings import load_collector
+from support.evidence import AGENT, COUNTER, FOREIGN, KEYS, METER, SITE
+
+AGENT_KEY = encode64(public_key(KEYS.agent))
+OPERATOR_KEY = encode64(public_key(KEYS.operator))
+GOOD = f"""\
+name: joulemark/collector
+state_dir: state
+broker: {{url: "mqtt://broker.example", username: collector}}
+accept_simulated: true
+agents:
+  - {{agent: {AGENT}, site: {SITE}, key: "{AGENT_KEY}", devices: [{METER}, {COUNTER}]}}
+operators: ["{OPERATOR_KEY}"]
+"""
+
+
+@pytest.fixture
+def load(tmp_path, monkeypatch):
+    for name in list(os.environ):
+        if name.startswith("JOULEMARK_") and name != "JOULEMARK_REQUIRE_SERVICES":
+            monkeypatch.delenv(name)
+
+    def written(text):
+        path = tmp_path / "collector.yaml"
+        path.write_text(text)
+        return load_collector(path)
+
+    return written
+
+
+def mistake(load, text):
+    with pytest.raises(ConfigError) as caught:
+        load(text)
+    return str(caught.value)
+
+
+def test_a_good_file_gives_the_registry_the_judge_uses(load, tmp_path):
+    settings = load(GOOD)
+    registry = settings.registry
+    assert registry.agents[AGENT].key == public_key(KEYS.agent)
+    assert registry.agents[AGENT].devices == {METER, COUNTER}
+    assert registry.operators == {public_key(KEYS.operator)}
+    assert registry.accept_simulated
+    assert settings.state_dir == tmp_path / "state"
+    assert (settings.broker.host, settings.broker.port) == ("broker.example", 1883)
+    assert not settings.broker.uses_tls
+
+
+def test_simulated_evidence_is_refused_unless_the_file_says_otherwise(load):
+    assert not load(GOOD.replace("accept_simulated: true\n", "")).registry.accept_simulated
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "says"),
+    [
+        ("state_dir: state", "state_dir: state\ncolour: red", 3, "colour"),
+        ("mqtt://broker.example", "http://broker.example", 3, "mqtt://192.0.2.10"),
+        ("mqtt://broker.example", "mqtt://broker.example:0", 3, "mqtt://192.0.2.10"),
+        ("mqtt://broker.example", "mqtt://broker.example:99999", 3, "not an address"),
+        (f"agent: {AGENT}", "agent: Edge_1", 6, "a-z, 0-9"),
+        (AGENT_KEY, AGENT_KEY[:-4], 6, "base64|32 bytes"),
+        (AGENT_KEY, AGENT_KEY[:-8] + "AAAA", 6, "32 bytes"),
+        (f"[{METER}, {COUNTER}]", "[]", 6, "devices"),
+        (f"[{METER}, {COUNTER}]", f"[{METER}, {METER}]", 6, "twice"),
+        (f'["{OPERATOR_KEY}"]', "[]", 7, "operators"),
+        ("name: joulemark/collector", "name: the collector", 1, "no spaces"),
+        ("accept_simulated: true", "accept_simulated: perhaps", 4, "accept_simulated"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line(load, old, new, line, says):
+    assert old in GOOD
+    told = mistake(load, GOOD.replace(old, new))
+    assert re.search(rf"collector\.yaml:{line}: .*({says})", told), told
+
+
+def test_a_device_belongs_to_one_agent(load):
+    other = f'  - {{agent: edge-2, site: {SITE}, key: "{AGENT_KEY}", devices: [{METER}]}}\n'
+    text = GOOD.replace("operators:", f"{other}operators:")
+    assert "'gwangyang/main-meter' stands twice" in mistake(load, text)
+    again = GOOD.replace("operators:", f"{other.replace('edge-2', AGENT)}operators:")
+    assert "the agent 'edge-1' stands twice" in mistake(load, again)
+
+
+@pytest.mark.parametrize(
+    "broker",
+    [
+        '{url: "mqtt://broker.example", password: canary-7}',
+        '{url: "mqtt://collector:canary-7@broker.example"}',
+    ],
+)
+def test_a_password_in_the_file_is_refused_and_not_shown(load, broker):
+    text = re.sub(r"broker: .*", f"broker: {broker}", GOOD)
+    told = mistake(load, text)
+    assert "collector.yaml:3" in told
+    assert "JOULEMARK_BROKER__PASSWORD" in told
+    assert "canary" not in told
+
+
+def test_wiring_may_come_from_the_environment(load, monkeypatch, tmp_path):
+    monkeypatch.setenv("JOULEMARK_BROKER__URL", "mqtts://other.example")
+    monkeypatch.setenv("JOULEMARK_BROKER__PASSWORD", "canary-7")
+    monkeypatch.setenv("JOULEMARK_STATE_DIR", str(tmp_path / "elsewhere"))
+    settings = load(GOOD)
+    assert (settings.broker.port, settings.broker.uses_tls) == (8883, True)
+    assert settings.broker.username == "collector"
+    assert settings.broker.password.get_secret_value() == "canary-7"
+    assert settings.state_dir == tmp_path / "elsewhere"
+    assert "canary" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("JOULEMARK_ACCEPT_SIMULATED", "true"),
+        ("JOULEMARK_OPERATORS", f'["{OPERATOR_KEY}"]'),
+        ("JOULEMARK_AGENTS", "[]"),
+        ("JOULEMARK_LIMITS__WAITING_BATCHES", "1"),
+        ("JOULEMARK_BROKER__URL", "ftp://canary-7"),
+        ("JOULEMARK_BROKER__COLOUR", "canary-7"),
+    ],
+)
+def test_who_is_trusted_may_not_come_from_the_environment(load, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    told = mistake(load, GOOD)
+    assert name in told
+    assert "canary" not in told
+
+
+def test_a_missing_file_is_one_clear_message(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_collector(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("text", ["a: &x 1\nb: *x\n", "- 1\n", "\xff", "a: [" * 50])
+def test_hostile_yaml_is_refused(tmp_path, text):
+    path = tmp_path / "collector.yaml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigError):
+        load_collector(path)
+
+
+def test_keys_of_the_right_owner_only(load):
+    text = GOOD.replace(OPERATOR_KEY, encode64(public_key(FOREIGN.operator)))
+    assert load(text).registry.operators == {public_key(FOREIGN.operator)}

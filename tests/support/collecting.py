@@ -1,0 +1,136 @@
+"""A small collector for tests of the agent: paho and the contract's functions, nothing else.
+
+What it committed stands in a `Ledger`, which outlives it as a disk would; what it holds in memory
+dies with it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+from joulemark_agent.contract.batch import Batch, parse_batch
+from joulemark_agent.contract.canonical import canonical_bytes
+from joulemark_agent.contract.signature import cosign, parse_checkpoint, parse_note
+from joulemark_agent.contract.topics import ALL_BATCHES, parse_topic, receipt_topic, refusal_topic
+from joulemark_agent.contract.tree import Edge, append, root
+from support import evidence
+
+TIME_S = evidence.SEALED_US // 1_000_000
+Answer = tuple[str, bytes]
+Answering = Callable[["SmallCollector", str, str, Batch], list[Answer]]
+
+
+@dataclass
+class Ledger:
+    """The durable part: the leaves of each tree, and every batch in the order of arrival."""
+
+    leaves: dict[str, list[bytes]] = field(default_factory=dict)  # by origin
+    arrivals: list[tuple[str, int]] = field(default_factory=list)  # device, first seq
+
+    def take(self, origin: str, batch: Batch) -> int:
+        """Commit a batch that fits or is there already; the size the tree then has."""
+        known = self.leaves.setdefault(origin, [])
+        if batch.first_seq <= len(known):
+            ours = known[batch.first_seq : batch.size]
+            assert tuple(ours) == batch.leaves[: len(ours)], "another batch under the same numbers"
+            known += batch.leaves[len(ours) :]
+            head = parse_checkpoint(parse_note(batch.checkpoint)[0])
+            assert head.root == root(append(Edge(), known[: batch.size]))
+        return len(known)
+
+
+class SmallCollector:
+    """Connected and subscribed once made; `close` is a clean end, `die` forgets its memory."""
+
+    def __init__(
+        self,
+        port: int,
+        ledger: Ledger,
+        *,
+        answering: Answering | None = None,
+        commit_every: int = 1,
+        login: tuple[str, str] | None = None,
+    ) -> None:
+        self.ledger, self.commit_every = ledger, commit_every
+        self.answering = answering or honest
+        self.memory: list[tuple[str, str, Batch]] = []
+        self.heard = threading.Semaphore(0)
+        self._ready = threading.Event()
+        self._client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id="collector",
+            protocol=MQTTProtocolVersion.MQTTv5,
+            reconnect_on_failure=False,
+        )
+        if login is not None:
+            self._client.username_pw_set(*login)
+        self._client.on_connect = lambda client, *_: client.subscribe(ALL_BATCHES, qos=1)
+        self._client.on_subscribe = lambda *_: self._ready.set()
+        self._client.on_message = self._on_message
+        self._client.connect("127.0.0.1", port, keepalive=15, clean_start=True)
+        self._client.loop_start()
+        assert self._ready.wait(20)
+
+    def close(self) -> None:
+        """Leave."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    die = close  # what is in `memory` is gone with the object
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Say anything, true or not."""
+        self._client.publish(topic, payload, qos=1)
+
+    def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
+        _, agent, device, _ = parse_topic(message.topic)
+        batch = parse_batch(bytes(message.payload))
+        self.ledger.arrivals.append((device, batch.first_seq))
+        self.memory.append((agent, device, batch))
+        if len(self.memory) >= self.commit_every:
+            for waiting in self.memory:
+                for answer in self.answering(self, *waiting):
+                    self.publish(*answer)
+            self.memory.clear()
+        self.heard.release()
+
+
+def origin_of(batch: Batch) -> str:
+    """The tree a batch belongs to."""
+    return batch.checkpoint.split("\n", 1)[0]
+
+
+def honest(collector: SmallCollector, agent: str, device: str, batch: Batch) -> list[Answer]:
+    """Commit, then confirm; say where the hole is when there is one."""
+    size = collector.ledger.take(origin_of(batch), batch)
+    if batch.first_seq > size:
+        return [refusal(agent, device, batch, "hole", size)]
+    return [receipt(agent, device, batch)]
+
+
+def receipt(
+    agent: str,
+    device: str,
+    batch: Batch,
+    *,
+    key: bytes = evidence.KEYS.witness,
+    name: str = evidence.WITNESS,
+) -> Answer:
+    """The collector's word that it has the batch."""
+    note = cosign(key, name, batch.checkpoint, TIME_S)
+    return receipt_topic(agent, device), note.encode()
+
+
+def refusal(agent: str, device: str, batch: Batch, code: str, expected: int) -> Answer:
+    """The collector's word that it does not take the batch."""
+    content = {
+        "v": 1, "origin": origin_of(batch), "code": code, "what": f"a test says {code}",
+        "expected_size": str(expected),
+    }  # fmt: skip
+    return refusal_topic(agent, device), canonical_bytes(content)
