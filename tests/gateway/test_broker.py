@@ -253,7 +253,8 @@ def test_a_broker_listens_on_loopback_only(broker):
 
 
 @pytest.mark.service
-def test_mosquitto_refuses_a_wrong_password_and_takes_the_right_one(mosquitto):  # noqa: ARG001
+@pytest.mark.usefixtures("mosquitto")
+def test_mosquitto_refuses_a_wrong_password_and_takes_the_right_one():
     with start_broker("mosquitto", users={"edge-1": "right"}) as broker:
         for login in (("edge-1", "wrong"), ("edge-2", "right"), None):
             refused = pytest.raises(ConnectionRefusedError, match="Not authorized")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -333,11 +334,16 @@ def profile_of(tree: Tree, documents: Mapping[str, bytes]) -> Profile:
     Raises:
         EvidenceError: `bad_document` where it is no profile.
     """
-    content = parse_canonical(documents[tree.grant["documents"]["profile"]])
     try:
-        return Profile.model_validate(content)
+        return _profile(documents[tree.grant["documents"]["profile"]])
     except ValueError as error:
         raise _bad("bad_document", f"the profile of {tree.origin} is none: {error}") from error
+
+
+@lru_cache(maxsize=256)
+def _profile(document: bytes) -> Profile:
+    """One object for one document: decoding finds its tables by it, by identity."""
+    return Profile.model_validate(parse_canonical(document))
 
 
 def period_us_of(tree: Tree, documents: Mapping[str, bytes]) -> int:

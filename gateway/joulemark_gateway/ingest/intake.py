@@ -22,7 +22,7 @@ from joulemark_agent.contract.topics import (
     receipt_topic,
     refusal_topic,
 )
-from joulemark_gateway.evidence.base import EvidenceStore, Head, Quarantined
+from joulemark_gateway.evidence.base import Accepted, EvidenceStore, Head, Quarantined
 from joulemark_gateway.ingest.verify import (
     FORK,
     HOLE,
@@ -87,6 +87,7 @@ class Intake:
         self._store = open_store()
         self._registry, self._witness, self._now_us = registry, witness, now_us
         self._known: dict[str, tuple[Profile, int]] = {}  # a tree's profile and period never change
+        self._flags: dict[str, tuple[str, ...]] = {}  # of each tree's last batch
 
     def reopen(self) -> None:
         """Give the store up and open it again, with all its checks: after a failed write.
@@ -152,9 +153,15 @@ class Intake:
             self._witness.private_key, self._witness.name, batch.checkpoint, now_us // 1_000_000
         )
         self._store.accept(verdict, note=note, received_us=now_us)
-        fields = {"origin": verdict.origin, "size": verdict.after.size, "flags": verdict.flags}
-        log.log(logging.WARNING if verdict.flags else logging.DEBUG, "batch_accepted", extra=fields)
+        self._say_flags(verdict)
         return Answer(receipt_topic(agent, device), note.encode(), has_grown=True)
+
+    def _say_flags(self, batch: Accepted) -> None:
+        """Say when a tree's flags change, not with every batch that has them."""
+        if batch.flags != self._flags.get(batch.origin, ()):
+            fields = {"origin": batch.origin, "size": batch.after.size, "flags": batch.flags}
+            log.warning("batches_flagged" if batch.flags else "flags_ended", extra=fields)
+        self._flags[batch.origin] = batch.flags
 
     def _verdict(self, batch: Batch, claimed: Checkpoint, sender: Sender, now_us: int) -> Verdict:
         site, device = sender.agent.site, sender.device

@@ -1,6 +1,7 @@
 """The production baseline: energy of a unit as a straight function of what the plant made in it.
 
-E = b0 + sum b_j P_j by least squares. The model is the same for days and hours; what may be
+E = b0 h + sum b_j P_j by least squares, h being how much of a nominal unit was measured (1 for a
+whole day): the base load lasts as long as the unit. The model is the same for days and hours; what may be
 concluded from it is not decided here but by the sufficiency policy.
 """
 
@@ -78,7 +79,7 @@ class Baseline:
 
     @property
     def nmbe(self) -> float:
-        """sum(e) / ((n - p) mean): 0 up to rounding, since there is an intercept."""
+        """sum(e) / ((n - p) mean): 0 up to rounding where every unit is whole."""
         return math.fsum(self.e.tolist()) / ((self.n - self.p) * self._mean)
 
     @property
@@ -110,13 +111,14 @@ class Baseline:
         return products(x, self.basis)
 
 
-def fit(drivers: Array, y: Array, position: Positions) -> Baseline:
+def fit(drivers: Array, y: Array, position: Positions, exposure: Array | None = None) -> Baseline:
     """The least-squares baseline.
 
     Args:
         drivers: value of each driver in each unit, shape (n, p - 1).
         y: energy of each unit, shape (n,).
         position: place of each unit on its period's grid, increasing, shape (n,).
+        exposure: how much of a nominal unit each one is, shape (n,); None: all are whole.
 
     Raises:
         MeasureError: `too_few_units` (n <= p), `no_load`, `constant_load`, `constant_driver`,
@@ -133,7 +135,7 @@ def fit(drivers: Array, y: Array, position: Positions) -> Baseline:
     for j in range(p - 1):
         if _spread(drivers[:, j]) == 0:
             raise _refused("constant_driver", f"driver {j + 1} never changes", "Leave it out.")
-    x = np.column_stack([np.ones(n), drivers])
+    x = np.column_stack([np.ones(n) if exposure is None else exposure, drivers])
     try:
         solved = least_squares(x, y)
     except MeasureError as error:

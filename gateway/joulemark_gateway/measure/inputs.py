@@ -10,10 +10,13 @@ from zoneinfo import ZoneInfo
 from joulemark_agent.contract.errors import MeasureError
 from joulemark_agent.contract.factor import DATASET_CHECK, Factor, FactorSet
 from joulemark_gateway.evidence.history import DeviceHistory
-from joulemark_gateway.measure.calendar import grid
+from joulemark_gateway.measure.calendar import US_PER_DAY, US_PER_HOUR, grid
 from joulemark_gateway.measure.intervals import Counted, counted
 from joulemark_gateway.measure.periods import Units, units_of
 from joulemark_gateway.measure.project import Dates, PointOf, Project
+from joulemark_gateway.measure.sufficiency import SUFFICIENCY_POLICIES
+
+NOMINAL_US = {"day": US_PER_DAY, "hour": US_PER_HOUR}
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +46,17 @@ def prepare(project: Project, histories: Mapping[str, DeviceHistory]) -> Prepare
     places = (project.energy, *project.drivers)
     counters = tuple(_counter(project, place, histories) for place in places)
     _check_together(project, counters)
+    policy = SUFFICIENCY_POLICIES[project.sufficiency_policy]
 
     def units(dates: Dates) -> Units:
         cut = grid(dates.first, dates.end, project.unit, zone)
-        return units_of(cut, counters, project.non_routine)
+        return units_of(
+            cut,
+            counters,
+            project.non_routine,
+            nominal_us=NOMINAL_US[project.unit],
+            least_measured=policy.min_measured_ratio,
+        )
 
     return Prepared(project, zone, counters, units(project.baseline), units(project.reporting))
 

@@ -1,4 +1,8 @@
-"""The units of one period: what each used and made, and which are masked, with the reasons."""
+"""The units of one period: what each used and made, and which are masked, with the reasons.
+
+Only time that every stream measured counts, in all of them alike: a day with a hole of a quarter of
+an hour is a day of 23.75 hours, and what it used in the hole is neither claimed nor filled in.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +23,17 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Units:
-    """All units of one period; `kept` are those that every stream measured wholly.
+    """All units of one period; `kept` are those of which every stream measured enough.
 
-    `streams` holds the totals of energy and then of each driver; `worst` is, per unit, the stream
-    that covered it least.
+    `streams` holds the totals of energy and then of each driver; `measured` the same over the time
+    that all of them measured, and `exposure` how much of a nominal unit that time is. `worst` is,
+    per unit, the stream that covered it least.
     """
 
     grid: Grid
     streams: tuple[Totals, ...]
+    measured: tuple[Times, ...]
+    exposure: Array
     worst: Indices
     kept: Flags
     reasons: tuple[tuple[str, ...], ...]
@@ -39,15 +46,18 @@ class Units:
     @property
     def energy_wh(self) -> Array:
         """Energy of the kept units, shape (n,). [Wh]"""
-        return self.streams[0].total[self.kept].astype(np.float64)
+        return self.measured[0][self.kept].astype(np.float64)
 
     @property
     def drivers(self) -> Array:
         """Drivers of the kept units, shape (n, d)."""
-        values = np.empty((self.position.size, len(self.streams) - 1))
-        for j, stream in enumerate(self.streams[1:]):
-            values[:, j] = stream.total[self.kept]
-        return values
+        columns = [total[self.kept].astype(np.float64) for total in self.measured[1:]]
+        return np.array(columns).reshape(len(columns), self.position.size).T.copy()
+
+    @property
+    def kept_exposure(self) -> Array:
+        """How much of a nominal unit each kept one is, shape (n,)."""
+        return self.exposure[self.kept]
 
     @property
     def kept_us(self) -> int:
@@ -60,28 +70,75 @@ class Units:
         return tuple(day for day, is_kept in pairs if is_kept == kept)
 
     def kept_total(self, stream: int) -> int:
-        """The total of a stream over the kept units."""
-        return int(self.streams[stream].total[self.kept].sum())
+        """The total of a stream over the measured time of the kept units."""
+        return int(self.measured[stream][self.kept].sum())
 
 
-def units_of(grid: Grid, counters: Sequence[Counted], excluded: Sequence[NonRoutine]) -> Units:
-    """The units between the grid's edges; one with any unmeasured time is masked, never filled."""
+def units_of(
+    grid: Grid,
+    counters: Sequence[Counted],
+    excluded: Sequence[NonRoutine],
+    *,
+    nominal_us: int,
+    least_measured: float,
+) -> Units:
+    """The units between the grid's edges.
+
+    Args:
+        grid: the units.
+        counters: energy, then the drivers.
+        excluded: what else happened, and when.
+        nominal_us: length of a nominal unit; a day of 23 hours is 23/24 of one. [us]
+        least_measured: share of a unit's time that all streams must have measured together; a unit
+            below it is masked.
+    """
     totals = tuple(counter.totals(grid.edges_us) for counter in counters)
+    measured = [total.total.copy() for total in totals]
     length_us = np.diff(grid.edges_us)
     covered = np.array([total.covered_us for total in totals])
-    kept = np.all(covered == length_us, axis=0)
+    joint_us = length_us.copy()
     reasons: list[tuple[str, ...]] = []
+    kept = np.ones(length_us.size, np.bool_)
     for k, day in enumerate(grid.days):
         found = [
             f"non_routine: {item.id}"
             for item in excluded
             if item.dates.first <= day < item.dates.end
         ]
-        if not kept[k]:
+        kept[k] = not found
+        if np.any(covered[:, k] != length_us[k]):
             found += _why(counters, grid.edges_us, k)
+            edges_us = _measured_edges(counters, grid.edges_us, k)
+            joint_us[k] = int(np.diff(edges_us)[::2].sum())
+            for one, counter in zip(measured, counters, strict=True):
+                one[k] = int(counter.totals(edges_us).total[::2].sum()) if edges_us.size else 0
         reasons.append(tuple(found))
-    kept &= np.array([not found for found in reasons], np.bool_)
-    return Units(grid, totals, np.argmin(covered, axis=0), kept, tuple(reasons))
+    kept &= joint_us >= least_measured * length_us
+    return Units(
+        grid,
+        totals,
+        tuple(measured),
+        joint_us / nominal_us,
+        np.argmin(covered, axis=0),
+        kept,
+        tuple(reasons),
+    )
+
+
+def _measured_edges(counters: Sequence[Counted], edges_us: Times, k: int) -> Times:
+    """Edges of the parts of unit k that all counters measured: start, end, start, end ..."""
+    position_us, end_us = int(edges_us[k]), int(edges_us[k + 1])
+    holes = sorted(
+        (span.start_us, span.end_us)
+        for counter in counters
+        for span in counter.spans_in(position_us, end_us)
+    )
+    edges: list[int] = []
+    for low_us, high_us in [*holes, (end_us, end_us)]:
+        if low_us > position_us:
+            edges += [position_us, low_us]
+        position_us = max(position_us, high_us)
+    return np.array(edges, np.int64)
 
 
 def _why(counters: Sequence[Counted], edges_us: Times, k: int) -> list[str]:

@@ -62,8 +62,10 @@ class MissingSpan:
 
 @dataclass(frozen=True)
 class Unit:
-    """One local day or hour. A unit that any stream did not wholly measure is masked, not filled.
+    """One local day or hour; energy and drivers over the time that all streams measured.
 
+    A unit of which too little was measured is masked, not filled; one that is kept and has reasons
+    is kept with its measured part only.
     `covered_us`, `estimated_us` and `missing_us` are those of the worst stream (least covered).
     Predictions are None where the unit is masked or the measurement disqualified; `avoided_wh`,
     `cumulative_wh` and its half-width exist in the reporting period only.

@@ -98,12 +98,12 @@ def _fit(prepared: Prepared) -> tuple[Baseline | None, Noise | None, list[Findin
     units = prepared.baseline
     refusals: list[Finding] = []
     if not prepared.reporting.kept.any():
-        rule = "at least one unit of the reporting period is measured wholly"
+        rule = "at least one unit of the reporting period is measured enough"
         refusals.append(_refusal("no_reporting_units", "reporting", rule, 0))
     model, noise = None, None
     if prepared.project.drivers:
         try:
-            model = fit(units.drivers, units.energy_wh, units.position)
+            model = fit(units.drivers, units.energy_wh, units.position, units.kept_exposure)
             noise = noise_of(model)
         except MeasureError as error:
             n = units.position.size
@@ -149,7 +149,7 @@ def _judge(prepared: Prepared, model: Baseline | None) -> tuple[Finding, ...]:
 
 
 def _reported(model: Baseline, units: Units) -> Reported:
-    x = np.column_stack([np.ones(units.position.size), units.drivers])
+    x = np.column_stack([units.kept_exposure, units.drivers])
     return reported(model, x, units.energy_wh, units.position, units.days(kept=True))
 
 

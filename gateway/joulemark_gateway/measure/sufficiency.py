@@ -48,6 +48,7 @@ class SufficiencyPolicy:
     activity_drivers: int
     range_sd: float
     min_adjusted_r2: float
+    min_measured_ratio: float  # of a unit's time, by all streams together; less masks the unit
 
     def used(self) -> PolicyUsed:
         """The policy as it stands beside a saving."""
@@ -134,7 +135,8 @@ SUFFICIENCY_POLICIES = {
             version="1",
             text="Energy that follows activity: at least 60 days and two full production cycles of "
             "baseline, at least one activity driver, drivers inside the baseline's range, "
-            "adjusted R2 at least 0.5.",
+            "adjusted R2 at least 0.5. A day or hour counts if all streams measured at least 90 % of "
+            "it, and only with the time they measured.",
             source="after ISO 50006 and the SEP measurement and verification protocol (2012); the "
             "text of the standard itself was not at hand",
             min_days=60,
@@ -142,6 +144,7 @@ SUFFICIENCY_POLICIES = {
             activity_drivers=1,
             range_sd=3,
             min_adjusted_r2=0.5,
+            min_measured_ratio=0.9,
         ),
     )
 }

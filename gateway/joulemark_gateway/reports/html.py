@@ -24,6 +24,7 @@ _POLICY = (
 )
 _LISTED = 6  # missing intervals shown under the calendar
 _NARROW = 3  # columns of a table that would look lost over the whole width
+_DATE = re.compile(r'<span class="n">[0-9]{4}-')
 _NUMBER = re.compile(r"(-?)([0-9]+)(\.[0-9]+)?")
 
 
@@ -128,8 +129,12 @@ def _rule_text(finding: Report) -> str:
     wanted = f", wanted {' and '.join(limits)}" if limits else ""
     return (
         f"<code>{escape(finding['code'])}</code> {escape(finding['subject'])}: "
-        f"{escape(finding['rule'])}; seen {_n(finding['seen'])} {escape(finding['unit'])}{wanted}"
+        f"{escape(finding['rule'])}; seen {_n(finding['seen'])} {escape(_unit(finding))}{wanted}"
     )
+
+
+def _unit(finding: Report) -> str:
+    return "" if finding["unit"] == "1" else str(finding["unit"])
 
 
 def _facts(report: Report) -> str:
@@ -258,7 +263,7 @@ def _saving(report: Report) -> str:
         ("month", "kept", "masked", "predicted, kWh", "measured, kWh", "avoided, kWh", "±"),
         [
             (
-                escape(month["month"]),
+                _n(month["month"]),
                 _n(month["kept"]),
                 _n(month["masked"]),
                 _n(month["counterfactual_kwh"]),
@@ -270,11 +275,12 @@ def _saving(report: Report) -> str:
         ],
     )
     return (
-        f'<section><h2>Saving <small class="policy">policy {escape(saving["policy"])}</small></h2>'
+        '<div class="pair"><section><h2>Saving '
+        f'<small class="policy">policy {escape(saving["policy"])}</small></h2>'
         f"{sums}</section>"
         f"<section><h2>Why the energy changed</h2>{why}"
         "<p>Activity holds all that the driver and the number of units explain. Only the part of "
-        "efficiency is claimed.</p></section>"
+        "efficiency is claimed.</p></section></div>"
         f"<section><h2>Month by month</h2>{months}"
         "<p>The half-widths of months do not add up to that of the whole: the days are "
         "correlated.</p></section>"
@@ -380,7 +386,7 @@ def _rules(report: Report) -> str:
             ),
             f"<code>{escape(finding['code'])}</code>",
             f"{escape(finding['subject'])}: {escape(finding['rule'])}",
-            f"{_n(finding['seen'])} {escape(finding['unit'])}",
+            f"{_n(finding['seen'])} {escape(_unit(finding))}",
             _n(finding["at_least"]),
             _n(finding["at_most"]),
         )
@@ -405,7 +411,7 @@ def _periods(report: Report) -> str:
         rows.append(
             (
                 escape(name),
-                f"{escape(period['from'])} to {escape(period['last_day'])}",
+                f"{_n(period['from'])} to {_n(period['last_day'])}",
                 f"{_n(period['kept'])} of {_n(period['units'])}",
                 _n(period["energy_kwh"]),
                 _n(period["kept_energy_kwh"]),
@@ -460,8 +466,8 @@ def _holes(report: Report) -> str:
         [
             (
                 f"{escape(span['device'])} {escape(span['point'])}",
-                escape(span["start"]),
-                escape(span["end"]),
+                _n(span["start"]),
+                _n(span["end"]),
                 _n(span["hours"]),
                 escape(", ".join(span["reasons"])),
             )
@@ -474,8 +480,8 @@ def _holes(report: Report) -> str:
         [
             (
                 escape(gap["device"]),
-                escape(gap["first_slot"]),
-                escape(gap["last_slot"]),
+                _n(gap["first_slot"]),
+                _n(gap["last_slot"]),
                 _n(gap["slots"]),
                 escape(gap["cause"]),
             )
@@ -488,7 +494,7 @@ def _holes(report: Report) -> str:
         [
             (
                 escape(row["period"]),
-                escape(row["unit"]),
+                _n(row["unit"]),
                 _n(row["energy_kwh"]),
                 escape(", ".join(row["reasons"])),
             )
@@ -501,8 +507,8 @@ def _holes(report: Report) -> str:
         [
             (
                 escape(item["id"]),
-                escape(item["from"]),
-                escape(item["to_exclusive"]),
+                _n(item["from"]),
+                _n(item["to_exclusive"]),
                 escape(item["cause"]),
                 escape(item["author"]),
                 escape(item["approval"]),
@@ -660,8 +666,8 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], empty: str = "") 
 
 
 def _is_figure(cell: str) -> bool:
-    """Whether a cell of markup holds figures or nothing."""
-    return not cell or cell.startswith(('<span class="n', "<s>"))
+    """Whether a cell of markup holds figures or nothing; dates are no figures."""
+    return not cell or (cell.startswith(('<span class="n', "<s>")) and not _DATE.match(cell))
 
 
 def _pairs(rows: Iterable[tuple[str, str]]) -> str:

@@ -300,7 +300,7 @@ def _model(model: Model) -> Json:
                 "value": significant(_in_kwh(term.unit, term.value), 8),
                 "standard_error": significant(_in_kwh(term.unit, term.standard_error), 6),
                 "t_value": _or_none(lambda value: significant(value, 6), term.t_value),
-                "p_value": _or_none(lambda value: places(value, 6), term.p_value),
+                "p_value": _or_none(_probability, term.p_value),
                 "vif": None if term.vif is None else significant(term.vif, 6),
             }
             for term in model.coefficients
@@ -580,6 +580,11 @@ def _energy_unit(unit: str) -> str:
 def _in_kwh(unit: str, value: float) -> float:
     """A coefficient in its shown unit."""
     return value if unit == "Wh/kg" else value / 1000
+
+
+def _probability(value: float) -> str:
+    text = places(value, 6)
+    return text if float(text) else "<0.000001"
 
 
 def _or_none(form: Any, value: Any) -> Any:

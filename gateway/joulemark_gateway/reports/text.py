@@ -98,7 +98,7 @@ def _doubts(report: Report) -> Iterator[tuple[str, str]]:
         )
     for finding in report["findings"]:
         if not finding["passed"]:
-            seen = f"seen {finding['seen']} {finding['unit']}"
+            seen = f"seen {finding['seen']} {finding['unit']}".removesuffix(" 1")
             yield "rule fails", f"{finding['code']}: {finding['rule']}; {seen}"
     for warning in report["warnings"]:
         yield "warning", f"{warning['code']}: {warning['text']}"

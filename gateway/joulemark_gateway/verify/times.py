@@ -7,6 +7,7 @@ arrival; otherwise it is back-dated. In a replay only the sealing time, which is
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -59,16 +60,16 @@ def _received_us(case: Case, place: Place, trusted: Policy) -> list[int]:
 def _tree(tree: Tree, received: Sequence[int]) -> list[Finding]:
     """What the times of one tree break; the first batch that does is named."""
     start, live_us = 0, None
-    records, gaps = list(tree.records), list(tree.gaps)
+    seqs = [record.seq for record in tree.records]
     for envelope, now_us in zip(tree.envelopes, received, strict=False):
         if not now_us:
             continue  # no cosignature: the layer of heads says so
         claimed_us = [_sealed_us(envelope.fields)]
         ends_us = list(claimed_us)
         if tree.clock != SIMULATED:
-            inside = [r for r in records if start <= r.seq < envelope.seq]
+            inside = tree.records[bisect_left(seqs, start) : bisect_left(seqs, envelope.seq)]
             claimed_us += [t for r in inside for t in (r.t_utc_us, r.slot_us)]
-            ends_us += [gap.last_slot_us for seq, gap in gaps if start <= seq < envelope.seq]
+            ends_us += [gap.last_slot_us for seq, gap in tree.gaps if start <= seq < envelope.seq]
         start = envelope.seq
         if max(*claimed_us, *ends_us) > now_us + _US_PER_S + EPSILON_US:
             return [_finding("future", tree, envelope.seq, "after")]

@@ -160,6 +160,20 @@ def test_a_fork_is_a_security_alarm_and_the_proof_is_kept(intake, path, caplog):
         assert store.leaves(NAME) == list(TREE[0].leaves)
 
 
+def test_flags_are_said_when_they_change_and_not_with_every_batch(path, caplog):
+    late_us = NOW_US + 86_400_000_000
+    times = iter([NOW_US, late_us, late_us, late_us])
+    intake = Intake(
+        lambda: SqliteStore(path), registry(), Witness(WITNESS, KEYS.witness), lambda: next(times)
+    )
+    results = meter_readings(DOCS, [1000] * 7)
+    for batch in build_tree(DOCS, METER, results, slots_per_batch=2):
+        intake.take(TOPIC, batch_bytes(uncosigned(batch)))
+    intake.close()
+    said = [(r.getMessage(), r.flags) for r in caplog.records]
+    assert said == [("batches_flagged", ("spooled",))]
+
+
 def test_a_mistake_of_the_judge_is_quarantined_and_the_queue_goes_on(intake, path, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("a planted mistake")
