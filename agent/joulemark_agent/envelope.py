@@ -156,8 +156,11 @@ def energy_fields(
 def warm(profile: Profile, carbon: Carbon) -> None:
     """Compile the kernels of `energy_fields`, or load them from the cache, before they are due."""
     names = [point.name for point in profile.points]
-    rows = [Row(slot_us, dict.fromkeys(names, "0"), {}) for slot_us in (0, 1)]
-    energy_fields(profile, None, rows, period_us=1, carbon=carbon)
+    for factor in carbon.factors.factors:
+        start = datetime.combine(factor.valid_from, time(12), carbon.time_zone)
+        first_us = (start - _EPOCH) // timedelta(microseconds=1)
+        rows = [Row(first_us + i, dict.fromkeys(names, "0"), {}) for i in range(2)]
+        energy_fields(profile, None, rows, period_us=1, carbon=carbon)
 
 
 def _co2e_kg(energy_wh: NDArray[np.int64], days: Sequence[date], carbon: Carbon) -> str | None:

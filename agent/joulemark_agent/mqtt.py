@@ -119,7 +119,8 @@ class Connection:
         """Say goodbye and end the network thread; returns within about a second."""
         self._client.disconnect()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._closed.wait(), _GOODBYE_S)
+            async with asyncio.timeout(_GOODBYE_S):
+                await self._closed.wait()
         if (sock := self._client.socket()) is not None:  # the peer does not even take a goodbye
             with contextlib.suppress(OSError):
                 cast("socket.socket", sock).shutdown(socket.SHUT_RDWR)
@@ -127,7 +128,8 @@ class Connection:
 
     async def _answered(self) -> ReasonCode:
         try:
-            return await asyncio.wait_for(self._answer, _ANSWER_S)
+            async with asyncio.timeout(_ANSWER_S):
+                return await self._answer
         except TimeoutError as error:
             raise UplinkError(
                 f"The broker {self._login.url} took the connection and said nothing for"

@@ -137,7 +137,7 @@ class Recorder:
             _check_grant(device, key)
         self._books: dict[str, _Book] = {}
         self._boot = outbox.boots() + 1
-        self._is_fresh: set[str] = {device.device for device in self._devices}
+        self._causes = dict.fromkeys(self._by_name, AGENT_DOWN)
         self._start()
 
     @property
@@ -163,16 +163,19 @@ class Recorder:
             for name, book in self._books.items()
         }
 
-    def commit(self, results: Sequence[Reading | Gap], *, missed: str = OVERRUN) -> list[Sealed]:
+    def blame(self, cause: str) -> None:
+        """Give this cause to the slots that each device misses until its next result."""
+        self._causes |= dict.fromkeys(self._by_name, cause)
+
+    def commit(self, results: Sequence[Reading | Gap]) -> list[Sealed]:
         """Record what was read and what was not, in one transaction.
 
         Slots of a device that were skipped since its last result become a gap: `agent_down` for
-        those before the first result after the start, `missed` for later ones. Batches that are
-        full or due are closed.
+        those before the first result after the start, else `overrun` or what was blamed. Batches
+        that are full or due are closed.
 
         Args:
             results: readings and gaps; of one device in the order of its slots.
-            missed: cause of slots that were skipped while the agent ran.
 
         Returns:
             the batches that were closed.
@@ -186,11 +189,11 @@ class Recorder:
             for result in results:
                 by_device.setdefault(result.device, []).append(result)
             for name, items in by_device.items():
-                cause = AGENT_DOWN if name in self._is_fresh else missed
-                self._record(name, items, cause)
+                self._record(name, items, self._causes.get(name, OVERRUN))
             self._seal_due()
             sealed = self._keep()
-        self._is_fresh -= by_device.keys()
+        for name in by_device:
+            self._causes.pop(name, None)
         return sealed
 
     def seal_due(self) -> list[Sealed]:

@@ -183,8 +183,9 @@ class Uplink:
             if (why := self._expire()) is not None:
                 return why
             self._pump(connection)
-            try:
-                event = await asyncio.wait_for(self._events.get(), self._next_deadline_s())
+            try:  # not wait_for: before 3.12 it may swallow a cancellation
+                async with asyncio.timeout(self._next_deadline_s()):
+                    event = await self._events.get()
             except TimeoutError:
                 continue
             if isinstance(event, Lost):

@@ -47,6 +47,7 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
     mirror = Mirror(
         partial(evidence.SqliteStore, path, create=False),
         partial(embedded.EmbeddedSeries, series_path(settings)),
+        lambda: subscriber.is_busy,
     )
     subscriber = Subscriber(
         settings.broker,

@@ -130,7 +130,7 @@ class LimitSettings(_Strict):
 
     quarantine_bytes: int = Field(default=QUARANTINE_BYTES, ge=0)
     quarantine_messages: int = Field(default=QUARANTINE_MESSAGES, ge=1)
-    waiting_batches: int = Field(default=64, ge=1, le=10_000)
+    waiting_batches: int = Field(default=32, ge=1, le=10_000)
 
 
 class CollectorSettings(BaseSettings):

@@ -227,12 +227,19 @@ def test_an_agent_that_was_down_writes_the_slots_it_missed_as_a_gap(tmp_path):
     writer = recorder(box, recorded(LIVE))
     writer.commit(live[9:10])
     writer.commit(live[12:13])
-    writer.commit(live[14:15], missed="disk_full")
+    writer.blame("disk_full")
+    writer.commit(live[14:15])
+    writer.commit(live[16:17])
     gaps = [(g["slots"], g["cause"]) for g in kept(box).of_type("gap")]
-    assert gaps == [("4", "agent_down"), ("2", "overrun"), ("1", "disk_full")]
-    assert slots_of(kept(box).contents, PERIOD_US) == [r.slot_us for r in live[:15]]
+    assert gaps == [
+        ("4", "agent_down"),
+        ("2", "overrun"),
+        ("1", "disk_full"),
+        ("1", "overrun"),
+    ]
+    assert slots_of(kept(box).contents, PERIOD_US) == [r.slot_us for r in live[:17]]
     assert (
-        writer.summary()[METER] | {"slots": 15, "records": 8, "gap_slots": 7}
+        writer.summary()[METER] | {"slots": 17, "records": 9, "gap_slots": 8}
         == (writer.summary()[METER])
     )
     box.close()

@@ -186,7 +186,7 @@ async def die_before_committing(broker, outbox, kind) -> tuple[Ledger, list[byte
     expected = kept(outbox).leaves
     ledger = Ledger()
     first = SmallCollector(broker.port, ledger, commit_every=5)
-    async with running(uplink_to(broker.url, outbox, QUICK, kind)) as uplink:
+    async with running(uplink_to(broker.url, outbox, QUICK, kind)):
         await heard(first, 8)
         first.die()
         with collecting(broker.port, ledger):

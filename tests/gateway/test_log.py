@@ -51,9 +51,9 @@ def test_a_trace_stands_in_its_event():
     stream = io.StringIO()
     start_logging(stream)
     try:
-        [][1]
-    except IndexError:
+        {}.popitem()
+    except KeyError:
         logging.getLogger("x").exception("judge_failed")
     event = json.loads(stream.getvalue())
-    assert "IndexError" in event["trace"]
+    assert "KeyError" in event["trace"]
     assert event["event"] == "judge_failed"

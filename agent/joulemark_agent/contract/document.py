@@ -86,10 +86,9 @@ def validate(model: type[Model], document: Document) -> Model:
             path = tuple(item["loc"])
             where = ".".join(str(part) for part in path) or "file"
             given = "" if item["type"] == "missing" else f" (found: {str(item['input'])[:60]!r})"
-            mistakes.append(
-                f"{document.name}:{document.line_of(path)}: {where}: {item['msg']}{given}"
-            )
-        listed = "\n  ".join(sorted(mistakes))
+            line = document.line_of(path)
+            mistakes.append((line, f"{document.name}:{line}: {where}: {item['msg']}{given}"))
+        listed = "\n  ".join(text for _, text in sorted(mistakes))
         raise ConfigError(
             f"{len(mistakes)} mistake(s):\n  {listed}\n",
             "Correct the lines named and run the command again.",

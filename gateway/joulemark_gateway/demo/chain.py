@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -223,15 +224,20 @@ def _joulemark() -> list[str]:
 
 
 def _first_line(process: subprocess.Popen[str]) -> str:
+    """What the process says when it is ready; empty where it ended or took too long."""
     assert process.stdout is not None
-    timer = time.monotonic() + READY_S
-    os.set_blocking(process.stdout.fileno(), False)
-    line = ""
-    while time.monotonic() < timer and process.poll() is None and "\n" not in line:
-        line += process.stdout.read() or ""
-        time.sleep(0.02)
-    os.set_blocking(process.stdout.fileno(), True)
-    return line
+    descriptor = process.stdout.fileno()
+    deadline = time.monotonic() + READY_S
+    line = b""
+    while not line.endswith(b"\n"):
+        left_s = max(deadline - time.monotonic(), 0.0)
+        if not select.select([descriptor], [], [], left_s)[0]:
+            return ""
+        part = os.read(descriptor, 4096)
+        if not part:
+            return ""
+        line += part
+    return line.decode()
 
 
 def _free_ports(n: int) -> list[int]:

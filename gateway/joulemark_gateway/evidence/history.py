@@ -40,6 +40,7 @@ _RECORD = {
     "val",
 }
 _EVENTS = {"epoch_start", "boot", "gap", "batch"}
+_END_OF_TIME_US = 2**60  # 36,000 years
 _LARGEST = 2**63 - 1  # a counter above it is a device's way of saying "not available"
 
 
@@ -196,7 +197,7 @@ def grant_of(leaf: bytes) -> tuple[dict[str, Any], bytes]:
     if grant["clock"] not in (SIMULATED, SYSTEM):
         raise _bad("bad_leaf", f"the grant names the clock {str(grant['clock'])[:40]!r}")
     try:
-        parse_u64("0" if first_slot is None else first_slot, "first_slot")
+        _time_us("0" if first_slot is None else first_slot, "first_slot")
     except EvidenceError as error:
         raise _bad("bad_leaf", f"the grant names the first slot {first_slot!r}") from error
     return grant, decode64(signature)
@@ -405,8 +406,8 @@ def _record(seq: int, content: Mapping[str, Any]) -> Record:
         parse_u64(content["tq"]["err_us"], "err_us")
         record = Record(
             seq=seq,
-            slot_us=parse_u64(content["slot"], "slot"),
-            t_utc_us=parse_u64(content["t_utc_us"], "t_utc_us"),
+            slot_us=_time_us(content["slot"], "slot"),
+            t_utc_us=_time_us(content["t_utc_us"], "t_utc_us"),
             sync=str(content["tq"]["sync"]),
             responses=tuple(_response(*entry) for entry in content["raw"]),
             values=values,
@@ -417,6 +418,14 @@ def _record(seq: int, content: Mapping[str, Any]) -> Record:
     if not (isinstance(values, dict) and isinstance(quality, dict)):
         raise _bad("bad_leaf", f"leaf {seq} is not a record: its values are no map")
     return record
+
+
+def _time_us(text: Any, name: str) -> int:
+    """The time, small enough for every kernel and database that computes with it. [us]"""
+    time_us = parse_u64(text, name)
+    if time_us >= _END_OF_TIME_US:
+        raise _bad("bad_leaf", f"{name} is {time_us}, which is no time")
+    return time_us
 
 
 def _response(table: Any, address: Any, words: Any) -> Response:
@@ -430,8 +439,8 @@ def _gap(seq: int, content: Mapping[str, Any]) -> Gap:
     try:
         return Gap(
             str(content["dev"]),
-            parse_u64(content["first_slot"], "first_slot"),
-            parse_u64(content["last_slot"], "last_slot"),
+            _time_us(content["first_slot"], "first_slot"),
+            _time_us(content["last_slot"], "last_slot"),
             parse_u64(content["slots"], "slots"),
             str(content["cause"]),
         )

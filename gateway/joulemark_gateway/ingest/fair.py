@@ -46,3 +46,7 @@ class FairQueue(Generic[Item]):
             if items:
                 self._waiting[owner] = items
             return owner, item, not items
+
+    def is_empty(self) -> bool:
+        """Whether nothing waits."""
+        return not self._waiting

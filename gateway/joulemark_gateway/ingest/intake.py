@@ -115,6 +115,10 @@ class Intake:
             except StoreError as error:
                 if error.code != HEAD_MOVED:
                     raise
+            except Exception as error:  # a mistake of ours must not stop the queue
+                log.exception("judge_failed", extra={"topic": topic})
+                what = f"the collector failed: {type(error).__name__}"
+                return self._refused(topic, payload, self._unread(topic, "internal", what), now_us)
         raise StoreError(
             "Another collector keeps extending the same tree.",
             "Let one collector serve an agent.",
@@ -123,11 +127,9 @@ class Intake:
 
     def expected(self, agent: str, device: str) -> Answer | None:
         """What an agent is told to send again from, after messages of it were dropped unread."""
-        known = self._registry.agents.get(agent)
-        if known is None or device not in known.devices:
+        name, size = self._latest(agent, device)
+        if not name:
             return None
-        head = self._store.latest(known.site, device)
-        name, size = (head.origin, head.size) if head else (origin(known.site, device, 1), 0)
         what = f"batches were dropped unread; {name} is held up to leaf {size}"
         return _refusal_answer(agent, device, Refused(HOLE, what, name, size))
 
@@ -137,12 +139,9 @@ class Intake:
             batch = parse_batch(payload)
             verdict = self._verdict(batch, claimed_head(batch), sender, now_us)
         except EvidenceError as error:
-            verdict = Refused(error.code, error.what, "", 0)
-        except StoreError:
-            raise
-        except Exception as error:  # a mistake of ours must not stop the queue
-            log.exception("judge_failed", extra={"topic": topic})
-            verdict = Refused("internal", f"the judge failed: {type(error).__name__}", "", 0)
+            return self._refused(
+                topic, payload, self._unread(topic, error.code, error.what), now_us
+            )
         if isinstance(verdict, Refused):
             return self._refused(topic, payload, verdict, now_us)
         agent, device = sender.agent.agent, sender.device
@@ -187,6 +186,22 @@ class Intake:
             return Held(head, *known)
         leaves = self._store.leaves(head.origin, batch.first_seq, batch.size)
         return Held(head, *known, tuple(leaves), self._store.note_at(head.origin, batch.size))
+
+    def _unread(self, topic: str, code: str, what: str) -> Refused:
+        """The refusal of a message that does not say which tree it is of: its device's latest."""
+        try:
+            _, agent, device, _ = parse_topic(topic)
+        except EvidenceError:
+            return Refused(code, what, "", 0)
+        return Refused(code, what, *self._latest(agent, device))
+
+    def _latest(self, agent: str, device: str) -> tuple[str, int]:
+        """Name and size of the device's latest tree; no name where nobody such is registered."""
+        known = self._registry.agents.get(agent)
+        if known is None or device not in known.devices:
+            return "", 0
+        head = self._store.latest(known.site, device)
+        return (head.origin, head.size) if head else (origin(known.site, device, 1), 0)
 
     def _refused(self, topic: str, payload: bytes, refused: Refused, now_us: int) -> Answer | None:
         try:

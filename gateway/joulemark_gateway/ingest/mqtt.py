@@ -129,6 +129,11 @@ class Subscriber:
         self.is_ready = threading.Event()  # subscribed
         self._client = self._new_client()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether messages wait."""
+        return not self._queue.is_empty()
+
     def run(self, stop: threading.Event) -> None:
         """Serve until told to stop.
 

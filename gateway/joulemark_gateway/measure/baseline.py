@@ -1,8 +1,8 @@
 """The production baseline: energy of a unit as a straight function of what the plant made in it.
 
 E = b0 h + sum b_j P_j by least squares, h being how much of a nominal unit was measured (1 for a
-whole day): the base load lasts as long as the unit. The model is the same for days and hours; what may be
-concluded from it is not decided here but by the sufficiency policy.
+whole day): the base load lasts as long as the unit. The model is the same for days and hours; what
+may be concluded from it is not decided here but by the sufficiency policy.
 """
 
 from __future__ import annotations

@@ -135,8 +135,8 @@ SUFFICIENCY_POLICIES = {
             version="1",
             text="Energy that follows activity: at least 60 days and two full production cycles of "
             "baseline, at least one activity driver, drivers inside the baseline's range, "
-            "adjusted R2 at least 0.5. A day or hour counts if all streams measured at least 90 % of "
-            "it, and only with the time they measured.",
+            "adjusted R2 at least 0.5. A day or hour counts if all streams measured at least 90 % "
+            "of it, and only with the time they measured.",
             source="after ISO 50006 and the SEP measurement and verification protocol (2012); the "
             "text of the standard itself was not at hand",
             min_days=60,

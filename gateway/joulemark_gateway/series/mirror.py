@@ -1,7 +1,8 @@
-"""Keeps the series behind the evidence store: after every commit, in bundles, in its own thread.
+"""Keeps the series behind the evidence store: after every commit, in rounds, in its own thread.
 
-It reads the store through a connection of its own and never holds ingest up; where the series
-cannot be written, evidence goes on and the mirror catches up later.
+Ingest comes first. The mirror reads through a connection of its own, works in short rounds, and
+while batches wait it does one round a second and lags; where the series cannot be written, evidence
+goes on and the mirror catches up later.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from joulemark_gateway.evidence.base import EvidenceStore, Head
 from joulemark_gateway.series.base import Carry, Part, Series
 from joulemark_gateway.series.project import part_of
 
-LEAVES_A_ROUND = 20_000  # of one tree: bounds memory
+LEAVES_A_ROUND = 400  # some 30 ms, in which ingest has to share the interpreter
+LEAVES_A_REBUILD_ROUND = 20_000
 PACE_S = 1.0
 RETRY_S = 10.0
 _LAST_ROUNDS_S = 5.0
@@ -29,12 +31,19 @@ log = logging.getLogger(__name__)
 _Known = dict[str, tuple[Profile, int]]
 
 
-def catch_up(store: EvidenceStore, series: Series, known: _Known | None = None) -> bool:
-    """Project the leaves the series does not have yet, up to a round's worth of each tree.
+def catch_up(
+    store: EvidenceStore,
+    series: Series,
+    *,
+    leaves: int = LEAVES_A_REBUILD_ROUND,
+    known: _Known | None = None,
+) -> bool:
+    """Project leaves the series does not have yet, those of the tree furthest behind first.
 
     Args:
         store: the evidence.
         series: the copy.
+        leaves: how many at most.
         known: profile and period by tree, filled and used again.
 
     Returns:
@@ -44,18 +53,21 @@ def catch_up(store: EvidenceStore, series: Series, known: _Known | None = None) 
         StoreError: the evidence or the series cannot be used.
     """
     known = {} if known is None else known
-    progress = series.progress()
+    progress, heads = series.progress(), store.heads()
+    starts = {head.origin: progress.get(head.origin, (0, Carry())) for head in heads}
+    behind = [head for head in heads if head.size > starts[head.origin][0]]
+    behind.sort(key=lambda head: starts[head.origin][0] - head.size)
     parts: list[Part] = []
-    is_behind = False
-    for head in store.heads():
-        start, carry = progress.get(head.origin, (0, Carry()))
-        end = min(head.size, start + LEAVES_A_ROUND)
-        is_behind |= end < head.size
+    left = leaves
+    for head in behind:
+        start, carry = starts[head.origin]
+        end = min(head.size, start + left)
         if end > start:
             parts.append(_part(store, head, (start, end), carry, known))
+            left -= end - start
     if parts:
         series.write(parts)
-    return is_behind
+    return left == 0 and sum(head.size - starts[head.origin][0] for head in behind) > leaves
 
 
 def rebuild(store: EvidenceStore, path: Path, open_series: Callable[[Path], Series]) -> None:
@@ -79,15 +91,20 @@ class Mirror:
     """The thread that keeps a series up to date."""
 
     def __init__(
-        self, open_store: Callable[[], EvidenceStore], open_series: Callable[[], Series]
+        self,
+        open_store: Callable[[], EvidenceStore],
+        open_series: Callable[[], Series],
+        is_busy: Callable[[], bool] = lambda: False,
     ) -> None:
         """Nothing is opened yet; both are opened, and opened again after a failure, by the thread.
 
         Args:
             open_store: opens the evidence for reading.
             open_series: opens the series.
+            is_busy: whether batches wait to be taken.
         """
         self._open_store, self._open_series = open_store, open_series
+        self._is_busy = is_busy
         self._poked, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="series", daemon=True)
 
@@ -142,14 +159,19 @@ class Mirror:
 
     def _rounds(self, store: EvidenceStore, series: Series) -> None:
         known: _Known = {}
+
+        def next_round() -> bool:
+            return catch_up(store, series, leaves=LEAVES_A_ROUND, known=known)
+
         while not self._stopping.is_set():
             self._poked.wait()
             self._poked.clear()
-            while catch_up(store, series, known) and not self._stopping.is_set():
-                pass
+            while next_round() and not self._stopping.is_set():
+                if self._is_busy():
+                    self._stopping.wait(PACE_S)
             self._stopping.wait(PACE_S)
         until = time.monotonic() + _LAST_ROUNDS_S
-        while catch_up(store, series, known) and time.monotonic() < until:
+        while next_round() and time.monotonic() < until:
             pass
 
 

@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
 def as_json(verdict: Verdict) -> dict[str, Any]:
     """The verdict as one document."""
+    report = verdict.report
     return {
         "status": verdict.status,
         "exit": verdict.exit_code,
@@ -63,9 +64,9 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
         "findings": [
             {"code": item.code, "layer": item.layer, "what": item.what} for item in verdict.findings
         ],
-        "counts": dict(verdict.counts),
-        "coverage": list(verdict.report.get("coverage", [])),
-        "headline": verdict.report.get("headline"),
+        "counts": verdict.counts,
+        "coverage": list(report.get("coverage", [])),
+        "headline": report.get("headline"),
     }
 
 
@@ -78,9 +79,10 @@ def as_text(verdict: Verdict, policy: Policy | None) -> Iterator[str]:
         yield verdict.status if policy else f"{verdict.status}; signers not checked"
         for finding in verdict.findings:
             yield f"{finding.code}: {finding.what}"
-    if verdict.counts:
+    counts = verdict.counts
+    if counts:
         yield "evidence: " + ", ".join(
-            f"{count} {name.replace('_', ' ')}" for name, count in verdict.counts.items()
+            f"{count} {name.replace('_', ' ')}" for name, count in counts.items()
         )
     yield from _report(verdict.report)
     for role, fingerprint in verdict.keys:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -50,7 +50,7 @@ class Witness(_Strict):
 class Policy(_Strict):
     """The keys a verifier accepts, and how many witnesses must have seen every head."""
 
-    v: Literal[1]
+    v: int = Field(ge=1, le=1)
     agents: list[Agent] = Field(min_length=1)
     operators: list[Key] = Field(min_length=1)
     witnesses: list[Witness] = Field(min_length=1)

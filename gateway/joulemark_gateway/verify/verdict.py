@@ -17,6 +17,7 @@ from joulemark_agent.contract.canonical import parse_canonical
 from joulemark_agent.contract.errors import EvidenceError
 from joulemark_agent.contract.reading import SIMULATED
 from joulemark_gateway.evidence.bundle import REPORT, open_bundle
+from joulemark_gateway.evidence.history import Tree
 from joulemark_gateway.software import VERSION
 from joulemark_gateway.verify import (
     decode,
@@ -32,6 +33,7 @@ from joulemark_gateway.verify.case import Case, readable
 from joulemark_gateway.verify.finding import Finding, found
 from joulemark_gateway.verify.policy import Policy
 
+Status = Literal["verified", "refuted", "undecidable"]
 Step = Callable[[Case, Policy | None], list[Finding]]
 STEPS: tuple[Step, ...] = (
     manifest.check,
@@ -50,49 +52,70 @@ EXIT = {"verified": 0, "refuted": 1, "undecidable": 2}
 class Verdict:
     """What the verifier says of a bundle."""
 
-    status: Literal["verified", "refuted", "undecidable"]
+    status: Status
     findings: tuple[Finding, ...]
-    signers: Literal["checked", "unchecked"]
-    keys: tuple[tuple[str, str], ...] = ()  # role and fingerprint of those accepted or claimed
-    simulated: bool = False
-    counts: Mapping[str, int] = field(default_factory=dict)
-    report: Mapping[str, Any] = field(default_factory=dict)  # as printed; {} unless verified
+    policy: Policy | None
+    case: Case | None = field(default=None, repr=False)  # None where it is no bundle
 
     @property
     def exit_code(self) -> int:
         """0 verified, 1 refuted, 2 undecidable."""
         return EXIT[self.status]
 
+    @property
+    def signers(self) -> Literal["checked", "unchecked"]:
+        """Whether keys were compared with a policy."""
+        return "checked" if self.policy else "unchecked"
 
-def verify(data: bytes, policy: Policy | None, steps: tuple[Step, ...] = STEPS) -> Verdict:
-    """The verdict on the bytes of a bundle; without a policy it speaks of consistency alone."""
-    checked: Literal["checked", "unchecked"] = "checked" if policy else "unchecked"
-    try:
-        case = Case(open_bundle(data))
-    except EvidenceError as error:
-        return Verdict("undecidable", (found(error, "container"),), checked)
-    findings = tuple(finding for step in steps for finding in step(case, policy))
-    shown = policy or case.claimed
-    trees = readable(case.trees).values()
-    status: Literal["verified", "refuted", "undecidable"] = "verified"
-    if findings:
-        status = "undecidable" if _is_other_software(case, findings) else "refuted"
-    return Verdict(
-        status=status,
-        findings=findings,
-        signers=checked,
-        keys=tuple(shown.fingerprints()) if shown else (),
-        simulated=any(tree.clock == SIMULATED for tree in trees),
-        counts={
+    @property
+    def keys(self) -> list[tuple[str, str]]:
+        """Role and fingerprint of the keys that are trusted or, without a policy, claimed."""
+        shown = self.policy or (self.case.claimed if self.case else None)
+        return shown.fingerprints() if shown else []
+
+    @property
+    def simulated(self) -> bool:
+        """Whether any of the evidence is a replay."""
+        return any(tree.clock == SIMULATED for tree in self._trees())
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How much was looked at; empty where it is no bundle."""
+        if self.case is None:
+            return {}
+        files, trees = readable(self.case.files).values(), self._trees()
+        return {
             "trees": len(trees),
-            "leaves": sum(len(files.leaves) for files in readable(case.files).values()),
+            "leaves": sum(len(item.leaves) for item in files),
             "records": sum(len(tree.records) for tree in trees),
             "values": sum(len(record.values) for tree in trees for record in tree.records),
             "gap_slots": sum(gap.slots for tree in trees for _, gap in tree.gaps),
-            "heads": sum(len(files.checkpoints) for files in readable(case.files).values()),
-        },
-        report=parse_canonical(case.bundle.members[REPORT]) if status == "verified" else {},
-    )
+            "heads": sum(len(item.checkpoints) for item in files),
+        }
+
+    @property
+    def report(self) -> Mapping[str, Any]:
+        """The report as printed; empty unless it is verified."""
+        if self.case is None or self.status != "verified":
+            return {}
+        content: Mapping[str, Any] = parse_canonical(self.case.bundle.members[REPORT])
+        return content
+
+    def _trees(self) -> list[Tree]:
+        return list(readable(self.case.trees).values()) if self.case else []
+
+
+def verify(data: bytes, policy: Policy | None, steps: tuple[Step, ...] = STEPS) -> Verdict:
+    """The verdict on the bytes of a bundle; without a policy it speaks of consistency alone."""
+    try:
+        case = Case(open_bundle(data))
+    except EvidenceError as error:
+        return Verdict("undecidable", (found(error, "container"),), policy)
+    findings = tuple(finding for step in steps for finding in step(case, policy))
+    status: Status = "refuted" if findings else "verified"
+    if findings and _is_other_software(case, findings):
+        status = "undecidable"
+    return Verdict(status, findings, policy, case)
 
 
 def _is_other_software(case: Case, findings: tuple[Finding, ...]) -> bool:

@@ -133,7 +133,8 @@ POISON = {
 def test_poison_is_kept_once_with_its_reason_and_answered(intake, path, name):
     payload, code = POISON[name]
     for _ in range(3):
-        assert refusal(intake.take(TOPIC, payload))["code"] == code
+        told = refusal(intake.take(TOPIC, payload))
+        assert (told["code"], told["origin"], told["expected_size"]) == (code, NAME, "0")
     assert quarantined(path) == {(AGENT, code): (3, 1)}
     assert intake.take(TOPIC, batch_bytes(TREE[0])).has_grown, "the queue goes on"
 
@@ -174,12 +175,13 @@ def test_flags_are_said_when_they_change_and_not_with_every_batch(path, caplog):
     assert said == [("batches_flagged", ("spooled",))]
 
 
-def test_a_mistake_of_the_judge_is_quarantined_and_the_queue_goes_on(intake, path, monkeypatch):
+@pytest.mark.parametrize("place", ["ingest.intake.judge", "evidence.store.SqliteStore.accept"])
+def test_a_mistake_of_ours_is_quarantined_and_the_queue_goes_on(intake, path, monkeypatch, place):
     def fail(*_, **__):
-        raise RuntimeError("a planted mistake")
+        raise OverflowError("a planted mistake")
 
     with monkeypatch.context() as planted:
-        planted.setattr("joulemark_gateway.ingest.intake.judge", fail)
+        planted.setattr(f"joulemark_gateway.{place}", fail)
         told = refusal(intake.take(TOPIC, batch_bytes(TREE[0])))
     assert told["code"] == "internal"
     assert "planted" not in told["what"]

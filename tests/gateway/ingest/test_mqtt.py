@@ -131,6 +131,7 @@ def served(port: int, taker, **options) -> Iterator[mqtt.Subscriber]:
         taker,
         **{"agents": frozenset({AGENT, OTHER}), "waiting_batches": 64, **options},
     )
+    subscriber._client.reconnect_delay_set(0.05, 0.1)
     stop = threading.Event()
     thread = threading.Thread(target=subscriber.run, args=(stop,))
     thread.start()

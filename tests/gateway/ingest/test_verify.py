@@ -194,6 +194,8 @@ def test_an_envelope_that_names_another_profile_is_refused():
         (lambda c: c[1].update(val=7), "bad_leaf"),
         (lambda c: c[1].update(slot="01"), "bad_leaf"),
         (lambda c: c[1].update(slot=str(2**64)), "bad_leaf"),
+        (lambda c: c[1].update(slot=str(2**63)), "bad_leaf"),
+        (lambda c: c[1].update(t_utc_us=str(2**60)), "bad_leaf"),
         (lambda c: c[1]["raw"][0].append("x"), "bad_leaf"),
         (lambda c: c[1]["raw"][0].__setitem__(2, c[1]["raw"][0][2].upper() + "AA"), "bad_leaf"),
         (lambda c: c.insert(1, {**c[0], "type": "opinion"}), "bad_leaf"),

@@ -269,14 +269,14 @@ def test_dropping_the_file_loses_nothing(store, tmp_path):
     assert contents[0] == contents[1]
 
 
-def test_a_round_takes_no_more_leaves_than_it_may(store, series, monkeypatch):
-    monkeypatch.setattr(mirror, "LEAVES_A_ROUND", 10)
+def test_a_round_takes_no_more_leaves_than_it_may(store, series):
     fill(store, *year_of())
-    rounds = 1
-    while catch_up(store, series):
-        rounds += 1
     sizes = {head.origin: head.size for head in store.heads()}
-    assert rounds == -(-max(sizes.values()) // 10)
+    taken, goes_on = [0], True
+    while goes_on:
+        goes_on = catch_up(store, series, leaves=10)
+        taken.append(sum(size for size, _ in series.progress().values()))
+    assert {b - a for a, b in itertools.pairwise(taken)} <= {10, sum(sizes.values()) % 10}
     assert {name: size for name, (size, _) in series.progress().items()} == sizes
     assert not catch_up(store, series)
 
@@ -343,7 +343,35 @@ def test_a_series_that_cannot_be_written_leaves_evidence_alone(store, tmp_path, 
     fill(store, *year_of())
     assert len(store.heads()) == 2
     opened = threading.Event()
-    monkeypatch.setattr(mirror, "catch_up", lambda *_: opened.set())
+    monkeypatch.setattr(mirror, "catch_up", lambda *_, **__: opened.set())
     broken.clear()
     assert opened.wait(WAIT_S), "it goes on by itself"
     follower.stop()
+
+
+def test_the_mirror_lags_while_batches_wait_and_catches_up_after(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(mirror, "LEAVES_A_ROUND", 5)
+    fill(store, *year_of())
+    asked, rounds, plain = threading.Event(), [], mirror.catch_up
+
+    def counted_round(*args, **kwargs):
+        rounds.append(1)
+        return plain(*args, **kwargs)
+
+    def is_busy():
+        asked.set()
+        return True
+
+    monkeypatch.setattr(mirror, "catch_up", counted_round)
+    path = tmp_path / "series.duckdb"
+    follower = Mirror(
+        lambda: SqliteStore(tmp_path / FILE, create=False), lambda: EmbeddedSeries(path), is_busy
+    )
+    follower.start()
+    assert asked.wait(WAIT_S)
+    assert len(rounds) == 1, "one round, then ingest has its turn"
+    follower.stop()
+    series = EmbeddedSeries(path)
+    done = {name: size for name, (size, _) in series.progress().items()}
+    assert done == {head.origin: head.size for head in store.heads()}
+    series.close()

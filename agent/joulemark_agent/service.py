@@ -1,0 +1,150 @@
+"""`joulemark agent run | enroll | warmup`: the service and what it needs once before."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from joulemark_agent import app
+from joulemark_agent.contract.errors import ConfigError
+from joulemark_agent.contract.signature import encode64
+from joulemark_agent.envelope import Carbon, warm
+from joulemark_agent.grants import Enrolled, enroll
+from joulemark_agent.keys import Key, agent_key, create_key, load_key
+from joulemark_agent.log import start_logging
+from joulemark_agent.settings import SiteSettings, load_factors, load_profile, load_site
+
+
+def add_commands(subparsers: Any) -> None:
+    """Add the commands to those of `joulemark agent`."""
+    run = subparsers.add_parser("run", help="read, sign and send until told to stop")
+    _add_site(run)
+    run.set_defaults(run=_run)
+    parser = subparsers.add_parser(
+        "enroll", help="make the agent's key, and have the operator approve what it will read"
+    )
+    _add_site(parser)
+    parser.add_argument(
+        "--operator-key", type=Path, metavar="FILE", help="the operator's private key: sign now"
+    )
+    parser.add_argument(
+        "--create-operator-key", action="store_true", help="make FILE first; it must not exist"
+    )
+    parser.add_argument(
+        "--epoch", type=int, default=1, metavar="N",
+        help="lowest epoch to grant: one more than the last, where the state folder was lost",
+    )  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+    parser.set_defaults(run=_enroll)
+    warmup = subparsers.add_parser("warmup", help="compile the kernels, so that no start waits")
+    warmup.set_defaults(run=_warmup)
+
+
+def _add_site(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-c", "--config", type=Path, required=True, metavar="SITE.yaml", help="the site file"
+    )
+
+
+def _run(args: argparse.Namespace) -> int:
+    start_logging()
+    _say(json.dumps(asyncio.run(app.run(load_site(args.config)))))
+    return 0
+
+
+def _enroll(args: argparse.Namespace) -> int:
+    settings = load_site(args.config)
+    operator = _operator_key(args)
+    if args.epoch < 1:
+        raise ConfigError(f"There is no epoch {args.epoch}.", "Epochs count from 1.")
+    key = agent_key(settings.state_dir)
+    done = [
+        enroll(
+            settings.state_dir,
+            app.terms_of(settings, device, key),
+            operator,
+            first_epoch=args.epoch,
+        )
+        for device in settings.devices
+    ]
+    if args.json:
+        _say(json.dumps(_document(settings, key, operator, done)))
+    else:
+        _explain(settings, key, operator, done)
+    return 0
+
+
+def _operator_key(args: argparse.Namespace) -> Key | None:
+    path: Path | None = args.operator_key
+    if path is None:
+        if args.create_operator_key:
+            raise ConfigError(
+                "'--create-operator-key' does not say where the key goes.",
+                "Add '--operator-key FILE'.",
+            )
+        return None
+    if args.create_operator_key:
+        return create_key(path)
+    if not path.exists():
+        raise ConfigError(
+            f"There is no operator key {path}.",
+            "Check the path; to make a new one add '--create-operator-key'.",
+        )
+    return load_key(path)
+
+
+def _document(
+    settings: SiteSettings, key: Key, operator: Key | None, done: list[Enrolled]
+) -> dict[str, Any]:
+    return {
+        "site": settings.site,
+        "agent": settings.agent,
+        "key": encode64(key.public),
+        "fingerprint": key.fingerprint,
+        "operator_key": encode64(operator.public) if operator else None,
+        "grants": [
+            {"device": d.device, "epoch": d.epoch, "state": d.state, "path": str(d.path)}
+            for d in done
+        ],
+    }
+
+
+def _explain(settings: SiteSettings, key: Key, operator: Key | None, done: list[Enrolled]) -> None:
+    _say(f"Agent {settings.agent} of site {settings.site}")
+    _say(f"  fingerprint  {key.fingerprint}")
+    _say(f"  public key   {encode64(key.public)}")
+    if operator is not None:
+        _say("Operator")
+        _say(f"  fingerprint  {operator.fingerprint}")
+        _say(f"  public key   {encode64(operator.public)}")
+    _say("Grants")
+    for item in done:
+        _say(f"  {item.device}  epoch {item.epoch}  {item.state}  {item.path}")
+    if any(item.state == "requested" for item in done):
+        _say("")
+        _say("Not approved yet. Show the fingerprint above to the operator, who compares it and")
+        _say("runs the same command on this machine with '--operator-key FILE'.")
+    else:
+        _say("")
+        _say("The collector must know the agent's and the operator's public key.")
+
+
+def _warmup(args: argparse.Namespace) -> int:
+    del args
+    begun_s = time.perf_counter()
+    factors, _ = load_factors("korea", None)
+    profile, _ = load_profile("virtual_main_meter", None)
+    warm(profile, Carbon(factors, "ESG", "KR", ZoneInfo("UTC")))
+    _say(f"The kernels are ready ({time.perf_counter() - begun_s:.1f} s).")
+    return 0
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
