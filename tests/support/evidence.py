@@ -44,7 +44,7 @@ SITE, AGENT, WITNESS = "gwangyang", "edge-1", "joulemark/collector"
 METER, COUNTER = "main-meter", "production-counter"
 PERIOD_US = 900 * 1_000_000
 START_US = 1_514_732_400_000_000  # 2018-01-01T00:00:00+09:00
-SEALED_US = 1_795_305_600_000_000  # wall time of the first batch, in 2026
+SEALED_US = 1_735_689_600_000_000  # wall time of the first batch: 2025-01-01T00:00:00Z
 BATCH_WALL_US = 2_000_000  # wall time between two batches
 SOFTWARE = hashlib.sha256(b"software of the tests").hexdigest()
 

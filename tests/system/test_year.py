@@ -1,8 +1,5 @@
 """The year through sockets, undisturbed and under kills: same totals, same readings, no gap."""
 
-import csv
-import gzip
-import io
 import subprocess
 import sys
 from decimal import Decimal
@@ -10,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from system.conftest import KILLS_EACH, VICTIMS, agent_heads, origins
 
+import joulemark_profiles
 from joulemark_agent.contract.document import parse_yaml, validate
 from joulemark_agent.contract.factor import FactorSet
 from joulemark_agent.contract.signature import decode64
@@ -21,8 +18,11 @@ from joulemark_agent.kernels.clean import all_zero_steps
 from joulemark_agent.kernels.energy import counter_energy
 from joulemark_agent.simulate import run as factory
 from joulemark_agent.simulate.scenario import load_scenario
+from joulemark_gateway.demo.chain import DEVICES
 from joulemark_gateway.evidence import history
-import joulemark_profiles
+from joulemark_gateway.measure.project import Project
+from joulemark_gateway.measure.run import measure
+from system.conftest import KILLS_EACH, VICTIMS, agent_heads, origins
 
 pytestmark = pytest.mark.timeout(420)
 
@@ -54,11 +54,21 @@ def quarters(readings):
 
 
 def expected_kwh():
-    """The year's total from the recording, by a program that imports nothing of ours."""
+    """The year's total and the injected saving, by a program that imports nothing of ours."""
     done = subprocess.run(
         [sys.executable, "-I", str(EXPECTED)], capture_output=True, text=True, check=True
     )
-    return Decimal(done.stdout.strip())
+    total, injected = done.stdout.split()
+    return Decimal(total), Decimal(injected)
+
+
+def measured(run, plan):
+    """The project of the demo, measured on the evidence of a run."""
+    document = parse_yaml((plan.folder / "project.yaml").read_text("utf-8"), "project.yaml")
+    content = {name: value for name, value in document.mapping.items() if name != "collector"}
+    histories = {device: history_of(run, device) for device in DEVICES}
+    factors = validate(FactorSet, parse_yaml(joulemark_profiles.text("factors", "korea"), "korea"))
+    return measure(Project.model_validate(content), histories, factors)
 
 
 def test_thirty_kills_were_made(killed_year):
@@ -79,7 +89,7 @@ def test_the_readings_under_kills_are_the_registers_of_the_factory(killed_year, 
     """Every raw word, against the tables the servers answered from."""
     for run, scenario in ((killed_year, "unchanged"), (demo, "retrofit")):
         units = factory.factory_of(load_scenario(scenario)).units
-        for device, unit in (("main-meter", 1), ("production-counter", 2)):
+        for device, unit in ((DEVICES[0], 1), (DEVICES[1], 2)):
             table = units[unit]["holding"]
             for slot, record in enumerate(tree_of(run, device).records):
                 (response,) = record.responses
@@ -89,7 +99,7 @@ def test_the_readings_under_kills_are_the_registers_of_the_factory(killed_year, 
 
 def test_agent_collector_and_leaves_give_one_root(killed_year):
     heads = agent_heads(killed_year)
-    for device in ("main-meter", "production-counter"):
+    for device in DEVICES:
         origin = f"joulemark/gwangyang/{device}/1"
         held = killed_year.edges[origin]
         again = append(Edge(), killed_year.leaves[origin])
@@ -104,7 +114,8 @@ def test_the_unchanged_year_is_exact_to_the_watt_hour(killed_year):
         history_of(killed_year, "main-meter")
     )
 
-    assert Decimal(int(energy_wh.sum())) / 1000 == expected_kwh() == Decimal("959636.71")
+    assert Decimal(int(energy_wh.sum())) / 1000 == expected_kwh()[0]
+    assert int(energy_wh.sum()) == 959_636_710
     assert energy_wh.size == SLOTS - 1
     assert fallen == 0
     assert estimated_us.sum() == 0
@@ -123,18 +134,14 @@ def test_the_check_factor_gives_the_tonnes_that_no_report_may_show(killed_year):
         FactorSet, parse_yaml(joulemark_profiles.text("factors", "dataset_check"), "dataset_check")
     )
     energy_wh = quarters(history_of(killed_year, "main-meter"))[0]
-    factor = np.full(energy_wh.size, float(factors.factors[0].factor_kg_per_kwh))
-    kg, _ = co2e(energy_wh.astype(np.float64), factor, 0.0)
+    kg, _ = co2e(energy_wh.astype(np.float64), float(factors.factors[0].factor_kg_per_kwh), 0.0)
 
     assert round(kg / 1000, 3) == 439.993
     assert round(kg / 1000, 4) == 439.9934
 
 
 def test_rounding_each_row_loses_the_eight_per_cent_we_keep(killed_year):
-    """The control: the recording's own rounded column."""
-    text = (Path(factory.__file__).parent / "recordings/steel_gwangyang_2018.csv.gz").read_bytes()
-    rows = list(csv.reader(io.StringIO(gzip.decompress(text).decode())))
-    assert len(rows) > SLOTS - 2
+    """The control: tonnes rounded quarter by quarter, as the recording's own column was."""
     energy_wh = quarters(history_of(killed_year, "main-meter"))[0]
     rounded_t = np.round(energy_wh * 0.4585e-6, 2).sum()
 
@@ -142,19 +149,24 @@ def test_rounding_each_row_loses_the_eight_per_cent_we_keep(killed_year):
 
 
 def test_the_avoided_energy_differs_by_exactly_what_was_injected(demo, killed_year):
-    """Measured July to December: the same baseline, the same tonnes, another meter."""
-    before, after = (history_of(run, "main-meter") for run in (killed_year, demo))
-    first, end = 1_530_370_800_000_000, 1_546_268_400_000_000  # 1 July 2018 and 1 January 2019
+    """The same plan on both years: the same baseline, the same tonnes, another meter from July."""
+    unchanged, retrofit = measured(killed_year, demo), measured(demo, demo)
+    injected_wh = 1000 * float(expected_kwh()[1])
+    difference_wh = retrofit.saving.avoided_wh - unchanged.saving.avoided_wh
 
-    def second_half(readings):
-        at = {int(t): int(c) for t, c in zip(readings.slot_us, readings.counters["energy_wh"])}
-        return at[end] - at[first], at[first] - int(readings.counters["energy_wh"][0])
+    assert abs(difference_wh - injected_wh) <= 1
+    assert retrofit.model == unchanged.model
+    assert [u.drivers for u in retrofit.units] == [u.drivers for u in unchanged.units]
+    for found, truth_wh in ((unchanged, 0.0), (retrofit, injected_wh)):
+        saving = found.saving
+        assert abs(saving.avoided_wh - truth_wh) <= saving.half_width_wh
 
-    reporting, baseline = second_half(before)
-    reporting_after, baseline_after = second_half(after)
-    assert baseline == baseline_after
-    assert abs(reporting - reporting_after - 30_862_120) <= 1
-    np.testing.assert_array_equal(
-        history_of(demo, "production-counter").counters["production_kg"],
-        history_of(killed_year, "production-counter").counters["production_kg"],
-    )
+
+def test_where_nothing_was_changed_the_calendar_would_claim_87_megawatt_hours(killed_year, demo):
+    found = measured(killed_year, demo)
+    (claim,) = found.refused
+
+    assert claim.code == "no_activity_driver"
+    assert round(claim.would_have_claimed_wh / 1e5) == 876
+    assert not found.saving.is_distinguishable_from_zero
+    assert "not_distinguishable_from_zero" in {warned.code for warned in found.warnings}

@@ -85,7 +85,6 @@ class Chain:
             "collector_name": COLLECTOR_NAME,
             "collector_key": encode64(public_key(witness)),
             "operator_key": encode64(public_key(operator)),
-            "creditable": "lower-bound-one-sided-95",
             "collector": self.collector_file.relative_to(self.folder),
             **self.ports,
         }

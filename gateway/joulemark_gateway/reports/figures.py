@@ -22,6 +22,9 @@ def places(value: Number, digits: int) -> str:
     """The value with this many digits after the point, fewer where ten in all are not enough."""
     exact = _exact(value)
     allowed = min(digits, MAX_DIGITS - max(exact.adjusted() + 1, 1))
+    rounded = exact.quantize(Decimal(1).scaleb(-allowed), ROUND_HALF_EVEN)
+    if rounded.adjusted() > max(exact.adjusted(), 0):  # 9.99... became 10.0
+        allowed = min(digits, MAX_DIGITS - rounded.adjusted() - 1)
     return _rounded(exact, allowed)
 
 

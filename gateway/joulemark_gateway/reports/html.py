@@ -182,7 +182,7 @@ def _plots(report: Report) -> str:
             plots.calendar(report),
             (
                 '<i class="key measured"></i>measured <i class="key estimated"></i>estimated '
-                '<i class="key missing"></i>missing <i class="key masked"></i>masked, measured'
+                '<i class="key missing"></i>missing <i class="key out"></i>left out'
             ),
         ),
     ]
@@ -462,13 +462,14 @@ def _coverage(report: Report) -> str:
 
 def _holes(report: Report) -> str:
     missing = _table(
-        ("point", "from", "to", "hours", "reason"),
+        ("point", "from", "to", "hours", "known of it", "reason"),
         [
             (
                 f"{escape(span['device'])} {escape(span['point'])}",
                 _n(span["start"]),
                 _n(span["end"]),
                 _n(span["hours"]),
+                escape(span["known"]),
                 escape(", ".join(span["reasons"])),
             )
             for span in report["missing"]
@@ -489,19 +490,9 @@ def _holes(report: Report) -> str:
         ],
         "Every slot has a reading.",
     )
-    masked = _table(
-        ("period", report["project"]["unit"], "metered, kWh", "reason"),
-        [
-            (
-                escape(row["period"]),
-                _n(row["unit"]),
-                _n(row["energy_kwh"]),
-                escape(", ".join(row["reasons"])),
-            )
-            for row in report["masked"]
-        ],
-        "Nothing is masked.",
-    )
+    head = ("period", report["project"]["unit"], "measured, %", "metered, kWh", "reason")
+    masked = _table(head, _parts(report["masked"]), "Nothing is left out.")
+    partial = _table(head, _parts(report["partial"]), "Every other unit was measured wholly.")
     excluded = _table(
         ("id", "from", "before", "cause", "author", "approved", "evidence"),
         [
@@ -519,12 +510,29 @@ def _holes(report: Report) -> str:
         "Nothing is excluded.",
     )
     return (
-        f"<section><h2>Missing intervals</h2><p>Not wholly measured; never filled in.</p>{missing}"
+        "<section><h2>Missing intervals</h2><p>Time that was not measured; it is never filled in."
+        f"</p>{missing}"
         "</section><section><h2>Gaps</h2><p>Signed statements that slots have no reading.</p>"
         f"{gaps}"
-        f"</section><section><h2>Masked units</h2><p>Left out of both sums.</p>{masked}</section>"
+        "</section><section><h2>Units left out</h2><p>Masked: too little of them was measured, or "
+        f"they are excluded. They are in none of the sums.</p>{masked}</section>"
+        "<section><h2>Units measured in part</h2><p>They count with the time that every stream "
+        f"measured, in the prediction and in the meter alike.</p>{partial}</section>"
         f"<section><h2>Exclusions</h2>{excluded}</section>"
     )
+
+
+def _parts(rows: Sequence[Report]) -> list[tuple[str, ...]]:
+    return [
+        (
+            escape(row["period"]),
+            _n(row["unit"]),
+            _n(row["covered_percent"]),
+            _n(row["energy_kwh"]),
+            escape(", ".join(row["reasons"])),
+        )
+        for row in rows
+    ]
 
 
 def _factors(report: Report) -> str:

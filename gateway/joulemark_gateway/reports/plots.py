@@ -17,7 +17,7 @@ Report = Mapping[str, Any]
 WIDTH, HEIGHT = 480, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 14, 40
 _MONTHS = ("J", "F", "M", "A", "M", "J", "J", "A", "S", "O", "N", "D")
-_STATES = ("missing", "estimated", "masked", "measured")  # the worst first
+_STATES = ("missing", "estimated", "measured")  # the worst first
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,10 @@ def energy_on_driver(report: Report) -> str:
         places, label, intercept, slope = series["counterfactual_kwh"], "baseline, kWh", 0.0, 1.0
     dots = [
         (period, float(x), float(y))
-        for period, state, x, y in zip(
-            series["period"], series["state"], places, series["energy_kwh"], strict=True
+        for period, kept, x, y in zip(
+            series["period"], series["kept"], places, series["energy_kwh"], strict=True
         )
-        if x is not None and state == "measured"
+        if kept and x is not None
     ]
     if not dots:
         return ""
@@ -86,12 +86,11 @@ def energy_over_time(report: Report) -> str:
         return ""
     x_axis = Axis(0, max(len(energy), 1), _LEFT, WIDTH - _RIGHT)
     y_axis = _axis([0.0, *energy], HEIGHT - _BOTTOM, _TOP)
-    kept = [state == "measured" for state in series["state"]]
     parts = [_time_grid(x_axis, y_axis, series["label"], f"kWh per {report['project']['unit']}")]
     for period in ("baseline", "reporting"):
         shown = [
             value if good and where == period else None
-            for value, good, where in zip(energy, kept, series["period"], strict=True)
+            for value, good, where in zip(energy, series["kept"], series["period"], strict=True)
         ]
         parts.append(f'<path class="line {period}" d="{_steps(x_axis, y_axis, shown)}"/>')
     predicted = [
@@ -135,17 +134,17 @@ def cumulative(report: Report) -> str:
 
 
 def calendar(report: Report) -> str:
-    """One cell a day: measured, estimated, missing, or masked; weeks from left to right."""
+    """One cell a day: measured, estimated or missing in part, outlined where it is left out."""
     series = report["series"]
-    worst: dict[str, tuple[str, str]] = {}
-    for label, state, covered in zip(
-        series["label"], series["state"], series["covered_percent"], strict=True
+    worst: dict[str, tuple[str, bool, str]] = {}
+    for label, state, kept, covered in zip(
+        series["label"], series["state"], series["kept"], series["covered_percent"], strict=True
     ):
         day = label[:10]
         known = worst.get(day)
         if known is None or _STATES.index(state) < _STATES.index(known[0]):
-            worst[day] = (state, covered)
-    years: dict[int, dict[date, tuple[str, str]]] = {}
+            worst[day] = (state, kept, covered)
+    years: dict[int, dict[date, tuple[str, bool, str]]] = {}
     for text, value in worst.items():
         day_of = date.fromisoformat(text)
         years.setdefault(day_of.year, {})[day_of] = value
@@ -162,12 +161,15 @@ def calendar(report: Report) -> str:
             parts.append(
                 f'<text class="tick" x="{x:.1f}" y="{top - 5}">{_MONTHS[month - 1]}</text>'
             )
-        for day_of, (state, covered) in sorted(days.items()):
+        for day_of, (state, kept, covered) in sorted(days.items()):
             place = day_of.timetuple().tm_yday - 1 + first
             x, y = left + place // 7 * cell, top + place % 7 * cell
-            title = escape(f"{day_of.isoformat()}: {state}, {covered} %")
+            kind = state if kept else f"{state} out"
+            title = escape(
+                f"{day_of.isoformat()}: {covered} % measured, {'kept' if kept else 'left out'}"
+            )
             parts.append(
-                f'<rect class="day {state}" x="{x:.1f}" y="{y:.1f}" width="7" height="7" rx="1.2">'
+                f'<rect class="day {kind}" x="{x:.1f}" y="{y:.1f}" width="7" height="7" rx="1.2">'
                 f"<title>{title}</title></rect>"
             )
     height = 18 + len(years) * block - 12

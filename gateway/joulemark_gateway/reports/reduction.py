@@ -96,13 +96,15 @@ def reduction_report(project: Project, measurement: Measurement, provenance: Pro
                 "end": local_time(span.end_us, zone),
                 "intervals": str(span.intervals),
                 "hours": hours(span.end_us - span.start_us),
+                "known": "sum only" if span.is_estimated else "nothing",
                 "reasons": list(span.reasons),
             }
             for span in measurement.missing
         ],
         "gaps": _gaps(provenance.trees, zone),
         "exclusions": _exclusions(project),
-        "masked": _masked(measurement.units),
+        "masked": [_part(unit) for unit in measurement.units if unit.masked],
+        "partial": [_part(unit) for unit in measurement.units if unit.reasons and not unit.masked],
         "time_quality": _time_quality(measurement.streams, provenance),
         "evidence": [_tree(tree, zone) for tree in provenance.trees],
         "quarantined": {code: str(n) for code, n in sorted(provenance.claims.quarantined.items())},
@@ -453,17 +455,15 @@ def _exclusions(project: Project) -> list[Json]:
     ]
 
 
-def _masked(units: Sequence[Unit]) -> list[Json]:
-    return [
-        {
-            "period": unit.period,
-            "unit": unit.label,
-            "reasons": list(unit.reasons),
-            "energy_kwh": kwh(unit.energy_wh),
-        }
-        for unit in units
-        if unit.masked
-    ]
+def _part(unit: Unit) -> Json:
+    """A unit that is left out, or counts with its measured part only."""
+    return {
+        "period": unit.period,
+        "unit": unit.label,
+        "reasons": list(unit.reasons),
+        "covered_percent": share(unit.covered_us, unit.end_us - unit.start_us),
+        "energy_kwh": kwh(unit.energy_wh),
+    }
 
 
 def _time_quality(streams: Sequence[Stream], provenance: Provenance) -> Json:
@@ -526,6 +526,7 @@ def _series(measurement: Measurement) -> Json:
         "label": [unit.label for unit in units],
         "period": [unit.period for unit in units],
         "state": [_state(unit) for unit in units],
+        "kept": [not unit.masked for unit in units],
         "covered_percent": [share(unit.covered_us, unit.end_us - unit.start_us) for unit in units],
         "energy_kwh": [kwh(unit.energy_wh) for unit in units],
         "drivers": [
@@ -546,12 +547,10 @@ def _series(measurement: Measurement) -> Json:
 
 
 def _state(unit: Unit) -> str:
-    """What the calendar shows: the worst that happened to the unit."""
+    """What the calendar shows: the worst that happened to a part of the unit."""
     if unit.missing_us:
         return "missing"
-    if unit.estimated_us:
-        return "estimated"
-    return "masked" if unit.masked else "measured"
+    return "estimated" if unit.estimated_us else "measured"
 
 
 def _amount(name: str, unit: str, value: Number) -> Json:

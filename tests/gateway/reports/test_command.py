@@ -165,7 +165,7 @@ def test_a_report_on_it_is_written_and_states_no_saving(held, tmp_path):
 
 
 def test_no_report_is_issued_on_evidence_that_its_verifier_would_refute(held, tmp_path):
-    """The collector keeps a tree with a slot left out, and flags it; a report cannot stand on it."""
+    """The collector keeps a tree with a slot left out, flagged; a report cannot stand on it."""
 
     def leave_out(device, groups):
         if device == METER:
@@ -181,7 +181,7 @@ def test_no_report_is_issued_on_evidence_that_its_verifier_would_refute(held, tm
     assert not (tmp_path / "out").exists()
 
 
-def test_a_device_without_evidence_is_named(held, tmp_path):
+def test_a_device_without_evidence_is_named(tmp_path):
     fill(tmp_path / FILE, devices=(METER,))
     path = project(tmp_path, wiring={"evidence": FILE})
     with pytest.raises(ConfigError, match="no evidence of the device 'production-counter'"):

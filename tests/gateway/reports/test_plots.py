@@ -35,10 +35,10 @@ def test_each_measured_day_is_a_dot_and_masked_days_are_none():
 
 def test_the_calendar_has_a_cell_for_every_day_in_its_state():
     svg = plots.calendar(true_report().report)
-    counts = {state: svg.count(f'class="day {state}"') for state in ("measured", "missing")}
-    assert counts == {"measured": 94, "missing": 1}
-    assert svg.count('class="day estimated"') == 1
-    assert "<title>2018-01-21: missing, " in svg
+    assert svg.count('class="day measured"') == 94
+    assert svg.count('class="day missing out"') == 1
+    assert svg.count('class="day estimated out"') == 1
+    assert "<title>2018-01-21: 87.5000 % measured, left out</title>" in svg
 
 
 def test_a_calendar_over_two_years_has_two_blocks_and_the_worst_hour_gives_the_day():
@@ -46,6 +46,7 @@ def test_a_calendar_over_two_years_has_two_blocks_and_the_worst_hour_gives_the_d
         "series": {
             "label": ["2018-12-31T22:00", "2018-12-31T23:00", "2019-01-01T00:00"],
             "state": ["measured", "missing", "measured"],
+            "kept": [True, False, True],
             "covered_percent": ["100.0000", "0.0000", "100.0000"],
         }
     }
@@ -53,7 +54,7 @@ def test_a_calendar_over_two_years_has_two_blocks_and_the_worst_hour_gives_the_d
     assert svg.count("<rect") == 2
     assert ">2018</text>" in svg
     assert ">2019</text>" in svg
-    assert "2018-12-31: missing, 0.0000 %" in svg
+    assert "2018-12-31: 0.0000 % measured, left out" in svg
 
 
 def test_without_a_driver_or_a_saving_there_is_nothing_to_draw():

@@ -458,7 +458,7 @@ def cosignature_of_another_time():
 def cosigned_by_somebody_else():
     def replace_witness(note):
         alone = note[: note[:-1].rindex("\n") + 1]
-        return cosign(FOREIGN.witness, evidence.WITNESS, alone, 1_795_305_700)
+        return cosign(FOREIGN.witness, evidence.WITNESS, alone, evidence.SEALED_US // 1_000_000 + 9)
 
     return changed_note(BATCH, replace_witness)
 

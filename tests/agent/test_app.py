@@ -1,0 +1,276 @@
+"""The agent as a whole: a plant behind real Modbus TCP, a broker process, a small collector."""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from joulemark_agent import app, cli
+from joulemark_agent.contract.errors import ConfigError
+from joulemark_agent.contract.signature import decode64
+from joulemark_agent.contract.tree import Edge, append, root
+from joulemark_agent.outbox import Outbox
+from joulemark_agent.settings import load_site
+from joulemark_gateway.broker import RunningBroker, start_broker
+from joulemark_gateway.evidence import history
+from support import evidence
+from support.collecting import Ledger, SmallCollector
+from support.evidence import COUNTER, METER, PERIOD_US, SITE, START_US
+from support.recording import slots_of
+from support.running import STEP_WH, Site, SmallPlant, site, small_plant
+
+ORIGINS = {METER: f"joulemark/{SITE}/{METER}/1", COUNTER: f"joulemark/{SITE}/{COUNTER}/1"}
+WAIT_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[RunningBroker]:
+    with start_broker("embedded") as running:
+        yield running
+
+
+@pytest.fixture
+def collector(broker) -> Iterator[SmallCollector]:
+    with closing(SmallCollector(broker.port, Ledger())) as running:
+        yield running
+
+
+def enrolled(place: Site, *more: str) -> Site:
+    key = place.path.parent / "operator.key"
+    make = [] if key.exists() else ["--create-operator-key"]
+    words = ["agent", "enroll", "-c", str(place.path), "--operator-key", str(key), *make, *more]
+    assert cli.main(words) == 0
+    return place
+
+
+async def ended(process: subprocess.Popen[str]) -> dict:
+    """The summary of an agent that ends by itself or was asked to."""
+    out, _ = await asyncio.wait_for(asyncio.to_thread(process.communicate), WAIT_S)
+    assert process.returncode == 0
+    return json.loads(out.strip().splitlines()[-1])
+
+
+def check_year(ledger: Ledger, summary: dict, slots: int) -> None:
+    """Everything the plant showed is with the collector, once, under the heads of the summary."""
+    for device, origin in ORIGINS.items():
+        leaves = ledger.leaves[origin]
+        tree = history.parse_tree(leaves)
+        history.check_slots(tree, PERIOD_US)
+        history.check_envelopes(tree)
+        expected = [START_US + i * PERIOD_US for i in range(slots)]
+        assert [record.slot_us for record in tree.records] == expected
+        head = summary["heads"][device]
+        assert decode64(head["root"]) == root(append(Edge(), leaves))
+        assert head["size"] == len(leaves)
+        assert (head["slots"], head["records"], head["gap_slots"]) == (slots, slots, 0)
+    meter = history.parse_tree(ledger.leaves[ORIGINS[METER]])
+    register = [int(record.values["energy_wh"]) for record in meter.records]
+    assert register == [i * STEP_WH for i in range(slots)]
+    counted = [int(e.fields["energy"].get("energy_wh", "0")) for e in meter.envelopes]
+    assert sum(counted) == (slots - 1) * STEP_WH
+
+
+async def test_a_recording_is_read_to_its_end_and_every_receipt_is_waited_for(
+    tmp_path, broker, collector
+):
+    async with small_plant(305) as plant:
+        place = enrolled(site(tmp_path, plant, broker.url))
+        summary = await app.run(load_site(place.path))
+        again = await app.run(load_site(place.path))
+    check_year(collector.ledger, again, 305)
+    assert summary["ended"] == "recording"
+    assert (summary["slots"], summary["records"], summary["gaps"]) == (610, 610, 0)
+    assert summary["unconfirmed"] == 0
+    assert again["records"] == 610, "the second run found nothing left to read"
+
+
+async def test_an_agent_killed_again_and_again_makes_no_gap_and_no_repeat(
+    tmp_path, broker, collector
+):
+    rng = random.Random(3)
+    async with small_plant(2000) as plant:
+        place = enrolled(site(tmp_path, plant, broker.url))
+        for _ in range(4):
+            process = place.start("run")
+            mark = plant.clock._committed + rng.randrange(20, 200)
+            await until(lambda: plant.clock._committed >= mark)  # noqa: B023 - awaited at once
+            process.kill()
+            process.communicate()
+            assert process.returncode == -signal.SIGKILL
+        summary = await ended(place.start("run"))
+    check_year(collector.ledger, summary, 2000)
+    boots = [
+        leaf
+        for leaf in map(json.loads, collector.ledger.leaves[ORIGINS[METER]])
+        if leaf.get("type") == "boot"
+    ]
+    assert [leaf["boot"] for leaf in boots] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_an_agent_that_is_asked_to_stop_commits_closes_and_leaves(
+    tmp_path, broker, collector, number
+):
+    async with small_plant(3000) as plant:
+        place = enrolled(site(tmp_path, plant, broker.url))
+        process = place.start("run", stderr=subprocess.PIPE)
+        await until(lambda: plant.clock._committed > 50)
+        process.send_signal(number)
+        _, said = await asyncio.to_thread(process.communicate)
+        assert process.returncode == 0
+        assert "Traceback" not in said
+        with closing(Outbox(place.state / app.OUTBOX)) as box:
+            trees = box.trees()
+            assert [box.open_leaves(t.device, t.epoch) for t in trees] == [[], []]
+            assert {t.edge.size - t.sealed.size for t in trees} == {0}
+            assert trees[0].last_slot_us >= START_US + 50 * PERIOD_US
+
+
+async def test_a_full_disk_stops_reading_and_room_lets_it_go_on_without_a_gap(
+    tmp_path, broker, collector
+):
+    disk = tmp_path / "state"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1200k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a tmpfs needs CAP_SYS_ADMIN: not run")
+    try:
+        async with small_plant(400) as plant:
+            place = enrolled(site(tmp_path, plant, broker.url))
+            ballast = disk / "ballast"
+            ballast.write_bytes(bytes(1000 * 1024))
+            log = tmp_path / "agent.log"
+            with log.open("w") as stderr:
+                process = place.start("run", stderr=stderr)
+                await until(lambda: "outbox_full" in log.read_text())
+                assert process.poll() is None
+                ballast.unlink()
+                summary = await ended(process)
+        check_year(collector.ledger, summary, 400)
+        said = log.read_text()
+        assert said.count("outbox_full") == 1
+        assert said.count("outbox_back") == 1
+        assert "Free space" in said
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+async def test_on_the_systems_clock_slots_that_were_missed_are_gaps(tmp_path, broker, collector):
+    """Two runs of a second's period with a pause: every slot is a record or a gap with its cause."""
+    async with small_plant(1) as plant:
+        place = enrolled(
+            site(tmp_path, None, broker.url, period_s=1, modbus_port=plant.modbus_port, slots=2)
+        )
+        process = place.start("run")
+        await until(lambda: len(collector.ledger.leaves.get(ORIGINS[METER], [])) > 5)
+        process.send_signal(signal.SIGTERM)
+        first = await ended(process)
+        last_us = (time.time_ns() // 1_000_000_000 + 1) * 1_000_000
+        await until(lambda: time.time_ns() // 1000 > last_us + 1_000_000)  # a slot passes unread
+        process = place.start("run")
+        await until(lambda: b"agent_down" in b"".join(collector.ledger.leaves[ORIGINS[METER]]))
+        process.send_signal(signal.SIGTERM)
+        second = await ended(process)
+    assert first["ended"] == second["ended"] == "stopped"
+    tree = history.parse_tree(collector.ledger.leaves[ORIGINS[METER]])
+    history.check_slots(tree, 1_000_000)
+    assert {gap.cause for _, gap in tree.gaps} <= {"agent_down", "overrun"}
+    assert "agent_down" in {gap.cause for _, gap in tree.gaps}
+    with closing(Outbox(place.state / app.OUTBOX)) as box:
+        counts = {t.device: t.records + t.gap_slots for t in box.trees()}
+    assert second["heads"][METER]["slots"] == counts[METER]
+
+
+async def test_a_device_that_does_not_answer_gives_gaps_and_the_other_one_records(
+    tmp_path, broker, collector
+):
+    async with small_plant(30) as plant:
+        text = (
+            site(tmp_path, plant, broker.url).path.read_text("utf-8").replace("unit: 2", "unit: 9")
+        )
+        (tmp_path / "site.yaml").write_text(text, "utf-8")
+        place = enrolled(Site(tmp_path / "site.yaml"))
+        summary = await app.run(load_site(place.path))
+    assert (summary["slots"], summary["records"], summary["gaps"]) == (60, 30, 30)
+    contents = [json.loads(leaf) for leaf in collector.ledger.leaves[ORIGINS[COUNTER]]]
+    assert len(slots_of(contents, PERIOD_US)) == 30
+    assert {leaf["cause"] for leaf in contents if leaf.get("type") == "gap"} == {"exception_11"}
+    assert len([leaf for leaf in contents if leaf.get("type") == "gap"]) == 3, "merged per commit"
+
+
+async def test_a_simulator_that_restarts_is_waited_for(tmp_path, broker, collector, caplog):
+    async with small_plant(300) as plant:
+        place = enrolled(site(tmp_path, plant, broker.url))
+        running = asyncio.create_task(app.run(load_site(place.path)))
+        await until(lambda: plant.clock._committed > 100)
+        fresh = SmallPlant(300).clock  # what a restart knows: nothing
+        plant.clock.slot, plant.clock._committed = fresh.slot, fresh._committed
+        summary = await asyncio.wait_for(running, WAIT_S)
+    check_year(collector.ledger, summary, 300)
+
+
+# ------------------------------------------------------------------- refusals
+
+
+async def test_without_enrolling_nothing_runs(tmp_path, broker, capsys):
+    place = site(tmp_path, SmallPlant(1), broker.url)
+    with pytest.raises(ConfigError, match="agent enroll"):
+        await app.run(load_site(place.path))
+    assert not place.state.exists()
+
+
+async def test_a_changed_document_stops_the_start_until_it_is_approved(tmp_path, broker, collector):
+    async with small_plant(30) as plant:
+        place = enrolled(site(tmp_path, plant, broker.url))
+        await app.run(load_site(place.path))
+        site(tmp_path, plant, broker.url, factors="dataset_check")
+        with pytest.raises(ConfigError, match="factors document, site document has changed") as e:
+            await app.run(load_site(place.path))
+        assert "agent enroll" in e.value.do
+        enrolled(place)
+        plant.clock.slot, plant.clock._committed = 0, -1
+        summary = await app.run(load_site(place.path))
+    assert summary["heads"][METER]["epoch"] == 2
+    assert summary["records"] == 60, "the second epoch reads the recording from its first slot"
+
+
+async def test_a_state_folder_of_another_recording_is_refused_by_the_simulator(
+    tmp_path, broker, collector
+):
+    async with small_plant(30) as plant:
+        place = enrolled(site(tmp_path, plant, broker.url))
+        await app.run(load_site(place.path))
+    async with small_plant(10) as other:
+        again = site(tmp_path, other, broker.url)
+        process = again.start("run", stderr=subprocess.PIPE)
+        _, said = await asyncio.to_thread(process.communicate)
+    assert process.returncode == 1
+    assert said.strip().splitlines()[-1].startswith("error: The simulator at")
+    assert "Traceback" not in said
+
+
+def test_the_software_digest_changes_with_the_code_and_with_nothing_else(tmp_path, monkeypatch):
+    for name in ("a.py", "sub/b.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x = 1\n")
+    monkeypatch.setattr(app, "__file__", str(tmp_path / "app.py"))
+    first = app.software_digest()
+    (tmp_path / "notes.txt").write_text("no code")
+    os.utime(tmp_path / "a.py", (0, 0))
+    assert app.software_digest() == first
+    (tmp_path / "sub/b.py").write_text("x = 2\n")
+    assert app.software_digest() != first
+
+
+async def until(condition) -> None:
+    """Return as soon as the condition holds; it is an error if it never does."""
+    async with asyncio.timeout(WAIT_S):
+        while not condition():  # noqa: ASYNC110 - what is waited for sets no event
+            await asyncio.sleep(0.005)
