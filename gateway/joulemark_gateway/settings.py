@@ -5,9 +5,9 @@ the broker's password comes from there only:
 
 | variable | replaces |
 |---|---|
-| JOULEMARK_STATE_DIR | state_dir |
-| JOULEMARK_BROKER__URL, __USERNAME | the same key of broker |
-| JOULEMARK_BROKER__PASSWORD | nothing: it must not stand in the file |
+| JOULEMARK_COLLECTOR_STATE_DIR | state_dir |
+| JOULEMARK_COLLECTOR_BROKER__URL, __USERNAME | the same key of broker |
+| JOULEMARK_COLLECTOR_BROKER__PASSWORD | nothing: it must not stand in the file |
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from joulemark_agent.contract.topics import require_id
 from joulemark_gateway.evidence.store import QUARANTINE_BYTES, QUARANTINE_MESSAGES
 from joulemark_gateway.ingest.verify import Agent, Registry
 
-PREFIX = "JOULEMARK_"
+PREFIX = "JOULEMARK_COLLECTOR_"
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 _FOLDER: ContextVar[Path] = ContextVar("_FOLDER", default=Path())
 

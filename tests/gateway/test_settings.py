@@ -24,7 +24,7 @@ operators: ["{OPERATOR_KEY}"]
 @pytest.fixture
 def load(tmp_path, monkeypatch):
     for name in list(os.environ):
-        if name.startswith("JOULEMARK_") and name != "JOULEMARK_REQUIRE_SERVICES":
+        if name.startswith("JOULEMARK_COLLECTOR_"):
             monkeypatch.delenv(name)
 
     def written(text):
@@ -99,14 +99,14 @@ def test_a_password_in_the_file_is_refused_and_not_shown(load, broker):
     text = re.sub(r"broker: .*", f"broker: {broker}", GOOD)
     told = mistake(load, text)
     assert "collector.yaml:3" in told
-    assert "JOULEMARK_BROKER__PASSWORD" in told
+    assert "JOULEMARK_COLLECTOR_BROKER__PASSWORD" in told
     assert "canary" not in told
 
 
 def test_wiring_may_come_from_the_environment(load, monkeypatch, tmp_path):
-    monkeypatch.setenv("JOULEMARK_BROKER__URL", "mqtts://other.example")
-    monkeypatch.setenv("JOULEMARK_BROKER__PASSWORD", "canary-7")
-    monkeypatch.setenv("JOULEMARK_STATE_DIR", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("JOULEMARK_COLLECTOR_BROKER__URL", "mqtts://other.example")
+    monkeypatch.setenv("JOULEMARK_COLLECTOR_BROKER__PASSWORD", "canary-7")
+    monkeypatch.setenv("JOULEMARK_COLLECTOR_STATE_DIR", str(tmp_path / "elsewhere"))
     settings = load(GOOD)
     assert (settings.broker.port, settings.broker.uses_tls) == (8883, True)
     assert settings.broker.username == "collector"
@@ -118,12 +118,12 @@ def test_wiring_may_come_from_the_environment(load, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("JOULEMARK_ACCEPT_SIMULATED", "true"),
-        ("JOULEMARK_OPERATORS", f'["{OPERATOR_KEY}"]'),
-        ("JOULEMARK_AGENTS", "[]"),
-        ("JOULEMARK_LIMITS__WAITING_BATCHES", "1"),
-        ("JOULEMARK_BROKER__URL", "ftp://canary-7"),
-        ("JOULEMARK_BROKER__COLOUR", "canary-7"),
+        ("JOULEMARK_COLLECTOR_ACCEPT_SIMULATED", "true"),
+        ("JOULEMARK_COLLECTOR_OPERATORS", f'["{OPERATOR_KEY}"]'),
+        ("JOULEMARK_COLLECTOR_AGENTS", "[]"),
+        ("JOULEMARK_COLLECTOR_LIMITS__WAITING_BATCHES", "1"),
+        ("JOULEMARK_COLLECTOR_BROKER__URL", "ftp://canary-7"),
+        ("JOULEMARK_COLLECTOR_BROKER__COLOUR", "canary-7"),
     ],
 )
 def test_who_is_trusted_may_not_come_from_the_environment(load, monkeypatch, name, value):

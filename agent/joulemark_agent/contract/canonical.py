@@ -1,8 +1,9 @@
 """RFC 8785 canonical JSON, restricted: no floats, no large integers, no duplicate keys.
 
 Decimals and 64-bit integers travel as strings, so two different readings can never share bytes.
-ASCII bytes are checked by the round trip through the standard library, a third of the cost of
-`rfc8785` and equal to it (docs/decisions/0003); other bytes go through `rfc8785`.
+Objects with ASCII keys are checked by the round trip through the standard library, a third of the
+cost of `rfc8785` and equal to it (docs/decisions/0003); other keys, which the two sort differently,
+go through `rfc8785`.
 """
 
 from __future__ import annotations
@@ -28,9 +29,7 @@ def canonical_bytes(value: Any) -> bytes:
         EvidenceError: a float, an integer above 2^53 - 1 or a foreign type is inside.
     """
     try:
-        data = _encode(value).encode()
-        if not data.isascii():
-            data = rfc8785.dumps(value)
+        data = _encode(value).encode() if _has_plain_keys(value) else rfc8785.dumps(value)
         if parse_canonical(data) == value:
             return data
     except (ValueError, TypeError, RecursionError, EvidenceError) as error:
@@ -46,8 +45,8 @@ def parse_canonical(data: bytes) -> Any:
     """
     try:
         text = data.decode()
-        if text.isascii():
-            value = _decode(text)
+        value = _decode(text)
+        if text.isascii() or _has_plain_keys(value):
             same = _encode(value) == text
         else:
             value = _decode_strictly(text)
@@ -70,6 +69,16 @@ def decimal_text(value: Decimal) -> str:
     if "." in text:
         text = text.rstrip("0").rstrip(".")
     return "0" if text in {"-0", ""} else text
+
+
+def _has_plain_keys(value: Any) -> bool:
+    """Whether every key inside is ASCII: sorted alike by code point and by UTF-16 unit."""
+    if isinstance(value, dict):
+        return all(
+            isinstance(key, str) and key.isascii() and _has_plain_keys(item)
+            for key, item in value.items()
+        )
+    return not isinstance(value, list) or all(map(_has_plain_keys, value))
 
 
 def _safe_integer(text: str) -> int:
@@ -98,8 +107,8 @@ def _not_canonical(what: str) -> EvidenceError:
     )
 
 
-# Built once: json.loads and json.dumps with arguments build one per call. On the ASCII path a
-# duplicate key needs no hook, it is missing from the round trip.
+# Built once: json.loads and json.dumps with arguments build one per call. Where the round trip is
+# compared a duplicate key needs no hook, it is missing from it.
 _encode = json.JSONEncoder(
     sort_keys=True,
     separators=(",", ":"),
