@@ -153,10 +153,11 @@ class _Agent:
         slots = 0
         while True:
             slot_us, due = self._next()
-            if not await self._comes(slot_us):
+            comes = await self._comes(slot_us)
+            if comes is False:
                 break
-            if self._is_past(slot_us):
-                continue  # the clock was set, or something took long: the gap says so
+            if comes is None or self._is_past(slot_us):
+                continue  # the clock was away or was set, or something took long
             self._pending += await self._poller.read_slot(slot_us, due)
             self._done_us |= dict.fromkeys(due, slot_us)
             slots += 1
@@ -211,19 +212,24 @@ class _Agent:
         """Whether a reading now would no longer be one of this slot."""
         return not self._is_replay and self._clock.now_us() - slot_us >= _LATE_US
 
-    async def _comes(self, slot_us: int) -> bool:
-        """Wait for the slot, however long the simulator is away; False: the recording has ended."""
-        while True:
-            try:
-                comes = await self._clock.until(slot_us, self._committed_us())
-            except DeviceError as error:
-                if error.code == "replay_refused":
-                    raise
-                self._say("clock_down", error)
-                await asyncio.sleep(_RETRY_S)
-            else:
-                self._say_over("clock_down", "clock_back")
-                return comes
+    async def _comes(self, slot_us: int) -> bool | None:
+        """Wait for the slot; False: the recording has ended, None: the simulator is away.
+
+        A simulator that was away may have started anew and shown anything since it last spoke, so
+        what was read and not committed is read again.
+        """
+        try:
+            comes = await self._clock.until(slot_us, self._committed_us())
+        except DeviceError as error:
+            if error.code == "replay_refused":
+                raise
+            self._say("clock_down", error)
+            self._pending = []
+            self._done_us = {name: self._recorder.committed_us(name) for name in self._period_us}
+            await asyncio.sleep(_RETRY_S)
+            return None
+        self._say_over("clock_down", "clock_back")
+        return comes
 
     def _committed_us(self) -> int | None:
         """The last slot that is on disk for every device."""

@@ -18,11 +18,11 @@ import errno
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from joulemark_agent.contract.batch import MAX_PLAIN_BYTES, inflate
 from joulemark_agent.contract.errors import EvidenceError, StoreError
@@ -50,6 +50,7 @@ CREATE TABLE batches (
     UNIQUE (device, epoch, size)
 );
 """
+Result = TypeVar("Result")
 _SMALL_BYTES = 256 * 1024  # less than this free on the disk: an I/O error is a full disk
 
 
@@ -146,11 +147,14 @@ class Outbox:
         Raises:
             StoreError: nothing of it was kept (`disk_full`: free space, then commit again).
         """
-        with self._transaction() as db:
+
+        def write(db: sqlite3.Connection) -> None:
             if boots is not None:
                 db.execute("UPDATE agent SET boots = ?", (boots,))
             for change in changes:
                 _write(db, change)
+
+        self._transact(write)
 
     def next_batch(self, device: str, epoch: int, from_seq: int) -> Sealed | None:
         """The batch without receipt that holds leaf `from_seq`, or the first one after it."""
@@ -177,11 +181,8 @@ class Outbox:
         Raises:
             StoreError: nothing was deleted.
         """
-        with self._transaction() as db:
-            return db.execute(
-                "DELETE FROM batches WHERE device = ? AND epoch = ? AND size <= ?",
-                (device, epoch, size),
-            ).rowcount
+        delete = "DELETE FROM batches WHERE device = ? AND epoch = ? AND size <= ?"
+        return self._transact(lambda db: db.execute(delete, (device, epoch, size)).rowcount)
 
     def _prepare(self, db: sqlite3.Connection) -> None:
         (application,) = db.execute("PRAGMA application_id").fetchone()
@@ -236,18 +237,29 @@ class Outbox:
             raise StoreError("The outbox is closed.", "Open it again.", code="closed")
         return self._db
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transact(self, change: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Make a change whole and durable, or not at all."""
+        try:
+            return self._transact_once(change)
+        except StoreError as error:
+            if error.code != "disk_full":
+                raise
+        with contextlib.suppress(sqlite3.Error):  # the log may hold room that the table could use
+            self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return self._transact_once(change)
+
+    def _transact_once(self, change: Callable[[sqlite3.Connection], Result]) -> Result:
         db = self._connection()
         with _translated(self._path):
             try:
                 db.execute("BEGIN IMMEDIATE")
-                yield db
+                result = change(db)
                 db.execute("COMMIT")
             except BaseException:
                 if db.in_transaction:  # SQLite has rolled back by itself when the disk was full
                     db.execute("ROLLBACK")
                 raise
+        return result
 
 
 def check_whole(batch: Sealed) -> None:

@@ -38,6 +38,7 @@ _CONFIG = """\
 listener {port} {host}
 persistence false
 message_size_limit {limit}
+max_inflight_messages 512
 allow_anonymous {anonymous}
 {password_file}
 user {user}

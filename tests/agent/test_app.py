@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -20,11 +21,10 @@ from joulemark_agent.outbox import Outbox
 from joulemark_agent.settings import load_site
 from joulemark_gateway.broker import RunningBroker, start_broker
 from joulemark_gateway.evidence import history
-from support import evidence
 from support.collecting import Ledger, SmallCollector
 from support.evidence import COUNTER, METER, PERIOD_US, SITE, START_US
 from support.recording import slots_of
-from support.running import STEP_WH, Site, SmallPlant, site, small_plant
+from support.running import STEP_WH, Site, site, small_plant
 
 ORIGINS = {METER: f"joulemark/{SITE}/{METER}/1", COUNTER: f"joulemark/{SITE}/{COUNTER}/1"}
 WAIT_S = 60.0
@@ -52,9 +52,10 @@ def enrolled(place: Site, *more: str) -> Site:
 
 async def ended(process: subprocess.Popen[str]) -> dict:
     """The summary of an agent that ends by itself or was asked to."""
-    out, _ = await asyncio.wait_for(asyncio.to_thread(process.communicate), WAIT_S)
+    await until(lambda: process.poll() is not None)
     assert process.returncode == 0
-    return json.loads(out.strip().splitlines()[-1])
+    assert process.stdout is not None
+    return json.loads(process.stdout.read().strip().splitlines()[-1])
 
 
 def check_year(ledger: Ledger, summary: dict, slots: int) -> None:
@@ -98,13 +99,13 @@ async def test_an_agent_killed_again_and_again_makes_no_gap_and_no_repeat(
     async with small_plant(2000) as plant:
         place = enrolled(site(tmp_path, plant, broker.url))
         for _ in range(4):
-            process = place.start("run")
             mark = plant.clock._committed + rng.randrange(20, 200)
-            await until(lambda: plant.clock._committed >= mark)  # noqa: B023 - awaited at once
-            process.kill()
-            process.communicate()
-            assert process.returncode == -signal.SIGKILL
-        summary = await ended(place.start("run"))
+            with place.started("run") as process:
+                await until(lambda: plant.clock._committed >= mark)  # noqa: B023 - awaited at once
+                process.kill()
+                assert process.wait() == -signal.SIGKILL
+        with place.started("run") as process:
+            summary = await ended(process)
     check_year(collector.ledger, summary, 2000)
     boots = [
         leaf
@@ -114,78 +115,79 @@ async def test_an_agent_killed_again_and_again_makes_no_gap_and_no_repeat(
     assert [leaf["boot"] for leaf in boots] == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.usefixtures("collector")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_an_agent_that_is_asked_to_stop_commits_closes_and_leaves(
-    tmp_path, broker, collector, number
-):
+async def test_an_agent_that_is_asked_to_stop_commits_closes_and_leaves(tmp_path, broker, number):
+    log = tmp_path / "agent.log"
     async with small_plant(3000) as plant:
         place = enrolled(site(tmp_path, plant, broker.url))
-        process = place.start("run", stderr=subprocess.PIPE)
-        await until(lambda: plant.clock._committed > 50)
-        process.send_signal(number)
-        _, said = await asyncio.to_thread(process.communicate)
-        assert process.returncode == 0
-        assert "Traceback" not in said
-        with closing(Outbox(place.state / app.OUTBOX)) as box:
-            trees = box.trees()
-            assert [box.open_leaves(t.device, t.epoch) for t in trees] == [[], []]
-            assert {t.edge.size - t.sealed.size for t in trees} == {0}
-            assert trees[0].last_slot_us >= START_US + 50 * PERIOD_US
+        with log.open("w") as stderr, place.started("run", stderr=stderr) as process:
+            await until(lambda: plant.clock._committed > 50)
+            process.send_signal(number)
+            summary = await ended(process)
+    assert summary["ended"] == "stopped"
+    assert "Traceback" not in log.read_text()
+    with closing(Outbox(place.state / app.OUTBOX)) as box:
+        trees = box.trees()
+        assert [box.open_leaves(t.device, t.epoch) for t in trees] == [[], []]
+        assert {t.edge.size - t.sealed.size for t in trees} == {0}
+        assert trees[0].last_slot_us >= START_US + 50 * PERIOD_US
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """The state folder on a disk of its own."""
+    disk = tmp_path / "state"
+    disk.mkdir(mode=0o700)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a tmpfs needs CAP_SYS_ADMIN: not run")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 async def test_a_full_disk_stops_reading_and_room_lets_it_go_on_without_a_gap(
-    tmp_path, broker, collector
+    tmp_path, broker, collector, small_disk
 ):
-    disk = tmp_path / "state"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1200k", "tmpfs", str(disk)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("mounting a tmpfs needs CAP_SYS_ADMIN: not run")
-    try:
-        async with small_plant(400) as plant:
-            place = enrolled(site(tmp_path, plant, broker.url))
-            ballast = disk / "ballast"
-            ballast.write_bytes(bytes(1000 * 1024))
-            log = tmp_path / "agent.log"
-            with log.open("w") as stderr:
-                process = place.start("run", stderr=stderr)
-                await until(lambda: "outbox_full" in log.read_text())
-                assert process.poll() is None
-                ballast.unlink()
-                summary = await ended(process)
-        check_year(collector.ledger, summary, 400)
-        said = log.read_text()
-        assert said.count("outbox_full") == 1
-        assert said.count("outbox_back") == 1
-        assert "Free space" in said
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
+    ballast, log = small_disk / "ballast", tmp_path / "agent.log"
+    async with small_plant(400) as plant:
+        place = enrolled(site(tmp_path, plant, broker.url))
+        ballast.write_bytes(bytes(3800 * 1024))
+        with log.open("w") as stderr, place.started("run", stderr=stderr) as process:
+            await until(lambda: "outbox_full" in log.read_text())
+            assert process.poll() is None
+            ballast.unlink()
+            summary = await ended(process)
+    check_year(collector.ledger, summary, 400)
+    said = log.read_text()
+    assert said.count("outbox_full") == 1
+    assert said.count("outbox_back") == 1
+    assert "Free space" in said
 
 
 async def test_on_the_systems_clock_slots_that_were_missed_are_gaps(tmp_path, broker, collector):
-    """Two runs of a second's period with a pause: every slot is a record or a gap with its cause."""
+    """Two runs of a second's period with a pause: every slot is a record or in a gap."""
+    held = collector.ledger.leaves
     async with small_plant(1) as plant:
-        place = enrolled(
-            site(tmp_path, None, broker.url, period_s=1, modbus_port=plant.modbus_port, slots=2)
-        )
-        process = place.start("run")
-        await until(lambda: len(collector.ledger.leaves.get(ORIGINS[METER], [])) > 5)
-        process.send_signal(signal.SIGTERM)
-        first = await ended(process)
-        last_us = (time.time_ns() // 1_000_000_000 + 1) * 1_000_000
-        await until(lambda: time.time_ns() // 1000 > last_us + 1_000_000)  # a slot passes unread
-        process = place.start("run")
-        await until(lambda: b"agent_down" in b"".join(collector.ledger.leaves[ORIGINS[METER]]))
-        process.send_signal(signal.SIGTERM)
-        second = await ended(process)
+        address = {"period_s": 1, "modbus_port": plant.modbus_port, "slots": 2}
+        place = enrolled(site(tmp_path, None, broker.url, **address))
+        with place.started("run") as process:
+            await until(lambda: len(held.get(ORIGINS[METER], [])) > 5)
+            process.send_signal(signal.SIGTERM)
+            first = await ended(process)
+        stopped_s = time.time()
+        await until(lambda: time.time() > stopped_s + 1.1)  # so that a slot passes unread
+        with place.started("run") as process:
+            await until(lambda: b"agent_down" in b"".join(held[ORIGINS[METER]]))
+            process.send_signal(signal.SIGTERM)
+            second = await ended(process)
     assert first["ended"] == second["ended"] == "stopped"
-    tree = history.parse_tree(collector.ledger.leaves[ORIGINS[METER]])
+    tree = history.parse_tree(held[ORIGINS[METER]])
     history.check_slots(tree, 1_000_000)
-    assert {gap.cause for _, gap in tree.gaps} <= {"agent_down", "overrun"}
-    assert "agent_down" in {gap.cause for _, gap in tree.gaps}
+    assert "agent_down" in {gap.cause for _, gap in tree.gaps} <= {"agent_down", "overrun"}
     with closing(Outbox(place.state / app.OUTBOX)) as box:
         counts = {t.device: t.records + t.gap_slots for t in box.trees()}
-    assert second["heads"][METER]["slots"] == counts[METER]
+    assert {name: head["slots"] for name, head in second["heads"].items()} == counts
 
 
 async def test_a_device_that_does_not_answer_gives_gaps_and_the_other_one_records(
@@ -205,13 +207,13 @@ async def test_a_device_that_does_not_answer_gives_gaps_and_the_other_one_record
     assert len([leaf for leaf in contents if leaf.get("type") == "gap"]) == 3, "merged per commit"
 
 
-async def test_a_simulator_that_restarts_is_waited_for(tmp_path, broker, collector, caplog):
+async def test_a_simulator_that_restarts_is_followed(tmp_path, broker, collector):
     async with small_plant(300) as plant:
         place = enrolled(site(tmp_path, plant, broker.url))
         running = asyncio.create_task(app.run(load_site(place.path)))
         await until(lambda: plant.clock._committed > 100)
-        fresh = SmallPlant(300).clock  # what a restart knows: nothing
-        plant.clock.slot, plant.clock._committed = fresh.slot, fresh._committed
+        plant.clock._committed = -1  # what a restarted simulator knows: nothing
+        plant.drop_control()
         summary = await asyncio.wait_for(running, WAIT_S)
     check_year(collector.ledger, summary, 300)
 
@@ -219,19 +221,20 @@ async def test_a_simulator_that_restarts_is_waited_for(tmp_path, broker, collect
 # ------------------------------------------------------------------- refusals
 
 
-async def test_without_enrolling_nothing_runs(tmp_path, broker, capsys):
-    place = site(tmp_path, SmallPlant(1), broker.url)
+async def test_without_enrolling_nothing_runs(tmp_path, broker):
+    place = site(tmp_path, None, broker.url, modbus_port=5020)
     with pytest.raises(ConfigError, match="agent enroll"):
         await app.run(load_site(place.path))
     assert not place.state.exists()
 
 
-async def test_a_changed_document_stops_the_start_until_it_is_approved(tmp_path, broker, collector):
+@pytest.mark.usefixtures("collector")
+async def test_a_changed_document_stops_the_start_until_it_is_approved(tmp_path, broker):
     async with small_plant(30) as plant:
         place = enrolled(site(tmp_path, plant, broker.url))
         await app.run(load_site(place.path))
         site(tmp_path, plant, broker.url, factors="dataset_check")
-        with pytest.raises(ConfigError, match="factors document, site document has changed") as e:
+        with pytest.raises(ConfigError, match="has changed: site document, factors document") as e:
             await app.run(load_site(place.path))
         assert "agent enroll" in e.value.do
         enrolled(place)
@@ -241,19 +244,19 @@ async def test_a_changed_document_stops_the_start_until_it_is_approved(tmp_path,
     assert summary["records"] == 60, "the second epoch reads the recording from its first slot"
 
 
-async def test_a_state_folder_of_another_recording_is_refused_by_the_simulator(
-    tmp_path, broker, collector
-):
+@pytest.mark.usefixtures("collector")
+async def test_a_state_folder_of_another_recording_is_refused_in_one_message(tmp_path, broker):
     async with small_plant(30) as plant:
         place = enrolled(site(tmp_path, plant, broker.url))
         await app.run(load_site(place.path))
+    log = tmp_path / "agent.log"
     async with small_plant(10) as other:
         again = site(tmp_path, other, broker.url)
-        process = again.start("run", stderr=subprocess.PIPE)
-        _, said = await asyncio.to_thread(process.communicate)
+        with log.open("w") as stderr, again.started("run", stderr=stderr) as process:
+            await until(lambda: process.poll() is not None)
     assert process.returncode == 1
-    assert said.strip().splitlines()[-1].startswith("error: The simulator at")
-    assert "Traceback" not in said
+    assert log.read_text().splitlines()[-1].startswith("error: The simulator at")
+    assert "Traceback" not in log.read_text()
 
 
 def test_the_software_digest_changes_with_the_code_and_with_nothing_else(tmp_path, monkeypatch):

@@ -42,6 +42,7 @@ CLAIMS = Claims(
 )
 README = files("joulemark_gateway.evidence").joinpath("bundle_readme.txt").read_bytes()
 Members = dict[str, bytes]
+Change = Callable[[list[Batch]], list[Batch]]
 
 
 def policy_mapping(owner: Keys = KEYS) -> dict[str, Any]:
@@ -90,7 +91,7 @@ class Recipe:
     epoch: int = 1
     plan: bytes | None = None  # None: the plant's
     documents: Mapping[str, bytes] = field(default_factory=dict)  # instead of, by digest
-    batches: Mapping[str, Callable[[list[Batch]], list[Batch]]] = field(default_factory=dict)
+    batches: Mapping[str, Change] = field(default_factory=dict)
     predicate: Callable[[dict[str, Any]], dict[str, Any]] = lambda predicate: predicate
     members: Callable[[Members], Members] = lambda members: members  # before they are signed
     end: Callable[[Members], Members] = lambda members: members  # after that
@@ -106,7 +107,7 @@ class Recipe:
                 sealed = seal(small().site, device, groups, self.owner, **arguments)
             else:
                 sealed = list(_sealed(device, self.owner))
-            made[device] = self.batches.get(device, lambda batches: batches)(sealed)
+            made[device] = self.batches[device](sealed) if device in self.batches else sealed
         return made
 
     def report(self) -> Issued:

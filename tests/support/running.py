@@ -6,8 +6,8 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -33,7 +33,13 @@ class SmallPlant:
         self.clock = LockStep(
             first_us=evidence.START_US, interval_us=evidence.PERIOD_US, slots=slots
         )
+        self.control = ControlServer(self.clock)
         self.modbus_port = self.control_port = 0
+
+    def drop_control(self) -> None:
+        """Break off with whoever moves the clock."""
+        for transport in list(self.control.connections):
+            transport.abort()
 
     def has_unit(self, unit: int) -> bool:
         """Whether somebody answers to this unit."""
@@ -60,7 +66,7 @@ async def small_plant(slots: int) -> AsyncIterator[SmallPlant]:
     """The plant, listening on loopback."""
     plant = SmallPlant(slots)
     loop = asyncio.get_running_loop()
-    control = ControlServer(plant.clock)
+    control = plant.control
     clients: set[asyncio.Transport] = set()
     modbus = partial(ModbusConnection, plant, clients)
     servers = [
@@ -93,16 +99,24 @@ class Site:
         base = [sys.executable, "-W", "error", "-m", "joulemark_agent.cli", "agent"]
         return [*base, words[0], "-c", str(self.path), *words[1:]]
 
-    def start(self, *words: str, stderr: IO[str] | int | None = None) -> subprocess.Popen[str]:
-        """The command, running."""
+    @contextmanager
+    def started(
+        self, *words: str, stderr: IO[str] | int | None = None
+    ) -> Iterator[subprocess.Popen[str]]:
+        """The command, running; killed at the end of the block if it still runs."""
         search = os.pathsep.join(path for path in sys.path if path)
-        return subprocess.Popen(
+        process = subprocess.Popen(
             self.command(*words),
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
             env={**os.environ, "PYTHONPATH": search},
         )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
 
 
 def site(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -26,7 +26,10 @@ WORDS: dict[str, int] = {
 def _exact(value: Any) -> Any:
     if isinstance(value, float):
         raise ValueError("write a fraction as a decimal, not as a binary float")
-    return Decimal(value) if isinstance(value, (str, int)) else value
+    try:
+        return Decimal(value) if isinstance(value, (str, int)) else value
+    except InvalidOperation as error:
+        raise ValueError(f"{value[:40]!r} is not a decimal number") from error
 
 
 Exact = Annotated[Decimal, BeforeValidator(_exact)]
