@@ -35,7 +35,7 @@ OUTBOX = "outbox.db"
 GROUP_SLOTS = 10  # per commit in a replay; the simulator waits for the commit
 DISK_FULL = "disk_full"
 _RETRY_S = 1.0
-_LATE_US = 1_000_000  # a slot that is further in the past is not read any more
+_LATE_US = 1_000_000  # a slot that is further in the past, or half a period, is not read any more
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -156,7 +156,7 @@ class _Agent:
             comes = await self._comes(slot_us)
             if comes is False:
                 break
-            if comes is None or self._is_past(slot_us):
+            if comes is None or self._is_past(slot_us, min(self._period_us[d] for d in due)):
                 continue  # the clock was away or was set, or something took long
             self._pending += await self._poller.read_slot(slot_us, due)
             self._done_us |= dict.fromkeys(due, slot_us)
@@ -204,13 +204,14 @@ class _Agent:
         if done_us is None:
             return next_slot_us(self._clock.now_us(), period_us)
         slot_us = done_us + period_us
-        if self._is_past(slot_us):
-            slot_us = max(slot_us, next_slot_us(self._clock.now_us() - _LATE_US, period_us))
+        if self._is_past(slot_us, period_us):
+            slot_us = next_slot_us(self._clock.now_us() - _patience_us(period_us), period_us)
         return slot_us
 
-    def _is_past(self, slot_us: int) -> bool:
+    def _is_past(self, slot_us: int, period_us: int) -> bool:
         """Whether a reading now would no longer be one of this slot."""
-        return not self._is_replay and self._clock.now_us() - slot_us >= _LATE_US
+        late_us = self._clock.now_us() - slot_us
+        return not self._is_replay and late_us >= _patience_us(period_us)
 
     async def _comes(self, slot_us: int) -> bool | None:
         """Wait for the slot; False: the recording has ended, None: the simulator is away.
@@ -269,6 +270,10 @@ class _Agent:
     def _say_over(self, event: str, over: str) -> None:
         if (since_s := self._troubles.pop(event, None)) is not None:
             log.info(over, extra={"down_s": round(time.monotonic() - since_s, 3)})
+
+
+def _patience_us(period_us: int) -> int:
+    return min(_LATE_US, period_us // 2)
 
 
 async def _until_stopped(*jobs: Coroutine[Any, Any, None] | asyncio.Task[None]) -> bool:

@@ -95,14 +95,15 @@ def enroll(
         state_dir: the agent's state folder.
         terms: what the device is configured to be.
         operator: the operator's key; None: only write what is to be signed.
-        first_epoch: lowest epoch for a new grant, higher than 1 where the state was lost.
+        first_epoch: lowest epoch that will do, higher than 1 where the state was lost.
     """
     folder = state_dir / _FOLDER
     path = folder / f"{terms.device}.json"
     old = _read(path)
-    if old is not None and old["grant"] == terms.content(old["grant"]["epoch"]):
-        return Enrolled(terms.device, old["grant"]["epoch"], "kept", path)
-    epoch = max(first_epoch, old["grant"]["epoch"] + 1 if old is not None else 1)
+    last = 0 if old is None else int(old["grant"]["epoch"])
+    if old is not None and last >= first_epoch and old["grant"] == terms.content(last):
+        return Enrolled(terms.device, last, "kept", path)
+    epoch = max(first_epoch, last + 1)
     content = terms.content(epoch)
     request = folder / f"{terms.device}.request.json"
     if operator is None:
@@ -129,7 +130,8 @@ def _read(path: Path) -> dict[str, Any] | None:
             "Restore it from its copy: the number of its epoch must not be used again.",
         ) from error
     is_grant = isinstance(signed, dict) and set(signed) == _FIELDS
-    if not is_grant or not isinstance(signed["grant"].get("epoch"), int):
+    content = signed["grant"] if is_grant else None
+    if not isinstance(content, dict) or type(content.get("epoch")) is not int:
         raise ConfigError(
             f"The file {path} is no signed grant.",
             "Restore it from its copy: the number of its epoch must not be used again.",

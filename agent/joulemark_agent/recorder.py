@@ -476,7 +476,8 @@ def _check_epoch(device: Recorded, tree: Tree) -> None:
         raise ConfigError(
             f"The grant of {device.device!r} is for epoch {device.epoch}, but epoch {tree.epoch}"
             " was opened with another one.",
-            "Run 'joulemark agent enroll -c SITE.yaml --operator-key FILE' for the next epoch.",
+            "Run 'joulemark agent enroll -c SITE.yaml --operator-key FILE"
+            f" --epoch {max(tree.epoch, device.epoch) + 1}'.",
         )
 
 
