@@ -46,6 +46,7 @@ def test_a_scale_is_exact():
         ({"address": 65535}, "beyond"),
         ({"address": -1}, "greater"),
         ({"colour": "red"}, "not permitted"),
+        ({"counter": False, "scale": "x"}, "decimal"),
     ],
 )
 def test_a_point_that_makes_no_sense_is_refused(change, why):
