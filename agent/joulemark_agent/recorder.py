@@ -140,11 +140,6 @@ class Recorder:
         self._causes = dict.fromkeys(self._by_name, AGENT_DOWN)
         self._start()
 
-    @property
-    def boot(self) -> int:
-        """The number of this start of the agent."""
-        return self._boot
-
     def committed_us(self, device: str) -> int | None:
         """The last slot of the device that is accounted for on disk. [us UTC]"""
         return self._books[device].tree.last_slot_us

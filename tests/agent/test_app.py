@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,7 +51,7 @@ def enrolled(place: Site, *more: str) -> Site:
     return place
 
 
-async def ended(process: subprocess.Popen[str]) -> dict:
+async def ended(process: subprocess.Popen[str]) -> Any:
     """The summary of an agent that ends by itself or was asked to."""
     await until(lambda: process.poll() is not None)
     assert process.returncode == 0
@@ -58,7 +59,7 @@ async def ended(process: subprocess.Popen[str]) -> dict:
     return json.loads(process.stdout.read().strip().splitlines()[-1])
 
 
-def check_year(ledger: Ledger, summary: dict, slots: int) -> None:
+def check_year(ledger: Ledger, summary: Any, slots: int) -> None:
     """Everything the plant showed is with the collector, once, under the heads of the summary."""
     for device, origin in ORIGINS.items():
         leaves = ledger.leaves[origin]
@@ -98,7 +99,7 @@ async def test_an_agent_killed_again_and_again_makes_no_gap_and_no_repeat(
     rng = random.Random(3)
     async with small_plant(2000) as plant:
         place = enrolled(site(tmp_path, plant, broker.url))
-        for _ in range(4):
+        for _ in range(3):
             mark = plant.clock._committed + rng.randrange(20, 200)
             with place.started("run") as process:
                 await until(lambda: plant.clock._committed >= mark)  # noqa: B023 - awaited at once
@@ -112,7 +113,7 @@ async def test_an_agent_killed_again_and_again_makes_no_gap_and_no_repeat(
         for leaf in map(json.loads, collector.ledger.leaves[ORIGINS[METER]])
         if leaf.get("type") == "boot"
     ]
-    assert [leaf["boot"] for leaf in boots] == [1, 2, 3, 4, 5]
+    assert [leaf["boot"] for leaf in boots] == [1, 2, 3, 4]
 
 
 @pytest.mark.usefixtures("collector")
@@ -131,7 +132,7 @@ async def test_an_agent_that_is_asked_to_stop_commits_closes_and_leaves(tmp_path
         trees = box.trees()
         assert [box.open_leaves(t.device, t.epoch) for t in trees] == [[], []]
         assert {t.edge.size - t.sealed.size for t in trees} == {0}
-        assert trees[0].last_slot_us >= START_US + 50 * PERIOD_US
+        assert (trees[0].last_slot_us or 0) >= START_US + 50 * PERIOD_US
 
 
 @pytest.fixture
@@ -169,8 +170,8 @@ async def test_on_the_systems_clock_slots_that_were_missed_are_gaps(tmp_path, br
     """Two runs of a second's period with a pause: every slot is a record or in a gap."""
     held = collector.ledger.leaves
     async with small_plant(1) as plant:
-        address = {"period_s": 1, "modbus_port": plant.modbus_port, "slots": 2}
-        place = enrolled(site(tmp_path, None, broker.url, **address))
+        port = plant.modbus_port
+        place = enrolled(site(tmp_path, None, broker.url, period_s=1, modbus_port=port, slots=2))
         with place.started("run") as process:
             await until(lambda: len(held.get(ORIGINS[METER], [])) > 5)
             process.send_signal(signal.SIGTERM)

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ def run(capsys, *words: str) -> tuple[int, str, str]:
     return code, out, err
 
 
-def enroll(capsys, place: Site, *words: str) -> dict:
+def enroll(capsys, place: Site, *words: str) -> Any:
     code, out, err = run(capsys, "enroll", "-c", str(place.path), "--json", *words)
     assert (code, err) == (0, "")
     return json.loads(out)

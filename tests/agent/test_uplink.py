@@ -26,7 +26,7 @@ from joulemark_gateway.broker import RunningBroker, start_broker
 from support import evidence
 from support.collecting import Answer, Ledger, SmallCollector, honest, receipt, refusal
 from support.evidence import AGENT, COUNTER, KEYS, METER, SITE, WITNESS
-from support.recording import KEY, batches_of, kept, recorded, recorder, state
+from support.recording import KEY, batches_of, database, kept, recorded, recorder, state
 
 DOCUMENTS = evidence.documents()
 METER_ORIGIN, COUNTER_ORIGIN = f"joulemark/{SITE}/{METER}/1", f"joulemark/{SITE}/{COUNTER}/1"
@@ -58,7 +58,13 @@ def fill(box: Outbox, slots: int = 100, *, two: bool = False) -> None:
     writer.seal_all()
 
 
-def uplink_to(url: str, box: Outbox, timing: Timing = PATIENT, kind=Uplink, **login) -> Uplink:
+def uplink_to(
+    url: str,
+    box: Outbox,
+    timing: Timing = PATIENT,
+    kind: type[Uplink] = Uplink,
+    **login: str,
+) -> Uplink:
     collector = Collector(SITE, AGENT, KEY.public, WITNESS, public_key(KEYS.witness))
     return kind(Login(url, AGENT, **login), collector, box, timing)
 
@@ -185,7 +191,7 @@ async def die_before_committing(broker, outbox, kind) -> tuple[Ledger, list[byte
     fill(outbox, 64)
     expected = kept(outbox).leaves
     ledger = Ledger()
-    first = SmallCollector(broker.port, ledger, commit_every=5)
+    first = SmallCollector(broker.port, ledger, commit_every=5, freezes_after=8)
     async with running(uplink_to(broker.url, outbox, QUICK, kind)):
         await heard(first, 8)
         first.die()
@@ -373,17 +379,20 @@ async def test_at_most_a_window_is_on_its_way_and_one_when_nobody_answers(broker
 # ------------------------------------------------------------------ broken links
 
 
-async def test_a_broker_that_is_killed_and_comes_back_costs_nothing(outbox):
+@pytest.mark.parametrize("kind", ["embedded", pytest.param("mosquitto", marks=pytest.mark.service)])
+async def test_a_broker_that_is_killed_and_comes_back_costs_nothing(outbox, kind, request):
+    if kind == "mosquitto":
+        request.getfixturevalue("mosquitto")
     fill(outbox, 120)
     expected = kept(outbox).leaves
     ledger = Ledger()
-    first = start_broker("embedded")
+    first = start_broker(kind)
     collector = SmallCollector(first.port, ledger, commit_every=3)
     async with running(uplink_to(first.url, outbox, QUICK)) as uplink:
         await heard(collector, 10)
         first.kill()
         collector.die()
-        with start_broker("embedded", first.port), collecting(first.port, ledger):
+        with start_broker(kind, first.port), collecting(first.port, ledger):
             await drained(uplink)
     assert ledger.leaves[METER_ORIGIN] == expected
 
@@ -440,7 +449,7 @@ async def test_a_refused_login_is_one_message_with_what_to_do_and_loses_nothing(
 
 async def test_damaged_bytes_are_not_sent_and_end_the_uplink_with_what_to_do(broker, outbox):
     fill(outbox, 8)
-    outbox._db.execute("UPDATE batches SET payload = substr(payload, 1, 50)")
+    database(outbox).execute("UPDATE batches SET payload = substr(payload, 1, 50)")
     ledger = Ledger()
     with collecting(broker.port, ledger):
         async with running(uplink_to(broker.url, outbox)) as uplink:

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.reasoncodes import ReasonCode
 
 from joulemark_agent.contract.batch import MAX_WIRE_BYTES
 from joulemark_agent.contract.errors import ConfigError
@@ -55,7 +56,8 @@ def peer(
         protocol=MQTTProtocolVersion.MQTTv5,
         reconnect_on_failure=False,
     )
-    found, answers = Peer(client), queue.Queue()
+    found = Peer(client)
+    answers: queue.Queue[ReasonCode] = queue.Queue()
     if login is not None:
         client.username_pw_set(*login)
     client.on_connect = lambda _c, _u, _f, reason, _p: answers.put(reason)
@@ -76,22 +78,6 @@ def peer(
     finally:
         client.disconnect()
         client.loop_stop()
-
-
-@pytest.fixture(
-    scope="module",
-    params=["embedded", pytest.param("mosquitto", marks=pytest.mark.service)],
-)
-def kind(request) -> str:
-    if request.param == "mosquitto":
-        request.getfixturevalue("mosquitto")
-    return request.param
-
-
-@pytest.fixture(scope="module")
-def broker(kind) -> Iterator[RunningBroker]:
-    with start_broker(kind) as running:
-        yield running
 
 
 def test_a_message_of_qos_1_arrives_and_is_acknowledged_as_delivered(broker):
@@ -142,6 +128,7 @@ def test_a_client_that_breaks_off_is_forgotten_and_harms_nobody(broker):
     with peer(broker.port, "reader", "here") as reader, peer(broker.port, "writer") as writer:
         with peer(broker.port, "broken", "here") as broken:
             reset = broken.client.socket()
+            assert isinstance(reset, socket.socket)
             reset.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             reset.close()  # with a reset instead of a goodbye
         for _ in range(20):
@@ -187,6 +174,7 @@ def test_control_the_library_alone_breaks_the_laws_that_ours_adds(law, monkeypat
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     with process:
+        assert process.stdout is not None
         stock = RunningBroker("stock", int(process.stdout.readline()), process)
         try:
             with pytest.raises((AssertionError, queue.Empty)):
@@ -234,6 +222,7 @@ def test_the_command_says_its_port_and_ends_when_asked(kind, number):
         stdout=subprocess.PIPE, text=True, env=environment(),
     )  # fmt: skip
     with process:
+        assert process.stdout is not None
         said = json.loads(process.stdout.readline())
         assert said["broker"] == kind
         socket.create_connection((said["host"], said["port"])).close()

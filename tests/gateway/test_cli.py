@@ -164,7 +164,8 @@ def run(*words, env=None, without=()):
 
 def test_the_service_runs_until_sigterm_and_leaves_in_order(config):
     with start_broker("embedded") as broker:
-        service = run("collector", "run", "-c", config, env={"JOULEMARK_COLLECTOR_BROKER__URL": broker.url})
+        address = {"JOULEMARK_COLLECTOR_BROKER__URL": broker.url}
+        service = run("collector", "run", "-c", config, env=address)
         events = []
         for line in service.stderr:
             events.append(json.loads(line)["event"])

@@ -2,6 +2,7 @@
 
 import shutil
 import tomllib
+from importlib import resources
 from pathlib import Path
 
 from joulemark_gateway import software
@@ -19,7 +20,7 @@ def test_the_digest_is_the_same_each_time_and_changes_with_any_file(tmp_path, mo
     assert before == software.source_digest()
     for name in ("agent/joulemark_agent", "gateway/joulemark_gateway"):
         shutil.copytree(ROOT / name, tmp_path / Path(name).name)
-    monkeypatch.setattr(software.resources, "files", lambda package: tmp_path / package)
+    monkeypatch.setattr(resources, "files", lambda package: tmp_path / package)
     assert software.source_digest() == before
     file = tmp_path / "joulemark_gateway/measure/savings.py"
     file.write_bytes(file.read_bytes() + b"\n")

@@ -1,13 +1,18 @@
+from typing import TypeAlias
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from joulemark_agent.kernels.carbon import co2e
-from joulemark_agent.kernels.energy import counter_energy, power_energy
+from joulemark_agent.kernels.energy import Times, counter_energy, power_energy
 from joulemark_agent.kernels.window import aligned_edges_us
 
 GAP_US = 60
+Flags: TypeAlias = NDArray[np.bool_]
+Read: TypeAlias = tuple[Times, NDArray[np.int64], Flags, Flags]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -40,14 +45,14 @@ def edges(draw, low=-900, high=4000):
 
 
 @given(readings(), edges())
-def test_covered_and_estimated_and_missing_are_the_length_of_every_window(read, cuts):
+def test_covered_and_estimated_and_missing_are_the_length_of_every_window(read: Read, cuts):
     _, covered, estimated, missing, _ = counter_energy(*read, cuts, GAP_US)
     assert np.all((covered >= 0) & (estimated >= 0) & (missing >= 0))
     assert (covered + estimated + missing).tolist() == np.diff(cuts).tolist()
 
 
 @given(readings(), edges(), st.data())
-def test_the_energy_of_a_window_is_the_sum_of_its_parts_to_the_last_unit(read, cuts, data):
+def test_the_energy_of_a_window_is_the_sum_of_its_parts_to_the_last_unit(read: Read, cuts, data):
     extra = data.draw(st.sets(st.integers(int(cuts[0]), int(cuts[-1])), max_size=8))
     finer = np.array(sorted({*cuts.tolist(), *extra}), np.int64)
     coarse_parts = counter_energy(*read, cuts, GAP_US)[:4]
@@ -60,7 +65,7 @@ def test_the_energy_of_a_window_is_the_sum_of_its_parts_to_the_last_unit(read, c
 
 
 @given(readings(), edges())
-def test_windows_over_all_readings_add_up_to_the_register_difference(read, cuts):
+def test_windows_over_all_readings_add_up_to_the_register_difference(read: Read, cuts):
     t_us, counter, good, _ = read
     all_edges = np.unique(np.concatenate([cuts, t_us[[0, -1]]]))
     step_ok = np.ones(t_us.size - 1, np.bool_)
@@ -71,14 +76,14 @@ def test_windows_over_all_readings_add_up_to_the_register_difference(read, cuts)
 
 
 @given(readings(), edges())
-def test_no_window_has_energy_without_time(read, cuts):
+def test_no_window_has_energy_without_time(read: Read, cuts):
     energy, covered, estimated, _, _ = counter_energy(*read, cuts, GAP_US)
     assert not np.any(energy[(covered == 0) & (estimated == 0)])
     assert np.all(energy >= 0)
 
 
 @given(readings(), edges())
-def test_what_a_masked_step_loses_is_missing_and_nothing_else_changes(read, cuts):
+def test_what_a_masked_step_loses_is_missing_and_nothing_else_changes(read: Read, cuts):
     t_us, counter, _, _ = read
     good, all_ok = np.ones(t_us.size, np.bool_), np.ones(t_us.size - 1, np.bool_)
     one_less = all_ok.copy()

@@ -55,9 +55,10 @@ class SmallCollector:
         *,
         answering: Answering | None = None,
         commit_every: int = 1,
+        freezes_after: int | None = None,
         login: tuple[str, str] | None = None,
     ) -> None:
-        self.ledger, self.commit_every = ledger, commit_every
+        self.ledger, self.commit_every, self.freezes_after = ledger, commit_every, freezes_after
         self.answering = answering or honest
         self.memory: list[tuple[str, str, Batch]] = []
         self.heard = threading.Semaphore(0)
@@ -91,6 +92,8 @@ class SmallCollector:
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
         _, agent, device, _ = parse_topic(message.topic)
         batch = parse_batch(bytes(message.payload))
+        if self.freezes_after is not None and len(self.ledger.arrivals) >= self.freezes_after:
+            return  # as good as dead: nothing is committed any more
         self.ledger.arrivals.append((device, batch.first_seq))
         self.memory.append((agent, device, batch))
         if len(self.memory) >= self.commit_every:

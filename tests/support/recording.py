@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from zoneinfo import ZoneInfo
 from joulemark_agent.contract.batch import parse_batch
 from joulemark_agent.contract.canonical import parse_canonical
 from joulemark_agent.contract.factor import FactorSet
-from joulemark_agent.contract.reading import grant, signed_grant
+from joulemark_agent.contract.reading import Gap, Reading, grant, signed_grant
 from joulemark_agent.contract.signature import (
     Checkpoint,
     parse_checkpoint,
@@ -134,6 +135,17 @@ def batches_of(outbox: Outbox, device: str = evidence.METER, epoch: int = 1) -> 
     while (batch := outbox.next_batch(device, epoch, found[-1].size if found else 0)) is not None:
         found.append(batch)
     return found
+
+
+def slots_read(results: Sequence[Reading | Gap]) -> list[int]:
+    """The slots of readings."""
+    return [result.slot_us for result in results if isinstance(result, Reading)]
+
+
+def database(box: Outbox) -> sqlite3.Connection:
+    """The outbox's own connection, to look and to harm."""
+    assert box._db is not None
+    return box._db
 
 
 def slots_of(contents: Sequence[dict[str, Any]], period_us: int) -> list[int]:

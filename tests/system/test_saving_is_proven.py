@@ -19,6 +19,7 @@ from support.histories import (
     recorded_year,
     steel_plan,
 )
+from support.present import present
 
 SEEDS = range(1, 201)
 JULY, PER_DAY = 181 * 96, 96
@@ -52,14 +53,14 @@ def two_hundred(recording, factories):
     production = load_scenario("unchanged").production
     opening_kg = load_scenario("unchanged").opening.production_kg
     project, factors = steel_plan(), factor_set()
-    found = {name: [] for name in factories}
+    found: dict[str, list[tuple[float, ...]]] = {name: [] for name in factories}
     for seed in SEEDS:
         noise = production.noise.model_copy(update={"seed": seed})
         seeded = production.model_copy(update={"noise": noise})
         kg = opening_kg + production_kg(recording.energy_10wh, seeded)
         for name, devices in factories.items():
             devices[COUNTER].counters["production_kg"][:] = kg
-            saving = measure(project, devices, factors).saving
+            saving = present(measure(project, devices, factors).saving)
             found[name].append((saving.avoided_wh, saving.half_width_wh, saving.counterfactual_wh))
     return {name: np.array(rows).T for name, rows in found.items()}
 

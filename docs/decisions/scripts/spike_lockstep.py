@@ -149,10 +149,12 @@ class ModbusServer(asyncio.Protocol):
         self.buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport to answer on."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
+        """Answer every whole request; hang up on a head that no read request has."""
         self.buffer += data
         while len(self.buffer) >= 12:
             request, self.buffer = self.buffer[:12], self.buffer[12:]
@@ -181,12 +183,13 @@ class ModbusServer(asyncio.Protocol):
 
 async def pymodbus_port(clock: LockStep) -> int:
     """The same registers behind a pymodbus server."""
-    from pymodbus.server import ModbusTcpServer
-    from pymodbus.simulator import DataType, SimData, SimDevice
+    # Imported here: one variant needs it, and the simulators of the others are charged by CPU time.
+    from pymodbus.server import ModbusTcpServer  # noqa: PLC0415
+    from pymodbus.simulator import DataType, SimData, SimDevice  # noqa: PLC0415
 
     def device(d: Device) -> SimDevice:
         async def show_slot(
-            function: int, start: int, address: int, count: int, registers: list[int], _: object
+            _function: int, start: int, _address: int, _count: int, registers: list[int], _: object
         ) -> None:
             at = d.address - start
             registers[at : at + d.registers] = struct.unpack(
@@ -227,9 +230,14 @@ async def run_simulator(slots: int, peer: str) -> None:
 class Line(Protocol):
     """A byte stream to one peer."""
 
-    def write(self, data: bytes) -> None: ...
-    async def read_exactly(self, count: int) -> bytes: ...
-    async def read_line(self) -> bytes: ...
+    def write(self, data: bytes) -> None:
+        """Send the bytes."""
+
+    async def read_exactly(self, count: int) -> bytes:
+        """The next `count` bytes; an error where the peer closes before."""
+
+    async def read_line(self) -> bytes:
+        """The bytes up to the end of the line, or of the stream."""
 
 
 class AsyncLine:
@@ -240,16 +248,20 @@ class AsyncLine:
 
     @classmethod
     async def connect(cls, port: int) -> AsyncLine:
+        """A line to this port of the machine."""
         return cls(*await asyncio.open_connection("127.0.0.1", port))
 
     def write(self, data: bytes) -> None:
+        """Hand the bytes to the event loop, which sends them."""
         self.writer.write(data)
 
     async def read_exactly(self, count: int) -> bytes:
+        """The next `count` bytes; TimeoutError where they take longer than TIMEOUT_S."""
         async with asyncio.timeout(TIMEOUT_S):
             return await self.reader.readexactly(count)
 
     async def read_line(self) -> bytes:
+        """The bytes up to the end of the line, under the same deadline."""
         async with asyncio.timeout(TIMEOUT_S):
             return await self.reader.readline()
 
@@ -263,15 +275,18 @@ class BlockingLine:
         self.file: BinaryIO = self.socket.makefile("rb")
 
     def write(self, data: bytes) -> None:
+        """Return when the kernel has taken the bytes."""
         self.socket.sendall(data)
 
     async def read_exactly(self, count: int) -> bytes:
+        """The next `count` bytes; blocks up to TIMEOUT_S for each piece of them."""
         data = self.file.read(count)
         if len(data) != count:
             raise ConnectionError(f"The peer closed after {len(data)} of {count} bytes.")
         return data
 
     async def read_line(self) -> bytes:
+        """The bytes up to the end of the line; blocks as `read_exactly` does."""
         return self.file.readline()
 
 
@@ -304,6 +319,8 @@ class ModbusClient:
 
 @dataclass(frozen=True)
 class Record:
+    """One device at one slot: the canonical bytes and their leaf hash."""
+
     device: str
     seq: int
     slot_us: int
@@ -442,6 +459,8 @@ async def agent_main(args: argparse.Namespace) -> None:
 
 @dataclass(frozen=True)
 class Variant:
+    """One way to run the chain: the agent's client, the Modbus peer and the slots per commit."""
+
     name: str
     client: str = "asyncio"
     peer: str = "own"
@@ -457,11 +476,13 @@ VARIANTS = (
 
 
 def spawn(*words: object) -> subprocess.Popen[bytes]:
+    """This script with these arguments as a process of its own, its output on a pipe."""
     command = [sys.executable, __file__, *map(str, words)]
     return subprocess.Popen(command, stdout=subprocess.PIPE)
 
 
 def next_line(process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    """The JSON object on the process's next line; RuntimeError where it ended without one."""
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
@@ -484,6 +505,7 @@ def simulator(slots: int, peer: str) -> Iterator[tuple[dict[str, int], dict[str,
 
 
 def spawn_agent(ports: dict[str, int], variant: Variant, path: Path) -> subprocess.Popen[bytes]:
+    """The agent of this variant, on the simulator's ports and the outbox at this path."""
     return spawn(
         "--role", "agent", "--client", variant.client, "--group", variant.group, "--path", path,
         "--control-port", ports["control"], "--modbus-port", ports["modbus"],
@@ -524,6 +546,7 @@ def check(path: Path, slots: int) -> str:
 
 
 def committed_slots(path: Path) -> int:
+    """How many slots the outbox holds by now; 0 before it has its table."""
     if not path.exists():
         return 0
     db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
@@ -585,6 +608,7 @@ def check_refusals() -> None:
 
 
 def print_table(results: dict[str, list[dict[str, Any]]]) -> None:
+    """Print a row a variant: medians over its runs, and its total beside that of the first."""
     columns = (*STAGES, "total_ms", "cpu_ms", "simulator_cpu_ms", "one_commit_ms")
     print(f"{'milliseconds per slot (medians)':32}" + "".join(f"{c[:12]:>13}" for c in columns))
     base_ms = 0.0
@@ -599,6 +623,7 @@ def print_table(results: dict[str, list[dict[str, Any]]]) -> None:
 
 
 def main() -> None:
+    """Measure and kill as the arguments say; exit status 1 where the words differ after kills."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--slots", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=3)

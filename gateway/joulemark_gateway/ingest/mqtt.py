@@ -312,7 +312,8 @@ class Subscriber:
         if is_login and not self._has_connected:
             self._fatal = UplinkError(
                 f"The broker {self._broker.url} refuses our {what}: {reason}.",
-                "Check broker.username, JOULEMARK_COLLECTOR_BROKER__PASSWORD and the broker's access list.",
+                "Check broker.username, JOULEMARK_COLLECTOR_BROKER__PASSWORD and the broker's "
+                "access list.",
                 code="broker_refused",
             )
         self._note_down(f"{what} refused: {reason}")

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from joulemark_agent.kernels.energy import _share, counter_energy, power_energy
+from joulemark_agent.kernels.energy import Times, _share, counter_energy, power_energy
 
 QUARTER_US = 900_000_000
 GAP_US = QUARTER_US * 3 // 2
 
 
-def quarters(*counts):
+def quarters(*counts: int) -> tuple[Times, Times]:
     t_us = np.arange(len(counts), dtype=np.int64) * QUARTER_US
     return t_us, np.array(counts, np.int64)
 

@@ -18,6 +18,7 @@ from joulemark_gateway.evidence.bundle import (
     open_bundle,
     packed,
 )
+from joulemark_gateway.evidence.container import container_bytes
 from joulemark_gateway.reports.provenance import predicate_of
 from support.bundles import Recipe, policy_mapping, true_bundle, true_report
 from support.evidence import COUNTER, KEYS, METER, leaves_of
@@ -122,10 +123,10 @@ def test_only_a_bundle_is_opened():
     manifest = canonical_bytes({**parse_canonical(members["manifest.json"]), "format": "other/1"})
     for broken in ({**members, "manifest.json": manifest}, {"readme.txt": b""}):
         with pytest.raises(EvidenceError) as caught:
-            open_bundle(bundle.container_bytes(broken))
+            open_bundle(container_bytes(broken))
         assert caught.value.code == "not_a_bundle"
 
 
 def test_a_damaged_manifest_is_for_the_verifier_to_name():
     members = {**Recipe().made_members(), "manifest.json": b"damaged"}
-    assert open_bundle(bundle.container_bytes(members)).members == members
+    assert open_bundle(container_bytes(members)).members == members

@@ -11,7 +11,7 @@ def drained(queue):
 
 
 def test_owners_are_served_in_turn_whatever_one_of_them_sends():
-    queue = FairQueue(10)
+    queue: FairQueue[int] = FairQueue(10)
     for i in range(10):
         assert queue.put("flood", i)
     for name in ("a", "b"):
@@ -28,14 +28,14 @@ def test_first_come_first_served_to_all_would_let_the_flood_through():
 
 
 def test_the_items_of_one_owner_keep_their_order_and_the_last_is_marked():
-    queue = FairQueue(3)
+    queue: FairQueue[int] = FairQueue(3)
     for i in range(3):
         queue.put("a", i)
     assert drained(queue) == [("a", 0, False), ("a", 1, False), ("a", 2, True)]
 
 
 def test_a_full_share_is_refused_to_its_owner_alone():
-    queue = FairQueue(1)
+    queue: FairQueue[int] = FairQueue(1)
     assert queue.put("a", 0)
     assert not queue.put("a", 1)
     assert queue.put("b", 0)
@@ -44,7 +44,7 @@ def test_a_full_share_is_refused_to_its_owner_alone():
 
 
 def test_a_waiting_reader_gets_what_comes():
-    queue = FairQueue(1)
+    queue: FairQueue[int] = FairQueue(1)
     found = []
     reader = threading.Thread(target=lambda: found.append(queue.get(30)))
     reader.start()

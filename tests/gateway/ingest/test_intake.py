@@ -35,7 +35,7 @@ NAME = origin(SITE, METER, 1)
 
 
 @pytest.fixture
-def path(tmp_path) -> Path:
+def path(tmp_path: Path) -> Path:
     return tmp_path / FILE
 
 

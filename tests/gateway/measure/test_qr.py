@@ -9,6 +9,7 @@ import pytest
 
 from joulemark_agent.contract.errors import MeasureError
 from joulemark_gateway.measure.qr import least_squares
+from support.present import present
 
 SHIPPED = Path(__file__).parents[2] / "data/nist_strd"
 DIGITS = {"Norris": 11, "NoInt1": 13, "Longley": 10, "Filip": 7, "Wampler1": 9, "Wampler4": 7}
@@ -18,7 +19,7 @@ def certified(path):
     """Data, certified coefficients with standard errors, and residual sd of a NIST StRD file."""
     text = path.read_text("ascii")
     lines = text.splitlines()
-    bounds = re.search(r"Data\s+\(lines (\d+) to (\d+)\)", text)
+    bounds = present(re.search(r"Data\s+\(lines (\d+) to (\d+)\)", text))
     rows = np.array(
         [[float(v) for v in line.split()] for line in lines[int(bounds[1]) - 1 : int(bounds[2])]]
     )
@@ -28,7 +29,7 @@ def certified(path):
             for m in re.finditer(r"^\s*B\d+\s+(\S+)\s+(\S+)\s*$", text, re.MULTILINE)
         ]
     )
-    deviation = float(re.search(r"Residual\s+Standard Deviation\s+(\S+)", text)[1])
+    deviation = float(present(re.search(r"Residual\s+Standard Deviation\s+(\S+)", text))[1])
     return rows, terms, deviation
 
 

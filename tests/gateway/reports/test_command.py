@@ -33,6 +33,7 @@ from support.evidence import (
     uncosigned,
 )
 from support.plant import plan_mapping, small
+from support.present import present
 
 
 def fill(path, *, devices=(METER, COUNTER), change=lambda _device, groups: groups, refuse=0):
@@ -50,7 +51,7 @@ def fill(path, *, devices=(METER, COUNTER), change=lambda _device, groups: group
         for index, batch in enumerate(batches):
             clock["now_us"] = SEALED_US + index * BATCH_WALL_US + 1_000_000
             topic = batch_topic(AGENT, device)
-            assert intake.take(topic, batch_bytes(uncosigned(batch))).has_grown
+            assert present(intake.take(topic, batch_bytes(uncosigned(batch)))).has_grown
     for _ in range(refuse):
         intake.take(batch_topic(AGENT, METER), b"no batch")
     intake.close()

@@ -9,6 +9,7 @@ from joulemark_agent.contract.document import document_bytes
 from joulemark_gateway.reports import plots
 from support.bundles import Recipe, true_report
 from support.plant import plan_mapping
+from support.present import present
 
 PLOTS = [plots.energy_on_driver, plots.energy_over_time, plots.cumulative, plots.calendar]
 
@@ -16,7 +17,7 @@ PLOTS = [plots.energy_on_driver, plots.energy_over_time, plots.cumulative, plots
 @pytest.mark.parametrize("plot", PLOTS)
 def test_all_ink_lies_inside_the_frame(plot):
     svg = plot(true_report().report)
-    width, height = map(float, re.search(r'viewBox="0 0 (\S+) (\S+)"', svg).groups())
+    width, height = map(float, present(re.search(r'viewBox="0 0 (\S+) (\S+)"', svg)).groups())
     for name in ("x", "cx"):
         assert all(0 <= float(x) <= width for x in re.findall(rf' {name}="([\d.-]+)"', svg))
     for name in ("y", "cy"):

@@ -4,6 +4,7 @@ import itertools
 import json
 import threading
 from decimal import Decimal
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -12,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from joulemark_agent.contract.errors import StoreError
-from joulemark_agent.contract.reading import Reading
+from joulemark_agent.contract.reading import Gap, Reading
 from joulemark_gateway.evidence import history
+from joulemark_gateway.evidence.base import Accepted
 from joulemark_gateway.evidence.store import FILE, SqliteStore
 from joulemark_gateway.measure.intervals import counted
 from joulemark_gateway.series import mirror
@@ -152,7 +154,8 @@ meters = st.lists(st.tuples(counts, st.sampled_from("......bz!hg")), min_size=2,
 def readings_of(draws):
     """A meter that counts, with bad values, zeros, falls, holes and gaps where the letters say."""
     profile = DOCS.profile(METER)
-    results, total = [], 5
+    results: list[Reading | Gap] = []
+    total = 5
     for i, (step, what) in enumerate(draws):
         total += 0 if what == "h" else step
         total = step if what == "!" else total
@@ -173,7 +176,8 @@ def readings_of(draws):
 def projected(leaves, cuts):
     """The rows of the leaves, projected in parts that end at the cuts."""
     grant, signature = history.grant_of(leaves[0])
-    carry, rows = Carry(), []
+    carry = Carry()
+    rows: list[tuple[Any, ...]] = []
     for start, end in itertools.pairwise([0, *cuts, len(leaves)]):
         tree = history.parse_part(leaves[start:end], start, grant, signature)
         part = part_of(tree, end, DOCS.profile(METER), PERIOD_US, carry)
@@ -245,6 +249,7 @@ def test_rebuilding_gives_the_same_content(store, series, tmp_path):
     book = Book()
     for batch in (*meter, *counter):
         verdict = book.offer(batch)
+        assert isinstance(verdict, Accepted)
         head = store.head(verdict.origin)
         if verdict.before.size == head.size:
             store.accept(verdict, note=book.heads[verdict.origin].note, received_us=NOW_US)

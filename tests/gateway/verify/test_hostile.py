@@ -3,6 +3,8 @@
 import gzip
 import json
 import random
+from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
@@ -17,7 +19,7 @@ from support.bundles import Recipe, policy
 from support.evidence import FOREIGN, METER
 from support.plant import small
 
-NONSENSE = [
+NONSENSE: list[Any] = [
     None, True, 0, -1, 2**53 - 1, "", "0", "-1", "x", "9" * 19, "18446744073709551616", [], {},
     [[]], {"a": 1}, ["a"], "1e9", "é", [None], "2018-13-01", "NaN", "0x1",
 ]  # fmt: skip
@@ -25,7 +27,7 @@ NONSENSE = [
 
 def places(value, path=()):
     yield path
-    items = value.items() if isinstance(value, dict) else ()
+    items: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, dict) else ()
     items = enumerate(value) if isinstance(value, list) else items
     for key, item in items:
         yield from places(item, (*path, key))
