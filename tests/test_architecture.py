@@ -53,7 +53,7 @@ def imports(module: str, *, lazily_too: bool = True) -> Iterator[tuple[str, int]
             assert node.level == 0, f"{module}:{node.lineno}: imports are absolute"
             for alias in node.names:
                 name = f"{node.module}.{alias.name}"
-                is_module = name.split(".")[0] in SOURCES and path_of(name).exists()
+                is_module = name.split(".", 1)[0] in SOURCES and path_of(name).exists()
                 yield (name if is_module else str(node.module)), node.lineno
 
 

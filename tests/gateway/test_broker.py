@@ -23,6 +23,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from joulemark_agent.contract.batch import MAX_WIRE_BYTES
 from joulemark_agent.contract.errors import ConfigError
 from joulemark_gateway.broker import RunningBroker, find_mosquitto, start_broker
+from support.child import search_path
 
 WAIT_S = 20.0
 
@@ -285,4 +286,4 @@ def command(*words: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    return {**os.environ, "PYTHONPATH": search_path()}

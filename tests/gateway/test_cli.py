@@ -16,9 +16,8 @@ from joulemark_agent.contract.topics import batch_topic, origin
 from joulemark_gateway import cli
 from joulemark_gateway.broker import start_broker
 from joulemark_gateway.evidence.store import FILE, SqliteStore
-from joulemark_gateway.ingest.intake import Intake, Witness
 from joulemark_gateway.series.embedded import EmbeddedSeries
-from support.book import NOW_US, registry
+from support.child import search_path
 from support.evidence import (
     AGENT,
     COUNTER,
@@ -31,6 +30,7 @@ from support.evidence import (
     meter_readings,
     uncosigned,
 )
+from support.intakes import new_intake
 
 DOCS = documents()
 TREE = [
@@ -61,12 +61,7 @@ operators: ["{encode64(public_key(KEYS.operator))}"]
 
 @pytest.fixture
 def filled(config):
-    intake = Intake(
-        lambda: SqliteStore(config.parent / "state" / FILE),
-        registry(),
-        Witness(WITNESS, KEYS.witness),
-        lambda: NOW_US,
-    )
+    intake = new_intake(config.parent / "state" / FILE, step_us=0)
     for batch in TREE:
         intake.take(batch_topic(AGENT, METER), batch_bytes(batch))
     intake.take(batch_topic(AGENT, METER), b"poison")
@@ -142,7 +137,6 @@ def test_a_mistake_in_the_file_stops_every_command(config):
 def run(*words, env=None, without=()):
     """`joulemark` in a process of its own, some packages not installed there."""
     hidden = "".join(f"sys.modules[{name!r}] = None; " for name in without)
-    search = os.pathsep.join(entry for entry in sys.path if entry)
     code = (
         f"import argparse, sys; {hidden}from joulemark_gateway import cli; "
         "from joulemark_agent.contract.errors import JoulemarkError\n"
@@ -158,7 +152,7 @@ def run(*words, env=None, without=()):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={"PYTHONPATH": search, "PATH": os.environ["PATH"], **(env or {})},
+        env={"PYTHONPATH": search_path(), "PATH": os.environ["PATH"], **(env or {})},
     )
 
 
@@ -218,13 +212,12 @@ def test_adding_the_commands_imports_nothing_heavy():
         "heavy = {'duckdb', 'paho', 'numba', 'yaml', 'moat', 'pydantic_settings'}\n"
         "print(sorted(heavy & {name.partition('.')[0] for name in sys.modules}))"
     )
-    search = os.pathsep.join(entry for entry in sys.path if entry)
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
         check=True,
-        env={"PYTHONPATH": search},
+        env={"PYTHONPATH": search_path()},
     )
     assert done.stdout.strip() == "[]"
 

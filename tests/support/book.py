@@ -85,11 +85,16 @@ class Book:
             self._keep(verdict, batch, now_us)
         return verdict
 
+    def accepted(self, batch: Batch, *, now_us: int = NOW_US) -> tuple[Accepted, str]:
+        """The verdict on a batch that must be accepted, and the note with which it is held."""
+        verdict = self.offer(batch, now_us=now_us)
+        assert isinstance(verdict, Accepted), verdict
+        return verdict, self.heads[verdict.origin].note
+
     def offer_all(self, batches: Sequence[Batch], *, now_us: int = NOW_US) -> None:
         """Offer batches that must be accepted."""
         for batch in batches:
-            verdict = self.offer(batch, now_us=now_us)
-            assert isinstance(verdict, Accepted), verdict
+            self.accepted(batch, now_us=now_us)
 
     def _held(self, name: str, batch: Batch) -> Held | None:
         if name not in self.heads:

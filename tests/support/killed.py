@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import resource
-import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -16,6 +15,7 @@ from joulemark_agent.contract.errors import StoreError
 from joulemark_agent.envelope import warm
 from joulemark_agent.outbox import Outbox
 from support import evidence
+from support.child import search_path
 from support.recording import recorded, recorder, state
 
 SLOTS, GROUP = 4000, 3
@@ -34,7 +34,7 @@ def start(
     """The writer in a process of its own, and the end of the pipe on which it says what it kept."""
     mine, theirs = _CONTEXT.Pipe(duplex=False)
     process = _CONTEXT.Process(target=writer, args=(folder, theirs), daemon=True)
-    search = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    search = {"PYTHONPATH": search_path()}
     with mock.patch.dict(os.environ, search):  # before 3.13 the preload does not see our sys.path
         process.start()
     theirs.close()

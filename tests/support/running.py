@@ -18,6 +18,7 @@ from joulemark_agent.contract.signature import encode64, public_key
 from joulemark_agent.simulate.control import ControlServer, LockStep
 from joulemark_agent.simulate.modbus_server import ModbusConnection
 from support import evidence
+from support.child import search_path
 
 STEP_WH, STEP_KG = 1234, 17
 _PROFILES = {
@@ -104,13 +105,12 @@ class Site:
         self, *words: str, stderr: IO[str] | int | None = None
     ) -> Iterator[subprocess.Popen[str]]:
         """The command, running; killed at the end of the block if it still runs."""
-        search = os.pathsep.join(path for path in sys.path if path)
         process = subprocess.Popen(
             self.command(*words),
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
-            env={**os.environ, "PYTHONPATH": search},
+            env={**os.environ, "PYTHONPATH": search_path()},
         )
         try:
             yield process

@@ -12,9 +12,10 @@ import pytest
 from joulemark_agent.contract.errors import StoreError
 from joulemark_agent.contract.topics import origin
 from joulemark_agent.contract.tree import Edge
-from joulemark_gateway.evidence.base import Accepted, Quarantined, StoredBatch
+from joulemark_gateway.evidence.base import Quarantined, StoredBatch
 from joulemark_gateway.evidence.store import FILE, SqliteStore
 from support.book import NOW_US, Book
+from support.child import search_path
 from support.evidence import (
     COUNTER,
     METER,
@@ -40,12 +41,7 @@ SMALL = TREE[:4]
 def accepted(batches=SMALL):
     """The verdicts and notes a collector would give to these batches, in order."""
     book = Book()
-    found = []
-    for batch in batches:
-        verdict = book.offer(batch)
-        assert isinstance(verdict, Accepted)
-        found.append((verdict, book.heads[verdict.origin].note))
-    return found
+    return [book.accepted(batch) for batch in batches]
 
 
 def fill(store, batches=SMALL):
@@ -314,13 +310,12 @@ for verdict, note in accepted(TREE):
 
 
 def writer(path, order, until=0):
-    search = ":".join(entry for entry in sys.path if entry)
     here = __file__.rpartition("/")[0]
     return subprocess.Popen(
         [sys.executable, "-c", WRITER, here, str(path), order, str(until)],
         stdout=subprocess.PIPE,
         text=True,
-        env={"PYTHONPATH": search},
+        env={"PYTHONPATH": search_path()},
     )
 
 

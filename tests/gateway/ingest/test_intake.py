@@ -1,4 +1,3 @@
-import itertools
 import json
 import logging
 import zlib
@@ -24,6 +23,7 @@ from support.evidence import (
     meter_readings,
     uncosigned,
 )
+from support.intakes import new_intake
 
 DOCS = documents()
 TREE = [
@@ -37,16 +37,6 @@ NAME = origin(SITE, METER, 1)
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / FILE
-
-
-def new_intake(path, trusted=None, **limits):
-    ticks = itertools.count(NOW_US, 1_000_000)
-    return Intake(
-        lambda: SqliteStore(path, **limits),
-        trusted or registry(),
-        Witness(WITNESS, KEYS.witness),
-        lambda: next(ticks),
-    )
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The collector behind a real broker: order of commit, receipt and acknowledgement; fair turns."""
 
-import itertools
 import json
 import queue
 import signal
@@ -22,20 +21,19 @@ from joulemark_agent.contract.topics import all_answers, batch_topic, origin
 from joulemark_gateway.broker import start_broker
 from joulemark_gateway.evidence.store import FILE, SqliteStore
 from joulemark_gateway.ingest import mqtt
-from joulemark_gateway.ingest.intake import Answer, Intake, Witness
+from joulemark_gateway.ingest.intake import Answer
 from joulemark_gateway.settings import BrokerSettings
-from support.book import NOW_US, registry
+from support.child import search_path
 from support.evidence import (
     AGENT,
-    KEYS,
     METER,
     SITE,
-    WITNESS,
     build_tree,
     documents,
     meter_readings,
     uncosigned,
 )
+from support.intakes import new_intake
 
 WAIT_S = 20.0
 OTHER = "edge-2"
@@ -89,16 +87,6 @@ def edge(port: int, agent: str = AGENT) -> Iterator[Edge]:
     finally:
         client.disconnect()
         client.loop_stop()
-
-
-def new_intake(path, **limits) -> Intake:
-    ticks = itertools.count(NOW_US, 1000)
-    return Intake(
-        lambda: SqliteStore(path, **limits),
-        registry(),
-        Witness(WITNESS, KEYS.witness),
-        lambda: next(ticks),
-    )
 
 
 @dataclass
@@ -325,9 +313,8 @@ import os, signal, sys, threading
 from pathlib import Path
 from joulemark_gateway.ingest import mqtt
 from joulemark_gateway.settings import BrokerSettings
-sys.path.insert(0, sys.argv[3])
-from test_mqtt import new_intake
 from support.evidence import AGENT
+from support.intakes import new_intake
 
 intake = new_intake(Path(sys.argv[2]))
 subscriber = mqtt.Subscriber(
@@ -344,19 +331,11 @@ subscriber.run(threading.Event())
 def test_a_collector_killed_between_commit_and_receipt_absorbs_and_gives_the_same_receipt(
     broker, tmp_path
 ):
-    search = [path for path in sys.path if path]
     child = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            CHILD,
-            broker.url,
-            str(tmp_path / FILE),
-            __file__.rpartition("/")[0],
-        ],
+        [sys.executable, "-c", CHILD, broker.url, str(tmp_path / FILE)],
         stdout=subprocess.PIPE,
         text=True,
-        env={"PYTHONPATH": ":".join(search)},
+        env={"PYTHONPATH": search_path()},
     )
     assert child.stdout is not None
     assert child.stdout.readline() == "ready\n"

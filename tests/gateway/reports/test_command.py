@@ -10,15 +10,15 @@ from joulemark_agent.contract.batch import batch_bytes
 from joulemark_agent.contract.canonical import canonical_bytes, digest_hex, parse_canonical
 from joulemark_agent.contract.document import document_bytes
 from joulemark_agent.contract.errors import ConfigError, MeasureError, StoreError
-from joulemark_agent.contract.signature import encode64, public_key
+from joulemark_agent.contract.signature import encode64
 from joulemark_agent.contract.topics import batch_topic
 from joulemark_gateway.evidence.bundle import open_bundle
 from joulemark_gateway.evidence.store import FILE, SqliteStore
 from joulemark_gateway.ingest.intake import Intake, Witness
-from joulemark_gateway.ingest.verify import Agent, Registry
 from joulemark_gateway.reports import command
 from joulemark_gateway.verify.policy import parse_policy
 from joulemark_gateway.verify.verdict import verify
+from support.book import registry
 from support.bundles import groups_of, policy_mapping
 from support.evidence import (
     AGENT,
@@ -27,7 +27,6 @@ from support.evidence import (
     KEYS,
     METER,
     SEALED_US,
-    SITE,
     WITNESS,
     seal,
     uncosigned,
@@ -39,10 +38,9 @@ from support.present import present
 def fill(path, *, devices=(METER, COUNTER), change=lambda _device, groups: groups, refuse=0):
     """A store as the collector leaves it: every batch judged, cosigned and committed by it."""
     clock = {"now_us": SEALED_US}
-    agents = {AGENT: Agent(AGENT, SITE, public_key(KEYS.agent), frozenset({METER, COUNTER}))}
     intake = Intake(
         lambda: SqliteStore(path),
-        Registry(agents, frozenset({public_key(KEYS.operator)}), accept_simulated=True),
+        registry(),
         Witness(WITNESS, KEYS.witness),
         lambda: clock["now_us"],
     )

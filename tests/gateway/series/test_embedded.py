@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from joulemark_agent.contract.errors import StoreError
 from joulemark_agent.contract.reading import Gap, Reading
 from joulemark_gateway.evidence import history
-from joulemark_gateway.evidence.base import Accepted
 from joulemark_gateway.evidence.store import FILE, SqliteStore
 from joulemark_gateway.measure.intervals import counted
 from joulemark_gateway.series import mirror
@@ -61,8 +60,8 @@ def series(tmp_path):
 def fill(store, *trees):
     book = Book()
     for batch in (batch for tree in trees for batch in tree):
-        verdict = book.offer(batch)
-        store.accept(verdict, note=book.heads[verdict.origin].note, received_us=NOW_US)
+        verdict, note = book.accepted(batch)
+        store.accept(verdict, note=note, received_us=NOW_US)
 
 
 def content(series):
@@ -248,11 +247,10 @@ def test_rebuilding_gives_the_same_content(store, series, tmp_path):
     catch_up(store, series)
     book = Book()
     for batch in (*meter, *counter):
-        verdict = book.offer(batch)
-        assert isinstance(verdict, Accepted)
+        verdict, note = book.accepted(batch)
         head = store.head(verdict.origin)
         if verdict.before.size == head.size:
-            store.accept(verdict, note=book.heads[verdict.origin].note, received_us=NOW_US)
+            store.accept(verdict, note=note, received_us=NOW_US)
             catch_up(store, series)
     rebuild(store, tmp_path / "again.duckdb", EmbeddedSeries)
     again = EmbeddedSeries(tmp_path / "again.duckdb")

@@ -1,0 +1,25 @@
+"""A collector's intake over a real store, with a clock of its own."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+from joulemark_gateway.evidence.store import SqliteStore
+from joulemark_gateway.ingest.intake import Intake, Witness
+from joulemark_gateway.ingest.verify import Registry
+from support.book import NOW_US, registry
+from support.evidence import KEYS, WITNESS
+
+
+def new_intake(
+    path: Path, trusted: Registry | None = None, *, step_us: int = 1_000_000, **limits: int
+) -> Intake:
+    """An intake whose clock starts at NOW_US and goes a step each time it is looked at."""
+    ticks = itertools.count(NOW_US, step_us)
+    return Intake(
+        lambda: SqliteStore(path, **limits),
+        trusted or registry(),
+        Witness(WITNESS, KEYS.witness),
+        lambda: next(ticks),
+    )
