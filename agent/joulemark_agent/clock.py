@@ -155,12 +155,16 @@ class ReplayClock:
         """Move the simulation to the slot; False: the recording has ended.
 
         Raises:
-            DeviceError: the simulator is out of reach (trying again opens a new connection) or
-                refuses (`replay_refused`).
+            DeviceError: the simulator is out of reach or was lost since the last slot (trying
+                again opens a new connection), or refuses (`replay_refused`).
         """
         question = json.dumps({"committed_us": committed_us, "go_us": slot_us}).encode() + b"\n"
         control = await self._control()
-        line = await control.ask(question, _whole_line, timeout_s=_CONTROL_TIMEOUT_S)
+        try:
+            line = await control.ask(question, _whole_line, timeout_s=_CONTROL_TIMEOUT_S)
+        except DeviceError:
+            self._exchange = None  # closed already
+            raise
         try:
             answer = json.loads(line)
         except ValueError:
@@ -184,7 +188,15 @@ class ReplayClock:
             await self._exchange.close()
 
     async def _control(self) -> exchange.Exchange:
-        if self._exchange is None or not self._exchange.is_open:
+        if self._exchange is not None and not self._exchange.is_open:
+            # Said once, before a new connection: what a simulator showed since is not known.
+            self._exchange = None
+            raise DeviceError(
+                f"The connection to the simulator at {self._url} was lost.",
+                "Slots that were read and not committed are read again.",
+                code=exchange.CLOSED,
+            )
+        if self._exchange is None:
             parts = urlsplit(self._url)
             try:
                 self._exchange = await exchange.connect(

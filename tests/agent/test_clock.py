@@ -227,6 +227,31 @@ async def test_a_clock_whose_simulator_went_away_connects_again_when_asked_again
     assert caught.value.code == "closed"
 
 
+async def test_a_simulator_that_was_lost_between_two_slots_is_said_before_it_is_asked_again() -> (
+    None
+):
+    """What a restarted simulator showed in between is not known, so the slot is read again."""
+    writers = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        while line := await reader.readline():
+            writer.write(b'{"now_us": %d}\n' % json.loads(line)["go_us"])
+
+    async with serving(serve) as port:
+        subject = ReplayClock(f"tcp://127.0.0.1:{port}")
+        assert await subject.until(FIRST_US, None)
+        writers[0].close()
+        await writers[0].wait_closed()
+        with pytest.raises(DeviceError) as caught:
+            await subject.until(FIRST_US, None)
+        assert await subject.until(FIRST_US, None)
+        await subject.close()
+
+    assert caught.value.code == "closed"
+    assert len(writers) == 2
+
+
 async def test_the_clock_and_the_shipped_simulator_agree_on_a_whole_recording() -> None:
     steps = LockStep(first_us=FIRST_US, interval_us=PERIOD_US, slots=50)
     server = await asyncio.get_running_loop().create_server(

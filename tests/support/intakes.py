@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-from joulemark_gateway.evidence.store import SqliteStore
+from joulemark_gateway.evidence.store import QUARANTINE_MESSAGES, SqliteStore
 from joulemark_gateway.ingest.intake import Intake, Witness
 from joulemark_gateway.ingest.verify import Registry
 from support.book import NOW_US, registry
@@ -13,12 +13,16 @@ from support.evidence import KEYS, WITNESS
 
 
 def new_intake(
-    path: Path, trusted: Registry | None = None, *, step_us: int = 1_000_000, **limits: int
+    path: Path,
+    trusted: Registry | None = None,
+    *,
+    step_us: int = 1_000_000,
+    quarantine_messages: int = QUARANTINE_MESSAGES,
 ) -> Intake:
     """An intake whose clock starts at NOW_US and goes a step each time it is looked at."""
     ticks = itertools.count(NOW_US, step_us)
     return Intake(
-        lambda: SqliteStore(path, **limits),
+        lambda: SqliteStore(path, quarantine_messages=quarantine_messages),
         trusted or registry(),
         Witness(WITNESS, KEYS.witness),
         lambda: next(ticks),

@@ -24,6 +24,7 @@ from support.evidence import (
     uncosigned,
 )
 from support.intakes import new_intake
+from support.present import present
 
 DOCS = documents()
 TREE = [
@@ -77,7 +78,7 @@ def test_a_batch_sent_again_gets_the_same_receipt_also_from_another_process(inta
     assert intake.take(TOPIC, batch_bytes(TREE[0])).payload == first.payload
     intake.close()
     restarted = new_intake(path)
-    assert restarted.take(TOPIC, batch_bytes(TREE[0])).payload == first.payload
+    assert present(restarted.take(TOPIC, batch_bytes(TREE[0]))).payload == first.payload
     restarted.close()
 
 
@@ -132,7 +133,7 @@ def test_poison_is_kept_once_with_its_reason_and_answered(intake, path, name):
 def test_messages_of_strangers_share_one_small_place(path):
     intake = new_intake(path, quarantine_messages=5)
     for i in range(20):
-        answer = intake.take(batch_topic(f"edge-{i + 2}", METER), b"%d" % i)
+        answer = present(intake.take(batch_topic(f"edge-{i + 2}", METER), b"%d" % i))
         assert json.loads(answer.payload)["code"] == "unknown_agent"
     assert intake.take("joulemark/v1/up/+/#/batch", b"") is None
     intake.close()
@@ -191,7 +192,7 @@ def test_a_store_that_fails_gives_no_answer_at_all(intake):
 def test_two_collectors_on_one_store_make_one_tree(intake, path):
     other = new_intake(path)
     for batch in TREE:
-        answers = [each.take(TOPIC, batch_bytes(batch)) for each in (intake, other)]
+        answers = [present(each.take(TOPIC, batch_bytes(batch))) for each in (intake, other)]
         assert answers[0].payload == answers[1].payload
         assert [answer.has_grown for answer in answers] == [True, False]
     other.close()
@@ -205,7 +206,7 @@ def test_a_head_that_moved_between_judging_and_committing_is_judged_again(
 
     def late(store, batch, **fields):
         monkeypatch.setattr(SqliteStore, "accept", accept)
-        told.append(other.take(TOPIC, batch_bytes(TREE[0])))
+        told.append(present(other.take(TOPIC, batch_bytes(TREE[0]))))
         accept(store, batch, **fields)
 
     monkeypatch.setattr(SqliteStore, "accept", late)
