@@ -5,6 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# No wall-clock limits: a slow machine is not a failure. The same examples on every run of one
+# version, so that a red build can be repeated; `pytest --hypothesis-profile=search` looks further.
+settings.register_profile("same", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None, max_examples=2000)
+settings.load_profile("same")
 
 
 @pytest.fixture(scope="session")

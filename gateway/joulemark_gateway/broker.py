@@ -102,7 +102,7 @@ def find_mosquitto(configured: Path | None = None) -> Path | None:
         ConfigError: the one named cannot be run.
     """
     if configured is not None:
-        if not os.access(configured, os.X_OK):
+        if not configured.is_file() or not os.access(configured, os.X_OK):
             raise ConfigError(
                 f"{configured} is no program that can be run.",
                 "Name the mosquitto program, or leave the option out.",
@@ -243,7 +243,13 @@ def _become_mosquitto(program: Path, port: int, passwords: Path | None, *, as_js
             _announce("mosquitto", port, as_json=as_json)
         shutil.rmtree(folder, ignore_errors=True)
         os._exit(0)
-    os.execv(program, [str(program), "-c", str(config)])  # noqa: S606 - a program, no shell
+    try:
+        os.execv(program, [str(program), "-c", str(config)])  # noqa: S606 - a program, no shell
+    except OSError as error:
+        raise ConfigError(
+            f"{program} cannot be run: {error.strerror}.",
+            "Name the mosquitto program, or use --kind embedded.",
+        ) from error
 
 
 def _answers(port: int, broker: int) -> bool:

@@ -20,21 +20,15 @@ from joulemark_agent.contract.signature import decode64
 from joulemark_agent.contract.tree import Edge, append, root
 from joulemark_agent.outbox import Outbox
 from joulemark_agent.settings import load_site
-from joulemark_gateway.broker import RunningBroker, start_broker
 from joulemark_gateway.evidence import history
 from support.collecting import Ledger, SmallCollector
+from support.disk import mounted
 from support.evidence import COUNTER, METER, PERIOD_US, SITE, START_US
 from support.recording import slots_of
 from support.running import STEP_WH, Site, site, small_plant
 
 ORIGINS = {METER: f"joulemark/{SITE}/{METER}/1", COUNTER: f"joulemark/{SITE}/{COUNTER}/1"}
 WAIT_S = 20.0
-
-
-@pytest.fixture(scope="module")
-def broker() -> Iterator[RunningBroker]:
-    with start_broker("embedded") as running:
-        yield running
 
 
 @pytest.fixture
@@ -140,11 +134,8 @@ def small_disk(tmp_path) -> Iterator[Path]:
     """The state folder on a disk of its own."""
     disk = tmp_path / "state"
     disk.mkdir(mode=0o700)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("mounting a tmpfs needs CAP_SYS_ADMIN: not run")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
+    with mounted(disk, "4m"):
+        yield disk
 
 
 async def test_a_full_disk_stops_reading_and_room_lets_it_go_on_without_a_gap(

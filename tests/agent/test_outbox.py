@@ -22,6 +22,7 @@ from joulemark_agent.contract.errors import StoreError
 from joulemark_agent.contract.tree import Edge, append, root
 from joulemark_agent.outbox import APPLICATION_ID, Change, Outbox, Sealed, Tree, check_whole
 from support import killed
+from support.disk import mounted
 from support.evidence import METER, PERIOD_US
 from support.recording import (
     batches_of,
@@ -125,11 +126,8 @@ def small_disk(tmp_path):
     """A disk of 768 kB; where nothing may be mounted, the test above stands alone."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=768k", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("mounting a tmpfs needs CAP_SYS_ADMIN: not run")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with mounted(folder, "768k"):
+        yield folder
 
 
 def fill(disk):

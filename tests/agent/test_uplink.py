@@ -22,7 +22,7 @@ from joulemark_agent.contract.topics import receipt_topic, refusal_topic
 from joulemark_agent.mqtt import Acked, Login
 from joulemark_agent.outbox import Outbox
 from joulemark_agent.uplink import WINDOW, Collector, Timing, Uplink
-from joulemark_gateway.broker import RunningBroker, start_broker
+from joulemark_gateway.broker import start_broker
 from support import evidence
 from support.collecting import Answer, Ledger, SmallCollector, honest, receipt, refusal
 from support.evidence import AGENT, COUNTER, KEYS, METER, SITE, WITNESS
@@ -35,12 +35,6 @@ PRODUCTION = evidence.counter_readings(DOCUMENTS, [100] * 200)
 QUICK = Timing(receipt_s=0.3, retry_s=0.02, longest_retry_s=0.1, refused_s=0.2)
 PATIENT = Timing(receipt_s=30.0, retry_s=0.02, longest_retry_s=0.1)
 WAIT_S = 30.0
-
-
-@pytest.fixture(scope="module")
-def broker() -> Iterator[RunningBroker]:
-    with start_broker("embedded") as running:
-        yield running
 
 
 @pytest.fixture

@@ -272,6 +272,21 @@ def test_a_named_mosquitto_that_is_none_is_refused(tmp_path):
         find_mosquitto(tmp_path / "mosquitto")
 
 
+@pytest.mark.parametrize("content", [None, "# no program\n"], ids=["folder", "text"])
+def test_a_mosquitto_that_cannot_be_run_is_one_message_and_exit_code_2(tmp_path, content):
+    program = tmp_path / "mosquitto"
+    if content is None:
+        program.mkdir()
+    else:
+        program.touch(mode=0o755)
+        program.write_text(content)
+    done = subprocess.run(
+        command("--mosquitto", str(program), "--port", "0"),
+        capture_output=True, text=True, check=False, env=environment(), timeout=30,
+    )  # fmt: skip
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
+
+
 def test_the_embedded_broker_refuses_to_guard_users_it_does_not_know(tmp_path):
     done = subprocess.run(
         command("--kind", "embedded", "--port", "0", "--password-file", str(tmp_path)),

@@ -233,3 +233,10 @@ def test_a_command_whose_module_needs_a_missing_package_is_listed_and_says_so(
     monkeypatch.setattr(cli, "COMMANDS", {"joulemark_gateway.nowhere": ("weigh",)})
     with pytest.raises(ModuleNotFoundError):
         joulemark("weigh")
+
+
+@pytest.mark.parametrize("out", ["file", "file/deeper"])
+def test_a_demo_that_cannot_write_its_folder_says_so(tmp_path, out):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="Name a folder you may write to"):
+        joulemark("demo", "--no-serve", "--out", tmp_path / out)

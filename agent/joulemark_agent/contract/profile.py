@@ -23,13 +23,22 @@ WORDS: dict[str, int] = {
 }
 
 
+MAX_DIGITS = 80  # before or after the point: 1e999999999 is short to write and long to compute
+
+
 def _exact(value: Any) -> Any:
     if isinstance(value, float):
         raise ValueError("write a fraction as a decimal, not as a binary float")
     try:
-        return Decimal(value) if isinstance(value, (str, int)) else value
-    except InvalidOperation as error:
-        raise ValueError(f"{value[:40]!r} is not a decimal number") from error
+        exact = Decimal(value) if isinstance(value, (str, int)) else value
+    except (InvalidOperation, ValueError) as error:
+        raise ValueError(f"{str(value)[:40]!r} is not a decimal number") from error
+    if isinstance(exact, Decimal) and exact.is_finite():
+        exponent = exact.as_tuple().exponent
+        assert isinstance(exponent, int)  # finite
+        if exact.adjusted() > MAX_DIGITS or exponent < -MAX_DIGITS:
+            raise ValueError(f"a number has at most {MAX_DIGITS} digits on a side of the point")
+    return exact
 
 
 Exact = Annotated[Decimal, BeforeValidator(_exact)]
@@ -67,9 +76,11 @@ class Point(_Strict):
             endings = ", ".join(sorted(UNITS))
             raise ValueError(f"the name {self.name!r} must end in its unit, one of: {endings}")
         if self.counter and (
-            self.type.startswith("float") or self.scale != self.scale.to_integral_value()
+            not self.type.startswith("uint")
+            or self.scale <= 0
+            or self.scale != self.scale.to_integral_value()
         ):
-            raise ValueError("a counter is an integer register with a whole scale")
+            raise ValueError("a counter is an unsigned integer register with a whole scale above 0")
         if self.address + self.words > 0x10000:
             raise ValueError("the point reaches beyond register 65535")
         return self

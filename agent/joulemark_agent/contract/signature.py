@@ -27,7 +27,7 @@ MAX_NOTE_BYTES = 64 * 1024
 MAX_SIGNATURES = 16
 _KEY_BYTES = 32
 _SIGNATURE_BYTES = 64
-_SIGNATURE_LINE = re.compile(r"— ([^ +]+) ([A-Za-z0-9+/]+={0,2})\n")
+_SIGNATURE_LINE = re.compile(r"— ([^\s+]+) ([A-Za-z0-9+/]+={0,2})\n")
 
 
 @dataclass(frozen=True)

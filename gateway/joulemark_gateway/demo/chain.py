@@ -65,14 +65,20 @@ class Chain:
         """Write keys, site, collector and project files, and enrol the agent.
 
         Raises:
-            ConfigError: the folder holds another run already.
+            ConfigError: the folder holds another run already, or cannot be written.
         """
         if self.site_file.exists():
             raise ConfigError(
                 f"{self.folder} already holds a demo.", "Name another folder with --out."
             )
-        for name in ("site", "collector/state", "keys", "logs"):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        try:
+            for name in ("site", "collector/state", "keys", "logs"):
+                (self.folder / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"The demo cannot write to {self.folder}: {error.strerror}.",
+                "Name a folder you may write to with --out.",
+            ) from error
         self.ports = dict(zip(("modbus", "control", "broker"), _free_ports(3), strict=True))
         operator, witness = new_private_key(), new_private_key()
         _write_key(self.folder / "keys" / "operator.key", operator)

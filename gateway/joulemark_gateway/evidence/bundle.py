@@ -32,9 +32,11 @@ from joulemark_gateway.evidence.statement import sign_statement
 FORMAT = "joulemark-bundle/1"
 MANIFEST, STATEMENT = "manifest.json", "statement.json"
 REPORT, PAGE, PLAN, README = "report.json", "report.html", "plan.json", "readme.txt"
-MAX_LEAVES_BYTES = 256 * 1024 * 1024
-_EVIDENCE = re.compile(r"evidence/([a-z0-9-]{1,64})/([1-9][0-9]{0,8})/leaves\.jsonl\.gz")
-_CHECKPOINTS = re.compile(r"evidence/[a-z0-9-]{1,64}/[1-9][0-9]{0,8}/checkpoints\.json")
+MAX_LEAVES_BYTES = 256 * 1024 * 1024  # of all trees together
+LEAST_LEAF_BYTES = 48  # {"dev":"a","epoch":1,"seq":"1","type":"b","v":1}
+_EVIDENCE = re.compile(
+    r"evidence/([a-z0-9-]{1,64})/([1-9][0-9]{0,8})/(?:leaves\.jsonl\.gz|checkpoints\.json)"
+)
 _DOCUMENT = re.compile(r"documents/([0-9a-f]{64})\.json")
 REQUIRED = frozenset({MANIFEST, STATEMENT, REPORT, PAGE, PLAN, README})
 _GZIP = 16 + zlib.MAX_WBITS
@@ -78,20 +80,27 @@ class Bundle:
         return {match[1]: data for match, data in found if match}
 
     def trees(self) -> list[tuple[str, int]]:
-        """Device and epoch of every tree that has leaves here."""
+        """Device and epoch of every tree that has leaves or checkpoints here."""
         found = (_EVIDENCE.fullmatch(name) for name in self.members)
-        return sorted((match[1], int(match[2])) for match in found if match)
+        return sorted({(match[1], int(match[2])) for match in found if match})
 
-    def tree(self, device: str, epoch: int) -> TreeFiles:
+    def tree(self, device: str, epoch: int, limit: int) -> TreeFiles:
         """The leaves and checkpoints of one tree, unpacked.
+
+        Args:
+            device: its device.
+            epoch: its epoch.
+            limit: how much the leaves may unpack to. [bytes]
 
         Raises:
             EvidenceError: `bad_leaves` or `bad_checkpoints`.
         """
         folder = f"evidence/{device}/{epoch}"
-        plain = _inflated(self.members[f"{folder}/leaves.jsonl.gz"])
+        plain = _inflated(self.members.get(f"{folder}/leaves.jsonl.gz", b""), limit)
         if not plain.endswith(b"\n"):
             raise _bad("bad_leaves", f"the leaves of {folder} do not end with a line")
+        if plain.count(b"\n") * LEAST_LEAF_BYTES > len(plain):
+            raise _bad("bad_leaves", f"{folder} has more lines than leaves have room")
         notes = parse_canonical(self.members.get(f"{folder}/checkpoints.json", b""))
         if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
             raise _bad("bad_checkpoints", f"the checkpoints of {folder} are no list of notes")
@@ -100,7 +109,7 @@ class Bundle:
 
 def is_known(name: str) -> bool:
     """Whether a bundle of this format may have a member of this name."""
-    patterns = (_EVIDENCE, _CHECKPOINTS, _DOCUMENT)
+    patterns = (_EVIDENCE, _DOCUMENT)
     return name in REQUIRED or any(pattern.fullmatch(name) for pattern in patterns)
 
 
@@ -110,7 +119,7 @@ def make_bundle(contents: Contents, predicate: Mapping[str, Any], reporter_key: 
         REPORT: contents.report,
         PAGE: contents.page,
         PLAN: contents.plan,
-        README: resources.files(__package__).joinpath("bundle_readme.txt").read_bytes(),
+        README: readme(),
     }
     for digest, data in contents.documents.items():
         members[f"documents/{digest}.json"] = data
@@ -151,20 +160,25 @@ def open_bundle(data: bytes) -> Bundle:
     return Bundle(members)
 
 
+def readme() -> bytes:
+    """The text that says how to read a bundle."""
+    return resources.files(__package__).joinpath("bundle_readme.txt").read_bytes()
+
+
 def packed(leaves: Sequence[bytes]) -> bytes:
     """Leaves as lines, compressed; without a time stamp, so equal leaves give equal bytes."""
     return gzip.compress(b"".join(leaf + b"\n" for leaf in leaves), compresslevel=6, mtime=0)
 
 
-def _inflated(data: bytes) -> bytes:
+def _inflated(data: bytes, limit: int) -> bytes:
     """The one gzip member in these bytes, up to a limit."""
     stream = zlib.decompressobj(_GZIP)
     try:
-        plain = stream.decompress(data, MAX_LEAVES_BYTES + 1)
+        plain = stream.decompress(data, limit + 1)
     except zlib.error as error:
         raise _bad("bad_leaves", f"the compression of leaves is damaged: {error}") from error
-    if len(plain) > MAX_LEAVES_BYTES:
-        raise _bad("bad_leaves", f"leaves unpack to more than {MAX_LEAVES_BYTES} bytes")
+    if len(plain) > limit:
+        raise _bad("bad_leaves", f"leaves unpack to more than {MAX_LEAVES_BYTES} bytes in all")
     if not stream.eof or stream.unused_data:
         raise _bad("bad_leaves", "the compression is cut short or followed by other bytes")
     return plain

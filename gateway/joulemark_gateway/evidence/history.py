@@ -22,7 +22,7 @@ from joulemark_agent.contract.errors import EvidenceError
 from joulemark_agent.contract.profile import Profile
 from joulemark_agent.contract.reading import SIMULATED, SYSTEM, VERSION, Gap, Response
 from joulemark_agent.contract.signature import decode64, is_signed_by
-from joulemark_agent.contract.topics import origin
+from joulemark_agent.contract.topics import is_id, origin
 from joulemark_agent.kernels.decode import decode_responses
 
 _RECORD = {
@@ -41,6 +41,7 @@ _RECORD = {
 }
 _EVENTS = {"epoch_start", "boot", "gap", "batch"}
 _END_OF_TIME_US = 2**60  # 36,000 years
+_SLACK_US = 300 * 1_000_000  # beside a period: what slow lines and a set clock may cost
 _LARGEST = 2**63 - 1  # a counter above it is a device's way of saying "not available"
 
 
@@ -194,6 +195,8 @@ def grant_of(leaf: bytes) -> tuple[dict[str, Any], bytes]:
     texts = [*documents.values(), *(grant[name] for name in ("agent", "agent_key", "dev", "site"))]
     if not all(isinstance(text, str) for text in texts) or type(grant["epoch"]) is not int:
         raise _bad("bad_leaf", "a field of the grant is of another kind")
+    if not all(is_id(grant[name]) for name in ("agent", "dev", "site")):
+        raise _bad("bad_leaf", "a name in the grant is no id")
     if grant["clock"] not in (SIMULATED, SYSTEM):
         raise _bad("bad_leaf", f"the grant names the clock {str(grant['clock'])[:40]!r}")
     try:
@@ -226,7 +229,7 @@ def operator_approved(tree: Tree, operator_key: bytes) -> bool:
 
 
 def check_slots(tree: Tree, period_us: int, due_us: int | None = None) -> None:
-    """Every slot from the first to the last has one reading or stands in one gap.
+    """Every slot from the first to the last has one reading, read at it, or stands in one gap.
 
     Args:
         tree: the leaves.
@@ -234,7 +237,7 @@ def check_slots(tree: Tree, period_us: int, due_us: int | None = None) -> None:
         due_us: the slot that must come first; None: the one the grant names, if it names one. [us]
 
     Raises:
-        EvidenceError: `slot_missing`, `slot_twice` or `slot_unaligned`.
+        EvidenceError: `slot_missing`, `slot_twice`, `slot_unaligned` or `off_slot`.
     """
     spans = [(r.slot_us, r.slot_us, 1, r.seq) for r in tree.records]
     spans += [(g.first_slot_us, g.last_slot_us, g.slots, seq) for seq, g in tree.gaps]
@@ -250,6 +253,9 @@ def check_slots(tree: Tree, period_us: int, due_us: int | None = None) -> None:
         if start > due:
             raise _bad("slot_missing", f"slot {due} of {tree.origin} has no reading and no gap")
         due = end + period_us
+    for record in tree.records:
+        if abs(record.t_utc_us - record.slot_us) > period_us + _SLACK_US:
+            raise _bad("off_slot", f"leaf {record.seq} of {tree.origin} was not read at its slot")
 
 
 def check_envelopes(tree: Tree, first_seq: int = 0) -> None:

@@ -210,8 +210,9 @@ class SqliteStore:
     def quarantine(self, item: Quarantined) -> None:
         """Keep a refused message durably, within the limits of its agent; counted in any case.
 
-        What came first is kept: a flood cannot push out the proof of an earlier fork. The same
-        message again is one entry, counted.
+        What came first is kept, and forks have limits of their own: a flood, which anybody who
+        reaches the broker can make, cannot push out the proof of a fork, which only the agent's key
+        can make. The same message again is one entry, counted.
         """
         digest = hashlib.sha256(item.payload).digest()
         key = (item.agent, item.code)
@@ -320,7 +321,9 @@ class SqliteStore:
 
     def _has_room(self, db: sqlite3.Connection, item: Quarantined) -> bool:
         count, size = db.execute(
-            "SELECT count(*), total(length(payload)) FROM quarantine WHERE agent = ?", (item.agent,)
+            "SELECT count(*), total(length(payload)) FROM quarantine WHERE agent = ? AND "
+            "(code = 'fork') = ?",
+            (item.agent, item.code == "fork"),
         ).fetchone()
         limit_bytes, limit_messages = self._quarantine
         return bool(count < limit_messages and size + len(item.payload) <= limit_bytes)

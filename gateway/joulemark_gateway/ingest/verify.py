@@ -28,6 +28,7 @@ flagged for ever:
 | `spooled` | claimed times older than the receipt, but all later than the last fresh arrival |
 | `back_dated` | claimed times before the last fresh arrival, or with none before: unexplained |
 | `slot_missing` `slot_twice` `slot_unaligned` | slots are not readings + gaps, each once |
+| `off_slot` | a reading was taken more than a period and 300 s away from its slot |
 
 A batch arrives fresh if nothing it claims is older than EPSILON_US at its receipt; the time of the
 last fresh arrival bounds how far an outage can explain late delivery (spec: the bound is [time of

@@ -126,7 +126,7 @@ def _high_leverage_ratio(prepared: Prepared, model: Baseline) -> float:
     units = prepared.reporting
     if not units.kept.any():
         return 0.0
-    x = np.column_stack([np.ones(units.energy_wh.size), units.drivers])
+    x = np.column_stack([units.kept_exposure, units.drivers])
     return float(np.mean(model.leverage_of(x) > 2 * model.p / model.n))
 
 

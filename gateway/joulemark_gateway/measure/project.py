@@ -19,6 +19,9 @@ from joulemark_gateway.measure.creditable import CREDITABLE_POLICIES
 from joulemark_gateway.measure.sufficiency import SUFFICIENCY_POLICIES
 
 
+MIN_YEAR, MAX_DAYS = 1970, 3700  # a slip of the pen must not ask for millions of units
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
@@ -55,6 +58,8 @@ class Dates(_Strict):
     def _is_in_order(self) -> Dates:
         if self.end <= self.first:
             raise ValueError("'to' (exclusive) must be after 'from'")
+        if self.first.year < MIN_YEAR or (self.end - self.first).days > MAX_DAYS:
+            raise ValueError(f"dates are of {MIN_YEAR} or later, at most {MAX_DAYS} days of them")
         return self
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from joulemark_gateway.evidence.history import DeviceHistory
 from joulemark_gateway.measure.baseline import Baseline
 from joulemark_gateway.measure.inputs import Prepared
-from joulemark_gateway.measure.intervals import Span
+from joulemark_gateway.measure.intervals import Flags, Span
 from joulemark_gateway.measure.periods import Units
 from joulemark_gateway.measure.project import Dates
 from joulemark_gateway.measure.result import MissingSpan, Period, PeriodSummary, Stream, Unit
@@ -83,9 +83,11 @@ def streams_of(prepared: Prepared) -> list[Stream]:
                 name=names[k],
                 unit=counter.unit,
                 synthetic=history.synthetic or declared[k],
-                readings=_readings(history, bounds),
+                readings=int(np.count_nonzero(_inside(history, bounds))),
                 gap_slots=_gap_slots(history, bounds),
-                unsynchronised=int(np.count_nonzero(history.unsynchronised)),
+                unsynchronised=int(
+                    np.count_nonzero(history.unsynchronised & _inside(history, bounds))
+                ),
                 fallen=counter.fallen,
                 false_zeros=counter.false_zeros,
                 covered_us=sum(int(total.covered_us.sum()) for total in totals),
@@ -142,10 +144,13 @@ def _bounds(units: Units) -> tuple[int, int]:
     return int(units.grid.edges_us[0]), int(units.grid.edges_us[-1])
 
 
-def _readings(history: DeviceHistory, bounds: Sequence[tuple[int, int]]) -> int:
-    """Readings in the periods; a reading belongs to the time that it closes."""
+def _inside(history: DeviceHistory, bounds: Sequence[tuple[int, int]]) -> Flags:
+    """Which readings are of the periods; a reading belongs to the time that it closes."""
     slot_us = history.slot_us
-    return sum(int(np.count_nonzero((slot_us > start) & (slot_us <= end))) for start, end in bounds)
+    inside = np.zeros(slot_us.size, np.bool_)
+    for start, end in bounds:
+        inside |= (slot_us > start) & (slot_us <= end)
+    return inside
 
 
 def _gap_slots(history: DeviceHistory, bounds: Sequence[tuple[int, int]]) -> int:

@@ -38,8 +38,8 @@ def measured(
     """The plan measured on the evidence, every value decoded anew from raw words.
 
     Raises:
-        EvidenceError: `bad_plan`, `bad_document`, `device_twice`, `factors_differ` or what
-            `history_of` raises.
+        EvidenceError: `bad_plan`, `bad_document`, `device_twice`, `factors_differ`,
+            `plan_of_another_place` or what `history_of` raises.
         MeasureError: see `measure`.
     """
     histories = {}
@@ -54,6 +54,8 @@ def measured(
         project = Project.model_validate(parse_canonical(plan))
     except ValidationError as error:
         raise _bad("bad_plan", f"the plan is not one: {error.errors()[0]['msg']}") from error
+    for tree, _ in trees:
+        _check_place(project, tree, documents)
     try:
         factors = FactorSet.model_validate(parse_canonical(documents[sets.pop()]))
     except (ValidationError, KeyError) as error:
@@ -80,6 +82,19 @@ def issue(
     provenance = provenance_of(trees, documents, plan, claims)
     report = reduction_report(measurement.project, measurement, provenance)
     return Issued(provenance, report, canonical_bytes(report), page(report).encode())
+
+
+def _check_place(project: Project, tree: Tree, documents: Mapping[str, bytes]) -> None:
+    """The plan's days and factors are those of the place that the operator approved."""
+    site = parse_canonical(documents[tree.grant["documents"]["site"]])
+    try:
+        approved = (site["time_zone"], site["factors"]["jurisdiction"])
+    except (KeyError, TypeError) as error:
+        raise _bad("bad_document", f"the site document has no {error}") from error
+    planned = (project.time_zone, project.factors.jurisdiction)
+    if planned != approved:
+        what = f"the plan is for {' and '.join(planned)}, the site for {approved[0]!r} and "
+        raise _bad("plan_of_another_place", what + repr(approved[1]))
 
 
 def _bad(code: str, what: str) -> EvidenceError:

@@ -60,7 +60,8 @@ class ProjectFile:
             ConfigError: a path is not named, or what it names cannot be used.
         """
         if "collector" in self.wiring:
-            return _of_collector(self.wiring["collector"], self.wiring.get("report_key"))
+            plan = Project.model_validate(parse_canonical(self.plan))
+            return _of_collector(self.wiring["collector"], self.wiring.get("report_key"), plan.site)
         missing = [name for name in ("trust", "report_key") if name not in self.wiring]
         if missing:
             raise ConfigError(
@@ -145,7 +146,8 @@ def _tree(store: EvidenceStore, device: str, head: Head) -> TreeFiles:
     return TreeFiles(device, head.epoch, store.leaves(head.origin, 0, head.size), notes)
 
 
-def _of_collector(file: Path, key: Path | None) -> Signing:
+def _of_collector(file: Path, key: Path | None, site: str) -> Signing:
+    """Who is trusted for this site; who else the collector serves is nobody's business."""
     from joulemark_gateway.settings import load_collector  # noqa: PLC0415 - extra [gateway]
 
     settings = load_collector(file)
@@ -156,6 +158,7 @@ def _of_collector(file: Path, key: Path | None) -> Signing:
         "agents": [
             {"agent": row.agent, "site": row.site, "devices": list(row.devices), "key": row.key}
             for row in settings.agents
+            if row.site == site
         ],
         "operators": list(settings.operators),
         "witnesses": [{"name": settings.name, "key": witness}],

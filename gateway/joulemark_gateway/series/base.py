@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 # Quality is a number, because some databases store text as 0. Codes are never given a new meaning.
 QUALITY = {"good": 0, "missing": 1, "sentinel": 2, "nan": 3, "range": 4}
 OTHER_QUALITY = 255
+HELD = "series_held"  # code of the StoreError where another process has the series open
 
 Texts = NDArray[np.object_]
 Integers = NDArray[np.int64]

@@ -3,7 +3,8 @@
 | table | row |
 |---|---|
 | points | site, device, point, t_utc_us, value (NULL: none), quality (code of `base.QUALITY`) |
-| intervals | site, device, point, start_us, end_us, amount, covered_us, estimated_us, missing_us |
+| intervals | site, device, point, start_us, end_us, amount, covered_us, estimated_us, missing_us: |
+|           | one a slot; one alone for a step over more than `project.LONGEST_STEP` slots |
 | quarter_hours | the same summed to quarter-hours of UTC (a view) |
 | projected | origin, size, carry: up to where each tree is written |
 
@@ -24,7 +25,7 @@ import numpy as np
 
 from joulemark_agent.contract.errors import StoreError
 from joulemark_agent.contract.topics import parse_origin
-from joulemark_gateway.series.base import Carry, Last, Part
+from joulemark_gateway.series.base import HELD, Carry, Last, Part
 
 FILE = "series.duckdb"
 _VERSION = 1
@@ -139,7 +140,7 @@ class EmbeddedSeries:
                 f"The series {self._path}: {what}.",
                 "Stop the other program that holds it; if it is damaged, delete it and run "
                 "'joulemark series rebuild': it is a copy.",
-                code="series",
+                code=HELD if "Could not set lock" in what else "series",
             ) from error
         except OSError as error:
             raise StoreError(

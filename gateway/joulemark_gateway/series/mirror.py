@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from joulemark_agent.contract.errors import JoulemarkError
+from joulemark_agent.contract.errors import JoulemarkError, StoreError
 from joulemark_agent.contract.profile import Profile
 from joulemark_gateway.evidence import history
 from joulemark_gateway.evidence.base import EvidenceStore, Head
-from joulemark_gateway.series.base import Carry, Part, Series
+from joulemark_gateway.series.base import HELD, Carry, Part, Series
 from joulemark_gateway.series.project import part_of
 
 LEAVES_A_ROUND = 400  # some 30 ms, in which ingest has to share the interpreter
@@ -74,17 +74,30 @@ def rebuild(store: EvidenceStore, path: Path, open_series: Callable[[Path], Seri
     """Make the series anew beside the old one, and put it in its place when it is whole.
 
     Raises:
-        StoreError: the evidence or the new file cannot be used; the old one is untouched.
+        StoreError: the evidence or the new file cannot be used, or a collector holds the old one
+            (`series_held`); the old one is untouched.
     """
+    try:
+        open_series(path).close()
+    except StoreError as error:
+        if error.code == HELD:
+            raise
     part = path.with_name(f"{path.name}.new")
-    part.unlink(missing_ok=True)
+    for file in (part, _log_of(part)):
+        file.unlink(missing_ok=True)
     series = open_series(part)
     try:
         while catch_up(store, series):
             pass
     finally:
         series.close()
+    _log_of(path).unlink(missing_ok=True)
     part.replace(path)
+
+
+def _log_of(path: Path) -> Path:
+    """What a killed process leaves beside a series; it fits no other file."""
+    return path.with_name(f"{path.name}.wal")
 
 
 class Mirror:

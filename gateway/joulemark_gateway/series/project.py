@@ -2,7 +2,8 @@
 
 Intervals are differences of carried counters, never max - min (which loses what lies between two
 windows), and take the same steps away as measurement does. One thing differs, because the future is
-not known here: a counter that reads 0 after it counted is passed over until it counts again.
+not known here: a counter that reads 0 after it counted is passed over until it counts again. A step over more
+than LONGEST_STEP slots stands as one row, so that no reading can ask for rows without end.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from joulemark_gateway.series.base import (
     Points,
 )
 
+LONGEST_STEP = 1000  # slots that a step is spread over
 _LARGEST = 2**63 - 1
 
 
@@ -101,13 +103,23 @@ def _counted(
     if index.size == 0:
         return (), last
     end = int(index[-1])
-    edges_us = np.arange(t_us[index[0]], t_us[end] + 1, period_us)
+    edges_us = _edges(t_us[index], period_us)
     amount, covered, estimated, missing, _ = counter_energy(
         t_us, counter, good, step_ok, edges_us, period_us * 3 // 2
     )
     is_masked = not bool(step_ok[end:].all())
     columns = (edges_us[:-1], edges_us[1:], amount, covered, estimated, missing)
     return columns, Last(int(t_us[end]), int(counter[end]), is_masked)
+
+
+def _edges(t_us: Integers, period_us: int) -> Integers:
+    """The slots from the first reading to the last, without those inside a very long step."""
+    is_long = np.flatnonzero(np.diff(t_us) > LONGEST_STEP * period_us)
+    starts = t_us[np.append(0, is_long + 1)]
+    ends = t_us[np.append(is_long, t_us.size - 1)]
+    pairs = zip(starts.tolist(), ends.tolist(), strict=True)
+    runs = [np.arange(start, end + 1, period_us, dtype=np.int64) for start, end in pairs]
+    return np.concatenate(runs)
 
 
 def _usable(t_us: Integers, counter: Integers, period_us: int) -> NDArray[np.bool_]:

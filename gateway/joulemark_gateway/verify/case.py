@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from joulemark_agent.contract.errors import ConfigError, EvidenceError
+from joulemark_gateway.evidence import bundle
 from joulemark_gateway.evidence.bundle import STATEMENT, Bundle, TreeFiles
 from joulemark_gateway.evidence.history import Tree, parse_tree
 from joulemark_gateway.evidence.statement import Statement, open_statement
@@ -49,11 +50,15 @@ class Case:
     def files(self) -> Mapping[Place, TreeFiles | EvidenceError]:
         """Leaves and checkpoints of every tree."""
         found: dict[Place, TreeFiles | EvidenceError] = {}
+        left = bundle.MAX_LEAVES_BYTES
         for place in self.bundle.trees():
             try:
-                found[place] = self.bundle.tree(*place)
+                files = self.bundle.tree(*place, left)
             except EvidenceError as error:
                 found[place] = error
+            else:
+                found[place] = files
+                left -= sum(len(leaf) + 1 for leaf in files.leaves)
         return found
 
     @cached_property

@@ -71,7 +71,15 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
 
 
 def as_text(verdict: Verdict, policy: Policy | None) -> Iterator[str]:
-    """The verdict as lines; the first says how far it reaches."""
+    """The verdict as lines; the first says how far it reaches.
+
+    A line is printable whatever the bundle holds: nothing in it moves the cursor of a terminal.
+    """
+    for line in _lines(verdict, policy):
+        yield "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in line)
+
+
+def _lines(verdict: Verdict, policy: Policy | None) -> Iterator[str]:
     if verdict.status == "verified":
         yield UNCHECKED if policy is None else "verified"
         yield _verdict(verdict)

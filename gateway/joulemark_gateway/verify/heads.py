@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from joulemark_agent.contract.errors import EvidenceError
@@ -15,7 +14,7 @@ from joulemark_agent.contract.signature import (
     parse_checkpoint,
     parse_note,
 )
-from joulemark_agent.contract.topics import parse_origin
+from joulemark_agent.contract.topics import origin
 from joulemark_agent.contract.tree import Edge, append, root
 from joulemark_gateway.evidence.bundle import TreeFiles
 from joulemark_gateway.evidence.history import grant_of, parse_leaf
@@ -57,12 +56,13 @@ def check(case: Case, policy: Policy | None) -> list[Finding]:
 def _follow(place: Place, files: TreeFiles, trusted: Policy | None) -> Checkpoint:
     """The last head, after every one before it was found good."""
     name = f"{place[0]}/{place[1]}"
-    key = _agent_key(files.leaves)
-    edge, last = Edge(), Checkpoint("", 0, root(Edge()))
+    grant, _ = grant_of(files.leaves[0])
+    key, log = decode64(grant["agent_key"]), origin(grant["site"], *place)
+    edge, last = Edge(), Checkpoint(log, 0, root(Edge()))
     for note in files.checkpoints:
         head = parse_checkpoint(parse_note(note)[0])
-        if parse_origin(head.origin)[1:] != place or last.origin not in {"", head.origin}:
-            raise _bad("head_origin", f"a head of {name} is of {head.origin}")
+        if head.origin != log:
+            raise _bad("head_origin", f"a head of {name} is of {head.origin}, not {log}")
         if not edge.size < head.size <= len(files.leaves):
             raise _bad("head_order", f"a head of {head.size} leaves follows {edge.size} in {name}")
         envelope = files.leaves[head.size - 1]
@@ -82,28 +82,26 @@ def _follow(place: Place, files: TreeFiles, trusted: Policy | None) -> Checkpoin
 
 
 def _check_witnesses(note: str, trusted: Policy, name: str) -> None:
-    seen = sum(
-        cosigned_at(note, witness.name, decode64(witness.key)) is not None
+    seen = {
+        witness.name
         for witness in trusted.witnesses
-    )
-    if seen < trusted.quorum:
+        if cosigned_at(note, witness.name, decode64(witness.key)) is not None
+    }
+    if len(seen) < trusted.quorum:
         raise _bad(
             "cosignature_missing",
-            f"{seen} of the {trusted.quorum} witnesses needed cosigned the head {name}",
+            f"{len(seen)} of the {trusted.quorum} witnesses needed cosigned the head {name}",
         )
 
 
 def _check_envelope(leaf: bytes, before: Checkpoint, name: str) -> None:
-    """The last leaf under a head is the envelope of its batch and names the head before it."""
+    """The last leaf under a head is the envelope of its batch, which starts at the head before."""
     content: dict[str, Any] = parse_leaf(leaf)
+    previous, first_seq = content.get("previous"), content.get("first_seq")
     wanted = {"root": encode64(before.root), "size": str(before.size)}
-    if content.get("type") != "batch" or content.get("previous") != wanted:
+    is_next = (previous, first_seq) == (wanted, str(before.size))
+    if content.get("type") != "batch" or not is_next:
         raise _bad("envelope_head", f"the envelope after {before.size} leaves of {name} is wrong")
-
-
-def _agent_key(leaves: Sequence[bytes]) -> bytes:
-    grant, _ = grant_of(leaves[0])
-    return decode64(grant["agent_key"])
 
 
 def _bad(code: str, what: str) -> EvidenceError:

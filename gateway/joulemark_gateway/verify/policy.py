@@ -48,7 +48,10 @@ class Witness(_Strict):
 
 
 class Policy(_Strict):
-    """The keys a verifier accepts, and how many witnesses must have seen every head."""
+    """The keys a verifier accepts, and how many witnesses must have seen every head.
+
+    A witness may have several keys, one after the other, and counts once by its name.
+    """
 
     v: int = Field(ge=1, le=1)
     agents: list[Agent] = Field(min_length=1)
@@ -61,8 +64,16 @@ class Policy(_Strict):
     def _makes_sense(self) -> Policy:
         if len({witness.key for witness in self.witnesses}) != len(self.witnesses):
             raise ValueError("two witnesses share a key; each counts once")
-        if self.quorum > len(self.witnesses):
+        if self.quorum > len({witness.name for witness in self.witnesses}):
             raise ValueError(f"the quorum {self.quorum} is above the number of witnesses")
+        roles = (
+            {item.key for item in self.agents},
+            set(self.operators),
+            {item.key for item in self.witnesses},
+            set(self.reporters),
+        )
+        if len(set().union(*roles)) != sum(map(len, roles)):
+            raise ValueError("two roles share a key; no key does the work of another")
         return self
 
     def allows(self, *, agent: str, site: str, device: str, key: str) -> bool:

@@ -7,9 +7,9 @@ from typing import Any
 
 from joulemark_agent.contract.canonical import parse_canonical
 from joulemark_agent.contract.errors import EvidenceError, JoulemarkError
-from joulemark_gateway.evidence.bundle import PAGE, PLAN, REPORT
+from joulemark_gateway.evidence.bundle import PAGE, PLAN, README, REPORT, readme
 from joulemark_gateway.reports.issue import issue
-from joulemark_gateway.reports.provenance import claims_of
+from joulemark_gateway.reports.provenance import claims_of, predicate_of
 from joulemark_gateway.verify.case import Case, readable
 from joulemark_gateway.verify.finding import Finding
 from joulemark_gateway.verify.policy import Policy
@@ -19,8 +19,9 @@ NOT_RECOMPUTED = "not_recomputed"
 
 
 def check(case: Case, _policy: Policy | None) -> list[Finding]:
-    """Figures that the evidence does not give: `report_differs`, `page_differs`.
+    """What the evidence does not give.
 
+    Codes: `report_differs`, `page_differs`, `readme_differs`, `statement_differs`;
     `not_recomputed` stands for evidence that cannot be measured at all.
     """
     members, trees = case.bundle.members, readable(case.trees)
@@ -44,6 +45,14 @@ def check(case: Case, _policy: Policy | None) -> list[Finding]:
     if members.get(PAGE, b"") != issued.report_html:
         what = f"{PAGE} does not show what the evidence gives"
         findings.append(Finding("page_differs", what, LAYER))
+    if members.get(README, b"") != readme():
+        findings.append(Finding("readme_differs", f"{README} is not Joulemark's own", LAYER))
+    predicate = case.statement.predicate
+    if case.claimed is None or predicate != predicate_of(
+        issued.provenance, case.claimed.model_dump()
+    ):
+        what = "the statement says something else than the report and who signed"
+        findings.append(Finding("statement_differs", what, LAYER))
     return findings
 
 

@@ -69,7 +69,7 @@ def test_leaves_documents_and_checkpoints_come_back_as_they_were():
     opened = open_bundle(true_bundle())
     assert opened.trees() == [(METER, 1), (COUNTER, 1)]
     made = Recipe().made_batches()[METER]
-    tree = opened.tree(METER, 1)
+    tree = opened.tree(METER, 1, bundle.MAX_LEAVES_BYTES)
     assert tree.leaves == leaves_of(made)
     assert tree.checkpoints == [batch.checkpoint for batch in made]
     assert opened.documents() == small().site.by_digest()
@@ -84,7 +84,7 @@ def tree_of(leaves=None, notes=None):
     members = {LEAVES: packed([b"{}"]), NOTES: b"[]"}
     members |= {LEAVES: leaves} if leaves is not None else {}
     members |= {NOTES: notes} if notes is not None else {}
-    return Bundle(members).tree(METER, 1)
+    return Bundle(members).tree(METER, 1, bundle.MAX_LEAVES_BYTES)
 
 
 @pytest.mark.parametrize(

@@ -152,12 +152,24 @@ def test_a_flood_does_not_push_out_the_proof_of_an_earlier_fork(path):
             store.quarantine(refused(i))
         assert {r.code: (r.messages, r.kept) for r in store.quarantined()} == {
             "fork": (1, 1),
-            "bad_batch": (10, 2),
+            "bad_batch": (10, 3),
         }
     with sqlite3.connect(path) as db:
         kept = db.execute("SELECT payload FROM quarantine WHERE code = 'fork'").fetchall()
     db.close()
     assert kept == [(b"proof",)]
+
+
+def test_a_flood_leaves_room_for_the_proof_of_a_later_fork(path):
+    """Anybody who reaches the broker can flood; only the agent's key can sign a fork."""
+    with SqliteStore(path, quarantine_messages=3) as store:
+        for i in range(10):
+            store.quarantine(refused(i))
+        store.quarantine(refused(0, code="fork", payload=b"proof"))
+        assert {r.code: (r.messages, r.kept) for r in store.quarantined()} == {
+            "fork": (1, 1),
+            "bad_batch": (10, 3),
+        }
 
 
 def test_the_same_message_again_is_one_entry(store):

@@ -331,6 +331,34 @@ def test_a_reader_is_warned_of_what_does_not_disqualify():
     assert found.synthetic
 
 
+def test_readings_without_a_set_clock_are_counted_in_the_periods_like_all_readings():
+    """Else the share of them could be above 100 %."""
+    kg, energy = daily_plant()
+    devices = histories(kg, energy)
+    late = np.ones(141, np.bool_)
+    devices[METER] = replace(devices[METER], unsynchronised=late)
+    meter = measure(plan(), devices, factors()).streams[0]
+    assert (meter.unsynchronised, meter.readings) == (140, 140)
+
+
+def test_a_unit_measured_in_part_has_the_leverage_of_that_part():
+    """Without its exposure a short day with little product looks far from the baseline's days."""
+    kg, energy = daily_plant()
+    slots = np.repeat(kg, 24) // 24
+    hourly = np.repeat(energy, 24) // 24
+    lost = [(100 + k) * 24 + 12 for k in range(30)]
+    devices = {
+        METER: history(METER, "energy_wh", total(hourly), period_us=HOUR_US, lost=lost),
+        COUNTER: history(COUNTER, "production_kg", total(slots), period_us=HOUR_US),
+    }
+    found = measure(plan(), devices, factors())
+    x = np.column_stack([np.ones(70), [u.drivers[0] for u in found.units[:70]]])
+    used = [(u.end_us - u.start_us - u.estimated_us) / (24 * HOUR_US) for u in found.units[70:]]
+    rows = np.column_stack([used, [u.drivers[0] for u in found.units[70:]]])
+    leverage = np.einsum("ij,jk,ik->i", rows, np.linalg.inv(x.T @ x), rows)
+    assert present(found.model).high_leverage_ratio == np.mean(leverage > 2 * 2 / 70)
+
+
 @pytest.mark.parametrize(("day", "warned"), [(69, False), (70, True)])
 def test_a_plan_registered_before_the_reporting_starts_is_not_warned_of(day, warned):
     devices = histories(*daily_plant(saved_wh=20_000))

@@ -55,6 +55,9 @@ def fill(path, *, devices=(METER, COUNTER), change=lambda _device, groups: group
     intake.close()
 
 
+OTHER_KEY = encode64(bytes(range(32)))
+
+
 @pytest.fixture(scope="module")
 def held(tmp_path_factory):
     """A folder with a collector's state, its file, and the other way to say the same."""
@@ -108,6 +111,21 @@ def test_a_report_is_four_files_that_verify_under_their_policy(held, tmp_path, c
     assert report["quarantined"] == {"bad_batch": "3"}
     for name in ("avoided_kwh", "half_width_kwh", "avoided_percent"):
         assert report["saving"][name] in told
+
+
+def test_a_report_tells_nobody_whom_else_the_collector_serves(held, tmp_path):
+    collector = yaml.safe_load((held / "collector.yaml").read_text())
+    other = {"agent": "edge-9", "site": "pohang", "devices": ["secret-mill"], "key": OTHER_KEY}
+    collector["agents"].append(other)
+    (held / "shared.yaml").write_text(yaml.safe_dump(collector))
+    path = project(held, "shared-project.yaml", {"collector": "shared.yaml"})
+    assert run("report", path, "--out", tmp_path) == 0
+    for name in ("policy.json", "bundle.zip"):
+        data = (tmp_path / name).read_bytes()
+        assert encode64(b"secret-mill").encode()[:12] not in data
+        assert b"secret-mill" not in data
+    policy_ = json.loads((tmp_path / "policy.json").read_text())
+    assert [row["agent"] for row in policy_["agents"]] == [AGENT]
 
 
 def test_the_plan_in_the_bundle_holds_no_wiring(held, tmp_path):

@@ -2,7 +2,11 @@
 
 import itertools
 import json
+import subprocess
+import sys
 import threading
+from contextlib import contextmanager
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -240,6 +244,20 @@ def test_a_zero_after_the_counter_counted_is_passed_over():
     assert sum(row[3] for row in rows) == 300
 
 
+def test_a_reading_far_in_the_future_asks_for_one_row_not_for_all_the_memory(store, series):
+    *results, last = meter_readings(DOCS, [100, 70])
+    far_us = 10**7 * PERIOD_US
+    assert isinstance(last, Reading)
+    results.append(replace(last, slot_us=START_US + far_us))
+    fill(store, build_tree(DOCS, METER, results))
+    catch_up(store, series)
+    rows = series.query(
+        "SELECT end_us - start_us, amount, estimated_us FROM intervals "
+        "WHERE point = 'energy_wh' ORDER BY start_us"
+    )
+    assert rows == [(PERIOD_US, 100, 0), (far_us - PERIOD_US, 70, far_us - PERIOD_US)]
+
+
 def test_rebuilding_gives_the_same_content(store, series, tmp_path):
     meter, counter = year_of()
     for tree in (meter[:2], counter[:1]):
@@ -257,6 +275,58 @@ def test_rebuilding_gives_the_same_content(store, series, tmp_path):
     assert repr(content(again)) == repr(content(series))
     again.close()
     assert not list(tmp_path.glob("*.new*"))
+
+
+def test_a_series_that_a_collector_holds_is_not_rebuilt_under_it(store, tmp_path):
+    """It would go on writing to a file that is no longer there."""
+    fill(store, *year_of())
+    path = tmp_path / "series.duckdb"
+    with held_elsewhere(path), pytest.raises(StoreError) as caught:
+        rebuild(store, path, EmbeddedSeries)
+    assert caught.value.code == "series_held"
+    rebuild(store, path, EmbeddedSeries)
+
+
+@contextmanager
+def held_elsewhere(path):
+    """Another process has the series open and was writing when it is killed in the end."""
+    code = (
+        "import sys, duckdb; db = duckdb.connect(sys.argv[1]); db.execute('CREATE TABLE old (x "
+        "INT)'); db.execute('INSERT INTO old VALUES (1)'); print('ready', flush=True); input()"
+    )
+    words = [sys.executable, "-c", code, str(path)]
+    holder = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"ready\n"
+        yield
+    finally:
+        holder.kill()
+        holder.communicate()
+
+
+def test_what_a_killed_collector_left_in_the_log_does_not_spoil_the_new_series(store, tmp_path):
+    fill(store, *year_of())
+    path = tmp_path / "series.duckdb"
+    for place in (path, tmp_path / "series.duckdb.new"):
+        with held_elsewhere(place):
+            pass
+        assert place.with_name(f"{place.name}.wal").exists(), "the kill left a log behind"
+    rebuild(store, path, EmbeddedSeries)
+    series = EmbeddedSeries(path)
+    assert set(content(series)) == set(TABLES)
+    assert ("old",) not in series.query("SHOW TABLES")
+    series.close()
+
+
+def test_a_damaged_series_is_made_anew(store, tmp_path):
+    fill(store, *year_of())
+    path = tmp_path / "series.duckdb"
+    path.write_bytes(b"no database" * 1000)
+    rebuild(store, path, EmbeddedSeries)
+    series = EmbeddedSeries(path)
+    assert len(content(series)["projected"]) == 2
+    series.close()
 
 
 def test_dropping_the_file_loses_nothing(store, tmp_path):

@@ -67,21 +67,14 @@ def test_every_envelope_stands_under_a_head_of_its_own():
         merged = replace(both, leaves=batches[4].leaves + batches[5].leaves)
         return [*batches[:4], merged, *batches[6:]]
 
-    groups = groups_of(METER)
-
     def envelope(index, fields):
-        return fields if index != 5 else {**fields, "previous": first["previous"]}
+        is_second = index == 5 and fields["documents"]["profile"] == profile
+        return {**fields, "previous": first["previous"]} if is_second else fields
 
-    first = json.loads(_sealed_envelope(groups, 4))
-    recipe = Recipe(
-        groups={METER: groups}, sealing={"envelope": envelope}, batches={METER: merge}
-    )
+    profile = small().site.of(METER)["profile"]
+    first = json.loads(Recipe().made_batches()[METER][4].leaves[-1])
+    recipe = Recipe(sealing={"envelope": envelope}, batches={METER: merge})
     assert "envelope_head" in codes(recipe.make())
-
-
-def _sealed_envelope(groups, index):
-    made = Recipe(groups={METER: groups}).made_batches()[METER]
-    return made[index].leaves[-1]
 
 
 @pytest.mark.parametrize(
