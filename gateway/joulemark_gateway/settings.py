@@ -189,12 +189,19 @@ def load_collector(path: Path) -> CollectorSettings:
     seen: dict[tuple[str, str], str] = {}
     found = []
     for i, row in enumerate(settings.agents):
-        things = [("agent", row.agent), *(("device", f"{row.site}/{d}") for d in row.devices)]
+        devices = (("device", f"{row.site}/{device}") for device in row.devices)
+        things = [("agent", row.agent), ("key", row.key), *devices]
         for thing in things:
             if thing in seen:
                 line = document.line_of(("agents", i))
                 found.append(f"{document.name}:{line}: the {thing[0]} {thing[1]!r} stands twice")
             seen[thing] = row.agent
+        if row.key in settings.operators:
+            line = document.line_of(("agents", i, "key"))
+            found.append(
+                f"{document.name}:{line}: the key of {row.agent!r} is an operator's; who reads "
+                "must not approve"
+            )
     if found:
         raise _mistakes(found)
     return settings

@@ -88,6 +88,13 @@ def test_a_device_belongs_to_one_agent(load):
     assert "the agent 'edge-1' stands twice" in mistake(load, again)
 
 
+def test_a_key_belongs_to_one_agent_and_is_no_operators(load):
+    """Two gateways with one key are clones; an agent that approves itself is approved by nobody."""
+    other = f'  - {{agent: edge-2, site: {SITE}, key: "{AGENT_KEY}", devices: [other]}}\n'
+    assert "stands twice" in mistake(load, GOOD.replace("operators:", f"{other}operators:"))
+    assert "must not approve" in mistake(load, GOOD.replace(OPERATOR_KEY, AGENT_KEY))
+
+
 @pytest.mark.parametrize(
     "broker",
     [

@@ -119,7 +119,7 @@ def make_bundle(contents: Contents, predicate: Mapping[str, Any], reporter_key: 
         REPORT: contents.report,
         PAGE: contents.page,
         PLAN: contents.plan,
-        README: readme(),
+        README: resources.files(__package__).joinpath("bundle_readme.txt").read_bytes(),
     }
     for digest, data in contents.documents.items():
         members[f"documents/{digest}.json"] = data
@@ -158,11 +158,6 @@ def open_bundle(data: bytes) -> Bundle:
     if known != FORMAT:
         raise _bad("not_a_bundle", f"its format is {str(known)[:40]!r}, this reads {FORMAT!r}")
     return Bundle(members)
-
-
-def readme() -> bytes:
-    """The text that says how to read a bundle."""
-    return resources.files(__package__).joinpath("bundle_readme.txt").read_bytes()
 
 
 def packed(leaves: Sequence[bytes]) -> bytes:

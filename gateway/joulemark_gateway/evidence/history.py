@@ -39,6 +39,7 @@ _RECORD = {
     "v",
     "val",
 }
+_SET_CLOCKS = {"ntp", SIMULATED}  # a word that nobody knows is no promise
 _EVENTS = {"epoch_start", "boot", "gap", "batch"}
 _END_OF_TIME_US = 2**60  # 36,000 years
 _SLACK_US = 300 * 1_000_000  # beside a period: what slow lines and a set clock may cost
@@ -398,7 +399,7 @@ def history_of(tree: Tree, documents: Mapping[str, bytes]) -> DeviceHistory:
         counters=counters,
         gauges=gauges,
         good=good,
-        unsynchronised=np.array([r.sync == "unsynchronised" for r in tree.records], np.bool_),
+        unsynchronised=np.array([r.sync not in _SET_CLOCKS for r in tree.records], np.bool_),
         gaps=tuple(gap for _, gap in tree.gaps),
         sources=np.array([r.seq for r in tree.records], np.int64),
         documents=dict(tree.grant["documents"]),
@@ -443,7 +444,7 @@ def _response(table: Any, address: Any, words: Any) -> Response:
 
 def _gap(seq: int, content: Mapping[str, Any]) -> Gap:
     try:
-        return Gap(
+        gap = Gap(
             str(content["dev"]),
             _time_us(content["first_slot"], "first_slot"),
             _time_us(content["last_slot"], "last_slot"),
@@ -452,6 +453,9 @@ def _gap(seq: int, content: Mapping[str, Any]) -> Gap:
         )
     except (EvidenceError, KeyError) as error:
         raise _bad("bad_leaf", f"leaf {seq} is not a gap: {error}") from error
+    if gap.slots < 1 or gap.last_slot_us < gap.first_slot_us:
+        raise _bad("bad_leaf", f"leaf {seq} is not a gap: it has no slots")
+    return gap
 
 
 def _bad(code: str, what: str) -> EvidenceError:

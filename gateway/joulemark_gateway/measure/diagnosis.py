@@ -52,6 +52,13 @@ def warnings_of(
 ) -> tuple[Warned, ...]:
     """What does not disqualify but must stand beside the figures."""
     found = [*_of_evidence(prepared), *_of_plan(prepared, plan_registered_us)]
+    kept = prepared.reporting.kept
+    if saving is not None and not kept.all():
+        text = (
+            f"{kept.size - np.count_nonzero(kept)} of the {kept.size} {prepared.project.unit}s of "
+            "the reporting period are left out; the saving is that of the others."
+        )
+        found.append(Warned("reporting_incomplete", text))
     for factor in dict.fromkeys(factors):
         if factor.boundary == "not_stated":
             text = f"{factor.id}: its source does not say whether grid losses are inside."

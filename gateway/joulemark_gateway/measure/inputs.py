@@ -40,7 +40,7 @@ def prepare(project: Project, histories: Mapping[str, DeviceHistory]) -> Prepare
 
     Raises:
         MeasureError: `missing_device`, `missing_point`, `not_a_counter`, `not_energy`,
-            `wrong_site`, `mixed_clocks`, `synthetic_not_declared`.
+            `wrong_site`, `mixed_clocks`, `synthetic_not_declared`, `counter_out_of_range`.
     """
     zone = ZoneInfo(project.time_zone)
     places = (project.energy, *project.drivers)

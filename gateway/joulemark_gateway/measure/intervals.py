@@ -10,6 +10,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from joulemark_agent.contract.errors import MeasureError
 from joulemark_agent.contract.profile import Point, Profile
 from joulemark_agent.contract.quantities import unit_of
 from joulemark_agent.kernels.clean import all_zero_steps, false_zeros
@@ -22,6 +23,7 @@ Flags = NDArray[np.bool_]
 ALL_ZERO, BAD_VALUE, FELL, FALSE_ZERO = "all_zero", "bad_value", "counter_fell", "false_zero"
 BEFORE, AFTER, NO_READING = "before_first_reading", "after_last_reading", "no_reading"
 _WIDTHS_US = (900_000_000, 3_600_000_000, 86_400_000_000)
+_MOST = 2.0**62  # all rises of a counter together, so that no sum of them wraps around
 _FIRST_US, _LAST_US = -(2**60), 2**60
 
 
@@ -92,10 +94,21 @@ class Counted:
 
 
 def counted(history: DeviceHistory, point: Point) -> Counted:
-    """The counter with its false zeros and holes found; a step over 1.5 periods is estimated."""
+    """The counter with its false zeros and holes found; a step over 1.5 periods is estimated.
+
+    Raises:
+        MeasureError: `counter_out_of_range`, its steps add up to more than a sum can hold.
+    """
     counter, good = history.counters[point.name], history.good[point.name]
     zeros = false_zeros(counter, good)
     usable = good & ~zeros
+    rises = np.diff(counter[usable])
+    if float(rises[rises > 0].astype(np.float64).sum()) >= _MOST:
+        raise MeasureError(
+            f"{history.device}/{point.name} rose by more than {_MOST:.0e} {unit_of(point.name)}.",
+            "Look at its register map: no device counts that much.",
+            code="counter_out_of_range",
+        )
     step_ok = _steps_ok(history, history.profile, point.name)
     max_gap_us = history.period_us * 3 // 2
     spans, fallen = _unmeasured(

@@ -18,7 +18,6 @@ from joulemark_agent.contract.topics import is_id
 from joulemark_gateway.measure.creditable import CREDITABLE_POLICIES
 from joulemark_gateway.measure.sufficiency import SUFFICIENCY_POLICIES
 
-
 MIN_YEAR, MAX_DAYS = 1970, 3700  # a slip of the pen must not ask for millions of units
 
 
@@ -98,7 +97,7 @@ class Project(_Strict):
     unit: Literal["day", "hour"]
     production_cycle_days: int = Field(ge=1, le=366)
     sufficiency_policy: str
-    confidence: Exact = Field(gt=Decimal("0.5"), lt=Decimal(1))
+    confidence: Exact = Field(gt=Decimal("0.5"), le=Decimal("0.999"))
     creditable_policy: str
     factors: FactorChoice
     non_routine: tuple[NonRoutine, ...] = ()

@@ -2,8 +2,8 @@
 
 Intervals are differences of carried counters, never max - min (which loses what lies between two
 windows), and take the same steps away as measurement does. One thing differs, because the future is
-not known here: a counter that reads 0 after it counted is passed over until it counts again. A step over more
-than LONGEST_STEP slots stands as one row, so that no reading can ask for rows without end.
+not known here: a counter that reads 0 after it counted is passed over until it counts again. A step
+over more than LONGEST_STEP slots stands as one row, so that no reading asks for rows without end.
 """
 
 from __future__ import annotations

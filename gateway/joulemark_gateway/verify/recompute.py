@@ -7,7 +7,7 @@ from typing import Any
 
 from joulemark_agent.contract.canonical import parse_canonical
 from joulemark_agent.contract.errors import EvidenceError, JoulemarkError
-from joulemark_gateway.evidence.bundle import PAGE, PLAN, README, REPORT, readme
+from joulemark_gateway.evidence.bundle import PAGE, PLAN, REPORT
 from joulemark_gateway.reports.issue import issue
 from joulemark_gateway.reports.provenance import claims_of, predicate_of
 from joulemark_gateway.verify.case import Case, readable
@@ -21,8 +21,8 @@ NOT_RECOMPUTED = "not_recomputed"
 def check(case: Case, _policy: Policy | None) -> list[Finding]:
     """What the evidence does not give.
 
-    Codes: `report_differs`, `page_differs`, `readme_differs`, `statement_differs`;
-    `not_recomputed` stands for evidence that cannot be measured at all.
+    Codes: `report_differs`, `page_differs`, `statement_differs`; `not_recomputed` stands for
+    evidence that cannot be measured at all.
     """
     members, trees = case.bundle.members, readable(case.trees)
     if isinstance(case.statement, EvidenceError):
@@ -45,8 +45,6 @@ def check(case: Case, _policy: Policy | None) -> list[Finding]:
     if members.get(PAGE, b"") != issued.report_html:
         what = f"{PAGE} does not show what the evidence gives"
         findings.append(Finding("page_differs", what, LAYER))
-    if members.get(README, b"") != readme():
-        findings.append(Finding("readme_differs", f"{README} is not Joulemark's own", LAYER))
     predicate = case.statement.predicate
     if case.claimed is None or predicate != predicate_of(
         issued.provenance, case.claimed.model_dump()

@@ -304,3 +304,42 @@ def test_the_production_counter_is_read_back_too():
     leaves = leaves_of(build_tree(DOCS, COUNTER, counter_readings(DOCS, [10, 20])))
     found = history.history_of(history.parse_tree(leaves), DOCS.by_digest(COUNTER))
     assert found.counters["production_kg"].tolist() == [0, 10, 30]
+
+
+@pytest.mark.parametrize("sync", ["", "none", "ntp ", "unsynchronised"])
+def test_a_clock_of_which_nothing_good_is_known_counts_as_not_set(sync):
+    groups = leaf_groups(DOCS, METER, PLAIN, KEYS)
+    groups[0][3]["tq"]["sync"] = sync
+    tree = history.parse_tree(leaves_of(seal(DOCS, METER, groups, KEYS)))
+    assert history.history_of(tree, PAPERS).unsynchronised.sum() == 1
+
+
+@pytest.mark.parametrize(
+    "change", [{"type": "int64"}, {"scale": "-1"}, {"scale": "0"}, {"scale": "1e81"}]
+)
+def test_a_counter_that_could_count_below_zero_or_without_end_is_none(change):
+    mapping = parse_canonical(DOCS.profiles[METER])
+    mapping["points"][0] |= change
+    paper = canonical_bytes(mapping)
+    grant = {**TREE.grant, "documents": {**TREE.grant["documents"], "profile": digest_hex(paper)}}
+    tree = dataclasses.replace(TREE, grant=grant)
+    assert code_of(history.profile_of, tree, {digest_hex(paper): paper}) == "bad_document"
+
+
+@pytest.mark.parametrize("last_us", [START_US - PERIOD_US, START_US - 2 * PERIOD_US])
+def test_a_gap_that_ends_before_it_begins_is_none(last_us):
+    slots = (last_us - START_US) // PERIOD_US + 1
+    none = {"first_slot": str(START_US), "last_slot": str(last_us), "slots": str(slots)}
+    assert code_of(history.parse_tree, changed(lambda c: c.update(none), at=first("gap"))) == (
+        "bad_leaf"
+    )
+
+
+@pytest.mark.parametrize(("late_us", "holds"), [(PERIOD_US, True), (2 * PERIOD_US, False)])
+def test_a_reading_far_from_its_slot_is_named(late_us, holds):
+    far = changed(lambda c: c.update(t_utc_us=str(int(c["slot"]) + late_us)), at=2)
+    tree = history.parse_tree(far)
+    if holds:
+        history.check_slots(tree, PERIOD_US)
+    else:
+        assert code_of(history.check_slots, tree, PERIOD_US) == "off_slot"

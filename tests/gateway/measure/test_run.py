@@ -331,6 +331,32 @@ def test_a_reader_is_warned_of_what_does_not_disqualify():
     assert found.synthetic
 
 
+def test_a_saving_of_a_part_of_the_reporting_period_says_so():
+    """A head that is older than the period's end, truly signed, leaves the rest of it out."""
+    kg, energy = daily_plant(saved_wh=40_000)
+    devices = {
+        METER: history(METER, "energy_wh", total(energy)[:100]),
+        COUNTER: history(COUNTER, "production_kg", total(kg)),
+    }
+    found = measure(plan(), devices, factors())
+    assert present(found.saving).measured_wh == energy[70:99].sum()
+    texts = {w.code: w.text for w in found.warnings}
+    assert texts["reporting_incomplete"].startswith("41 of the 70 days")
+    assert "reporting_incomplete" not in codes(measured())
+
+
+def test_a_counter_that_rises_beyond_all_sums_is_refused_and_does_not_wrap_around():
+    kg, energy = daily_plant()
+    wild = np.where(np.arange(141) % 2 == 0, 0, 2**63 - 1)
+    devices = {
+        METER: history(METER, "energy_wh", wild),
+        COUNTER: history(COUNTER, "production_kg", total(kg)),
+    }
+    assert refusal(plan(), devices, factors()) == "counter_out_of_range"
+    devices[METER] = history(METER, "energy_wh", total(energy) + 2**62)
+    assert measure(plan(), devices, factors()).baseline.energy_wh == energy[:70].sum()
+
+
 def test_readings_without_a_set_clock_are_counted_in_the_periods_like_all_readings():
     """Else the share of them could be above 100 %."""
     kg, energy = daily_plant()

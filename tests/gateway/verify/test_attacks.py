@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from joulemark_agent.contract.canonical import canonical_bytes, digest_hex, parse_canonical
+from joulemark_agent.contract.canonical import canonical_bytes, parse_canonical
 from joulemark_agent.contract.document import document_bytes
 from joulemark_agent.contract.signature import Checkpoint, cosign, parse_checkpoint, parse_note
 from joulemark_agent.contract.signature import sign_checkpoint as signed_note
@@ -16,7 +16,6 @@ from joulemark_gateway.verify.command import as_text
 from joulemark_gateway.verify.policy import policy_of
 from joulemark_gateway.verify.verdict import verify
 from support.bundles import (
-    CLAIMS,
     Recipe,
     groups_of,
     policy,
@@ -127,13 +126,6 @@ def test_checkpoints_without_leaves_are_not_passed_over():
     assert "bad_leaves" in codes(Recipe(members=add).make())
 
 
-def test_the_readme_is_the_one_that_this_software_writes():
-    def lie(members):
-        return {**members, bundles.README: b"The saving was certified.\n"}
-
-    assert "readme_differs" in codes(Recipe(members=lie).make())
-
-
 # --- harm to the reader -----------------------------------------------------------------------
 
 
@@ -217,9 +209,7 @@ def test_one_witness_under_two_keys_counts_once():
 
     def cosigned_twice(batches):
         at_s = SEALED_US // 1_000_000 + 1
-        return [
-            replace(b, checkpoint=cosign(second, WITNESS, b.checkpoint, at_s)) for b in batches
-        ]
+        return [replace(b, checkpoint=cosign(second, WITNESS, b.checkpoint, at_s)) for b in batches]
 
     recipe = Recipe(batches={METER: cosigned_twice, COUNTER: cosigned_twice})
     assert "cosignature_missing" in codes(recipe.make(), policy_of({**mapping, "quorum": 2}))
@@ -238,5 +228,3 @@ def _refused(mapping):
     with pytest.raises(Exception, match="not a policy") as caught:
         policy_of(mapping)
     return str(caught.value)
-
-
