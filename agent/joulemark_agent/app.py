@@ -7,8 +7,9 @@ import hashlib
 import logging
 import signal
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import closing, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -20,7 +21,7 @@ from joulemark_agent.contract.reading import Gap, Reading
 from joulemark_agent.contract.signature import decode64
 from joulemark_agent.envelope import Carbon, warm
 from joulemark_agent.grants import Terms, load_grant
-from joulemark_agent.keys import AGENT_KEY, Key, load_key
+from joulemark_agent.keys import AGENT_KEY, Key, has_key, load_key
 from joulemark_agent.lines import Lines
 from joulemark_agent.mqtt import Login
 from joulemark_agent.outbox import Outbox, Sealed
@@ -36,6 +37,7 @@ GROUP_SLOTS = 10  # per commit in a replay; the simulator waits for the commit
 DISK_FULL = "disk_full"
 _RETRY_S = 1.0
 _LATE_US = 1_000_000  # a slot that is further in the past, or half a period, is not read any more
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -57,10 +59,11 @@ async def run(settings: SiteSettings) -> dict[str, Any]:
         recorder = Recorder(outbox, key, devices, limits=limits, software=software_digest())
         uplink = Uplink(_login(settings), _collector(settings, key), outbox)
         agent = _Agent(settings, recorder, uplink)
+        fields = {"site": settings.site, "agent": settings.agent, "devices": len(devices)}
+        log.info("agent_started", extra={**fields, "unconfirmed": uplink.unconfirmed})
         warming = asyncio.create_task(asyncio.to_thread(_warm, devices))
         try:
-            jobs = agent.work(), uplink.start(), agent.close_batches()
-            has_ended = await _until_stopped(*jobs)
+            has_ended = await _until_stopped(*agent.work(), uplink.start(), *agent.care())
             agent.finish()
         finally:
             await uplink.close()
@@ -76,7 +79,7 @@ def evidence_key(settings: SiteSettings) -> Key:
         ConfigError: there is none, or others may read it.
     """
     path = settings.state_dir / AGENT_KEY
-    if not path.exists():
+    if not has_key(path):
         raise ConfigError(
             f"The agent {settings.agent!r} has no key in {settings.state_dir}.",
             "Run 'joulemark agent enroll -c SITE.yaml --operator-key FILE' first.",
@@ -145,23 +148,36 @@ class _Agent:
         self._done_us = {name: recorder.committed_us(name) for name in self._period_us}
         self._first_us = settings.first_slot_us
         self._pending: list[Reading | Gap] = []
+        self._committing = asyncio.Lock()
         self._troubles: dict[str, float] = {}  # since, by what was said
 
-    async def work(self) -> None:
+    def work(self) -> list[Coroutine[Any, Any, None]]:
+        """The jobs that read: one for a replay, else one for each line, none waiting for another.
+
+        The end of any of them is the end of the agent.
+        """
+        if self._is_replay:
+            return [self._replay()]
+        return [self._read_on(names) for names in self._poller.lines()]
+
+    def care(self) -> list[Coroutine[Any, Any, None]]:
+        """The jobs that go on beside reading."""
+        return [self._close_batches()] + ([] if self._is_replay else [self._watch_clock()])
+
+    async def _replay(self) -> None:
         """Read, commit and send until the recording has ended and every receipt is here."""
-        group = GROUP_SLOTS if self._is_replay else 1
         slots = 0
         while True:
-            slot_us, due = self._next()
+            slot_us, due = self._next(self._period_us)
             comes = await self._comes(slot_us)
             if comes is False:
                 break
-            if comes is None or self._is_past(slot_us, min(self._period_us[d] for d in due)):
-                continue  # the clock was away or was set, or something took long
+            if comes is None:
+                continue
             self._pending += await self._poller.read_slot(slot_us, due)
             self._done_us |= dict.fromkeys(due, slot_us)
             slots += 1
-            if slots % group == 0:
+            if slots % GROUP_SLOTS == 0:
                 await self._commit()
         await self._commit()
         with suppress(
@@ -171,7 +187,31 @@ class _Agent:
         await self._keep(self._recorder.seal_all)
         await self._uplink.wait_drained()
 
-    async def close_batches(self) -> None:
+    async def _read_on(self, names: Collection[str]) -> None:
+        """Read the devices of one line for ever, each slot while it is one."""
+        while True:
+            slot_us, due = self._next(names)
+            await self._clock.until(slot_us, None)
+            if self._is_past(slot_us, min(self._period_us[name] for name in due)):
+                continue  # the clock was set, or something took long
+            results = await self._poller.read_slot(slot_us, due)
+            self._pending += results
+            self._done_us |= dict.fromkeys(due, slot_us)
+            await asyncio.sleep(0)  # lines that were answered together share a commit
+            await self._commit()
+
+    async def _watch_clock(self) -> None:
+        """Say it when the clock shows a time whose slots are recorded: it was set back."""
+        while True:
+            last_us = max((at_us for at_us in self._done_us.values() if at_us), default=0)
+            now_us = self._clock.now_us()
+            if last_us - now_us > _LATE_US:
+                self._say("clock_behind", _clock_behind(now_us, last_us))
+            else:
+                self._say_over("clock_behind", "clock_caught_up")
+            await asyncio.sleep(_RETRY_S)
+
+    async def _close_batches(self) -> None:
         """Close batches that have been open long enough, also while no slot comes."""
         while True:
             due_s = self._recorder.due_in_s()
@@ -193,9 +233,9 @@ class _Agent:
         await self._lines.close()
         await self._clock.close()
 
-    def _next(self) -> tuple[int, list[str]]:
-        """The next slot of any device, and the devices that are due at it."""
-        slots_us = {name: self._next_of(name) for name in self._period_us}
+    def _next(self, names: Iterable[str]) -> tuple[int, list[str]]:
+        """The next slot of any of these devices, and those that are due at it."""
+        slots_us = {name: self._next_of(name) for name in names}
         slot_us = min(slots_us.values())
         return slot_us, [name for name, at_us in slots_us.items() if at_us == slot_us]
 
@@ -241,8 +281,11 @@ class _Agent:
         return least_us
 
     async def _commit(self) -> None:
-        await self._keep(lambda: self._recorder.commit(self._pending))
-        self._pending = []
+        """Keep what was read; a line whose results another line has kept finds nothing to do."""
+        async with self._committing:
+            if self._pending:
+                await self._keep(lambda: self._recorder.commit(self._pending))
+                self._pending = []
 
     async def _keep(self, change: Callable[[], Sequence[Sealed]]) -> None:
         """Make a change of the outbox, however long its disk is full, and send what it closed."""
@@ -253,10 +296,10 @@ class _Agent:
                 if error.code != DISK_FULL:
                     raise
                 self._say("outbox_full", error)
-                self._recorder.blame(DISK_FULL)
                 await asyncio.sleep(_RETRY_S)
             else:
-                self._say_over("outbox_full", "outbox_back")
+                if self._say_over("outbox_full", "outbox_back"):
+                    self._recorder.blame(DISK_FULL)  # for the slots that passed meanwhile
                 self._uplink.offer(sealed)
                 return
 
@@ -267,9 +310,23 @@ class _Agent:
             fields = {"code": error.code, "what": error.what, "do": error.do}
             log.error(event, extra=fields)
 
-    def _say_over(self, event: str, over: str) -> None:
-        if (since_s := self._troubles.pop(event, None)) is not None:
-            log.info(over, extra={"down_s": round(time.monotonic() - since_s, 3)})
+    def _say_over(self, event: str, over: str) -> bool:
+        """Say once that it is over; whether it had been said."""
+        if (since_s := self._troubles.pop(event, None)) is None:
+            return False
+        log.info(over, extra={"down_s": round(time.monotonic() - since_s, 3)})
+        return True
+
+
+def _clock_behind(now_us: int, last_us: int) -> JoulemarkError:
+    now, last = (_EPOCH + timedelta(microseconds=at_us) for at_us in (now_us, last_us))
+    return JoulemarkError(
+        f"The clock shows {now:%Y-%m-%d %H:%M:%S} UTC, and slots up to"
+        f" {last:%Y-%m-%d %H:%M:%S} UTC are recorded already.",
+        "Check the computer's clock and its time service. Reading goes on by itself after the last"
+        " of these slots: none is ever recorded twice.",
+        code="clock_behind",
+    )
 
 
 def _patience_us(period_us: int) -> int:

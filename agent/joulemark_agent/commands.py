@@ -22,6 +22,7 @@ from joulemark_agent.plan import PlannedDevice
 from joulemark_agent.settings import SiteSettings, load_profile, load_site
 
 GOOD = "good"
+SHORTEST_S, LONGEST_S = 0.1, 86_400  # between two rounds of 'read'
 US_PER_DAY = 86_400_000_000
 
 
@@ -35,7 +36,7 @@ def add_commands(subparsers: Any) -> None:
     read.add_argument("--once", action="store_true", help="read every device once and end")
     read.add_argument("--json", action="store_true", help="one JSON document per round")
     read.add_argument(
-        "--every", type=float, default=2.0, metavar="SECONDS", help="between rounds (default 2)"
+        "--every", type=_seconds, default=2.0, metavar="SECONDS", help="between rounds (default 2)"
     )
     read.set_defaults(run=_read)
     profiles = subparsers.add_parser("profiles", help="list the device profiles that are shipped")
@@ -49,39 +50,46 @@ def _add_site(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not SHORTEST_S <= seconds <= LONGEST_S:  # NaN is neither
+        raise argparse.ArgumentTypeError(f"{text} is not {SHORTEST_S} to {LONGEST_S} seconds")
+    return seconds
+
+
 def _check(args: argparse.Namespace) -> int:
     settings = load_site(args.config)
     devices = settings.planned_devices()
-    rows = [("device", "line", "unit", "profile", "points", "blocks", "words", "slots/day")]
+    by_line: dict[str, list[tuple[str, ...]]] = {}
     for device, given in zip(devices, settings.devices, strict=True):
-        rows.append(
-            (
-                device.id,
-                line_of(device.url),
-                str(device.unit),
-                given.profile,
-                str(len(settings.profile(given)[0].points)),
-                ", ".join(
-                    f"{r.table} {r.address}..{r.address + r.count - 1}" for r in device.requests
-                ),
-                str(_words(device)),
-                f"{US_PER_DAY / device.period_us:g}",
-            )
+        row = (
+            device.id,
+            str(device.unit),
+            given.profile,
+            ", ".join(f"{r.table} {r.address}..{r.address + r.count - 1}" for r in device.requests),
+            str(_words(device)),
+            f"{US_PER_DAY / device.period_us:g}",
         )
+        by_line.setdefault(line_of(device.url), []).append(row)
     slots = sum(US_PER_DAY / device.period_us for device in devices)
     requests = sum(US_PER_DAY / device.period_us * len(device.requests) for device in devices)
     words = sum(US_PER_DAY / device.period_us * _words(device) for device in devices)
-    lines = len({line_of(device.url) for device in devices})
     _say(f"{args.config}: no mistakes.")
     _say(f"Site {settings.site}, agent {settings.agent}, {settings.clock} clock.")
     _say("")
-    _say(_table(rows))
-    _say("")
+    for line, rows in by_line.items():
+        _say(line)
+        _say(_table([("device", "unit", "profile", "blocks", "words", "slots/day"), *rows]))
+        _say("")
     _say(
-        f"{len(devices)} devices on {lines} {'line' if lines == 1 else 'lines'};"
+        f"{_counted(len(devices), 'device')} on {_counted(len(by_line), 'line')};"
         f" per day {slots:,.0f} slots, {requests:,.0f} requests, {words:,.0f} words."
     )
     return 0
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def _words(device: PlannedDevice) -> int:
@@ -182,12 +190,17 @@ def _profiles(args: argparse.Namespace) -> int:
     if args.json:
         _say(json.dumps(found, indent=2))
     else:
-        rows = [tuple(found[0])] + [
-            tuple("yes" if v is True else "no" if v is False else str(v) for v in row.values())
-            for row in found
-        ]
-        _say(_table(rows))
+        columns = ("name", "kind", "points", "confidence", "synthetic")
+        rows = [tuple(_cell(row[name]) for name in columns) for row in found]
+        _say(_table([columns, *rows]))
+        _say("")
+        for row in found:
+            _say(f"{row['name']}: {row['source']}")
     return 0
+
+
+def _cell(value: object) -> str:
+    return "yes" if value is True else "no" if value is False else str(value)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:

@@ -138,7 +138,7 @@ async def connect(host: str, port: int, *, timeout_s: float) -> Exchange:
             "Check the address, the cable and the firewall.",
             code=TIMEOUT,
         ) from error
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name that no resolver can be asked for
         # A name with several addresses gives one error without errno that quotes them all.
         if f"[Errno {errno.ECONNREFUSED}]" in str(error):
             raise DeviceError(

@@ -46,7 +46,22 @@ def agent_key(state_dir: Path) -> Key:
         ConfigError: the file is there, but others may read it or it holds no key.
     """
     path = state_dir / AGENT_KEY
-    return load_key(path) if path.exists() else create_key(path)
+    return load_key(path) if has_key(path) else create_key(path)
+
+
+def has_key(path: Path) -> bool:
+    """Whether the file is there, whatever it holds.
+
+    Raises:
+        ConfigError: it cannot be told.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return True
 
 
 def load_key(path: Path) -> Key:
@@ -59,10 +74,7 @@ def load_key(path: Path) -> Key:
         mode = path.stat().st_mode & 0o777
         text = path.read_text("ascii", errors="replace")
     except OSError as error:
-        raise ConfigError(
-            f"The key file {path} cannot be read: {error.strerror}.",
-            "Check the path and who may read it.",
-        ) from error
+        raise _unreadable(path, error) from error
     if mode & ~_MODE:
         raise ConfigError(
             f"The key file {path} has mode {mode:04o}: others on this machine may use the key.",
@@ -96,20 +108,33 @@ def create_key(path: Path) -> Key:
                 file.write(encode64(private) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
-            os.link(part, path)  # the one step that makes the key exist, and only a whole one
+            _make_exist(part, path)
         finally:
             part.unlink(missing_ok=True)
         _flush_folder(path.parent)
-    except FileExistsError as error:
-        raise ConfigError(
-            f"The key file {path} exists already.", "Use it, or name another file."
-        ) from error
     except OSError as error:
         raise ConfigError(
             f"The key file {path} cannot be written: {error.strerror}.",
             "Check the folder, who may write to it, and the free space.",
         ) from error
     return Key(private, public_key(private))
+
+
+def _make_exist(part: Path, path: Path) -> None:
+    """The one step that makes the key exist, and only a whole one."""
+    try:
+        os.link(part, path)
+    except FileExistsError as error:
+        raise ConfigError(
+            f"The key file {path} exists already.", "Use it, or name another file."
+        ) from error
+
+
+def _unreadable(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"The key file {path} cannot be read: {error.strerror}.",
+        "Check the path and who may read it.",
+    )
 
 
 def _flush_folder(folder: Path) -> None:

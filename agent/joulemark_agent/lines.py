@@ -1,7 +1,9 @@
 """One connection per host:port, shared by every device behind it.
 
 A line opens when something is first read, is dropped after any doubt, and after failed attempts
-waits 1, 2, 4 and then 8 s between them, so that an absent host costs the others nothing. The driver
+waits 1, 2, 4 and then 8 s between them, so that an absent host costs the others nothing. A unit
+that is silent twice in a row is left alone for as long, so that it costs the others of its line one
+timeout in that time. What is not asked has the cause of what was asked last. The driver
 is the file in `drivers/` that the URL's scheme names: `modbus-tcp` is spoken by `modbus.py`.
 """
 
@@ -12,6 +14,7 @@ import importlib
 import pkgutil
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Protocol, cast
 from urllib.parse import urlsplit
 
@@ -19,7 +22,7 @@ from joulemark_agent import drivers
 from joulemark_agent.contract.errors import ConfigError, DeviceError
 from joulemark_agent.contract.reading import Response
 from joulemark_agent.drivers.base import Driver
-from joulemark_agent.exchange import CLOSED
+from joulemark_agent.exchange import CLOSED, TIMEOUT
 from joulemark_agent.plan import PlannedDevice
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 8.0
@@ -70,12 +73,51 @@ def line_of(url: str) -> str:
     try:
         parts = urlsplit(url)
         module = _module(protocol_of(url))
-        host, port = parts.hostname, parts.port or module.DEFAULT_PORT
+        host, port = parts.hostname, module.DEFAULT_PORT if parts.port is None else parts.port
+        is_whole = bool(port) and is_host(host)
     except ValueError as error:
         raise ConfigError(f"{url!r} is not an address: {error}.", _ADDRESS) from error
-    if not host or parts.username or parts.path.strip("/") or parts.query or parts.fragment:
+    if (
+        host is None
+        or not is_whole
+        or parts.username
+        or parts.path.strip("/")
+        or parts.query
+        or parts.fragment
+    ):
         raise ConfigError(f"{url!r} is not the address of a line.", _ADDRESS)
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def is_host(name: str | None) -> bool:
+    """Whether a resolver can be asked for it.
+
+    Raises:
+        ValueError: a part of it is empty or longer than 63 characters.
+    """
+    if not name or not name.isascii() or not name.isprintable() or " " in name:
+        return False
+    name.encode("idna")
+    return True
+
+
+@dataclass
+class _Rest:
+    """When to try again after failures, each wait twice as long as the one before."""
+
+    wait_s: float  # after the next failure
+    until_s: float = 0.0
+    error: DeviceError | None = None
+
+    def begin(self, now_s: float, error: DeviceError) -> None:
+        """It failed."""
+        self.until_s, self.error = now_s + self.wait_s, error
+        self.wait_s = min(max(2 * self.wait_s, FIRST_WAIT_S), LONGEST_WAIT_S)
+
+    def check(self, now_s: float) -> None:
+        """Raise the same error while it is too early."""
+        if self.error is not None and now_s < self.until_s:
+            raise self.error
 
 
 class Line:
@@ -102,8 +144,8 @@ class Line:
         self._module = _module(protocol_of(url))
         self._driver: Driver | None = None
         self._used_s = 0.0  # end of the last read
-        self._wait_s = FIRST_WAIT_S
-        self._failure: tuple[float, DeviceError] | None = None  # not before, because of
+        self._rest = _Rest(FIRST_WAIT_S)
+        self._silent: dict[int, _Rest] = {}  # units: one lost answer is not yet a dead unit
 
     async def read(self, device: PlannedDevice) -> tuple[Response, ...]:
         """The responses to the device's requests.
@@ -113,6 +155,8 @@ class Line:
         Raises:
             DeviceError: of opening or of reading.
         """
+        if (silent := self._silent.get(device.unit)) is not None:
+            silent.check(self._now_s())
         driver, is_new = await self._open()
         try:
             return await self._ask(driver, device)
@@ -134,15 +178,13 @@ class Line:
             if self._driver.is_open and now_s - self._used_s <= IDLE_S:
                 return self._driver, False
             await self.close()
-        if self._failure is not None and now_s < self._failure[0]:
-            raise self._failure[1]
+        self._rest.check(now_s)
         try:
             self._driver = await self._module.connect(self.url, timeout_s=self._timeout_s)
         except DeviceError as error:
-            self._failure = (self._now_s() + self._wait_s, error)
-            self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S)
+            self._rest.begin(self._now_s(), error)
             raise
-        self._failure, self._wait_s = None, FIRST_WAIT_S
+        self._rest = _Rest(FIRST_WAIT_S)
         self._used_s = self._now_s()
         if self._delay_s:
             await asyncio.sleep(self._delay_s)
@@ -150,16 +192,25 @@ class Line:
 
     async def _ask(self, driver: Driver, device: PlannedDevice) -> tuple[Response, ...]:
         try:
-            if not device.pause_s:
-                return await driver.read(device.unit, device.requests, timeout_s=device.timeout_s)
-            responses: tuple[Response, ...] = ()
-            for request in device.requests:
-                await asyncio.sleep(self._used_s + device.pause_s - self._now_s())
-                responses += await driver.read(device.unit, (request,), timeout_s=device.timeout_s)
-                self._used_s = self._now_s()
-            return responses
+            responses = await self._responses(driver, device)
+        except DeviceError as error:
+            if error.code == TIMEOUT:
+                self._silent.setdefault(device.unit, _Rest(0.0)).begin(self._now_s(), error)
+            raise
         finally:
             self._used_s = self._now_s()
+        self._silent.pop(device.unit, None)
+        return responses
+
+    async def _responses(self, driver: Driver, device: PlannedDevice) -> tuple[Response, ...]:
+        if not device.pause_s:
+            return await driver.read(device.unit, device.requests, timeout_s=device.timeout_s)
+        responses: tuple[Response, ...] = ()
+        for request in device.requests:
+            await asyncio.sleep(self._used_s + device.pause_s - self._now_s())
+            responses += await driver.read(device.unit, (request,), timeout_s=device.timeout_s)
+            self._used_s = self._now_s()
+        return responses
 
 
 class Lines:

@@ -18,6 +18,8 @@ from joulemark_agent.plan import PlannedDevice
 
 log = logging.getLogger(__name__)
 
+OVERRUN = "overrun"  # cause: the slot had passed before its reading was there
+
 
 class Poller:
     """Reads devices over their lines."""
@@ -29,6 +31,10 @@ class Poller:
         for device in devices:
             self._lines.setdefault(lines.of(device), []).append(device)
         self._down: dict[str, tuple[int, int]] = {}  # since (monotonic ns), slots missed
+
+    def lines(self) -> list[list[str]]:
+        """The ids of the devices of each line."""
+        return [[device.id for device in devices] for devices in self._lines.values()]
 
     async def read_slot(self, slot_us: int, due: Collection[str]) -> list[Reading | Gap]:
         """A reading or a gap for each device whose id is in `due`, in the order of the site file.
@@ -60,21 +66,39 @@ class Poller:
     ) -> None:
         for device in devices:
             try:
-                responses = await line.read(device)
+                found[device.id] = await self._read_device(line, device, slot_us)
             except DeviceError as error:
                 found[device.id] = Gap(device.id, slot_us, slot_us, 1, error.code)
                 self._note_failure(device.id, error)
             else:
-                found[device.id] = Reading(
-                    device=device.id,
-                    slot_us=slot_us,
-                    t_utc_us=self._clock.now_us(),
-                    t_mono_ns=self._clock.mono_ns(),
-                    time_quality=self._clock.time_quality(),
-                    responses=responses,
-                )
                 if self._down:
                     self._note_success(device.id)
+
+    async def _read_device(self, line: Line, device: PlannedDevice, slot_us: int) -> Reading:
+        """The reading, unless its time has come to be that of another slot."""
+        self._check_slot(device, slot_us, self._clock.now_us())
+        responses = await line.read(device)
+        t_utc_us = self._clock.now_us()
+        self._check_slot(device, slot_us, t_utc_us)
+        return Reading(
+            device=device.id,
+            slot_us=slot_us,
+            t_utc_us=t_utc_us,
+            t_mono_ns=self._clock.mono_ns(),
+            time_quality=self._clock.time_quality(),
+            responses=responses,
+        )
+
+    @staticmethod
+    def _check_slot(device: PlannedDevice, slot_us: int, now_us: int) -> None:
+        """A period after the slot the next one is due; a period before it the clock was set."""
+        if abs(now_us - slot_us) >= device.period_us:
+            raise DeviceError(
+                f"{device.id} is read every {device.period_us / 1e6:g} s, and at"
+                f" {(now_us - slot_us) / 1e6:+.1f} s from its slot it was not read yet.",
+                "Raise 'period_s', lower 'timeout_s' on its line, or check the computer's clock.",
+                code=OVERRUN,
+            )
 
     def _note_failure(self, device: str, error: DeviceError) -> None:
         if device not in self._down:

@@ -34,10 +34,11 @@ from joulemark_agent.envelope import Carbon, Tally, energy_fields
 from joulemark_agent.kernels.decode import decode_responses
 from joulemark_agent.keys import Key
 from joulemark_agent.outbox import Change, Outbox, Sealed, Tree
+from joulemark_agent.poll import OVERRUN
 
 log = logging.getLogger(__name__)
 
-AGENT_DOWN, OVERRUN = "agent_down", "overrun"  # causes of slots that nobody asked for
+AGENT_DOWN = "agent_down"  # cause of slots before the first result after a start
 MAX_OPEN_LEAVES = MAX_LEAVES - 1  # the envelope is a leaf too
 MAX_OPEN_BYTES = 512 * 1024  # plain; escaped and compressed it stays below the wire's limit
 
@@ -462,6 +463,8 @@ def _new_tree(device: Recorded, old: Tree | None) -> Tree:
         last_us = int(content["first_slot"]) - device.period_us
     elif old is not None and parse_canonical(old.opening)["grant"]["clock"] == SYSTEM:
         last_us = old.last_slot_us
+    if last_us is not None:  # another period has another grid
+        last_us -= last_us % device.period_us
     opening = canonical_bytes(dict(device.grant))
     return Tree(device.device, device.epoch, opening, last_slot_us=last_us)
 

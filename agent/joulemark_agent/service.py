@@ -16,9 +16,11 @@ from joulemark_agent.contract.errors import ConfigError
 from joulemark_agent.contract.signature import encode64
 from joulemark_agent.envelope import Carbon, warm
 from joulemark_agent.grants import Enrolled, enroll
-from joulemark_agent.keys import Key, agent_key, create_key, load_key
+from joulemark_agent.keys import Key, agent_key, create_key, has_key, load_key
 from joulemark_agent.log import start_logging
 from joulemark_agent.settings import SiteSettings, load_factors, load_profile, load_site
+
+_LAST_EPOCH = 999_999_999
 
 
 def add_commands(subparsers: Any) -> None:
@@ -61,8 +63,10 @@ def _run(args: argparse.Namespace) -> int:
 def _enroll(args: argparse.Namespace) -> int:
     settings = load_site(args.config)
     operator = _operator_key(args)
-    if args.epoch < 1:
-        raise ConfigError(f"There is no epoch {args.epoch}.", "Epochs count from 1.")
+    if not 1 <= args.epoch <= _LAST_EPOCH:
+        raise ConfigError(
+            f"There is no epoch {args.epoch}.", f"Epochs count from 1 to {_LAST_EPOCH}."
+        )
     key = agent_key(settings.state_dir)
     done = [
         enroll(
@@ -91,7 +95,7 @@ def _operator_key(args: argparse.Namespace) -> Key | None:
         return None
     if args.create_operator_key:
         return create_key(path)
-    if not path.exists():
+    if not has_key(path):
         raise ConfigError(
             f"There is no operator key {path}.",
             "Check the path; to make a new one add '--create-operator-key'.",

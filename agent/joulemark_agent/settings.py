@@ -51,7 +51,7 @@ from joulemark_agent.contract.profile import Profile
 from joulemark_agent.contract.reading import SIMULATED
 from joulemark_agent.contract.signature import decode64
 from joulemark_agent.contract.topics import require_id
-from joulemark_agent.lines import line_of
+from joulemark_agent.lines import is_host, line_of
 from joulemark_agent.plan import PlannedDevice, plan_requests
 
 PREFIX = "JOULEMARK_"
@@ -95,8 +95,9 @@ def _mqtt_url(url: str) -> str:
 def _url(url: str, schemes: tuple[str, ...], example: str) -> str:
     try:
         parts = urlsplit(url)
-        is_plain = bool(parts.hostname) and "@" not in url and not parts.path.strip("/")
-        is_whole = parts.scheme in schemes and (parts.port or parts.scheme != "tcp")
+        is_plain = is_host(parts.hostname) and "@" not in url and not parts.path.strip("/")
+        needs_port = parts.port is not None or parts.scheme == "tcp"
+        is_whole = parts.scheme in schemes and (bool(parts.port) or not needs_port)
     except ValueError as error:
         raise _mistake(f"not an address: {error}; write it as {example!r}") from error
     if not is_plain or not is_whole or parts.query or parts.fragment:
@@ -116,6 +117,12 @@ def _time_zone(name: str) -> str:
     except (ValueError, OSError, KeyError) as error:  # not a name, a folder, not found
         raise _mistake("there is no such time zone; write one such as 'Asia/Seoul'") from error
     return name
+
+
+def _folder(path: Path) -> Path:
+    if not str(path).isprintable():
+        raise _mistake("the name of a folder has no control characters")
+    return _site_folder() / path
 
 
 def _public_key(text: str) -> str:
@@ -139,7 +146,7 @@ ProfileName = Annotated[str, _located(lambda name: plan_requests(load_profile(na
 FactorsName = Annotated[str, _located(lambda name: load_factors(name))]  # noqa: PLW0108 - defined below
 LineUrl = Annotated[str, _located(line_of)]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]
-Folder = Annotated[Path, AfterValidator(lambda path: _site_folder() / path)]
+Folder = Annotated[Path, AfterValidator(_folder)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Milliseconds = Annotated[int, Field(ge=0, le=60_000)]
 
@@ -384,10 +391,18 @@ def _contradictions(settings: SiteSettings) -> Iterator[tuple[_Where, str]]:
             f"{factors.set!r} has no factor for {factors.rule_set!r} in {factors.jurisdiction!r}",
         )
     seen: set[str] = set()
+    read: dict[tuple[str, int, str], str] = {}
     for i, device in enumerate(settings.devices):
         if device.id in seen:
             yield ("devices", i, "id"), f"two devices are called {device.id!r}; rename one"
         seen.add(device.id)
+        other = read.setdefault((line_of(device.url), device.unit, device.profile), device.id)
+        if other != device.id:
+            text = f"{device.id!r} reads what {other!r} reads, which would count twice; remove one"
+            yield ("devices", i, "unit"), text
+        if device.timeout_s > device.period_s:
+            text = f"an answer after 'period_s' ({device.period_s} s) is too late; lower this to it"
+            yield ("devices", i, "timeout_s"), text
         if settings.replay and settings.replay.first_slot_us % device.period_us:
             yield (
                 ("devices", i, "period_s"),

@@ -70,3 +70,28 @@ def test_the_private_half_does_not_show(tmp_path):
     assert repr(key.private) not in repr(key)
     assert key.public == public_key(key.private)
     assert len(key.fingerprint.split()) == 8
+
+
+def test_a_folder_that_is_a_file_is_not_called_an_existing_key(tmp_path):
+    (tmp_path / "state").write_text("a file")
+    with pytest.raises(ConfigError, match="cannot be written") as caught:
+        agent_key(tmp_path / "state")
+    assert "folder" in caught.value.do
+
+
+def test_a_folder_that_may_not_be_entered_is_told(tmp_path):
+    folder = tmp_path / "state"
+    folder.mkdir()
+    folder.chmod(0)
+    is_root = os.geteuid() == 0
+    if is_root:  # nothing is closed to root
+        tmp_path.chmod(0o755)
+        os.chdir(tmp_path)
+        os.seteuid(65534)
+    try:
+        with pytest.raises(ConfigError, match="cannot be read: Permission denied"):
+            has_key(Path("state") / AGENT_KEY if is_root else folder / AGENT_KEY)
+    finally:
+        if is_root:
+            os.seteuid(0)
+        folder.chmod(0o700)

@@ -200,6 +200,38 @@ async def test_a_host_that_is_back_is_read_and_its_wait_starts_at_1_second_again
         await line.close()
 
 
+async def test_a_unit_that_stays_silent_is_left_alone_and_the_others_are_read() -> None:
+    now, is_dead = Time(), True
+
+    async def answer(connection: Connection, request: bytes) -> None:
+        if request[6] != 1 or not is_dead:
+            await connection.say(reply(request))
+
+    async def asked(unit: int) -> bool:
+        before = len(served.requests)
+        try:
+            await line.read(device(served.url, unit, timeout_s=0.02))
+        except DeviceError as error:
+            assert error.code == "timeout"
+        return len(served.requests) > before
+
+    async with peer(answer) as served:
+        line = Line(served.url, timeout_s=5.0, now_s=now)
+        assert await asked(1)
+        assert await asked(1), "one lost answer costs one slot and no more"
+        for wait_s in (1, 2, 4, 8, 8):
+            now.now_s += wait_s - 0.01
+            assert not await asked(1)
+            assert await asked(2)
+            now.now_s += 0.01
+            assert await asked(1)
+        is_dead = False
+        now.now_s += 8.0
+        assert await asked(1)
+        assert await asked(1), "a unit that answers is asked at every slot again"
+        await line.close()
+
+
 async def test_a_unit_that_needs_quiet_gets_it_before_each_request() -> None:
     asked_s: list[float] = []
 
@@ -232,6 +264,14 @@ async def test_a_unit_that_needs_quiet_gets_it_before_each_request() -> None:
 def test_addresses_that_mean_one_connection_name_one_line(url: str, whole: str) -> None:
     assert line_of(url) == whole
     assert line_of(whole) == whole
+
+
+@pytest.mark.parametrize(
+    "host", ["a..b", ".", "a" * 64, "a b", "a\0b", "\u2028", "\ud800", "127.0.0.1:0"]
+)
+async def test_a_host_that_no_resolver_can_be_asked_for_is_no_address(host: str) -> None:
+    with pytest.raises(ConfigError, match="address"):
+        line_of(f"modbus-tcp://{host}")
 
 
 def test_a_driver_is_found_by_the_name_of_its_file() -> None:

@@ -24,12 +24,13 @@ class FixedClock:
 
     def __init__(self) -> None:
         self.asked = 0
+        self.shows_us = SLOT_US + 41_250
 
     def time_quality(self) -> TimeQuality:
         return TimeQuality("simulated", 0)
 
     def now_us(self) -> int:
-        return SLOT_US + 41_250
+        return self.shows_us
 
     def mono_ns(self) -> int:
         self.asked += 1
@@ -47,9 +48,9 @@ def device(name: str, url: str, unit: int = 1, timeout_s: float = 5.0) -> Planne
     return PlannedDevice(name, url, unit, PERIOD_US, requests, timeout_s)
 
 
-def poller(*devices: PlannedDevice) -> tuple[Poller, Lines]:
+def poller(*devices: PlannedDevice, clock: FixedClock | None = None) -> tuple[Poller, Lines]:
     lines = Lines(devices)
-    return Poller(devices, lines, FixedClock()), lines
+    return Poller(devices, lines, clock or FixedClock()), lines
 
 
 async def test_a_reading_holds_the_words_of_all_requests_and_both_times() -> None:
@@ -126,6 +127,39 @@ async def test_a_reading_whose_second_request_fails_is_a_gap_and_not_half_a_read
     assert results == [Gap("meter", SLOT_US, SLOT_US, 1, "exception_02")]
 
 
+@pytest.mark.parametrize("late_us", [PERIOD_US, 3 * PERIOD_US, -PERIOD_US])
+async def test_an_answer_that_comes_when_another_slot_is_due_is_no_reading_of_this_one(
+    late_us: int,
+) -> None:
+    """The device took longer than its period, or the clock was set while it answered."""
+    clock = FixedClock()
+
+    async def answer(connection: Connection, request: bytes) -> None:
+        clock.shows_us = SLOT_US + late_us
+        await connection.say(reply(request))
+
+    async with peer(answer) as served:
+        devices = device("slow", served.url), device("next", served.url, 2)
+        subject, lines = poller(*devices, clock=clock)
+        results = await subject.read_slot(SLOT_US, ["slow", "next"])
+        await lines.close()
+
+    assert results == [Gap(d.id, SLOT_US, SLOT_US, 1, "overrun") for d in devices]
+    assert {request[6] for request in served.requests} == {1}, "what is too late is not asked"
+
+
+async def test_an_answer_within_its_period_is_a_reading_with_its_own_time() -> None:
+    clock = FixedClock()
+    clock.shows_us = SLOT_US + PERIOD_US - 1
+    async with peer(truth) as served:
+        subject, lines = poller(device("meter", served.url), clock=clock)
+        [reading] = await subject.read_slot(SLOT_US, ["meter"])
+        await lines.close()
+
+    assert isinstance(reading, Reading)
+    assert (reading.slot_us, reading.t_utc_us) == (SLOT_US, SLOT_US + PERIOD_US - 1)
+
+
 async def test_a_silent_line_does_not_hold_up_another() -> None:
     """The one line answers only after the other was read."""
     other_was_read = asyncio.Event()
@@ -184,11 +218,11 @@ async def test_a_device_is_said_to_be_down_once_and_back_once_with_how_long(
     caplog.set_level(logging.INFO, "joulemark_agent.poll")
     async with peer(answer) as served:
         subject, lines = poller(device("meter", served.url))
-        for n in range(3):
-            await subject.read_slot(SLOT_US + n * PERIOD_US, ["meter"])
+        for _ in range(3):
+            await subject.read_slot(SLOT_US, ["meter"])
         is_down = False
-        for n in range(3, 6):
-            await subject.read_slot(SLOT_US + n * PERIOD_US, ["meter"])
+        for _ in range(3):
+            await subject.read_slot(SLOT_US, ["meter"])
         await lines.close()
 
     down, back = caplog.records

@@ -19,6 +19,7 @@ from joulemark_agent.contract.errors import ConfigError
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 20
+MAX_DIGITS = 80  # of a number, on either side of the point
 
 Model = TypeVar("Model", bound=BaseModel)
 Path = tuple[str | int, ...]
@@ -137,6 +138,8 @@ def _value(node: yaml.Node | None, path: Path, lines: dict[Path, int], name: str
 
 def _scalar(node: yaml.Node, line: int, name: str) -> Any:
     text = str(node.value)
+    if "\0" in text:
+        raise _bad(name, line, "a text holds a zero byte", "Remove it.")
     tag = str(node.tag).rpartition(":")[2]
     if tag == "null":
         return None
@@ -152,14 +155,22 @@ def _scalar(node: yaml.Node, line: int, name: str) -> Any:
         whole = int(number, 16) if value is None and "0x" in number.lower() else value
     except (ValueError, ArithmeticError):
         whole = None
-    if whole is None or (isinstance(whole, Decimal) and not whole.is_finite()):
+    if whole is None or not _is_usable(Decimal(whole)):
         raise _bad(
             name,
             line,
-            f"{text!r} is not a finite decimal or 0x number",
+            f"{text[:60]!r} is not a finite decimal or 0x number of at most {MAX_DIGITS} digits",
             "Write such a number, or put quotes around the text.",
         )
     return whole if tag == "float" else int(whole)
+
+
+def _is_usable(number: Decimal) -> bool:
+    """Whether it can be computed with: 1e999999999 is short to write and long to compute."""
+    if not number.is_finite():
+        return False
+    exponent = number.as_tuple().exponent
+    return number.adjusted() < MAX_DIGITS and isinstance(exponent, int) and exponent >= -MAX_DIGITS
 
 
 def _bad(name: str, line: int, what: str, do: str) -> ConfigError:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from joulemark_agent.contract.document import parse_yaml, validate
+from joulemark_agent.contract.document import MAX_BYTES, parse_yaml, validate
 from joulemark_agent.contract.errors import ConfigError
 from joulemark_agent.contract.profile import Exact
 
@@ -106,7 +106,8 @@ def load_scenario(name_or_path: str) -> Scenario:
         entry = resources.files(__package__).joinpath(_FOLDER, f"{name_or_path}.yaml")
         return validate(Scenario, parse_yaml(entry.read_text("utf-8"), entry.name))
     try:
-        text = Path(name_or_path).read_text("utf-8")
+        with Path(name_or_path).open("rb") as file:
+            text = file.read(MAX_BYTES + 1).decode()
     except (OSError, UnicodeError) as error:
         raise ConfigError(
             f"The scenario {name_or_path!r} cannot be read: {error}.",

@@ -340,12 +340,20 @@ def profile_of(tree: Tree, documents: Mapping[str, bytes]) -> Profile:
     """The profile the operator approved for this tree.
 
     Raises:
-        EvidenceError: `bad_document` where it is no profile.
+        EvidenceError: `document_missing`, or `bad_document` where it is no profile.
     """
+    document = _document(tree, documents, "profile")
     try:
-        return _profile(documents[tree.grant["documents"]["profile"]])
+        return _profile(document)
     except ValueError as error:
         raise _bad("bad_document", f"the profile of {tree.origin} is none: {error}") from error
+
+
+def _document(tree: Tree, documents: Mapping[str, bytes], name: str) -> bytes:
+    digest = tree.grant["documents"][name]
+    if digest not in documents:
+        raise _bad("document_missing", f"the {name} document {digest[:16]} is not here")
+    return documents[digest]
 
 
 @lru_cache(maxsize=256)
@@ -358,10 +366,10 @@ def period_us_of(tree: Tree, documents: Mapping[str, bytes]) -> int:
     """The reading period of this device in the approved site document. [us].
 
     Raises:
-        EvidenceError: `document_missing` where the site does not know the device, `bad_document`
-            where it is no site document.
+        EvidenceError: `document_missing` where it is not here or does not know the device,
+            `bad_document` where it is no site document.
     """
-    site = parse_canonical(documents[tree.grant["documents"]["site"]])
+    site = parse_canonical(_document(tree, documents, "site"))
     try:
         periods = {row["id"]: int(row["period_s"]) for row in site["devices"]}
     except (ValueError, TypeError, KeyError) as error:

@@ -118,17 +118,17 @@ class SqliteStore:
     def head(self, origin: str) -> Head | None:
         """What is held of this tree."""
         rows = self._rows(f"{_TREE} WHERE origin = ?", origin)
-        return _head(rows[0]) if rows else None
+        return self._head(rows[0]) if rows else None
 
     def heads(self) -> list[Head]:
         """What is held of every tree, by origin."""
-        return [_head(row) for row in self._rows(f"{_TREE} ORDER BY site, device, epoch")]
+        return [self._head(row) for row in self._rows(f"{_TREE} ORDER BY site, device, epoch")]
 
     def latest(self, site: str, device: str) -> Head | None:
         """The tree of the device's highest epoch."""
         sql = f"{_TREE} WHERE site = ? AND device = ? ORDER BY epoch DESC LIMIT 1"
         rows = self._rows(sql, site, device)
-        return _head(rows[0]) if rows else None
+        return self._head(rows[0]) if rows else None
 
     def leaves(self, origin: str, start: int = 0, end: int | None = None) -> list[bytes]:
         """Leaves start .. end - 1 of a tree, as far as they are held."""
@@ -334,6 +334,15 @@ class SqliteStore:
         except EvidenceError as error:
             raise self._damaged(error.what) from error
 
+    def _head(self, row: Sequence[Any]) -> Head:
+        origin, size, edge, content, operator_signature, note, *times_us = row
+        try:
+            parse_origin(origin)
+            held, grant = Edge.from_bytes(size, edge), parse_canonical(content)
+        except (EvidenceError, ValueError) as error:
+            raise self._damaged(f"the head of {origin}: {error}") from error
+        return Head(origin, held, grant, operator_signature, note, *times_us)
+
     def _rows(self, sql: str, *values: Any) -> list[Any]:
         with self._errors():
             return self._db.execute(sql, values).fetchall()
@@ -390,17 +399,3 @@ _TOLD: Mapping[int, tuple[str, str]] = {
 def _told(error: sqlite3.Error) -> tuple[str, str]:
     primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
     return _TOLD.get(primary, ("store_io", "See the text above; the evidence held is unchanged."))
-
-
-def _head(row: Sequence[Any]) -> Head:
-    origin, size, edge, content, operator_signature, note, received_us, live_us, next_slot_us = row
-    return Head(
-        origin,
-        Edge.from_bytes(size, edge),
-        parse_canonical(content),
-        operator_signature,
-        note,
-        received_us,
-        live_us,
-        next_slot_us,
-    )

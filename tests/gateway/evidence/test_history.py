@@ -326,6 +326,11 @@ def test_a_counter_that_could_count_below_zero_or_without_end_is_none(change):
     assert code_of(history.profile_of, tree, {digest_hex(paper): paper}) == "bad_document"
 
 
+@pytest.mark.parametrize("read", [history.profile_of, history.period_us_of, history.history_of])
+def test_a_document_that_is_not_there_is_missing(read):
+    assert code_of(read, TREE, {}) == "document_missing"
+
+
 @pytest.mark.parametrize("last_us", [START_US - PERIOD_US, START_US - 2 * PERIOD_US])
 def test_a_gap_that_ends_before_it_begins_is_none(last_us):
     slots = (last_us - START_US) // PERIOD_US + 1

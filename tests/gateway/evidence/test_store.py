@@ -274,6 +274,25 @@ def test_a_scrub_finds_what_the_pages_cannot_show(store, path, sql):
     assert caught.value.code == "store_damaged"
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE tree SET content = x'00'",
+        "UPDATE tree SET edge = x'00'",
+        "UPDATE tree SET origin = 'x'",
+    ],
+)
+def test_a_head_that_cannot_be_read_is_damage_and_no_traceback(store, path, sql):
+    fill(store, SMALL)
+    with sqlite3.connect(path) as db:
+        db.execute(sql)
+    db.close()
+    for read in (store.heads, lambda: store.latest(SITE, METER)):
+        with pytest.raises(StoreError) as caught:
+            read()
+        assert caught.value.code == "store_damaged"
+
+
 def test_a_full_disk_is_one_clear_message_and_the_next_batch_is_taken_when_there_is_room(store):
     verdicts = accepted()
     store.accept(verdicts[0][0], note=verdicts[0][1], received_us=NOW_US)

@@ -236,6 +236,13 @@ def test_a_mistake_in_the_plan_is_told_with_its_line(held):
         run("measure", path)
 
 
+def test_a_path_that_no_system_can_open_is_told_with_its_line(held):
+    path = project(held)
+    path.write_text(path.read_text().replace("collector.yaml", '"a\\0b"'))
+    with pytest.raises(ConfigError, match=r"project\.yaml:[0-9]+: .*zero byte"):
+        run("measure", path)
+
+
 def test_a_missing_store_is_told(held, tmp_path):
     with pytest.raises(StoreError, match="no evidence store"):
         run("measure", project(held, wiring={"evidence": str(tmp_path / "none.sqlite")}))
