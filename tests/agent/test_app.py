@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import random
 import signal
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from joulemark_agent import app, cli
+from joulemark_agent.clock import SystemClock
 from joulemark_agent.contract.errors import ConfigError
 from joulemark_agent.contract.signature import decode64
 from joulemark_agent.contract.tree import Edge, append, root
@@ -26,6 +28,7 @@ from support.disk import mounted
 from support.evidence import COUNTER, METER, PERIOD_US, SITE, START_US
 from support.recording import slots_of
 from support.running import STEP_WH, Site, site, small_plant
+from support.tcp import serving
 
 ORIGINS = {METER: f"joulemark/{SITE}/{METER}/1", COUNTER: f"joulemark/{SITE}/{COUNTER}/1"}
 WAIT_S = 20.0
@@ -157,6 +160,27 @@ async def test_a_full_disk_stops_reading_and_room_lets_it_go_on_without_a_gap(
     assert "Free space" in said
 
 
+async def test_slots_that_pass_while_the_disk_is_full_are_gaps_of_that_cause(
+    tmp_path, broker, collector, small_disk
+):
+    held, log, ballast = collector.ledger.leaves, tmp_path / "agent.log", small_disk / "ballast"
+    async with small_plant(1) as plant:
+        port = plant.modbus_port
+        place = enrolled(site(tmp_path, None, broker.url, period_s=1, modbus_port=port, slots=1))
+        ballast.write_bytes(bytes(3800 * 1024))
+        with log.open("w") as stderr, place.started("run", stderr=stderr) as process:
+            await until(lambda: "outbox_full" in log.read_text())
+            full_s = time.time()
+            await until(lambda: time.time() > full_s + 1.6)  # so that a slot passes unread
+            ballast.unlink()
+            await until(lambda: b'"gap"' in b"".join(held.get(ORIGINS[METER], [])))
+            process.send_signal(signal.SIGTERM)
+            await ended(process)
+    tree = history.parse_tree(held[ORIGINS[METER]])
+    history.check_slots(tree, 1_000_000)
+    assert tree.gaps[0][1].cause == "disk_full"
+
+
 async def test_on_the_systems_clock_slots_that_were_missed_are_gaps(tmp_path, broker, collector):
     """Two runs of a second's period with a pause: every slot is a record or in a gap."""
     held = collector.ledger.leaves
@@ -197,6 +221,70 @@ async def test_a_device_that_does_not_answer_gives_gaps_and_the_other_one_record
     assert len(slots_of(contents, PERIOD_US)) == 30
     assert {leaf["cause"] for leaf in contents if leaf.get("type") == "gap"} == {"exception_11"}
     assert len([leaf for leaf in contents if leaf.get("type") == "gap"]) == 3, "merged per commit"
+
+
+async def test_a_silent_line_costs_the_devices_of_other_lines_no_slot(tmp_path, broker, collector):
+    """A period of a second, and one device that keeps its line waiting for as long every time."""
+    held = collector.ledger.leaves
+
+    async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        del writer
+
+    async with small_plant(1) as plant, serving(never) as silent_port:
+        place = site(tmp_path, None, broker.url, period_s=1, modbus_port=plant.modbus_port, slots=1)
+        text = place.path.read_text("utf-8")
+        meter, counter = f":{plant.modbus_port}", f":{silent_port}"
+        first, second = text.rsplit(meter, 1)
+        place.path.write_text(f"{first}{counter}{second}", "utf-8")
+        enrolled(place)
+        with place.started("run") as process:
+            await until(lambda: b"timeout" in b"".join(held.get(ORIGINS[COUNTER], [])))
+            await until(lambda: len(history.parse_tree(held[ORIGINS[METER]]).records) >= 4)
+            process.send_signal(signal.SIGTERM)
+            await ended(process)
+    tree = history.parse_tree(held[ORIGINS[METER]])
+    history.check_slots(tree, 1_000_000)
+    assert tree.gaps == ()
+
+
+class SetClock(SystemClock):
+    """The system's clock, which a test sets."""
+
+    ahead_us = 0
+
+    def now_us(self) -> int:
+        return super().now_us() + self.ahead_us
+
+
+async def test_a_clock_that_is_set_back_is_said_and_no_slot_is_read_twice(
+    tmp_path, broker, collector, monkeypatch, caplog
+):
+    held = collector.ledger.leaves
+    monkeypatch.setattr(app, "SystemClock", SetClock)
+    monkeypatch.setattr(SetClock, "ahead_us", 3_600_000_000)
+    caplog.set_level(logging.INFO, "joulemark_agent.app")
+
+    def said() -> list[str]:
+        return [record.getMessage() for record in caplog.records]
+
+    async with small_plant(1) as plant:
+        port = plant.modbus_port
+        place = enrolled(site(tmp_path, None, broker.url, period_s=1, modbus_port=port, slots=1))
+        running = asyncio.create_task(app.run(load_site(place.path)))
+        await until(lambda: any(b"raw" in leaf for leaf in held.get(ORIGINS[METER], [])))
+        monkeypatch.setattr(SetClock, "ahead_us", 0)
+        await until(lambda: "clock_behind" in said())
+        before = len(history.parse_tree(held[ORIGINS[METER]]).records)
+        monkeypatch.setattr(SetClock, "ahead_us", 3_600_000_000)
+        await until(lambda: "clock_caught_up" in said())
+        await until(lambda: len(history.parse_tree(held[ORIGINS[METER]]).records) > before)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await running
+    history.check_slots(history.parse_tree(held[ORIGINS[METER]]), 1_000_000)
+    assert said().count("clock_behind") == 1
+    [record] = [r for r in caplog.records if r.getMessage() == "clock_behind"]
+    assert "recorded already" in vars(record)["what"]
 
 
 async def test_a_simulator_that_restarts_is_followed(tmp_path, broker, collector):

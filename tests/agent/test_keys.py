@@ -1,10 +1,11 @@
 import os
+from pathlib import Path
 
 import pytest
 
 from joulemark_agent.contract.errors import ConfigError
 from joulemark_agent.contract.signature import encode64, is_signed_by, public_key, sign
-from joulemark_agent.keys import AGENT_KEY, agent_key, create_key, load_key
+from joulemark_agent.keys import AGENT_KEY, agent_key, create_key, has_key, load_key
 
 
 def test_the_key_is_made_once_and_is_the_same_ever_after(tmp_path):
@@ -79,19 +80,16 @@ def test_a_folder_that_is_a_file_is_not_called_an_existing_key(tmp_path):
     assert "folder" in caught.value.do
 
 
-def test_a_folder_that_may_not_be_entered_is_told(tmp_path):
-    folder = tmp_path / "state"
-    folder.mkdir()
-    folder.chmod(0)
+def test_a_folder_that_may_not_be_entered_is_told(tmp_path, monkeypatch):
+    (tmp_path / "state").mkdir(mode=0)
+    monkeypatch.chdir(tmp_path)
     is_root = os.geteuid() == 0
-    if is_root:  # nothing is closed to root
-        tmp_path.chmod(0o755)
-        os.chdir(tmp_path)
+    if is_root:  # to whom nothing is closed
         os.seteuid(65534)
     try:
         with pytest.raises(ConfigError, match="cannot be read: Permission denied"):
-            has_key(Path("state") / AGENT_KEY if is_root else folder / AGENT_KEY)
+            has_key(Path("state") / AGENT_KEY)
     finally:
         if is_root:
             os.seteuid(0)
-        folder.chmod(0o700)
+        (tmp_path / "state").chmod(0o700)

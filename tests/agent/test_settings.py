@@ -136,6 +136,9 @@ def test_changing_evidence_changes_the_document(tmp_path: Path, old: str, new: s
         ("profile: virtual_main_meter", "profile: sdm630x", "use one of: virtual_main_meter"),
         ("profile: virtual_main_meter", "profile: gone.yaml", "gone.yaml cannot be read"),
         ("unit: 2", "unit: 256", "less than or equal to 255"),
+        ("mqtt://127.0.0.1:1883", "mqtt://a..b", "label empty"),
+        ("mqtt://127.0.0.1:1883", "mqtt://127.0.0.1:0", "can be used here"),
+        ("state_dir: state", 'state_dir: "a\\0b"', "control characters"),
     ],
 )
 def test_a_mistake_is_told_with_file_line_and_what_to_do(
@@ -370,6 +373,21 @@ def test_two_devices_of_one_name_are_told_at_the_second(tmp_path: Path) -> None:
         load_site(path)
 
     assert f"{path}:{line_of(path, 'virtual_production_counter') - 1}: " in str(caught.value)
+
+
+def test_one_unit_read_as_two_devices_is_told_because_it_would_count_twice(
+    tmp_path: Path,
+) -> None:
+    same = ("unit: 2", "unit: 1"), ("virtual_production_counter", "virtual_main_meter")
+    path = changed(tmp_path, *same)
+    with pytest.raises(ConfigError, match="'production-counter' reads what 'main-meter' reads"):
+        load_site(path)
+
+
+def test_a_timeout_longer_than_the_period_is_told(tmp_path: Path) -> None:
+    path = changed(tmp_path, ("timeout_s: 1.0", "timeout_s: 901"))
+    with pytest.raises(ConfigError, match=r"(?s)^2 mistake.*'period_s' \(900 s\) is too late"):
+        load_site(path)
 
 
 def test_a_site_without_devices_is_told(tmp_path: Path) -> None:
