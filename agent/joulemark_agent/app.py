@@ -284,11 +284,14 @@ class _Agent:
         """Keep what was read; a line whose results another line has kept finds nothing to do."""
         async with self._committing:
             if self._pending:
-                await self._keep(lambda: self._recorder.commit(self._pending))
+                was_full = await self._keep(lambda: self._recorder.commit(self._pending))
                 self._pending = []
+                if was_full:
+                    self._recorder.blame(DISK_FULL)  # for the slots that passed meanwhile
 
-    async def _keep(self, change: Callable[[], Sequence[Sealed]]) -> None:
-        """Make a change of the outbox, however long its disk is full, and send what it closed."""
+    async def _keep(self, change: Callable[[], Sequence[Sealed]]) -> bool:
+        """Make a change of the outbox and send what it closed; whether its disk was full before."""
+        was_full = False
         while True:
             try:
                 sealed = change()
@@ -296,12 +299,12 @@ class _Agent:
                 if error.code != DISK_FULL:
                     raise
                 self._say("outbox_full", error)
+                was_full = True
                 await asyncio.sleep(_RETRY_S)
             else:
-                if self._say_over("outbox_full", "outbox_back"):
-                    self._recorder.blame(DISK_FULL)  # for the slots that passed meanwhile
+                self._say_over("outbox_full", "outbox_back")
                 self._uplink.offer(sealed)
-                return
+                return was_full
 
     def _say(self, event: str, error: JoulemarkError) -> None:
         """Say once that something is wrong, and what to do."""
@@ -310,12 +313,9 @@ class _Agent:
             fields = {"code": error.code, "what": error.what, "do": error.do}
             log.error(event, extra=fields)
 
-    def _say_over(self, event: str, over: str) -> bool:
-        """Say once that it is over; whether it had been said."""
-        if (since_s := self._troubles.pop(event, None)) is None:
-            return False
-        log.info(over, extra={"down_s": round(time.monotonic() - since_s, 3)})
-        return True
+    def _say_over(self, event: str, over: str) -> None:
+        if (since_s := self._troubles.pop(event, None)) is not None:
+            log.info(over, extra={"down_s": round(time.monotonic() - since_s, 3)})
 
 
 def _clock_behind(now_us: int, last_us: int) -> JoulemarkError:

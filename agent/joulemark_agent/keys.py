@@ -45,8 +45,23 @@ def agent_key(state_dir: Path) -> Key:
     Raises:
         ConfigError: the file is there, but others may read it or it holds no key.
     """
-    path = state_dir / AGENT_KEY
-    return load_key(path) if has_key(path) else create_key(path)
+    return key_at(state_dir / AGENT_KEY)
+
+
+def key_at(path: Path) -> Key:
+    """The key kept in a file, made on the first call: whoever is first makes it, for all.
+
+    Raises:
+        ConfigError: the file is there, but others may read it or it holds no key; or it cannot be
+            made.
+    """
+    if not has_key(path):
+        try:
+            return create_key(path)
+        except ConfigError:
+            if not has_key(path):
+                raise
+    return load_key(path)
 
 
 def has_key(path: Path) -> bool:
@@ -78,7 +93,7 @@ def load_key(path: Path) -> Key:
     if mode & ~_MODE:
         raise ConfigError(
             f"The key file {path} has mode {mode:04o}: others on this machine may use the key.",
-            f"Run 'chmod 600 {path}'; if somebody may have copied it, make a new key and enroll.",
+            f"Run 'chmod 600 {path}'; if somebody may have copied it, replace it and have the new one trusted.",
         )
     try:
         private = decode64(text.strip())
@@ -87,7 +102,7 @@ def load_key(path: Path) -> Key:
     if len(private) != _KEY_BYTES:
         raise ConfigError(
             f"The key file {path} holds no Ed25519 key (one line, 32 bytes in base64).",
-            "Restore the file from its copy, or delete it and enroll again with a new key.",
+            "Restore the file from its copy; a new key must be trusted anew by everybody concerned.",
         )
     return Key(private, public_key(private))
 

@@ -17,6 +17,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -51,6 +52,7 @@ from joulemark_agent.contract.profile import Profile
 from joulemark_agent.contract.reading import SIMULATED
 from joulemark_agent.contract.signature import decode64
 from joulemark_agent.contract.topics import require_id
+from joulemark_agent.kernels.decode import decode_point
 from joulemark_agent.lines import is_host, line_of
 from joulemark_agent.plan import PlannedDevice, plan_requests
 
@@ -332,10 +334,24 @@ def load_profile(name: str, folder: Path | None = None) -> tuple[Profile, bytes]
             otherwise the current one.
 
     Raises:
-        ConfigError: no such profile, or mistakes in it.
+        ConfigError: no such profile, mistakes in it, or golden words that have another value.
     """
     document = _document("devices", name, folder)
-    return validate(Profile, document), document_bytes(document.mapping)
+    profile = validate(Profile, document)
+    found = [
+        f"{document.name}:{document.line_of(('golden', i))}: the words of {row.point} are"
+        f" {value or code}, not {'a sentinel' if row.value is None else f'{row.value:f}'}"
+        for i, row in enumerate(profile.golden)
+        for value, code in [decode_point(profile.point(row.point), _bytes(row.words))]
+        if row.value != (None if value is None else Decimal(value))
+    ]
+    if found:
+        raise _mistakes(found)
+    return profile, document_bytes(document.mapping)
+
+
+def _bytes(words: Sequence[int]) -> bytes:
+    return b"".join(word.to_bytes(2, "big") for word in words)
 
 
 def load_factors(name: str, folder: Path | None = None) -> tuple[FactorSet, bytes]:

@@ -75,7 +75,7 @@ def _collector_run(args: argparse.Namespace) -> int:
     with _needs_gateway():
         from joulemark_gateway.app import run  # noqa: PLC0415
         from joulemark_gateway.settings import load_collector  # noqa: PLC0415
-    from joulemark_gateway.log import start_logging  # noqa: PLC0415
+    from joulemark_agent.log import start_logging  # noqa: PLC0415
 
     settings = load_collector(args.config)
     start_logging()

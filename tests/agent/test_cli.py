@@ -70,9 +70,28 @@ def test_a_site_without_mistakes_is_shown_with_its_plan() -> None:
 
     assert (process.returncode, err) == (0, "")
     assert "no mistakes" in out
-    assert re.search(r"main-meter .* holding 0\.\.14 +15 +96\n", out)
-    assert re.search(r"production-counter .* holding 0\.\.3 +4 +96\n", out)
+    assert re.search(r"main-meter .* holding 0\.\.14 +96\n", out)
+    assert re.search(r"production-counter .* holding 0\.\.3 +96\n", out)
     assert "2 devices on 1 line; per day 192 slots, 192 requests, 1,824 words." in out
+
+
+def test_the_plan_and_the_profiles_fit_a_terminal_of_80_columns(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["agent", "check", "-c", str(EXAMPLE)]) == 0
+    assert cli.main(["agent", "profiles"]) == 0
+    tables = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+    assert max(map(len, tables)) <= 80
+
+
+@pytest.mark.parametrize("every", ["-5", "0", "nan", "inf", "often"])
+def test_a_pause_between_rounds_that_is_none_is_wrong_use(
+    every: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["agent", "read", "-c", str(EXAMPLE), "--every", every])
+    assert caught.value.code == 2
+    assert "--every" in capsys.readouterr().err
 
 
 def test_every_mistake_of_a_site_file_is_told_with_its_line_and_no_traceback(

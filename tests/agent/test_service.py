@@ -78,6 +78,7 @@ def test_what_is_no_evidence_may_change_without_enrolling_again(capsys, place, t
         (["--operator-key", "missing.key"], "--create-operator-key"),
         (["--create-operator-key"], "Add '--operator-key FILE'"),
         (["--epoch", "0"], "Epochs count from 1"),
+        (["--epoch", "99999999999999999999"], "Epochs count from 1"),
     ],
 )
 def test_a_wrong_option_is_one_message_and_exit_code_2(capsys, place, words, said):

@@ -138,7 +138,7 @@ def test_changing_evidence_changes_the_document(tmp_path: Path, old: str, new: s
         ("unit: 2", "unit: 256", "less than or equal to 255"),
         ("mqtt://127.0.0.1:1883", "mqtt://a..b", "label empty"),
         ("mqtt://127.0.0.1:1883", "mqtt://127.0.0.1:0", "can be used here"),
-        ("state_dir: state", 'state_dir: "a\\0b"', "control characters"),
+        ("state_dir: state", 'state_dir: "a\\tb"', "control characters"),
     ],
 )
 def test_a_mistake_is_told_with_file_line_and_what_to_do(
@@ -353,6 +353,11 @@ def test_a_new_device_is_one_file_beside_the_site_file(tmp_path: Path) -> None:
         ("float32", "float33", "acme.yaml:7: points.0.type"),
         ("power_w,", "power,", "acme.yaml:7: points.0: "),
         ("confidence: manual\n", "confidence: manual\nmax_words: 1\n", "power_w takes 2 words"),
+        ("type: float32", "type: float32, scale: 10", "the words of power_w are"),
+        ("type: float32", "type: float32, scale: 0", "scale of 0"),
+        ("type: float32", "type: float32, sentinels: [-1]", "such as 0x80000000"),
+        ("type: float32", "type: float32, sentinels: [0x1_0000_0000]", "such as 0x80000000"),
+        ("table: input", "table: coil", "a coil is one bit"),
     ],
 )
 def test_a_mistake_in_a_profile_is_told_with_its_line_and_who_uses_it(

@@ -5,7 +5,8 @@ import pytest
 
 from joulemark_agent.contract.errors import ConfigError
 from joulemark_agent.contract.signature import public_key
-from joulemark_gateway.keys import REPORT_KEY, WITNESS_KEY, load_key, report_key, witness_key
+from joulemark_agent.keys import load_key
+from joulemark_gateway.keys import REPORT_KEY, WITNESS_KEY, report_key, witness_key
 
 
 def test_the_two_keys_differ_and_stay(tmp_path):

@@ -83,6 +83,15 @@ class Point(_Strict):
             raise ValueError("a counter is an unsigned integer register with a whole scale above 0")
         if self.address + self.words > 0x10000:
             raise ValueError("the point reaches beyond register 65535")
+        if self.table in {"coil", "discrete"} and self.type != "uint16":
+            raise ValueError(f"a {self.table} is one bit: its type is uint16")
+        if self.scale == 0:
+            raise ValueError("a scale of 0 makes every value 0")
+        if any(not 0 <= raw < 1 << 16 * self.words for raw in self.sentinels):
+            raise ValueError(
+                f"a sentinel is what the {self.words} words hold, without a sign, such as"
+                f" 0x{1 << 16 * self.words - 1:X}"
+            )
         return self
 
 
@@ -102,7 +111,7 @@ class Golden(_Strict):
     """Raw words whose value is known: the profile's own test."""
 
     point: str
-    words: tuple[int, ...]
+    words: tuple[Annotated[int, Field(ge=0, le=0xFFFF)], ...]
     value: Exact | None  # None: the words are a sentinel
 
 

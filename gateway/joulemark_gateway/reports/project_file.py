@@ -19,10 +19,11 @@ from joulemark_agent.contract.canonical import parse_canonical
 from joulemark_agent.contract.document import Document, document_bytes, parse_yaml, validate
 from joulemark_agent.contract.errors import ConfigError
 from joulemark_agent.contract.signature import encode64
+from joulemark_agent.keys import load_key
 from joulemark_gateway.evidence.base import EvidenceStore, Head
 from joulemark_gateway.evidence.bundle import TreeFiles
 from joulemark_gateway.evidence.store import FILE, SqliteStore
-from joulemark_gateway.keys import load_key, report_key, witness_key
+from joulemark_gateway.keys import report_key, witness_key
 from joulemark_gateway.measure.project import Project
 from joulemark_gateway.verify.policy import parse_policy
 

@@ -22,7 +22,7 @@ from joulemark_agent.contract.profile import Table
 from joulemark_agent.drivers import modbus
 from joulemark_agent.drivers.base import Request
 from joulemark_agent.exchange import Exchange
-from joulemark_agent.lines import Line
+from joulemark_agent.lines import LONGEST_WAIT_S, Line
 from joulemark_agent.plan import TABLES, PlannedDevice
 from support.modbus import REQUEST, Answer, Connection, peer, refusal, reply, truth, words
 from support.tcp import serving
@@ -322,9 +322,11 @@ def hostile_answer(seed: int) -> Answer:
 async def test_of_many_questions_to_a_hostile_peer_none_gets_a_wrong_value() -> None:
     rng = random.Random(20261122)
     right = failed = 0
+    now_s = 0.0
     async with peer(hostile_answer(1)) as served:
-        line = Line(served.url, timeout_s=5.0)
+        line = Line(served.url, timeout_s=5.0, now_s=lambda: now_s)
         for _ in range(300):
+            now_s += LONGEST_WAIT_S  # a silent unit would be left alone
             address = rng.randrange(1000)
             device = planned(served.url, Request("holding", address, 2), timeout_s=0.01)
             try:

@@ -86,3 +86,8 @@ def test_a_mistake_is_named_with_its_line(tmp_path: Path, old: str, new: str, wh
 def test_a_name_that_is_neither_shipped_nor_a_file_is_answered_with_the_shipped_names() -> None:
     with pytest.raises(ConfigError, match="retrofit, unchanged"):
         load_scenario("retrofitt")
+
+
+def test_a_file_without_end_is_refused_before_it_fills_the_memory() -> None:
+    with pytest.raises(ConfigError, match="longer than"):
+        load_scenario("/dev/zero")
