@@ -93,7 +93,8 @@ def load_key(path: Path) -> Key:
     if mode & ~_MODE:
         raise ConfigError(
             f"The key file {path} has mode {mode:04o}: others on this machine may use the key.",
-            f"Run 'chmod 600 {path}'; if somebody may have copied it, replace it and have the new one trusted.",
+            f"Run 'chmod 600 {path}'; if somebody may have copied it, replace it"
+            " and have the new one trusted.",
         )
     try:
         private = decode64(text.strip())
@@ -102,7 +103,7 @@ def load_key(path: Path) -> Key:
     if len(private) != _KEY_BYTES:
         raise ConfigError(
             f"The key file {path} holds no Ed25519 key (one line, 32 bytes in base64).",
-            "Restore the file from its copy; a new key must be trusted anew by everybody concerned.",
+            "Restore the file from its copy; a new key must be trusted anew by everybody.",
         )
     return Key(private, public_key(private))
 

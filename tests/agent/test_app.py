@@ -224,7 +224,7 @@ async def test_a_device_that_does_not_answer_gives_gaps_and_the_other_one_record
 
 
 async def test_a_silent_line_costs_the_devices_of_other_lines_no_slot(tmp_path, broker, collector):
-    """A period of a second, and one device that keeps its line waiting for as long every time."""
+    """One device every second, and one that keeps its own line waiting for three."""
     held = collector.ledger.leaves
 
     async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -236,6 +236,7 @@ async def test_a_silent_line_costs_the_devices_of_other_lines_no_slot(tmp_path, 
         text = place.path.read_text("utf-8")
         meter, counter = f":{plant.modbus_port}", f":{silent_port}"
         first, second = text.rsplit(meter, 1)
+        second = second.replace("period_s: 1}", "period_s: 3, timeout_s: 3}")
         place.path.write_text(f"{first}{counter}{second}", "utf-8")
         enrolled(place)
         with place.started("run") as process:

@@ -551,3 +551,10 @@ def rtu_answer(request: bytes) -> bytes:
         for _ in range(8):
             crc = crc >> 1 ^ (0xA001 if crc & 1 else 0)
     return body + struct.pack("<H", crc)
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 64, "a\0b"])
+async def test_a_name_that_no_resolver_can_be_asked_for_is_a_device_out_of_reach(host: str) -> None:
+    with pytest.raises(DeviceError) as caught:
+        await modbus.connect(f"modbus-tcp://{host}:502", timeout_s=5.0)
+    assert caught.value.code == "unreachable"
