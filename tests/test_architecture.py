@@ -13,7 +13,12 @@ SOURCES = {
     "joulemark_gateway": ROOT / "gateway/joulemark_gateway",
     "joulemark_profiles": ROOT / "configs/joulemark_profiles",
 }
-PUBLISHED = ("joulemark_agent.contract", "joulemark_agent.kernels", "joulemark_agent.equipment")
+PUBLISHED = (
+    "joulemark_agent.contract",
+    "joulemark_agent.kernels",
+    "joulemark_agent.equipment",
+    "joulemark_agent.envelope",  # pure: what an agent says of its batches, for whoever repeats it
+)
 HOST = ("joulemark_agent.keys", "joulemark_agent.log")  # key files and event logs, of one form
 BASE_INSTALL = {"numpy", "numba", "cryptography", "rfc8785", "pydantic"}
 IMPURE = {
@@ -87,6 +92,7 @@ def test_the_gateway_takes_only_the_published_parts_of_the_agent():
     [
         ("joulemark_agent.contract", ("joulemark_agent.contract",)),
         ("joulemark_agent.kernels", ("joulemark_agent.contract", "joulemark_agent.kernels")),
+        ("joulemark_agent.envelope", ("joulemark_agent.contract", "joulemark_agent.kernels")),
         ("joulemark_gateway.measure", (
             "joulemark_agent.contract", "joulemark_agent.kernels",
             "joulemark_gateway.measure", "joulemark_gateway.evidence.history",

@@ -417,7 +417,7 @@ def _contradictions(settings: SiteSettings) -> Iterator[tuple[_Where, str]]:
             text = f"{device.id!r} reads what {other!r} reads, which would count twice; remove one"
             yield ("devices", i, "unit"), text
         if device.timeout_s > device.period_s:
-            text = f"an answer after 'period_s' ({device.period_s} s) is too late; lower this to it"
+            text = f"'timeout_s' is longer than 'period_s' ({device.period_s} s); lower it"
             yield ("devices", i, "timeout_s"), text
         if settings.replay and settings.replay.first_slot_us % device.period_us:
             yield (

@@ -391,7 +391,7 @@ def test_one_unit_read_as_two_devices_is_told_because_it_would_count_twice(
 
 def test_a_timeout_longer_than_the_period_is_told(tmp_path: Path) -> None:
     path = changed(tmp_path, ("timeout_s: 1.0", "timeout_s: 901"))
-    with pytest.raises(ConfigError, match=r"(?s)^2 mistake.*'period_s' \(900 s\) is too late"):
+    with pytest.raises(ConfigError, match=r"(?s)^2 mistake.*longer than 'period_s' \(900 s\)"):
         load_site(path)
 
 
