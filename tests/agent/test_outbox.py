@@ -212,7 +212,7 @@ def test_a_file_that_is_no_outbox_is_refused_and_left_alone(path):
 
 def test_a_database_of_another_program_is_refused_and_left_alone(path):
     path.parent.mkdir()
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute("CREATE TABLE accounts (euros INTEGER)")
     db.close()
     before = path.read_bytes()
@@ -224,7 +224,7 @@ def test_a_database_of_another_program_is_refused_and_left_alone(path):
 
 def test_the_outbox_of_a_newer_agent_is_refused(path):
     Outbox(path).close()
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         assert db.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
         db.execute("PRAGMA user_version = 99")
     db.close()

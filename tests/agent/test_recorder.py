@@ -331,7 +331,7 @@ def test_open_leaves_that_changed_on_the_disk_stop_the_start(tmp_path):
     box = Outbox(state(tmp_path))
     recorder(box, recorded(SITE)).commit(READINGS[:5])
     box.close()
-    with sqlite3.connect(state(tmp_path)) as db:
+    with closing(sqlite3.connect(state(tmp_path))) as db, db:
         (leaf,) = db.execute("SELECT leaf FROM leaves WHERE seq = 4").fetchone()
         db.execute("UPDATE leaves SET leaf = ? WHERE seq = 4", (leaf.replace(b"1000", b"2000"),))
     db.close()

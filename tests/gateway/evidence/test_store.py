@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -154,7 +155,7 @@ def test_a_flood_does_not_push_out_the_proof_of_an_earlier_fork(path):
             "fork": (1, 1),
             "bad_batch": (10, 3),
         }
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         kept = db.execute("SELECT payload FROM quarantine WHERE code = 'fork'").fetchall()
     db.close()
     assert kept == [(b"proof",)]
@@ -212,7 +213,7 @@ def test_a_file_of_something_else_is_left_alone(path):
         SqliteStore(path)
     assert caught.value.code == "store_foreign"
     path.unlink()
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute("CREATE TABLE foreign_data (x)")
     db.close()
     with pytest.raises(StoreError) as caught:
@@ -284,7 +285,7 @@ def test_a_scrub_finds_what_the_pages_cannot_show(store, path, sql):
 )
 def test_a_head_that_cannot_be_read_is_damage_and_no_traceback(store, path, sql):
     fill(store, SMALL)
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute(sql)
     db.close()
     for read in (store.heads, lambda: store.latest(SITE, METER)):
