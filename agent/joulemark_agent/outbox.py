@@ -110,7 +110,7 @@ class Outbox:
             with _translated(path):
                 self._db = sqlite3.connect(path, isolation_level=None)
                 self._prepare(self._db)
-        except StoreError:
+        except BaseException:
             self.close()
             raise
 

@@ -101,7 +101,7 @@ class SqliteStore:
                 self._prepare(create=create)
                 if create:
                     self._check()
-        except StoreError:
+        except BaseException:
             self._db.close()
             raise
 
