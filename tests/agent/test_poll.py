@@ -37,10 +37,10 @@ class FixedClock:
         return 10**9 * self.asked
 
     async def until(self, slot_us: int, committed_us: int | None) -> bool:
-        raise NotImplementedError
+        raise AssertionError("a poller only reads its clock")
 
     async def close(self) -> None:
-        raise NotImplementedError
+        raise AssertionError("a poller only reads its clock")
 
 
 def device(name: str, url: str, unit: int = 1, timeout_s: float = 5.0) -> PlannedDevice:

@@ -3,7 +3,6 @@
 import csv
 import gzip
 import io
-import os
 from datetime import UTC, datetime
 from decimal import Decimal
 from importlib import resources
@@ -37,15 +36,13 @@ def shipped_text() -> str:
     return gzip.decompress(packed).decode()
 
 
-def published_text() -> str:
-    if "JOULEMARK_DATA" not in os.environ:
-        pytest.skip("JOULEMARK_DATA is not set")
-    path = Path(os.environ["JOULEMARK_DATA"]) / "steel_gwangyang_2018/Steel_industry_data.csv.gz"
+def published_text(plant_data: Path) -> str:
+    path = plant_data / "steel_gwangyang_2018/Steel_industry_data.csv.gz"
     return gzip.decompress(path.read_bytes()).decode()
 
 
-def test_the_shipped_copy_is_what_the_script_makes_of_the_published_file() -> None:
-    assert compact(published_text()) == shipped_text()
+def test_the_shipped_copy_is_what_the_script_makes_of_the_published_file(plant_data: Path) -> None:
+    assert compact(published_text(plant_data)) == shipped_text()
 
 
 def test_the_copy_is_at_most_500_kb_and_says_nothing_of_when_or_as_what_it_was_packed() -> None:
