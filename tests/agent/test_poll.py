@@ -37,10 +37,10 @@ class FixedClock:
         return 10**9 * self.asked
 
     async def until(self, slot_us: int, committed_us: int | None) -> bool:
-        raise AssertionError("a poller only reads its clock")
+        raise AssertionError(f"a poller waits for no slot: {slot_us} after {committed_us}")
 
     async def close(self) -> None:
-        raise AssertionError("a poller only reads its clock")
+        raise AssertionError("a poller does not own its clock")
 
 
 def device(name: str, url: str, unit: int = 1, timeout_s: float = 5.0) -> PlannedDevice:
