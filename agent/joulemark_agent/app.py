@@ -95,7 +95,7 @@ def terms_of(settings: SiteSettings, device: DeviceSettings, key: Key) -> Terms:
         clock=settings.clock,
         agent=settings.agent,
         agent_key=key.public,
-        first_slot_us=settings.first_slot_us,
+        first_slot_us=settings.first_slot_us(device),
         documents={name: digest_hex(data) for name, data in _documents(settings, device).items()},
     )
 
@@ -146,7 +146,7 @@ class _Agent:
         self._poller = Poller(planned, self._lines, self._clock)
         self._period_us = {device.id: device.period_us for device in planned}
         self._done_us = {name: recorder.committed_us(name) for name in self._period_us}
-        self._first_us = settings.first_slot_us
+        self._windows = {device.id: (device.first_us, device.last_us) for device in planned}
         self._pending: list[Reading | Gap] = []
         self._committing = asyncio.Lock()
         self._troubles: dict[str, float] = {}  # since, by what was said
@@ -166,9 +166,9 @@ class _Agent:
 
     async def _replay(self) -> None:
         """Read, commit and send until the recording has ended and every receipt is here."""
-        slots = 0
-        while True:
-            slot_us, due = self._next(self._period_us)
+        slots, slot_us = 0, 0
+        while going_on := [name for name in self._period_us if not self._has_ended(name)]:
+            slot_us, due = self._next(going_on)
             comes = await self._comes(slot_us)
             if comes is False:
                 break
@@ -239,6 +239,11 @@ class _Agent:
         slot_us = min(slots_us.values())
         return slot_us, [name for name, at_us in slots_us.items() if at_us == slot_us]
 
+    def _has_ended(self, name: str) -> bool:
+        """Whether the device's recording has been read to its end."""
+        done_us, (_, last_us) = self._done_us[name], self._windows[name]
+        return done_us is not None and last_us is not None and done_us >= last_us
+
     def _next_of(self, name: str) -> int:
         done_us, period_us = self._done_us[name], self._period_us[name]
         if done_us is None:
@@ -273,12 +278,11 @@ class _Agent:
         return comes
 
     def _committed_us(self) -> int | None:
-        """The last slot that is on disk for every device."""
-        known_us = [self._recorder.committed_us(name) for name in self._period_us]
-        least_us = min((at_us for at_us in known_us if at_us is not None), default=None)
-        if None in known_us or least_us is None or least_us < (self._first_us or 0):
-            return None
-        return least_us
+        """The last slot of any device before which, and at which, nothing is left to commit."""
+        known_us = {name: self._recorder.committed_us(name) for name in self._period_us}
+        return last_committed_us(
+            [(*self._windows[name], self._period_us[name], at) for name, at in known_us.items()]
+        )
 
     async def _commit(self) -> None:
         """Keep what was read; a line whose results another line has kept finds nothing to do."""
@@ -316,6 +320,38 @@ class _Agent:
     def _say_over(self, event: str, over: str) -> None:
         if (since_s := self._troubles.pop(event, None)) is not None:
             log.info(over, extra={"down_s": round(time.monotonic() - since_s, 3)})
+
+
+_Progress = tuple[int | None, int | None, int, int | None]
+
+
+def last_committed_us(devices: Sequence[_Progress]) -> int | None:
+    """The last slot of any device up to which every slot of every device is committed.
+
+    Args:
+        devices: of each the first slot (None: what was committed says), the last (None: open), the
+            period, and the last committed slot (before the first: none is). [us UTC]
+
+    Returns:
+        None: there is no such slot. [us UTC]
+    """
+    left_us: list[int] = []  # the first slot of each device that is still to be committed
+    done: list[tuple[int, int, int]] = []  # first, period, last committed
+    for first_us, last_us, period_us, committed_us in devices:
+        if committed_us is None:
+            return None
+        begin_us = committed_us if first_us is None else first_us
+        if committed_us >= begin_us:
+            done.append((begin_us, period_us, committed_us))
+        if last_us is None or committed_us < last_us:
+            left_us.append(max(committed_us + period_us, begin_us))
+    edge_us = min(left_us, default=None)
+    found = [
+        committed if edge_us is None else min(committed, (edge_us - 1) // period * period)
+        for first, period, committed in done
+        if edge_us is None or first < edge_us
+    ]
+    return max(found, default=None)
 
 
 def _clock_behind(now_us: int, last_us: int) -> JoulemarkError:

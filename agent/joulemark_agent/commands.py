@@ -6,17 +6,16 @@ import argparse
 import asyncio
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import joulemark_profiles
 from joulemark_agent.contract.errors import DeviceError
-from joulemark_agent.contract.profile import Point, Profile
+from joulemark_agent.contract.profile import Profile
 from joulemark_agent.contract.quantities import unit_of
-from joulemark_agent.contract.reading import Response
-from joulemark_agent.kernels.decode import decode_responses
+from joulemark_agent.kernels.decode import decode_responses, raw_of
 from joulemark_agent.lines import Lines, line_of
 from joulemark_agent.plan import PlannedDevice
 from joulemark_agent.settings import SiteSettings, load_profile, load_site
@@ -137,6 +136,7 @@ async def _answer(lines: Lines, device: PlannedDevice, profile: Profile) -> dict
         return common | {"error": {"code": error.code, "what": error.what, "do": error.do}}
     read_at = datetime.now(UTC).isoformat(timespec="milliseconds")
     values, quality = decode_responses(profile, responses)
+    raw = raw_of(profile, responses)
     return common | {
         "read_at": read_at,
         "points": [
@@ -145,25 +145,16 @@ async def _answer(lines: Lines, device: PlannedDevice, profile: Profile) -> dict
                 "value": values.get(point.name),
                 "unit": unit_of(point.name),
                 "quality": quality.get(point.name, GOOD),
-                "raw": " ".join(_raw_words(point, responses)),
+                "raw": raw.get(point.name, b"").hex(" ", 2).upper(),
             }
             for point in profile.points
         ],
     }
 
 
-def _raw_words(point: Point, responses: Sequence[Response]) -> Iterator[str]:
-    for response in responses:
-        start = 2 * (point.address - response.address)
-        end = start + 2 * point.words
-        if response.table == point.table and start >= 0 and end <= len(response.data):
-            yield from (response.data[i : i + 2].hex().upper() for i in range(start, end, 2))
-            return
-
-
 def _readable(answer: dict[str, Any]) -> str:
     label = " (synthetic)" if answer["synthetic"] else ""
-    rows = [("point", "value", "unit", "quality", "raw words")]
+    rows = [("point", "value", "unit", "quality", "raw")]
     rows += [
         (point["name"], point["value"] or "-", point["unit"], point["quality"], point["raw"])
         for point in answer["points"]

@@ -4,7 +4,7 @@ A line opens when something is first read, is dropped after any doubt, and after
 waits 1, 2, 4 and then 8 s between them, so that an absent host costs the others nothing. A unit
 that is silent twice in a row is left alone for as long, so that it costs the others of its line one
 timeout in that time. What is not asked has the cause of what was asked last. The driver
-is the file in `drivers/` that the URL's scheme names: `modbus-tcp` is spoken by `modbus.py`.
+is the file in `drivers/` whose `SCHEMES` hold the URL's scheme: `modbus.py` speaks `modbus-tcp`.
 """
 
 from __future__ import annotations
@@ -46,21 +46,19 @@ def protocols() -> list[str]:
 
 
 def protocol_of(url: str) -> str:
-    """The protocol a URL's scheme names: the whole scheme or what stands before a hyphen.
+    """The protocol that speaks a URL's scheme.
 
     Raises:
         ConfigError: there is no driver for it.
     """
-    scheme = urlsplit(url).scheme
-    for name in sorted(protocols(), key=len, reverse=True):
-        if f"{scheme}-".startswith(f"{name.replace('_', '-')}-"):
-            if scheme in _module(name).SCHEMES:
-                return name
-            known = ", ".join(_module(name).SCHEMES)
-            raise ConfigError(f"The driver {name!r} does not speak {scheme!r}.", f"Use: {known}.")
+    scheme, known = urlsplit(url).scheme, []
+    for name in protocols():
+        if scheme in (schemes := _module(name).SCHEMES):
+            return name
+        known += schemes
     raise ConfigError(
         f"There is no driver for {scheme!r}.",
-        f"Write protocol-transport://host:port; the protocols are: {', '.join(protocols())}.",
+        f"Write scheme://host:port; the schemes are: {', '.join(known)}.",
     )
 
 

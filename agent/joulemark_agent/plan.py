@@ -1,4 +1,4 @@
-"""Which blocks to ask for: the fewest requests, and among those the fewest words.
+"""What to ask a device for. Of Modbus words: the fewest requests, and among those the fewest words.
 
 Points are sorted by address; a block is a run of neighbours, for an optimal set of blocks always
 exists in which none is interleaved: if a point between two of one block lies in another block,
@@ -12,8 +12,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from joulemark_agent.contract.errors import ConfigError
-from joulemark_agent.contract.profile import WORDS, Point, Profile, Table
-from joulemark_agent.drivers.base import Request
+from joulemark_agent.contract.profile import (
+    NODE,
+    SUNSPEC,
+    WORDS,
+    NodePoint,
+    Point,
+    Profile,
+    SunspecPoint,
+    Table,
+)
+from joulemark_agent.drivers.base import MAX_WORDS, Request
 
 TABLES: tuple[Table, ...] = ("coil", "discrete", "input", "holding")
 
@@ -30,6 +39,8 @@ class PlannedDevice:
     timeout_s: float = 1.0
     pause_s: float = 0.0  # quiet time before each request to it
     connect_delay_s: float = 0.0  # quiet time after its line was opened
+    first_us: int | None = None  # in a replay: the first slot of its recording [us UTC]
+    last_us: int | None = None  # and the last, after which it is read no more [us UTC]
 
 
 def plan_requests(profile: Profile) -> tuple[Request, ...]:
@@ -38,11 +49,32 @@ def plan_requests(profile: Profile) -> tuple[Request, ...]:
     Raises:
         ConfigError: one point alone is longer.
     """
+    if profile.protocol == "opcua":
+        return tuple(
+            Request(NODE, i, 1, point.node)
+            for i, point in enumerate(profile.points)
+            if isinstance(point, NodePoint)
+        )
+    if profile.protocol == "sunspec":
+        return _models([point for point in profile.points if isinstance(point, SunspecPoint)])
     requests: list[Request] = []
     for table in TABLES:
-        points = [point for point in profile.points if point.table == table]
+        points = [point for point in profile.registers if point.table == table]
         requests += _blocks(table, points, profile.max_words)
     return tuple(requests)
+
+
+def _models(points: Sequence[SunspecPoint]) -> tuple[Request, ...]:
+    """One request per model, from its ID on: a value and its scale factor are of one answer."""
+    words: dict[int, int] = {}
+    for point in points:
+        words[point.model] = max(words.get(point.model, 0), point.end)
+        if point.end > MAX_WORDS:
+            raise ConfigError(
+                f"{point.name} ends {point.end} words after the start of model {point.model}.",
+                f"One request reads {MAX_WORDS}; leave the point out.",
+            )
+    return tuple(Request(SUNSPEC, model, count) for model, count in sorted(words.items()))
 
 
 def _blocks(table: Table, points: Sequence[Point], max_words: int) -> list[Request]:

@@ -44,6 +44,7 @@ from joulemark_agent.contract.document import (
     Document,
     document_bytes,
     parse_yaml,
+    plain,
     validate,
 )
 from joulemark_agent.contract.errors import ConfigError, EvidenceError
@@ -57,6 +58,11 @@ from joulemark_agent.lines import is_host, line_of
 from joulemark_agent.plan import PlannedDevice, plan_requests
 
 PREFIX = "JOULEMARK_"
+SPOKEN_OVER = {  # the schemes of a device's URL, by its profile's protocol
+    "modbus": ("modbus-tcp", "sunspec-tcp"),
+    "sunspec": ("sunspec-tcp",),
+    "opcua": ("opc.tcp",),
+}
 US_PER_S = 1_000_000
 
 # The folder relative paths start from: settings built from sources take no validation context.
@@ -153,6 +159,10 @@ Seconds = Annotated[float, Field(gt=0, le=3600)]
 Milliseconds = Annotated[int, Field(ge=0, le=60_000)]
 
 
+def _us(instant: datetime) -> int:
+    return (instant - _EPOCH) // timedelta(microseconds=1)
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -166,7 +176,7 @@ class ReplaySettings(_Strict):
     @property
     def first_slot_us(self) -> int:
         """The first slot of the recording. [us UTC]"""
-        return (self.first_slot - _EPOCH) // timedelta(microseconds=1)
+        return _us(self.first_slot)
 
 
 class FactorSettings(_Strict):
@@ -200,16 +210,26 @@ class DeviceSettings(_Strict):
     id: Id
     profile: ProfileName  # a file in configs/joulemark_profiles/devices, or a path
     url: LineUrl
-    unit: int = Field(ge=0, le=255)
+    unit: int = Field(default=0, ge=0, le=255)  # on the line; OPC UA has none
     period_s: int = Field(ge=1, le=86_400)
     timeout_s: Seconds = 1.0
     pause_ms: Milliseconds = 0  # quiet time before each request to this unit
     connect_delay_ms: Milliseconds = 0  # quiet time after its connection was opened
+    first_slot: AwareDatetime | None = None  # only in a replay: where its recording begins
+    last_slot: AwareDatetime | None = None  # and ends; then the device is read no more
+    equipment: dict[str, Any] | None = (
+        None  # what its model must know: see joulemark_agent.equipment
+    )
 
     @property
     def period_us(self) -> int:
         """The time from slot to slot. [us]"""
         return self.period_s * US_PER_S
+
+    @property
+    def last_slot_us(self) -> int | None:
+        """The last slot that is read; None: there is none. [us UTC]"""
+        return None if self.last_slot is None else _us(self.last_slot)
 
 
 class SiteSettings(BaseSettings):
@@ -246,10 +266,11 @@ class SiteSettings(BaseSettings):
         del settings_cls, dotenv_settings, file_secret_settings
         return env_settings, init_settings
 
-    @property
-    def first_slot_us(self) -> int | None:
-        """The first slot of the recording; None with the system clock. [us UTC]"""
-        return self.replay.first_slot_us if self.replay else None
+    def first_slot_us(self, device: DeviceSettings) -> int | None:
+        """The first slot of the device's recording; None with the system clock. [us UTC]"""
+        if self.replay is None:
+            return None
+        return self.replay.first_slot_us if device.first_slot is None else _us(device.first_slot)
 
     def profile(self, device: DeviceSettings) -> tuple[Profile, bytes]:
         """The device's profile and its document, read once: what is planned is what is signed."""
@@ -273,6 +294,8 @@ class SiteSettings(BaseSettings):
                 timeout_s=device.timeout_s,
                 pause_s=device.pause_ms / 1000,
                 connect_delay_s=device.connect_delay_ms / 1000,
+                first_us=self.first_slot_us(device),
+                last_us=device.last_slot_us,
             )
             for device in self.devices
         )
@@ -303,26 +326,31 @@ def load_site(path: Path) -> SiteSettings:
 
 def site_document(settings: SiteSettings) -> bytes:
     """The canonical bytes of what is evidence; addresses and folders are not."""
-    first_slot_us = settings.first_slot_us
+    first_slot_us = settings.replay.first_slot_us if settings.replay else None
     return canonical_bytes(
         {
             "agent": settings.agent,
             "clock": settings.clock,
-            "devices": [
-                {
-                    "id": device.id,
-                    "period_s": device.period_s,
-                    "profile": device.profile,
-                    "unit": device.unit,
-                }
-                for device in settings.devices
-            ],
+            "devices": [_device_mapping(device) for device in settings.devices],
             "factors": settings.factors.model_dump(),
             "first_slot": None if first_slot_us is None else str(first_slot_us),
             "site": settings.site,
             "time_zone": settings.time_zone,
         }
     )
+
+
+def _device_mapping(device: DeviceSettings) -> dict[str, Any]:
+    """What is evidence of a device; a key that was not written does not stand there."""
+    windows = {"first_slot": device.first_slot, "last_slot": device.last_slot}
+    return {
+        "id": device.id,
+        "period_s": device.period_s,
+        "profile": device.profile,
+        "unit": device.unit,
+        **{name: str(_us(at)) for name, at in windows.items() if at is not None},
+        **({} if device.equipment is None else {"equipment": plain(device.equipment)}),
+    }
 
 
 def load_profile(name: str, folder: Path | None = None) -> tuple[Profile, bytes]:
@@ -342,16 +370,12 @@ def load_profile(name: str, folder: Path | None = None) -> tuple[Profile, bytes]
         f"{document.name}:{document.line_of(('golden', i))}: the words of {row.point} are"
         f" {value or code}, not {'a sentinel' if row.value is None else f'{row.value:f}'}"
         for i, row in enumerate(profile.golden)
-        for value, code in [decode_point(profile.point(row.point), _bytes(row.words))]
+        for value, code in [decode_point(profile.point(row.point), row.raw)]
         if row.value != (None if value is None else Decimal(value))
     ]
     if found:
         raise _mistakes(found)
     return profile, document_bytes(document.mapping)
-
-
-def _bytes(words: Sequence[int]) -> bytes:
-    return b"".join(word.to_bytes(2, "big") for word in words)
 
 
 def load_factors(name: str, folder: Path | None = None) -> tuple[FactorSet, bytes]:
@@ -419,11 +443,32 @@ def _contradictions(settings: SiteSettings) -> Iterator[tuple[_Where, str]]:
         if device.timeout_s > device.period_s:
             text = f"'timeout_s' is longer than 'period_s' ({device.period_s} s); lower it"
             yield ("devices", i, "timeout_s"), text
-        if settings.replay and settings.replay.first_slot_us % device.period_us:
-            yield (
-                ("devices", i, "period_s"),
-                f"'replay.first_slot' is not a multiple of {device.period_s} s; slots are",
-            )
+        yield from ((("devices", i, *where), text) for where, text in _of_device(settings, device))
+
+
+def _of_device(settings: SiteSettings, device: DeviceSettings) -> Iterator[tuple[_Where, str]]:
+    """What of a device does not fit its profile, its address or the clock."""
+    profile, _ = settings.profile(device)
+    spoken = SPOKEN_OVER[profile.protocol]
+    if (scheme := urlsplit(device.url).scheme) not in spoken:
+        text = f"the profile speaks {profile.protocol}, over {' or '.join(spoken)}, not {scheme}"
+        yield ("url",), text
+    if profile.protocol != "opcua" and "unit" not in device.model_fields_set:
+        yield (), "'unit' is missing: the device's number on its line, often 1"
+    windows = {"first_slot": device.first_slot, "last_slot": device.last_slot}
+    for name, at in windows.items():
+        if at is not None and settings.replay is None:
+            yield (name,), f"'{name}' is only for a replay; remove it"
+    first_us, last_us = settings.first_slot_us(device), device.last_slot_us
+    if first_us is None:
+        return
+    where = ("period_s",) if device.first_slot is None else ("first_slot",)
+    if first_us % device.period_us:
+        name = "replay.first_slot" if device.first_slot is None else "first_slot"
+        yield where, f"'{name}' is not a multiple of {device.period_s} s; slots are"
+    if last_us is not None and (last_us - first_us < 0 or last_us % device.period_us):
+        text = f"'last_slot' is before the first slot, or no multiple of {device.period_s} s"
+        yield ("last_slot",), text
 
 
 def _refuse_secrets(document: Document) -> None:

@@ -60,7 +60,9 @@ def test_the_worked_example_is_the_replayed_steel_works() -> None:
     settings = load_site(EXAMPLE)
 
     assert settings.clock == "simulated"
-    assert settings.first_slot_us == 1_514_732_400_000_000
+    assert [settings.first_slot_us(device) for device in settings.devices] == [
+        1_514_732_400_000_000
+    ] * len(settings.devices)
     assert settings.state_dir == EXAMPLE.parent / "state"
     assert [(d.id, d.unit, d.period_us) for d in settings.devices] == [
         ("main-meter", 1, 900_000_000),
@@ -156,9 +158,9 @@ def test_a_mistake_is_told_with_file_line_and_what_to_do(
     ("new", "said"),
     [
         ("modbuss-tcp://127.0.0.1:5020", "no driver for 'modbuss-tcp'"),
-        ("modbus-rtu://127.0.0.1:5020", "does not speak 'modbus-rtu'. use: modbus-tcp"),
+        ("modbus-rtu://127.0.0.1:5020", "there is no driver for 'modbus-rtu'. write"),
         ("base://127.0.0.1:5020", "no driver for 'base'"),
-        ("127.0.0.1:5020", "the protocols are: modbus"),
+        ("127.0.0.1:5020", "the schemes are: modbus-tcp"),
         ("modbus-tcp://", "not the address of a line"),
         ("modbus-tcp://127.0.0.1:5020/1", "not the address of a line"),
         ("modbus-tcp://127.0.0.1:x", "is not an address"),
@@ -245,7 +247,7 @@ def test_the_environment_replaces_wiring(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert settings.uplink.password.get_secret_value() == SECRET
     assert settings.replay is not None
     assert settings.replay.url == "tcp://127.0.0.1:6021"
-    assert settings.first_slot_us == 1_514_732_400_000_000
+    assert settings.replay.first_slot_us == 1_514_732_400_000_000
     assert settings.state_dir == tmp_path
     assert SECRET not in repr(settings)
     assert SECRET not in str(settings.model_dump())

@@ -84,7 +84,7 @@ def validate(model: type[Model], document: Document) -> Model:
     except ValidationError as error:
         mistakes = []
         for item in error.errors(include_url=False):
-            path = tuple(item["loc"])
+            path = tuple(part for part in item["loc"] if not str(part).startswith("("))
             where = ".".join(str(part) for part in path) or "file"
             given = "" if item["type"] == "missing" else f" (found: {str(item['input'])[:60]!r})"
             line = document.line_of(path)

@@ -21,11 +21,14 @@ UNITS: dict[str, str] = {
     "_pa": "Pa",
     "_k": "K",
     "_m3": "m3",
+    "_dm3": "dm3",
     "_m3_s": "m3/s",
+    "_w_m2": "W/m2",
     "_s": "s",
     "_ratio": "1",
     "_count": "1",
     "_state": "",
+    "_unstated": "",  # the source names no unit: kept and shown, and nothing is computed from it
 }
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from joulemark_agent.contract.profile import Table
 from joulemark_agent.contract.reading import Response
 
 MAX_WORDS = 125  # of one request: Modbus application protocol 1.1b3, section 6.3
@@ -17,11 +16,19 @@ MAX_WORDS = 125  # of one request: Modbus application protocol 1.1b3, section 6.
 
 @dataclass(frozen=True)
 class Request:
-    """A block of neighbouring words of one table."""
+    """A block of neighbouring words of one table, or what another protocol has in its place.
 
-    table: Table
+    | table | address | count |
+    |---|---|---|
+    | holding, input, coil, discrete | of the first word | words |
+    | sunspec | id of the model | words from the model's own ID register on |
+    | node | index of the point in the profile | 1; `node` names the variable |
+    """
+
+    table: str
     address: int
     count: int
+    node: str = ""
 
     def __post_init__(self) -> None:
         if not (1 <= self.count <= MAX_WORDS and 0 <= self.address <= 0x10000 - self.count):

@@ -13,10 +13,20 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import lru_cache
 
-from joulemark_agent.contract.profile import Point, Profile
+from joulemark_agent.contract.profile import (
+    NODE,
+    SUNSPEC,
+    AnyPoint,
+    NodePoint,
+    Point,
+    Profile,
+    SunspecPoint,
+)
 from joulemark_agent.contract.reading import Response
+from joulemark_agent.kernels.datavalue import number_of
 
 MISSING, SENTINEL, NOT_A_NUMBER, RANGE = "missing", "sentinel", "nan", "range"
+SCALE = "scale"  # no scale factor, or one that leaves a counter no whole number
 
 Decoded = tuple[str | None, str | None]  # decimal text, quality code; a good value has no code
 
@@ -31,12 +41,12 @@ def decode_responses(
     values: dict[str, str] = {}
     quality: dict[str, str] = {}
     layout = tuple((r.table, r.address, len(r.data)) for r in responses)
-    for name, place, decode in _decoders(profile, layout):
-        if place is None:
+    for name, cut, decode in _decoders(profile, layout):
+        data = cut(responses)
+        if data is None:
             quality[name] = MISSING
             continue
-        index, start, end = place
-        text, code = decode(responses[index].data[start:end])
+        text, code = decode(data)
         if text is not None:
             values[name] = text
         if code is not None:
@@ -44,19 +54,70 @@ def decode_responses(
     return values, quality
 
 
-def decode_point(point: Point, data: bytes) -> Decoded:
-    """The value of one point from its own data bytes (2 per word, in transmission order)."""
+def raw_of(profile: Profile, responses: Sequence[Response]) -> dict[str, bytes]:
+    """The bytes that each point was decoded from, as `decode_point` takes them."""
+    layout = tuple((r.table, r.address, len(r.data)) for r in responses)
+    found = ((name, cut(responses)) for name, cut, _ in _decoders(profile, layout))
+    return {name: data for name, data in found if data is not None}
+
+
+def decode_point(point: AnyPoint, data: bytes) -> Decoded:
+    """The value of one point from its own data bytes.
+
+    Args:
+        point: what the bytes mean.
+        data: Modbus: 2 bytes per word, in transmission order. SunSpec: the same, then the scale
+            factor where the point has one. OPC UA: the DataValue in its binary encoding.
+    """
     return _decoder(point)(data)
 
 
-_Place = tuple[int, int, int]
+_Cut = Callable[[Sequence[Response]], bytes | None]
 
 
 @lru_cache(maxsize=256)
 def _decoders(
     profile: Profile, layout: tuple[tuple[str, int, int], ...]
-) -> tuple[tuple[str, _Place | None, Callable[[bytes], Decoded]], ...]:
-    return tuple((p.name, _place(p, layout), _decoder(p)) for p in profile.points)
+) -> tuple[tuple[str, _Cut, Callable[[bytes], Decoded]], ...]:
+    return tuple(
+        (point.name, _cut(i, point, layout), _decoder(point))
+        for i, point in enumerate(profile.points)
+    )
+
+
+def _cut(i: int, point: AnyPoint, layout: tuple[tuple[str, int, int], ...]) -> _Cut:
+    """How to take the point's own bytes out of the responses; None: they are not there."""
+    if isinstance(point, NodePoint):
+        found = [k for k, (table, index, _) in enumerate(layout) if (table, index) == (NODE, i)]
+        return (lambda responses: responses[found[0]].data) if found else (lambda _: None)
+    if isinstance(point, SunspecPoint):
+        return _cut_model(point, layout)
+    place = _place(point, layout)
+    if place is None:
+        return lambda _: None
+    index, start, end = place
+    return lambda responses: responses[index].data[start:end]
+
+
+def _cut_model(point: SunspecPoint, layout: tuple[tuple[str, int, int], ...]) -> _Cut:
+    found = [
+        k
+        for k, (table, model, size) in enumerate(layout)
+        if (table, model) == (SUNSPEC, point.model) and size >= 2 * point.end
+    ]
+    start, end, factor = 2 * point.offset, 2 * (point.offset + point.words), point.scale_offset
+
+    def cut(responses: Sequence[Response]) -> bytes | None:
+        data = responses[found[0]].data
+        model, length = _HEAD.unpack_from(data)
+        if model != point.model or length + 2 < point.end:
+            return None  # another model, or one that ends before the point
+        return data[start:end] + (b"" if factor is None else data[2 * factor : 2 * factor + 2])
+
+    return cut if found else lambda _: None
+
+
+_Place = tuple[int, int, int]
 
 
 def _place(point: Point, layout: tuple[tuple[str, int, int], ...]) -> _Place | None:
@@ -68,25 +129,16 @@ def _place(point: Point, layout: tuple[tuple[str, int, int], ...]) -> _Place | N
 
 
 @lru_cache(maxsize=4096)
-def _decoder(point: Point) -> Callable[[bytes], Decoded]:
-    swap = point.word_order == "little" and point.words > 1
-    is_float = point.type.startswith("float")
-    signed = point.type.startswith("int")
-    numerator, places = _fraction(point.scale)
-    sentinels, low, high = frozenset(point.sentinels), point.minimum, point.maximum
+def _decoder(point: AnyPoint) -> Callable[[bytes], Decoded]:
+    read = _reader(point)
+    low, high = point.minimum, point.maximum
+    if low is None and high is None:
+        return read
 
     def decode(data: bytes) -> Decoded:
-        if swap:
-            data = b"".join(data[i : i + 2] for i in range(len(data) - 2, -1, -2))
-        if sentinels and int.from_bytes(data, "big") in sentinels:
-            return None, SENTINEL
-        if is_float:
-            digits = shortest(data)
-            if digits is None:
-                return None, NOT_A_NUMBER
-            text = _scaled(digits, numerator, places)
-        else:
-            text = _plain(int.from_bytes(data, "big", signed=signed) * numerator, places)
+        text, code = read(data)
+        if code is not None or text is None:
+            return text, code
         if low is not None and Decimal(text) < low:
             return text, RANGE
         if high is not None and Decimal(text) > high:
@@ -94,6 +146,76 @@ def _decoder(point: Point) -> Callable[[bytes], Decoded]:
         return text, None
 
     return decode
+
+
+def _reader(point: AnyPoint) -> Callable[[bytes], Decoded]:
+    if isinstance(point, NodePoint):
+        return _node_reader(point)
+    return _sunspec_reader(point) if isinstance(point, SunspecPoint) else _words_reader(point)
+
+
+def _words_reader(point: Point) -> Callable[[bytes], Decoded]:
+    swap = point.word_order == "little" and point.words > 1
+    is_float = point.type.startswith("float")
+    signed = point.type.startswith("int")
+    numerator, places = _fraction(point.scale)
+    sentinels = frozenset(point.sentinels)
+
+    def read(data: bytes) -> Decoded:
+        if swap:
+            data = b"".join(data[i : i + 2] for i in range(len(data) - 2, -1, -2))
+        if sentinels and int.from_bytes(data, "big") in sentinels:
+            return None, SENTINEL
+        if is_float:
+            return _float(data, numerator, places)
+        return _plain(int.from_bytes(data, "big", signed=signed) * numerator, places), None
+
+    return read
+
+
+def _sunspec_reader(point: SunspecPoint) -> Callable[[bytes], Decoded]:
+    size = 2 * point.words
+    signed = point.type.startswith("int")
+    numerator, places = _fraction(point.scale)
+    absent = _absent(point.type, 8 * size)
+
+    def read(data: bytes) -> Decoded:
+        exponent = 0
+        if point.scale_offset is not None:
+            exponent = int.from_bytes(data[size:], "big", signed=True)
+            if not -_LARGEST_FACTOR <= exponent <= _LARGEST_FACTOR:
+                return None, SCALE  # not implemented is -32768
+        if point.type == "float32":
+            return _float(data[:size], numerator, places - exponent)
+        if int.from_bytes(data[:size], "big") == absent:
+            return None, SENTINEL
+        number = int.from_bytes(data[:size], "big", signed=signed) * numerator
+        text = _shifted(number, places - exponent)
+        return (None, SCALE) if point.counter and "." in text else (text, None)
+
+    return read
+
+
+def _absent(kind: str, bits: int) -> int:
+    """What a SunSpec point holds when the device does not have it; an accumulator holds 0."""
+    if kind.startswith("int"):
+        return 1 << (bits - 1)
+    return 0 if kind.startswith("acc") else (1 << bits) - 1
+
+
+def _node_reader(point: NodePoint) -> Callable[[bytes], Decoded]:
+    numerator, places = _fraction(point.scale)
+
+    def read(data: bytes) -> Decoded:
+        number, code = number_of(data, point.type)
+        if number is None:
+            return None, code
+        if isinstance(number, int):
+            return _plain(number * numerator, places), code
+        text, no_number = _float(number, numerator, places)
+        return text, no_number or code
+
+    return read
 
 
 def shortest(data: bytes) -> str | None:
@@ -112,11 +234,21 @@ def shortest(data: bytes) -> str | None:
     return f"{value:.9g}"
 
 
+def _float(data: bytes, numerator: int, places: int) -> Decoded:
+    digits = shortest(data)
+    return (None, NOT_A_NUMBER) if digits is None else (_scaled(digits, numerator, places), None)
+
+
 def _scaled(digits: str, numerator: int, places: int) -> str:
     mantissa, _, exponent = digits.partition("e")
     whole, _, fraction = mantissa.partition(".")
     places += len(fraction) - int(exponent or 0)
     number = int(whole + fraction) * numerator
+    return _shifted(number, places)
+
+
+def _shifted(number: int, places: int) -> str:
+    """The text of number / 10^places; places may be below 0."""
     return _plain(number, places) if places >= 0 else _plain(number * 10**-places, 0)
 
 
@@ -138,5 +270,7 @@ def _fraction(scale: Decimal) -> tuple[int, int]:
     return (number * 10**shift, 0) if shift >= 0 else (number, -shift)
 
 
+_HEAD = struct.Struct(">HH")  # of a SunSpec model: its id, and how many words follow
+_LARGEST_FACTOR = 10  # SunSpec 1.1: a scale factor is from -10 to 10
 _FLOAT32, _FLOAT64 = struct.Struct(">f"), struct.Struct(">d")
 _SMALLEST_NORMAL = 2.0**-126

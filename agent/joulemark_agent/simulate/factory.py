@@ -131,8 +131,8 @@ def _kept_share(reductions: tuple[Reduction, ...], recording: Recording) -> tupl
 def _blocks(profile: Profile, values: Mapping[str, Fractions]) -> dict[str, Block]:
     """One block per register table; the profile says where every point stands and how."""
     blocks: dict[str, Block] = {}
-    for table in sorted({point.table for point in profile.points}):
-        points = [point for point in profile.points if point.table == table]
+    for table in sorted({point.table for point in profile.registers}):
+        points = [point for point in profile.registers if point.table == table]
         address = min(point.address for point in points)
         width = max(point.address + point.words for point in points) - address
         slots = values[points[0].name].numerators.size

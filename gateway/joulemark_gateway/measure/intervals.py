@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from joulemark_agent.contract.errors import MeasureError
-from joulemark_agent.contract.profile import Point, Profile
+from joulemark_agent.contract.profile import AnyPoint, Profile
 from joulemark_agent.contract.quantities import unit_of
 from joulemark_agent.kernels.clean import all_zero_steps, false_zeros
 from joulemark_agent.kernels.energy import counter_energy
@@ -52,7 +52,7 @@ class Counted:
     """A counter made ready for any windows."""
 
     history: DeviceHistory
-    point: Point
+    point: AnyPoint
     usable: Flags  # good, and no false zero
     step_ok: Flags
     max_gap_us: int
@@ -93,7 +93,7 @@ class Counted:
             yield Span(low, high, span.is_estimated, span.reasons)
 
 
-def counted(history: DeviceHistory, point: Point) -> Counted:
+def counted(history: DeviceHistory, point: AnyPoint) -> Counted:
     """The counter with its false zeros and holes found; a step over 1.5 periods is estimated.
 
     Raises:

@@ -14,7 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Quality is a number, because some databases store text as 0. Codes are never given a new meaning.
-QUALITY = {"good": 0, "missing": 1, "sentinel": 2, "nan": 3, "range": 4}
+QUALITY = {
+    "good": 0,
+    "missing": 1,
+    "sentinel": 2,
+    "nan": 3,
+    "range": 4,
+    "scale": 5,
+    "type": 6,
+    "bad_status": 7,
+    "uncertain": 8,
+}
 OTHER_QUALITY = 255
 HELD = "series_held"  # code of the StoreError where another process has the series open
 
@@ -75,7 +85,59 @@ class Part:
     intervals: Intervals
 
 
-class Series(Protocol):
+@dataclass(frozen=True)
+class Samples:
+    """What one point showed, in the order of time. Shapes (n,)."""
+
+    t_utc_us: Integers
+    value: NDArray[np.float64]  # in the unit of the point's name; NaN where there is none
+    quality: NDArray[np.uint8]  # of QUALITY
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """What one counter counted from slot to slot, in the order of time. Shapes (n,)."""
+
+    start_us: Integers
+    end_us: Integers
+    amount: NDArray[np.float64]  # in the unit of the point's name; whole numbers
+    covered_us: Integers
+    estimated_us: Integers
+    missing_us: Integers
+
+
+@dataclass(frozen=True)
+class Latest:
+    """The newest sample of one point."""
+
+    device: str
+    point: str
+    t_utc_us: int
+    value: float | None
+    quality: int  # of QUALITY
+
+
+class SeriesReader(Protocol):
+    """What pages and dashboards may ask of the copy; times are UTC, spans half-open."""
+
+    def samples(self, site: str, device: str, point: str, start_us: int, end_us: int) -> Samples:
+        """The samples of a point in [start, end).
+
+        Raises:
+            StoreError: the series cannot be read; so with every method here.
+        """
+
+    def amounts(self, site: str, device: str, point: str, start_us: int, end_us: int) -> Amounts:
+        """What a counter counted in the steps that begin in [start, end)."""
+
+    def latest(self, site: str) -> list[Latest]:
+        """The newest sample of every point of the site, by device and point."""
+
+    def extent(self, site: str, device: str) -> tuple[int, int] | None:
+        """The times of the first and the last sample of a device; None: there is none. [us UTC]"""
+
+
+class Series(SeriesReader, Protocol):
     """Keeps points and intervals for queries."""
 
     def progress(self) -> dict[str, tuple[int, Carry]]:
