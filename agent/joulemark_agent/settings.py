@@ -455,6 +455,8 @@ def _of_device(settings: SiteSettings, device: DeviceSettings) -> Iterator[tuple
         yield ("url",), text
     if profile.protocol != "opcua" and "unit" not in device.model_fields_set:
         yield (), "'unit' is missing: the device's number on its line, often 1"
+    if device.equipment is not None:
+        yield from _of_equipment(profile, device.equipment)
     windows = {"first_slot": device.first_slot, "last_slot": device.last_slot}
     for name, at in windows.items():
         if at is not None and settings.replay is None:
@@ -469,6 +471,18 @@ def _of_device(settings: SiteSettings, device: DeviceSettings) -> Iterator[tuple
     if last_us is not None and (last_us - first_us < 0 or last_us % device.period_us):
         text = f"'last_slot' is before the first slot, or no multiple of {device.period_s} s"
         yield ("last_slot",), text
+
+
+def _of_equipment(profile: Profile, section: Mapping[str, Any]) -> Iterator[tuple[_Where, str]]:
+    """What of a device's section its equipment model does not take."""
+    from joulemark_agent.equipment import parameters_of  # noqa: PLC0415 - brings numba
+
+    try:
+        if parameters_of(profile.kind, section) is None:
+            yield ("equipment",), f"there is no equipment model for {profile.kind!r}; remove it"
+    except ValidationError as error:
+        for item in error.errors(include_url=False):
+            yield ("equipment", *item["loc"]), f"equipment: {item['msg']} ({item['input']!r})"
 
 
 def _refuse_secrets(document: Document) -> None:
