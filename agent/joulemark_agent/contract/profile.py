@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import uuid
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from functools import partial
@@ -164,7 +166,25 @@ class NodePoint(_Quantity):
     @model_validator(mode="after")
     def _makes_sense(self) -> NodePoint:
         self._check_counter("variable", is_unsigned=self.type.startswith("uint"))
+        kind, _, value = self.node.partition(";")[2].partition("=")
+        if not _is_identifier(kind, value):
+            raise ValueError(
+                f"{value!r} is no identifier of kind '{kind}': i= a number below 2^32, s= text,"
+                " g= a GUID, b= base64"
+            )
         return self
+
+
+def _is_identifier(kind: str, value: str) -> bool:
+    """Whether the part of a node id after 'i=' and so on is one."""
+    try:
+        if kind == "i":
+            return value.isascii() and value.isdigit() and int(value) < 1 << 32
+        if kind == "g":
+            return str(uuid.UUID(value)) == value.lower()
+        return kind != "b" or bool(base64.b64decode(value, validate=True))
+    except ValueError:
+        return False
 
 
 AnyPoint = Point | SunspecPoint | NodePoint

@@ -1,1 +1,1 @@
-"""Pure numerics over whole blocks: decode, clean, energy, carbon, window."""
+"""Pure numerics over whole blocks: decode, clean, energy, carbon, gas, window."""

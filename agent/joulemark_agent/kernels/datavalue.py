@@ -66,16 +66,20 @@ def number_of(data: bytes, wanted: str) -> tuple[int | bytes | None, str | None]
     found = parse(data)
     if found is None:
         return None, TYPE
-    severity = found.status >> _SEVERITY
-    if severity >= 2:  # bad, or a severity that is not defined
+    if is_bad(found.status):
         return None, BAD_STATUS
     if found.type != wanted:
         return None, TYPE
-    code = UNCERTAIN if severity == 1 else None
+    code = UNCERTAIN if found.status >> _SEVERITY else None
     if wanted.startswith("float"):
         return found.raw, code
     number = int.from_bytes(found.raw, "big", signed=wanted.startswith("int"))
     return (int(number != 0) if wanted == "bool" else number), code
+
+
+def is_bad(status: int) -> bool:
+    """Whether a StatusCode is bad, or of a severity that is not defined."""
+    return status >> _SEVERITY >= 2
 
 
 def encode(value: DataValue) -> bytes:
