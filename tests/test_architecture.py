@@ -93,6 +93,9 @@ def test_the_gateway_takes_only_the_published_parts_of_the_agent():
         ("joulemark_agent.contract", ("joulemark_agent.contract",)),
         ("joulemark_agent.kernels", ("joulemark_agent.contract", "joulemark_agent.kernels")),
         ("joulemark_agent.envelope", ("joulemark_agent.contract", "joulemark_agent.kernels")),
+        ("joulemark_agent.equipment", (
+            "joulemark_agent.contract", "joulemark_agent.kernels", "joulemark_agent.equipment",
+        )),
         ("joulemark_gateway.measure", (
             "joulemark_agent.contract", "joulemark_agent.kernels",
             "joulemark_gateway.measure", "joulemark_gateway.evidence.history",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from joulemark_agent.contract.tree import Edge
-from joulemark_gateway.demo.chain import DEVICES, ORDER, Chain
+from joulemark_gateway.demo.chain import DEVICES, Chain, steel
 from joulemark_gateway.evidence.store import FILE, SqliteStore
 
 VICTIMS = ("agent", "broker", "collector")
@@ -54,13 +54,13 @@ def demo(tmp_path_factory) -> Run:
 @pytest.fixture(scope="session")
 def killed_year(tmp_path_factory) -> Run:
     """Scenario `unchanged`, with 30 seeded SIGKILLs over agent, broker and collector."""
-    chain = Chain(tmp_path_factory.mktemp("killed"), "unchanged")
+    chain = Chain(tmp_path_factory.mktemp("killed"), (steel("unchanged"),))
     chain.prepare()
     try:
-        for name in ORDER:
+        for name in chain.order:
             chain.start(name)
         kills = kill_along(chain, random.Random(SEED), KILLS_EACH)
-        summary = chain.wait(lambda _: None)
+        summary = chain.wait(lambda _: None)["gwangyang"]
     finally:
         chain.stop()
     return Run(chain.folder, summary, kills).load()

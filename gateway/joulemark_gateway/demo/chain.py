@@ -1,4 +1,4 @@
-"""The four processes of the demo in one folder: factory, broker, collector and agent.
+"""The processes of the demo in one folder: factory and agent of each site, broker and collector.
 
 Each is started with the command a person would use for it alone; the files they need are written
 from the templates in `files/`.
@@ -26,30 +26,71 @@ from joulemark_agent.contract.errors import ConfigError, JoulemarkError, StoreEr
 from joulemark_agent.contract.signature import encode64, new_private_key, public_key
 
 if TYPE_CHECKING:
+    from joulemark_gateway.evidence.base import Head
     from joulemark_gateway.evidence.store import SqliteStore
 
-SITE, AGENT = "gwangyang", "edge-1"
 DEVICES = METER, COUNTER = "main-meter", "production-counter"
 COLLECTOR_NAME = "joulemark/collector"
 READY_S, STOP_S = 60.0, 15.0
 ORDER = ("factory", "broker", "collector", "agent")
 
 
+@dataclass(frozen=True)
+class Place:
+    """One site of the demo: a virtual factory and the agent that reads it."""
+
+    site: str
+    agent: str
+    folder: str
+    scenario: str
+    devices: tuple[str, ...]
+    slots: int  # of all its devices together
+    ports: tuple[str, ...] = ("modbus", "control")
+    prefix: str = ""  # of the names of its processes and ports
+
+    def site_file(self, folder: Path) -> Path:
+        """The agent's site file."""
+        return folder / self.folder / "site.yaml"
+
+
+def steel(scenario: str) -> Place:
+    """The steel works: the site of the saving."""
+    return Place("gwangyang", "edge-1", "site", scenario, DEVICES, 2 * 35_041)
+
+
+HALL = Place(
+    "equipment-hall",
+    "edge-2",
+    "hall",
+    "equipment_hall",
+    ("compressor-a1", "rail-compressor", "pv-inverter", "furnace"),
+    1,
+    ("modbus", "control", "opcua"),
+    "hall-",
+)
+
+
 @dataclass
 class Chain:
-    """The four processes in one folder; tests kill and restart them by name."""
+    """The processes in one folder; tests kill and restart them by name."""
 
     folder: Path
-    scenario: str = "retrofit"
+    places: tuple[Place, ...]  # the first is the one whose saving is measured
     broker_kind: str = "auto"
     processes: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
     _store: SqliteStore | None = None
 
     @property
-    def site_file(self) -> Path:
-        """The agent's site file."""
-        return self.folder / "site" / "site.yaml"
+    def order(self) -> tuple[str, ...]:
+        """The processes as they are started."""
+        factories, agents = ([f"{p.prefix}{kind}" for p in self.places] for kind in ORDER[::3])
+        return (*factories, "broker", "collector", *agents)
+
+    @property
+    def pages_url(self) -> str:
+        """Where the collector shows its pages."""
+        return f"http://127.0.0.1:{self.ports['pages']}/"
 
     @property
     def collector_file(self) -> Path:
@@ -67,57 +108,73 @@ class Chain:
         Raises:
             ConfigError: the folder holds another run already, or cannot be written.
         """
-        if self.site_file.exists():
+        if self.collector_file.exists():
             raise ConfigError(
                 f"{self.folder} already holds a demo.", "Name another folder with --out."
             )
         try:
-            for name in ("site", "collector/state", "keys", "logs"):
+            places = [place.folder for place in self.places]
+            for name in (*places, "collector/state", "keys", "logs"):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(
                 f"The demo cannot write to {self.folder}: {error.strerror}.",
                 "Name a folder you may write to with --out.",
             ) from error
-        self.ports = dict(zip(("modbus", "control", "broker"), _free_ports(3), strict=True))
+        names = ["broker", "pages"]
+        names += [f"{place.prefix}{port}" for place in self.places for port in place.ports]
+        self.ports = dict(zip(names, _free_ports(len(names)), strict=True))
         operator, witness = new_private_key(), new_private_key()
         _write_key(self.folder / "keys" / "operator.key", operator)
         _write_key(self.folder / "collector" / "state" / "witness.key", witness)
-        names: dict[str, Any] = {
-            "site": SITE,
-            "agent": AGENT,
+        values: dict[str, Any] = {
             "meter": METER,
             "counter": COUNTER,
             "collector_name": COLLECTOR_NAME,
             "collector_key": encode64(public_key(witness)),
             "operator_key": encode64(public_key(operator)),
             "collector": self.collector_file.relative_to(self.folder),
-            **self.ports,
+            "broker": self.ports["broker"],
+            "pages": self.ports["pages"],
         }
-        self.site_file.write_text(_filled("site.yaml", names), "utf-8")
+        agents = [self._enroll(place, values) for place in self.places]
+        values["agents"] = "\n".join(agents)
+        self.collector_file.write_text(_filled("collector.yaml", values), "utf-8")
+        self.project_file.write_text(_filled("project.yaml", values | _of(self.places[0])), "utf-8")
+
+    def _enroll(self, place: Place, values: dict[str, Any]) -> str:
+        """Write the site file and enrol its agent; its line in the collector's file."""
+        ports = {port: self.ports[f"{place.prefix}{port}"] for port in place.ports}
+        file = place.site_file(self.folder)
+        file.write_text(_filled(f"{place.folder}.yaml", values | _of(place) | ports), "utf-8")
         enrolled = self.joulemark(
-            "agent", "enroll", "-c", str(self.site_file), "--operator-key",
+            "agent", "enroll", "-c", str(file), "--operator-key",
             str(self.folder / "keys" / "operator.key"), "--json",
         )  # fmt: skip
-        names["agent_key"] = json.loads(enrolled)["key"]
-        self.collector_file.write_text(_filled("collector.yaml", names), "utf-8")
-        self.project_file.write_text(_filled("project.yaml", names), "utf-8")
+        row = {
+            "agent": place.agent,
+            "site": place.site,
+            "key": json.loads(enrolled)["key"],
+            "devices": list(place.devices),
+        }
+        return f"  - {json.dumps(row)}"
 
     def command(self, name: str) -> list[str]:
-        """The command line of one of the four processes."""
-        ports = self.ports
-        arguments = {
-            "factory": [
-                "agent", "simulate", "-c", self.scenario, "--json",
-                "--modbus-port", str(ports["modbus"]), "--control-port", str(ports["control"]),
-            ],
-            "broker": [
-                "broker", "--json", "--kind", self.broker_kind, "--port", str(ports["broker"]),
-            ],
-            "collector": ["collector", "run", "-c", str(self.collector_file)],
-            "agent": ["agent", "run", "-c", str(self.site_file)],
-        }  # fmt: skip
-        return [*_joulemark(), *arguments[name]]
+        """The command line of one of the processes."""
+        if name == "broker":
+            port = str(self.ports["broker"])
+            return [*_joulemark(), "broker", "--json", "--kind", self.broker_kind, "--port", port]
+        if name == "collector":
+            return [*_joulemark(), "collector", "run", "-c", str(self.collector_file)]
+        [place] = [p for p in self.places if name in {f"{p.prefix}factory", f"{p.prefix}agent"}]
+        if name.endswith("agent"):
+            return [*_joulemark(), "agent", "run", "-c", str(place.site_file(self.folder))]
+        ports = [
+            word
+            for port in place.ports
+            for word in (f"--{port}-port", str(self.ports[f"{place.prefix}{port}"]))
+        ]
+        return [*_joulemark(), "agent", "simulate", "-c", place.scenario, "--json", *ports]
 
     def start(self, name: str) -> None:
         """Start one process; those that say when they are ready are waited for.
@@ -131,7 +188,7 @@ class Chain:
         )
         log.close()
         self.processes[name] = process
-        if name in {"factory", "broker"} and not _first_line(process):
+        if name.endswith(("factory", "broker")) and not _first_line(process):
             raise self._failed(name, "did not get ready")
 
     def kill(self, name: str) -> None:
@@ -145,10 +202,8 @@ class Chain:
         if self._store is not None:
             self._store.close()
             self._store = None
-        for name in reversed(ORDER):
-            process = self.processes.pop(name, None)
-            if process is None:
-                continue
+        for name in [name for name in reversed(self.order) if name in self.processes]:
+            process = self.processes.pop(name)
             with suppress(ProcessLookupError):
                 process.send_signal(signal.SIGTERM)
             try:
@@ -158,36 +213,61 @@ class Chain:
                 process.communicate()
 
     def wait(self, on_progress: Callable[[int], None], *, poll_s: float = 0.5) -> dict[str, Any]:
-        """Wait until the agent has every receipt; its own summary.
+        """Wait until every agent has every receipt; their own summaries, by site.
 
         Raises:
             JoulemarkError: a process ended before that.
         """
-        while self.processes["agent"].poll() is None:
-            for name in ORDER[:-1]:
-                if self.processes[name].poll() is not None:
+        summaries: dict[str, Any] = {}
+        agents = {f"{place.prefix}agent": place.site for place in self.places}
+        while agents:
+            for name in [name for name in self.order if name in self.processes]:
+                if self.processes[name].poll() is None:
+                    continue
+                if name not in agents:
                     raise self._failed(name, "ended early")
-            on_progress(self.slots_held())
+                summaries[agents.pop(name)] = self._summary(name)
+            on_progress(self.leaves_held())
             with suppress(subprocess.TimeoutExpired):
-                self.processes["agent"].wait(poll_s)
-        agent = self.processes.pop("agent")
+                for name in agents:
+                    self.processes[name].wait(poll_s / len(agents))
+        return summaries
+
+    def _summary(self, name: str) -> dict[str, Any]:
+        agent = self.processes.pop(name)
         output, _ = agent.communicate()
         if agent.returncode != 0:
-            raise self._failed("agent", f"ended with {agent.returncode}")
-        on_progress(self.slots_held())
+            raise self._failed(name, f"ended with {agent.returncode}")
         summary: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
         return summary
 
+    def serve(self) -> None:
+        """Go on until a process ends.
+
+        Raises:
+            JoulemarkError: the collector ended.
+        """
+        self.processes["collector"].wait()
+        raise self._failed("collector", "ended")
+
     def slots_held(self) -> int:
-        """How many leaves the collector holds of the device it holds least of: about the slots."""
+        """Leaves held of the device of the steel works of which least are: about the slots."""
+        steel_trees = f"joulemark/{self.places[0].site}/"
+        sizes = [head.size for head in self._heads() if head.origin.startswith(steel_trees)]
+        return min(sizes) if len(sizes) == len(DEVICES) else 0
+
+    def leaves_held(self) -> int:
+        """How many leaves the collector holds."""
+        return sum(head.size for head in self._heads())
+
+    def _heads(self) -> list[Head]:
         from joulemark_gateway.evidence.store import FILE, SqliteStore  # noqa: PLC0415
 
         path = self.collector_file.parent / "state" / FILE
         if self._store is None and path.exists():
             with suppress(StoreError):  # still being made
                 self._store = SqliteStore(path, create=False)
-        heads = self._store.heads() if self._store else []
-        return min(head.size for head in heads) if len(heads) == len(DEVICES) else 0
+        return self._store.heads() if self._store else []
 
     def joulemark(self, *arguments: str) -> str:
         """Run a `joulemark` command to its end; what it printed.
@@ -217,6 +297,10 @@ class Chain:
             f"Read {path}.",
             code="demo",
         )
+
+
+def _of(place: Place) -> dict[str, Any]:
+    return {"site": place.site, "agent": place.agent}
 
 
 def _filled(name: str, values: dict[str, Any]) -> str:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import functools
-import http.server
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from joulemark_gateway.demo.chain import ORDER, Chain
+from joulemark_gateway.demo import hall
+from joulemark_gateway.demo.chain import HALL, Chain, steel
 
-SLOTS = 35_041  # every quarter-hour of 2018 and the opening read
 SCENARIOS = ("retrofit", "unchanged")
 
 
@@ -24,42 +23,48 @@ def add_command(subparsers: Any) -> None:
     parser.add_argument("--out", type=Path, default=Path("joulemark-demo"), metavar="DIR")
     parser.add_argument("--scenario", choices=SCENARIOS, default="retrofit")
     parser.add_argument("--broker", choices=("auto", "embedded", "mosquitto"), default="auto")
-    parser.add_argument("--no-serve", action="store_true", help="do not serve the report")
+    parser.add_argument("--no-serve", action="store_true", help="end when all is done")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run every stage, print what came out and where it lies, and serve it unless told not to."""
     out = args.out.resolve()
-    chain = Chain(out / "run", args.scenario, args.broker)
+    chain = Chain(out / "run", (steel(args.scenario), HALL), args.broker)
     stages = Stages()
     print(f"Joulemark demo, scenario '{args.scenario}', in {args.out}")
-    print("A recorded year of a Korean steel works goes through Modbus, MQTT and a signed ledger.")
+    print("A recorded year of a Korean steel works, and a hall with compressors, a PV inverter and a")
+    print("furnace, go through Modbus, SunSpec, OPC UA and MQTT into a signed ledger.")
     try:
         with stages.timed("prepare keys, files, enrolment"):
             chain.prepare()
-        with stages.timed("start factory, broker, collector, agent"):
-            for name in ORDER:
+        with stages.timed("start factories, broker, collector, agents"):
+            for name in chain.order:
                 chain.start(name)
-        with stages.timed("read, sign, send and accept the year"):
-            summary = chain.wait(_progress)
-        with stages.timed("stop"):
-            chain.stop()
+        with stages.timed("read, sign, send and accept both sites"):
+            summaries = chain.wait(partial(_progress, sum(place.slots for place in chain.places)))
         with stages.timed("measure and report"):
             said = chain.joulemark("report", str(chain.project_file), "--out", str(out))
         with stages.timed("verify the bundle offline"):
             verdict = chain.joulemark(
                 "verify", str(out / "bundle.zip"), "--policy", str(out / "policy.json")
             )
+        with stages.timed("what the machines of the hall showed"):
+            machines = hall.shown(chain.pages_url)
+        print(said.rstrip(), verdict.rstrip(), machines, sep="\n\n")
+        print()
+        for site, summary in summaries.items():
+            counts = f"{summary['slots']} slots, {summary['records']} readings"
+            print(f"{site}: {counts}, {summary['gaps']} gaps")
+        stages.show()
+        print(f"\nOpen {args.out / 'report.html'}; check {args.out / 'bundle.zip'} anywhere with")
+        print(f"  joulemark verify {args.out / 'bundle.zip'} --policy {args.out / 'policy.json'}")
+        if not args.no_serve:
+            print(f"\n{chain.pages_url}   (Ctrl-C ends)", flush=True)
+            with suppress(KeyboardInterrupt):
+                chain.serve()
     finally:
         chain.stop()
-    print(said.rstrip(), verdict.rstrip(), sep="\n\n")
-    print(f"\n{summary['slots']} slots, {summary['records']} readings, {summary['gaps']} gaps")
-    stages.show()
-    print(f"\nOpen {args.out / 'report.html'}; check {args.out / 'bundle.zip'} anywhere with")
-    print(f"  joulemark verify {args.out / 'bundle.zip'} --policy {args.out / 'policy.json'}")
-    if not args.no_serve:
-        serve(out)
     return 0
 
 
@@ -84,34 +89,8 @@ class Stages:
         print(f"  {'total':<42} {sum(self.seconds.values()):7.1f} s")
 
 
-def serve(out: Path) -> None:
-    """Serve the report's own files on this machine until Ctrl-C."""
-    handler = functools.partial(_ReportFiles, directory=str(out))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        print(f"\nhttp://127.0.0.1:{server.server_port}/report.html   (Ctrl-C ends)", flush=True)
-        with suppress(KeyboardInterrupt):
-            server.serve_forever()
-
-
-class _ReportFiles(http.server.SimpleHTTPRequestHandler):
-    """The four files of a report and nothing else of the folder."""
-
-    FILES = ("report.html", "report.json", "bundle.zip", "policy.json")
-
-    def send_head(self) -> Any:
-        name = self.path.partition("?")[0].strip("/") or "report.html"
-        if name not in self.FILES:
-            self.send_error(http.HTTPStatus.NOT_FOUND, "Only the report is served")
-            return None
-        self.path = f"/{name}"
-        return super().send_head()
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        del format, args
-
-
-def _progress(slots: int) -> None:
+def _progress(slots: int, leaves: int) -> None:
     if sys.stdout.isatty():
-        print(f"\r  {min(slots, SLOTS):>6} of {SLOTS} slots in the ledger", end="", flush=True)
-        if slots >= SLOTS:
+        print(f"\r  {min(leaves, slots):>6} of {slots} readings in the ledger", end="", flush=True)
+        if leaves >= slots:
             print()
