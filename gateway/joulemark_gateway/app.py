@@ -8,14 +8,21 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from joulemark_gateway.api.sources import OpenSeries, Sources
 from joulemark_gateway.evidence import store as evidence
 from joulemark_gateway.ingest.intake import Intake, Witness
 from joulemark_gateway.ingest.mqtt import Subscriber
 from joulemark_gateway.keys import witness_key
-from joulemark_gateway.series import embedded
+from joulemark_gateway.series import embedded, influx, progress
+from joulemark_gateway.series.base import Series
 from joulemark_gateway.series.mirror import Mirror
+from joulemark_gateway.series.servers import Server
 from joulemark_gateway.settings import CollectorSettings
+
+if TYPE_CHECKING:
+    from joulemark_gateway.web.server import PagesServer
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +51,10 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
     )
     witness = Witness(settings.name, key.private)
     intake = Intake(open_store, settings.registry, witness, lambda: time.time_ns() // 1000)
+    series = OpenSeries()
     mirror = Mirror(
         partial(evidence.SqliteStore, path, create=False),
-        partial(embedded.EmbeddedSeries, series_path(settings)),
+        partial(series.opened, partial(open_series, settings)),
         lambda: subscriber.is_busy,
     )
     subscriber = Subscriber(
@@ -59,12 +67,32 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
     fields = {"state_dir": str(settings.state_dir), "witness": key.fingerprint}
     log.info("collector_started", extra=fields)
     mirror.start()
+    reports = [project.report for project in settings.projects]
+    pages = _serve(settings, Sources(settings.name, key.public, path, series, reports))
     try:
         subscriber.run(stop)
     finally:
+        if pages is not None:
+            pages.stop()
         mirror.stop()
         intake.close()
         log.info("collector_stopped")
+
+
+def _serve(settings: CollectorSettings, sources: Sources) -> PagesServer | None:
+    """The pages, where they are wanted and their address can be had: evidence goes on without."""
+    if settings.pages is None:
+        return None
+    from joulemark_gateway.web.server import PagesServer  # noqa: PLC0415 - only where wanted
+
+    try:
+        return PagesServer(sources, settings.pages.host, settings.pages.port)
+    except OSError as error:
+        what = f"The pages cannot listen on {settings.pages.host}:{settings.pages.port}"
+        do = "Set another pages.port in the collector's file, or 'pages: null'."
+        fields = {"what": f"{what}: {error.strerror}.", "do": do}
+        log.error("pages_down", extra=fields)  # noqa: TRY400 - said in full
+        return None
 
 
 def evidence_path(settings: CollectorSettings) -> Path:
@@ -73,5 +101,24 @@ def evidence_path(settings: CollectorSettings) -> Path:
 
 
 def series_path(settings: CollectorSettings) -> Path:
-    """Where the series is kept."""
+    """Where the embedded series is kept."""
     return settings.state_dir / embedded.FILE
+
+
+def open_series(settings: CollectorSettings) -> Series:
+    """The series that the file names; each part of the program that needs it opens its own.
+
+    Raises:
+        StoreError: it cannot be used.
+    """
+    if settings.series.kind == "embedded":
+        return embedded.EmbeddedSeries(series_path(settings))
+    return series_on_server(settings)
+
+
+def series_on_server(settings: CollectorSettings) -> influx.InfluxSeries:
+    """The same where it is kept on a server."""
+    wanted = settings.series
+    token = wanted.token.get_secret_value() if wanted.token else ""
+    server = Server(wanted.url or "", wanted.org, wanted.bucket, token)
+    return influx.InfluxSeries(wanted.kind, server, settings.state_dir / progress.FILE)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -168,13 +168,27 @@ def _collector_keys(args: argparse.Namespace) -> int:
 
 def _series_rebuild(args: argparse.Namespace) -> int:
     with _needs_gateway():
-        from joulemark_gateway.app import evidence_path, series_path  # noqa: PLC0415
+        from joulemark_gateway.app import (  # noqa: PLC0415
+            evidence_path,
+            series_on_server,
+            series_path,
+        )
         from joulemark_gateway.series.embedded import EmbeddedSeries  # noqa: PLC0415
         from joulemark_gateway.settings import load_collector  # noqa: PLC0415
     from joulemark_gateway.evidence.store import SqliteStore  # noqa: PLC0415
-    from joulemark_gateway.series.mirror import rebuild  # noqa: PLC0415
+    from joulemark_gateway.series.mirror import rebuild, refill  # noqa: PLC0415
 
     settings = load_collector(args.config)
+    if settings.series.kind != "embedded":
+        with (
+            SqliteStore(evidence_path(settings), create=False) as store,
+            _needs_gateway(),
+            closing(series_on_server(settings)) as server,
+        ):
+            refill(store, server)
+            leaves = sum(size for size, _ in server.progress().values())
+        print(f"{settings.series.url}: rebuilt from the {leaves} leaves of the evidence.")
+        return 0
     path = series_path(settings)
     with SqliteStore(evidence_path(settings), create=False) as store:
         rebuild(store, path, EmbeddedSeries)

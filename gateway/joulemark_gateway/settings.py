@@ -8,6 +8,8 @@ the broker's password comes from there only:
 | JOULEMARK_COLLECTOR_STATE_DIR | state_dir |
 | JOULEMARK_COLLECTOR_BROKER__URL, __USERNAME | the same key of broker |
 | JOULEMARK_COLLECTOR_BROKER__PASSWORD | nothing: it must not stand in the file |
+| JOULEMARK_COLLECTOR_SERIES__URL, __ORG, __BUCKET | the same key of series |
+| JOULEMARK_COLLECTOR_SERIES__TOKEN | nothing: it must not stand in the file |
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
+from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -26,6 +30,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -71,9 +76,33 @@ def _check_url(url: str) -> str:
     return url
 
 
+def _check_server(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        is_whole = parts.scheme in {"http", "https"} and parts.port != 0 and bool(parts.hostname)
+    except ValueError as error:
+        raise _mistake(f"not an address: {error}") from error
+    if not is_whole or "@" in url or parts.query or parts.fragment:
+        raise _mistake("not the address of a server; write it as 'http://192.0.2.10:8086'")
+    return url
+
+
 def _check_key(text: str) -> None:
     if len(decode64(text)) != 32:
         raise _mistake("an Ed25519 public key has 32 bytes")
+
+
+def _check_loopback(host: str) -> str:
+    try:
+        is_loopback = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = False
+    if not is_loopback:
+        raise _mistake(
+            "the pages have no log-in yet, so they are shown on this machine only: write"
+            " '127.0.0.1', or '::1', and reach them from elsewhere through an SSH tunnel"
+        )
+    return host
 
 
 def _check_name(text: str) -> str:
@@ -85,6 +114,7 @@ def _check_name(text: str) -> str:
 Id = Annotated[str, _located(lambda text: require_id(text, "site, agent or device"))]
 PublicKey = Annotated[str, _located(_check_key)]
 Url = Annotated[str, AfterValidator(_check_url)]
+ServerUrl = Annotated[str, AfterValidator(_check_server)]
 Folder = Annotated[Path, AfterValidator(lambda path: _FOLDER.get() / path)]
 
 
@@ -116,6 +146,24 @@ class BrokerSettings(_Strict):
         return self.url.startswith("mqtts:")
 
 
+class SeriesSettings(_Strict):
+    """Where the rebuildable copy for queries is kept: in state_dir, or on a server."""
+
+    kind: Literal["embedded", "victoriametrics", "influx"] = "embedded"
+    url: ServerUrl | None = None
+    org: str = "joulemark"  # VictoriaMetrics has neither organisations nor buckets
+    bucket: str = "joulemark"
+    token: SecretStr | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.kind == "embedded" and self.url is not None:
+            raise _mistake("the embedded series has no url; set kind to the kind of the server")
+        if self.kind != "embedded" and self.url is None:
+            raise _mistake(f"the kind {self.kind!r} needs the url of the server")
+        return self
+
+
 class AgentSettings(_Strict):
     """One agent that may send."""
 
@@ -133,6 +181,19 @@ class LimitSettings(_Strict):
     waiting_batches: int = Field(default=32, ge=1, le=10_000)
 
 
+class PagesSettings(_Strict):
+    """Where the collector shows its pages and answers its HTTP API; read-only, without log-in."""
+
+    host: Annotated[str, AfterValidator(_check_loopback)] = "127.0.0.1"
+    port: int = Field(default=8080, ge=1, le=65_535)
+
+
+class ProjectSettings(_Strict):
+    """One project that the pages show."""
+
+    report: Folder  # what `joulemark report --out` wrote
+
+
 class CollectorSettings(BaseSettings):
     """A collector's file that was found without mistakes."""
 
@@ -146,7 +207,10 @@ class CollectorSettings(BaseSettings):
     accept_simulated: bool = False
     agents: tuple[AgentSettings, ...] = Field(min_length=1)
     operators: tuple[PublicKey, ...] = Field(min_length=1)
+    series: SeriesSettings = SeriesSettings()
     limits: LimitSettings = LimitSettings()
+    pages: PagesSettings | None = PagesSettings()  # null: no pages
+    projects: tuple[ProjectSettings, ...] = ()
 
     @classmethod
     def settings_customise_sources(
@@ -221,22 +285,34 @@ def _read(path: Path) -> Document:
 
 
 def _refuse_secrets(document: Document) -> None:
-    """A password in the file is refused before anything could print it."""
-    broker = document.mapping.get("broker")
-    if not isinstance(broker, Mapping):
-        return
-    for key, is_secret in (("password", True), ("url", "@" in str(broker.get("url")))):
-        if key in broker and is_secret:
-            raise ConfigError(
-                f"{document.name}:{document.line_of(('broker', key))}: broker.{key} holds a "
-                "password, and a password does not belong in a file.",
-                f"Remove it, change it at the broker, and set {PREFIX}BROKER__PASSWORD.",
-            )
+    """A password or token in the file is refused before anything could print it."""
+    for section, secret in (("broker", "password"), ("series", "token")):
+        found = document.mapping.get(section)
+        if not isinstance(found, Mapping):
+            continue
+        for key, is_secret in ((secret, True), ("url", "@" in str(found.get("url")))):
+            if key in found and is_secret:
+                raise ConfigError(
+                    f"{document.name}:{document.line_of((section, key))}: {section}.{key} holds a "
+                    f"{secret}, and a {secret} does not belong in a file.",
+                    f"Remove it, change it at the server, and set {PREFIX}{section.upper()}__"
+                    f"{secret.upper()}.",
+                )
 
 
 def _check_environment(variables: Mapping[str, str]) -> None:
     """A variable that would replace who is trusted, or wiring with nonsense, is refused."""
-    wiring = {f"BROKER__{name.upper()}": name for name in BrokerSettings.model_fields}
+    wiring: dict[str, Callable[[str], object]] = {
+        f"BROKER__{name.upper()}": partial(_try, BrokerSettings, name)
+        for name in BrokerSettings.model_fields
+    }
+    wiring |= {
+        f"SERIES__{name.upper()}": partial(
+            _try, SeriesSettings, name, kind="influx", url="http://x"
+        )
+        for name in SeriesSettings.model_fields
+        if name != "kind"
+    }
     allowed = {"STATE_DIR", *wiring}
     ours = {name.upper() for name in CollectorSettings.model_fields}
     found = []
@@ -249,11 +325,16 @@ def _check_environment(variables: Mapping[str, str]) -> None:
             found.append(f"{variable}: write this into the file; only these may be set: {names}")
             continue
         try:
-            BrokerSettings.model_validate({wiring[key]: value} if key in wiring else {})
+            wiring.get(key, str)(value)
         except ValidationError as error:  # the value may be a secret: it is not shown
             found += [f"{variable}: {item['msg']}" for item in error.errors()]
     if found:
         raise _mistakes(found)
+
+
+def _try(model: type[_Strict], name: str, value: str, **others: str) -> None:
+    """Check one value of a section by itself."""
+    model.model_validate({**others, name: value})
 
 
 def _mistakes(found: Sequence[str]) -> ConfigError:

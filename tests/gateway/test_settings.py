@@ -156,3 +156,44 @@ def test_hostile_yaml_is_refused(tmp_path, text):
 def test_keys_of_the_right_owner_only(load):
     text = GOOD.replace(OPERATOR_KEY, encode64(public_key(FOREIGN.operator)))
     assert load(text).registry.operators == {public_key(FOREIGN.operator)}
+
+
+def test_the_series_is_embedded_unless_the_file_says_otherwise(load):
+    assert load(GOOD).series.kind == "embedded"
+    series = load(GOOD + 'series: {kind: victoriametrics, url: "http://127.0.0.1:8428"}\n').series
+    assert (series.kind, series.url) == ("victoriametrics", "http://127.0.0.1:8428")
+    assert (series.org, series.bucket) == ("joulemark", "joulemark")
+
+
+@pytest.mark.parametrize(
+    ("series", "told"),
+    [
+        ("{kind: victoriametrics}", "needs the url"),
+        ('{url: "http://127.0.0.1:8428"}', "embedded series has no url"),
+        ('{kind: influx, url: "127.0.0.1:8086"}', "not the address of a server"),
+        ('{kind: flux, url: "http://127.0.0.1:8086"}', "embedded"),
+        ('{kind: influx, url: "http://127.0.0.1:8086", token: canary-7}', "SERIES__TOKEN"),
+        ('{kind: influx, url: "http://me:canary-7@127.0.0.1:8086"}', "SERIES__TOKEN"),
+    ],
+)
+def test_a_series_that_cannot_be_is_refused_without_showing_a_secret(load, series, told):
+    found = mistake(load, GOOD + f"series: {series}\n")
+    assert told in found
+    assert "canary" not in found
+
+
+def test_where_the_series_is_may_come_from_the_environment_and_its_token_only_from_there(
+    load, monkeypatch
+):
+    monkeypatch.setenv("JOULEMARK_COLLECTOR_SERIES__URL", "http://192.0.2.7:8086")
+    monkeypatch.setenv("JOULEMARK_COLLECTOR_SERIES__TOKEN", "canary-7")
+    settings = load(GOOD + 'series: {kind: influx, url: "http://127.0.0.1:8086"}\n')
+    assert settings.series.url == "http://192.0.2.7:8086"
+    assert settings.series.token.get_secret_value() == "canary-7"
+    assert "canary" not in repr(settings)
+    for name, value in (("URL", "ftp://canary-7"), ("KIND", "embedded")):
+        monkeypatch.setenv(f"JOULEMARK_COLLECTOR_SERIES__{name}", value)
+        found = mistake(load, GOOD)
+        assert f"SERIES__{name}" in found
+        assert "canary" not in found
+        monkeypatch.delenv(f"JOULEMARK_COLLECTOR_SERIES__{name}")

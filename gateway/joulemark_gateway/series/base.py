@@ -6,8 +6,9 @@ may lag, may be killed at any moment and may be dropped: it goes on from what it
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -72,6 +73,17 @@ class Carry:
         default_factory=dict
     )  # good values of the last record; empty before the first
     counters: dict[str, Last] = field(default_factory=dict)
+
+    def to_text(self) -> str:
+        """As it is kept beside the rows."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_text(cls, text: str) -> Carry:
+        """What `to_text` wrote."""
+        content = json.loads(text)
+        counters = {name: Last(**last) for name, last in content["counters"].items()}
+        return cls(content["values"], counters)
 
 
 @dataclass(frozen=True)
@@ -144,10 +156,10 @@ class Series(SeriesReader, Protocol):
         """Up to which leaf each tree is written, and what the next rows need."""
 
     def write(self, parts: Sequence[Part]) -> None:
-        """Add the rows and the progress in one transaction.
+        """Add the rows, then the progress; writing the same parts again changes nothing.
 
         Raises:
-            StoreError: nothing was written.
+            StoreError: the progress is as before; of the rows none are written, or some.
         """
 
     def close(self) -> None:

@@ -8,24 +8,27 @@
 | quarter_hours | the same summed to quarter-hours of UTC (a view) |
 | projected | origin, size, carry: up to where each tree is written |
 
-Rows go in as numpy columns: 2 M rows/s, where `executemany` makes 2,000.
+Rows go in as numpy columns: 2 M rows/s, where `executemany` makes 2,000. There is no index: rows
+lie in the order of time, and DuckDB skips the blocks whose least and greatest times do not fit.
+
+Any thread may read while one writes: a read has a cursor of its own and sees whole transactions.
 """
 
 from __future__ import annotations
 
-import json
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
+from numpy.typing import NDArray
 
 from joulemark_agent.contract.errors import StoreError
 from joulemark_agent.contract.topics import parse_origin
-from joulemark_gateway.series.base import HELD, Carry, Last, Part
+from joulemark_gateway.series.base import HELD, Amounts, Carry, Latest, Part, Samples
 
 FILE = "series.duckdb"
 _VERSION = 1
@@ -44,6 +47,9 @@ CREATE TABLE version AS SELECT {_VERSION} AS version;
 """
 
 
+_preparing = threading.Lock()  # two that open a new file at once must not both make its tables
+
+
 class EmbeddedSeries:
     """One DuckDB file, held by one process."""
 
@@ -58,7 +64,8 @@ class EmbeddedSeries:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = duckdb.connect(str(path), config={"threads": 1})
             try:
-                self._prepare()
+                with _preparing:
+                    self._prepare()
             except BaseException:
                 self._db.close()
                 raise
@@ -67,7 +74,7 @@ class EmbeddedSeries:
         """Up to which leaf each tree is written, and what the next rows need."""
         with self._errors():
             rows = self._db.execute("SELECT origin, size, carry FROM projected").fetchall()
-        return {origin: (size, _carry(json.loads(text))) for origin, size, text in rows}
+        return {origin: (size, Carry.from_text(text)) for origin, size, text in rows}
 
     def write(self, parts: Sequence[Part]) -> None:
         """Add the rows and the progress in one transaction.
@@ -87,19 +94,70 @@ class EmbeddedSeries:
                 self._insert("points", points)
                 self._insert("intervals", intervals)
                 for part in parts:
-                    carry = json.dumps(asdict(part.carry))
                     self._db.execute("DELETE FROM projected WHERE origin = ?", [part.origin])
-                    row = [part.origin, part.size, carry]
+                    row = [part.origin, part.size, part.carry.to_text()]
                     self._db.execute("INSERT INTO projected VALUES (?, ?, ?)", row)
                 self._db.commit()
             except BaseException:
                 self._db.rollback()
                 raise
 
+    def samples(self, site: str, device: str, point: str, start_us: int, end_us: int) -> Samples:
+        """The samples of a point in [start, end).
+
+        Raises:
+            StoreError: the series cannot be read; so with every method here.
+        """
+        found = self._read(
+            "SELECT t_utc_us, value, quality FROM points WHERE site = ? AND device = ? AND "
+            "point = ? AND t_utc_us >= ? AND t_utc_us < ? ORDER BY t_utc_us",
+            (site, device, point, start_us, end_us),
+        )
+        value = np.ma.filled(found["value"].astype(np.float64), np.nan)
+        return Samples(
+            _plain(found["t_utc_us"], np.int64), value, _plain(found["quality"], np.uint8)
+        )
+
+    def amounts(self, site: str, device: str, point: str, start_us: int, end_us: int) -> Amounts:
+        """What a counter counted in the steps that begin in [start, end)."""
+        found = self._read(
+            "SELECT start_us, end_us, amount, covered_us, estimated_us, missing_us FROM intervals "
+            "WHERE site = ? AND device = ? AND point = ? AND start_us >= ? AND start_us < ? "
+            "ORDER BY start_us",
+            (site, device, point, start_us, end_us),
+        )
+        amount = _plain(found.pop("amount"), np.float64)
+        return Amounts(
+            amount=amount, **{name: _plain(column, np.int64) for name, column in found.items()}
+        )
+
+    def latest(self, site: str) -> list[Latest]:
+        """The newest sample of every point of the site, by device and point."""
+        rows = self.query(
+            "SELECT device, point, max(t_utc_us), arg_max_null(value, t_utc_us), "
+            "arg_max(quality, t_utc_us) FROM points WHERE site = ? "
+            "GROUP BY device, point ORDER BY device, point",
+            (site,),
+        )
+        return [Latest(*row) for row in rows]
+
+    def extent(self, site: str, device: str) -> tuple[int, int] | None:
+        """The times of the first and the last sample of a device; None: there is none. [us UTC]"""
+        first_us, last_us = self.query(
+            "SELECT min(t_utc_us), max(t_utc_us) FROM points WHERE site = ? AND device = ?",
+            (site, device),
+        )[0]
+        return None if first_us is None else (first_us, last_us)
+
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """The rows a query gives."""
-        with self._errors():
-            return self._db.execute(sql, list(values)).fetchall()
+        with self._errors(), self._db.cursor() as cursor:
+            return cursor.execute(sql, list(values)).fetchall()
+
+    def _read(self, sql: str, values: Sequence[Any]) -> dict[str, Any]:
+        """The columns a query gives."""
+        with self._errors(), self._db.cursor() as cursor:
+            return dict(cursor.execute(sql, list(values)).fetchnumpy())
 
     def close(self) -> None:
         """Release the file."""
@@ -150,6 +208,11 @@ class EmbeddedSeries:
             ) from error
 
 
+def _plain(column: Any, dtype: Any) -> NDArray[Any]:
+    """A column without a mask: it has no row without a value."""
+    return np.ma.getdata(column).astype(dtype)
+
+
 def _columns(parts: Sequence[Part], table: str, names: Sequence[str]) -> dict[str, Any]:
     """The columns of all parts, one below the other, with site and device before them."""
     sites, devices = [], []
@@ -162,8 +225,3 @@ def _columns(parts: Sequence[Part], table: str, names: Sequence[str]) -> dict[st
     for name in names:
         columns[name] = np.concatenate([getattr(getattr(part, table), name) for part in parts])
     return columns
-
-
-def _carry(content: dict[str, Any]) -> Carry:
-    counters = {name: Last(**last) for name, last in content["counters"].items()}
-    return Carry(content["values"], counters)

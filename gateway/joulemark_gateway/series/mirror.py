@@ -10,11 +10,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Protocol
 
 from joulemark_agent.contract.errors import JoulemarkError, StoreError
 from joulemark_agent.contract.profile import Profile
+from joulemark_agent.contract.topics import parse_origin
 from joulemark_gateway.evidence import history
 from joulemark_gateway.evidence.base import EvidenceStore, Head
 from joulemark_gateway.series.base import HELD, Carry, Part, Series
@@ -93,6 +95,27 @@ def rebuild(store: EvidenceStore, path: Path, open_series: Callable[[Path], Seri
         series.close()
     _log_of(path).unlink(missing_ok=True)
     part.replace(path)
+
+
+class OnServer(Series, Protocol):
+    """A series that cannot be made beside the old one and put in its place."""
+
+    def reset(self, sites: Iterable[str]) -> None:
+        """Forget the progress of these sites, and delete their rows."""
+
+
+def refill(store: EvidenceStore, series: OnServer) -> None:
+    """Delete the rows of every site the evidence has, and project them anew.
+
+    Until it is done, queries find a part of the rows; after a kill the collector goes on with it.
+
+    Raises:
+        StoreError: the evidence or the server cannot be used, or a collector holds the series
+            (`series_held`), which is then untouched.
+    """
+    series.reset({parse_origin(head.origin)[0] for head in store.heads()})
+    while catch_up(store, series):
+        pass
 
 
 def _log_of(path: Path) -> Path:

@@ -1,0 +1,171 @@
+"""Rows as lines of the InfluxDB line protocol, every one of them checked. Pure.
+
+| measurement | tags | fields, all numeric | time |
+|---|---|---|---|
+| joulemark_point | site, device, point | value, quality (code of `base.QUALITY`) | of the reading |
+| joulemark_interval | the same | amount, covered_us, estimated_us, missing_us | begin + 1 ms |
+| joulemark_tree | site, device, epoch | size | of the newest reading of the leaves up to it |
+
+A unit is the end of a point's name. A reading without a value has a quality and no value. One ms
+after its start, an interval lies in the window it belongs to both in InfluxQL, whose windows are
+[start, end), and in MetricsQL, whose windows are (start, end]; its end is its start + covered +
+estimated + missing. A site has 2 series a point and 4 a counter more, whatever it measures.
+
+Lines are checked here because servers do not: VictoriaMetrics 1.79 answers 204 to a malformed line
+and stores a number it cannot parse as 0. Numbers are written without the suffix `i`, so that a
+field has one type on every server: a double, exact for whole numbers up to 2^53; larger ones are
+kept as the nearest double, which is what the reads of every series give.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from joulemark_agent.contract.errors import StoreError
+from joulemark_agent.contract.topics import parse_origin
+from joulemark_gateway.series.base import Part
+
+POINT, INTERVAL, TREE = "joulemark_point", "joulemark_interval", "joulemark_tree"
+INSIDE_US = 1000  # from the start of an interval to its time
+EXACT = 2**53
+
+_TAG = r'(?:[^\s,=\\"]|\\[ ,=])+'
+_NUMBER = r"-?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?"
+_LINE = re.compile(
+    rf"joulemark_[a-z]+(?:,[a-z]+={_TAG})+ [a-z_]+={_NUMBER}(?:,[a-z_]+={_NUMBER})* [0-9]{{1,16}}"
+)
+
+
+@dataclass(frozen=True)
+class Lines:
+    """What is to be written of one part."""
+
+    lines: list[str]
+    newest_us: int | None  # time of its newest reading that is written; None: there is none
+    left_out: int  # rows too far in the future for the server, or with a value beyond any double
+    rounded: int  # numbers above 2^53
+
+
+def lines_of(part: Part, *, tick_us: int, until_us: int) -> Lines:
+    """The rows of a part as lines.
+
+    Args:
+        part: the rows.
+        tick_us: what the server counts time in. [us]
+        until_us: later rows are left out, because the server would drop them. [us UTC]
+
+    Raises:
+        StoreError: `series_line`, a row that no line can hold.
+    """
+    newest_us = max((t for t in part.points.t_utc_us.tolist() if t <= until_us), default=None)
+    lines = [*_points(part, tick_us, until_us), *_intervals(part, tick_us, until_us)]
+    for line in lines:
+        checked(line)
+    rows = part.points.t_utc_us.size + part.intervals.start_us.size
+    rounded = _large(part.intervals.amount) + _large(part.points.value)
+    return Lines(lines, newest_us, rows - len(lines), rounded)
+
+
+def tree_line(origin: str, size: int, t_us: int, *, tick_us: int) -> str:
+    """The line that says up to which leaf the rows of a tree were written."""
+    site, device, epoch = parse_origin(origin)
+    tags = _tags(site=site, device=device, epoch=str(epoch))
+    return checked(f"{TREE}{tags} size={number(size)} {t_us // tick_us}")
+
+
+def checked(line: str) -> str:
+    """The line, if every server reads from it what was meant.
+
+    Raises:
+        StoreError: `series_line`.
+    """
+    if _LINE.fullmatch(line) is None:
+        raise _bad_line(f"the line {line[:200]!r} is not well formed")
+    return line
+
+
+def tag(text: str) -> str:
+    """A site, device or point as the value of a tag.
+
+    Raises:
+        StoreError: `series_line`, it is empty or holds what no server unescapes alike.
+    """
+    if not text or not text.isprintable() or "\\" in text or '"' in text:
+        raise _bad_line(f"{text[:80]!r} cannot be a tag")
+    return text.replace(" ", "\\ ").replace(",", "\\,").replace("=", "\\=")
+
+
+def number(value: float) -> str:
+    """A finite number, as the shortest text that gives the same double.
+
+    Raises:
+        StoreError: `series_line`, it is not finite.
+    """
+    try:
+        value = float(value)
+    except OverflowError:
+        value = math.inf
+    if not math.isfinite(value):
+        raise _bad_line(f"{value} is not a finite number")
+    return repr(value).removesuffix(".0")
+
+
+def _points(part: Part, tick_us: int, until_us: int) -> Iterator[str]:
+    points = part.points
+    heads = _heads(POINT, part.origin, points.point.tolist())
+    columns = (points.t_utc_us.tolist(), points.value.tolist(), points.quality.tolist())
+    for point, t_us, value, quality in zip(points.point.tolist(), *columns, strict=True):
+        if t_us <= until_us and not math.isinf(value):
+            fields = f"quality={quality}"
+            if not math.isnan(value):
+                fields = f"value={number(value)},{fields}"
+            yield f"{heads[point]} {fields} {t_us // tick_us}"
+
+
+def _intervals(part: Part, tick_us: int, until_us: int) -> Iterator[str]:
+    rows = part.intervals
+    heads = _heads(INTERVAL, part.origin, rows.point.tolist())
+    columns = (rows.amount, rows.covered_us, rows.estimated_us, rows.missing_us)
+    lists = [column.tolist() for column in (rows.start_us, rows.end_us, *columns)]
+    for point, start_us, end_us, amount, *times_us in zip(rows.point.tolist(), *lists, strict=True):
+        if start_us % INSIDE_US or end_us - start_us != sum(times_us):
+            raise _bad_line(
+                f"the interval of {point} from {start_us} to {end_us} us does not add up"
+            )
+        if start_us <= until_us:
+            covered, estimated, missing = map(number, times_us)
+            yield (
+                f"{heads[point]} amount={number(amount)},covered_us={covered},"
+                f"estimated_us={estimated},missing_us={missing} {(start_us + INSIDE_US) // tick_us}"
+            )
+
+
+def _large(numbers: NDArray[Any]) -> int:
+    return int(((abs(numbers) > EXACT) & np.isfinite(numbers)).sum())
+
+
+def _heads(measurement: str, origin: str, points: Sequence[str]) -> dict[str, str]:
+    """Measurement and tags by point."""
+    site, device, _ = parse_origin(origin)
+    return {
+        point: measurement + _tags(site=site, device=device, point=point) for point in set(points)
+    }
+
+
+def _tags(**tags: str) -> str:
+    return "".join(f",{name}={tag(text)}" for name, text in tags.items())
+
+
+def _bad_line(what: str) -> StoreError:
+    return StoreError(
+        f"A row of the series cannot be written: {what}.",
+        "Report it with the profile of the device; the evidence is not affected.",
+        code="series_line",
+    )

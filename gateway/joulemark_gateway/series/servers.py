@@ -1,0 +1,116 @@
+"""What a series asks of its server beyond the write call, which all of them take alike.
+
+One file for each kind of server: `victoriametrics` and `influxql`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from urllib.parse import urlencode
+
+from joulemark_agent.contract.errors import StoreError
+from joulemark_gateway.series.base import SeriesReader
+
+TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where a series is kept."""
+
+    url: str
+    org: str
+    bucket: str
+    token: str = field(default="", repr=False)
+
+    @property
+    def name(self) -> str:
+        """What tells one place from another; no secret."""
+        return f"{self.url.rstrip('/')} {self.org} {self.bucket}"
+
+
+class Backend(SeriesReader, Protocol):
+    """One kind of server."""
+
+    tick_us: int  # what it counts time in
+    horizon_us: int  # how far in the future it keeps rows
+
+    def settle(self) -> None:
+        """Make what was written visible to reads, where the server takes its time."""
+
+    def repeats(self, site: str, device: str, point: str, start_us: int, end_us: int) -> bool:
+        """Whether it keeps two samples of one time."""
+
+    def mark(self, origin: str, t_us: int) -> int | None:
+        """The size that `lines.tree_line` said at this time."""
+
+    def drop(self, site: str) -> None:
+        """Delete every row of a site."""
+
+    def close(self) -> None:
+        """Release the connections."""
+
+
+class Http:
+    """Requests to one server, from any thread."""
+
+    def __init__(self, server: Server) -> None:
+        """Nothing is sent yet."""
+        import urllib3  # noqa: PLC0415 -- comes with influxdb-client, needed by those who use it
+
+        self._server = server
+        self._failed = urllib3.exceptions.HTTPError
+        headers = {"Authorization": f"Token {server.token}"} if server.token else {}
+        self._pool = urllib3.PoolManager(
+            headers=headers, timeout=urllib3.Timeout(TIMEOUT_S), retries=False, maxsize=4
+        )
+
+    def ask(self, method: str, path: str, fields: Mapping[str, Any]) -> bytes:
+        """The body of an answer; the fields go into the address, or into a form with POST.
+
+        Raises:
+            StoreError: no answer, or one that says no.
+        """
+        options = {"encode_multipart": False} if method == "POST" else {}
+        return self._answer(method, path, fields=fields, **options)
+
+    def send(self, path: str, fields: Mapping[str, Any], content: bytes) -> bytes:
+        """The body of the answer to a JSON document; errors as `ask`."""
+        headers = {**self._pool.headers, "Content-Type": "application/json"}
+        return self._answer("POST", f"{path}?{urlencode(fields)}", body=content, headers=headers)
+
+    def _answer(self, method: str, path: str, **options: Any) -> bytes:
+        url = self._server.url.rstrip("/") + path
+        try:
+            answer = self._pool.request(method, url, **options)
+        except self._failed as error:
+            raise unreachable(self._server, error) from error
+        if answer.status not in {200, 204}:
+            raise refused(self._server, answer.status, answer.data)
+        return bytes(answer.data)
+
+    def close(self) -> None:
+        """Release the connections."""
+        self._pool.clear()
+
+
+def unreachable(server: Server, error: Exception) -> StoreError:
+    """There was no answer."""
+    return StoreError(
+        f"The series server {server.url} does not answer: {str(error)[:200]}.",
+        "Start it, or correct series.url; evidence goes on and the series catches up.",
+        code="series",
+    )
+
+
+def refused(server: Server, status: int | None, body: Any) -> StoreError:
+    """The answer was no."""
+    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body)
+    return StoreError(
+        f"The series server {server.url} answered {status}: {' '.join(text.split())[:300]}.",
+        "Check series.kind, org and bucket, and the token; evidence goes on and the series "
+        "catches up.",
+        code="series",
+    )

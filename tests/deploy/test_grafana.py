@@ -1,0 +1,356 @@
+"""The dashboards: every panel's query gives the series' numbers, and every panel has data.
+
+Grafana itself is not run: what it would ask is asked here, with its variables filled in.
+"""
+
+import importlib.util
+import itertools
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import joulemark_profiles
+from joulemark_agent.contract.document import parse_yaml
+from joulemark_gateway.series.base import QUALITY, Carry, Intervals, Part, Points, SeriesReader
+from joulemark_gateway.series.embedded import EmbeddedSeries
+from joulemark_gateway.series.influx import InfluxSeries
+from joulemark_gateway.series.servers import Server
+from support import servers
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "deploy/grafana"
+US_PER_S = 1_000_000
+PERIODS_S = {
+    "main-meter": 900, "compressor-a1": 59, "rail-compressor": 9, "pv-inverter": 900, "furnace": 30,
+}  # fmt: skip
+LONGEST_S = 40 * 3600  # of each recording; what is after it is not needed to compare
+
+
+def maker() -> Any:
+    """The script that writes the dashboards."""
+    spec = importlib.util.spec_from_file_location("make_dashboards", FOLDER / "make_dashboards.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+MAKER = maker()
+CASES = [
+    pytest.param(dashboard, view, id=f"{dashboard.name}-{view.device}")
+    for dashboard in MAKER.DASHBOARDS
+    for view in dashboard.views
+]
+
+
+def test_the_files_are_those_the_script_writes():
+    found = {path.name: path.read_text("utf-8") for path in FOLDER.glob("dashboards/*")}
+    assert found == MAKER.written(), "run: python deploy/grafana/make_dashboards.py"
+
+
+@pytest.mark.parametrize(
+    "path", sorted(FOLDER.glob("dashboards/*.json")), ids=lambda path: path.stem
+)
+def test_every_panel_has_a_title_a_unit_a_source_and_a_place_of_its_own(path):
+    found = json.loads(path.read_text("utf-8"))
+    taken: set[tuple[int, int]] = set()
+    for panel in found["panels"]:
+        assert panel["title"]
+        assert panel["description"].endswith(".")
+        assert panel["fieldConfig"]["defaults"]["unit"] in {
+            "watt", "watth", "percentunit", "short", "pressurepa", "Wm2", "volt", "kelvin", "dm3",
+        }, "an id that Grafana has"  # fmt: skip
+        assert panel["datasource"]["uid"] == MAKER.SOURCE["uid"]
+        place = panel["gridPos"]
+        cells = set(
+            itertools.product(
+                range(place["x"], place["x"] + place["w"]),
+                range(place["y"], place["y"] + place["h"]),
+            )
+        )
+        assert not cells & taken
+        assert max(x for x, _ in cells) < 24
+        taken |= cells
+    assert len({panel["id"] for panel in found["panels"]}) == len(found["panels"])
+    uids = {f"/d/joulemark-{dashboard.name}" for dashboard in MAKER.DASHBOARDS}
+    assert {link["url"].partition("?")[0] for link in found["links"]} == uids
+
+
+def test_the_provisioned_source_is_the_one_the_dashboards_name():
+    text = (FOLDER / "provisioning/datasources/joulemark.yaml").read_text("utf-8")
+    (source,) = parse_yaml(text, "datasources").mapping["datasources"]
+    assert {"type": source["type"], "uid": source["uid"]} == MAKER.SOURCE
+    assert source["jsonData"]["customQueryParameters"] == "nocache=1"
+    text = (FOLDER / "provisioning/dashboards/joulemark.yaml").read_text("utf-8")
+    assert parse_yaml(text, "dashboards").mapping["providers"][0]["type"] == "file"
+
+
+def site_of(name: str) -> dict[str, Any]:
+    path = ROOT / f"configs/sites/{name}.yaml"
+    return parse_yaml(path.read_text("utf-8"), str(path)).mapping
+
+
+def profile_of(view: Any) -> dict[str, Any]:
+    (row,) = (row for row in site_of(view.site)["devices"] if row["id"] == view.device)
+    name = row["profile"]
+    return parse_yaml(joulemark_profiles.text("devices", name), name).mapping
+
+
+def seconds(text: str) -> int:
+    return int(datetime.fromisoformat(text).timestamp())
+
+
+@pytest.mark.parametrize(("dashboard", "view"), CASES)
+def test_a_dashboard_opens_where_the_demo_has_a_recording(dashboard, view):
+    del dashboard
+    site = site_of(view.site)
+    (row,) = (row for row in site["devices"] if row["id"] == view.device)
+    assert row["period_s"] == PERIODS_S[view.device]
+    first = row.get("first_slot", site["replay"]["first_slot"])
+    assert seconds(first) <= seconds(view.start) < seconds(view.end)
+    if "last_slot" in row:
+        assert seconds(view.end) <= seconds(row["last_slot"]) + row["period_s"]
+
+
+@dataclass
+class Written:
+    """The same rows in both series."""
+
+    url: str
+    embedded: EmbeddedSeries
+
+
+def rows_of_device(view: Any) -> Part:
+    """Readings of every point of the profile over the recording, some of them not good."""
+    profile = profile_of(view)
+    rng = np.random.default_rng(len(view.device))
+    period_s = PERIODS_S[view.device]
+    start_s = -(-seconds(view.start) // period_s) * period_s
+    end_s = min(seconds(view.end), start_s + LONGEST_S)
+    slots_us = np.arange(start_s, end_s, period_s, dtype=np.int64) * US_PER_S
+    n = slots_us.size
+    columns: list[tuple[Any, ...]] = []
+    counted: list[tuple[Any, ...]] = []
+    for point in profile["points"]:
+        name, is_counter = point["name"], bool(point.get("counter"))
+        steps = rng.integers(0, 5000, n)
+        value = np.cumsum(steps) + 1e6 if is_counter else np.round(rng.normal(900, 50, n), 3)
+        quality = np.where(rng.random(n) < 0.02, QUALITY["range"], 0).astype(np.uint8)
+        quality[rng.random(n) < 0.01] = QUALITY["nan"]
+        value = np.where(quality == QUALITY["nan"], np.nan, value)
+        columns.append((np.full(n, name, object), slots_us + 20_000, value, quality))
+        if is_counter:
+            whole = np.full(n - 1, period_s * US_PER_S, np.int64)
+            kind = rng.choice(3, n - 1, p=[0.9, 0.06, 0.04])
+            times = [np.where(kind == i, whole, 0) for i in range(3)]
+            amount = np.where(kind == 2, 0, steps[1:])
+            counted.append(
+                (np.full(n - 1, name, object), slots_us[:-1], slots_us[1:], amount, *times)
+            )
+    if not counted:
+        counted = [(np.empty(0, object), *[np.empty(0, np.int64)] * 6)]
+    return Part(
+        f"joulemark/{view.site}/{view.device}/1",
+        n,
+        Carry(),
+        Points(*map(np.concatenate, zip(*columns, strict=True))),
+        Intervals(*map(np.concatenate, zip(*counted, strict=True))),
+    )
+
+
+@pytest.fixture(scope="module")
+def both(victoriametrics, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("grafana")
+    views = {view.device: view for dashboard in MAKER.DASHBOARDS for view in dashboard.views}
+    parts = [rows_of_device(view) for view in views.values()]
+    server = InfluxSeries(
+        "victoriametrics",
+        Server(victoriametrics, "joulemark", "joulemark"),
+        folder / "series.progress",
+    )
+    server.reset({view.site for view in views.values()})
+    server.write(parts)
+    server.settle()
+    embedded = EmbeddedSeries(folder / "series.duckdb")
+    embedded.write(parts)
+    yield Written(victoriametrics, embedded)
+    server.reset({view.site for view in views.values()})
+    server.close()
+    embedded.close()
+
+
+Numbers = dict[str, float]  # by legend
+Expected = Callable[[SeriesReader, Any, int, int], Numbers]
+
+
+def means(*points: str) -> Expected:
+    """Of the good and not so good values in (end - step, end]."""
+
+    def expected(series: SeriesReader, view: Any, end_s: int, step_s: int) -> Numbers:
+        span_us = (end_s - step_s) * US_PER_S + 1000, end_s * US_PER_S + 1000
+        found = {
+            point: series.samples(view.site, view.device, point, *span_us).value for point in points
+        }
+        return {
+            point: float(np.nanmean(value))
+            for point, value in found.items()
+            if not np.isnan(value).all()
+        }
+
+    return expected
+
+
+def amounts(series: SeriesReader, view: Any, point: str, start_s: int, end_s: int) -> Any:
+    span_us = start_s * US_PER_S, end_s * US_PER_S
+    return series.amounts(view.site, view.device, point, *span_us)
+
+
+def totals(legend: str, point: str, *, ahead: bool = True) -> Expected:
+    """What was counted in the step that begins, or ends, at the instant."""
+
+    def expected(series: SeriesReader, view: Any, at_s: int, step_s: int) -> Numbers:
+        start_s = at_s if ahead else at_s - step_s
+        found = amounts(series, view, point, start_s, start_s + step_s)
+        return {legend: float(found.amount.sum())} if found.amount.size else {}
+
+    return expected
+
+
+def shares(point: str, *, ahead: bool) -> Expected:
+    def expected(series: SeriesReader, view: Any, at_s: int, step_s: int) -> Numbers:
+        start_s = at_s if ahead else at_s - step_s
+        found = amounts(series, view, point, start_s, start_s + step_s)
+        span_us = (found.end_us - found.start_us).sum()
+        return {"measured": float(found.covered_us.sum() / span_us)} if span_us else {}
+
+    return expected
+
+
+def power(series: SeriesReader, view: Any, at_s: int, step_s: int) -> Numbers:
+    found = amounts(series, view, "energy_wh", at_s - step_s, at_s)
+    known_h = (found.covered_us.sum() + found.estimated_us.sum()) / 3.6e9
+    read = means("power_w")(series, view, at_s, step_s)
+    told = {"as read": read["power_w"]} if read else {}
+    if known_h:
+        told["by the energy counter"] = float(found.amount.sum() / known_h)
+    return told
+
+
+def not_good(series: SeriesReader, view: Any, at_s: int, step_s: int) -> Numbers:
+    span_us = at_s * US_PER_S + 1000, (at_s + step_s) * US_PER_S + 1000
+    found = {
+        row.point: series.samples(view.site, view.device, row.point, *span_us).quality
+        for row in series.latest(view.site)
+        if row.device == view.device
+    }
+    return {point: float((quality != 0).sum()) for point, quality in found.items() if quality.size}
+
+
+PRESSURES = ("header", "compressor", "panel", "reservoir")
+EXPECTED: dict[str, Expected] = {
+    "Energy of the range": totals("energy", "energy_wh", ahead=False),
+    "Measured share of the range": shares("energy_wh", ahead=False),
+    "Power": power,
+    "Energy by day": totals("energy", "energy_wh"),
+    "Measured share by day": shares("energy_wh", ahead=True),
+    "Readings that are not good": not_good,
+    "Load": means("power_w", "motor_current_a"),
+    "Pressure": means(*(f"{name}_gauge_pressure_pa" for name in PRESSURES)),
+    "AC and DC power": means("ac_power_w", "dc_power_w"),
+    "Irradiance": means("irradiance_w_m2"),
+    "Generated by day": totals("generated", "generated_wh"),
+    "DC voltage and current": means("dc_voltage_v", "dc_current_a"),
+    "Temperature": means("temperature_k", "set_point_k"),
+    "Gas by hour": totals("gas", "gas_dm3"),
+    "Electricity by hour": totals("electricity", "energy_wh"),
+    "Door": means("door_state"),
+}
+STEPS_S = {"1m": 60, "15m": 900, "1h": 3600, "1d": 86_400}
+
+
+def asked(url: str, panel: Any, view: Any) -> tuple[dict[int, Numbers], int]:
+    """What Grafana would get: the numbers by instant and legend, and the step. [s]"""
+    start_s, end_s = seconds(view.start), seconds(view.end)
+    range_s = end_s - start_s
+    is_number = panel["targets"][0]["instant"]
+    step_s = max(STEPS_S[panel["interval"]], -(-range_s // 1000) // 60 * 60)
+    found: dict[int, Numbers] = {}
+    for target in panel["targets"]:
+        query = target["expr"]
+        for name, value in {
+            "$site": view.site,
+            "$device": view.device,
+            "$__interval": f"{step_s}s",
+            "$__range": f"{range_s}s",
+        }.items():
+            query = query.replace(name, value)
+        assert "$" not in query
+        times = {"time": end_s} if is_number else {"start": start_s, "end": end_s, "step": step_s}
+        path = "query" if is_number else "query_range"
+        answer = servers.json_of(f"{url}/api/v1/{path}", {"query": query, "nocache": 1, **times})
+        for row in answer["data"]["result"]:
+            legend = target["legendFormat"].replace("{{point}}", row["metric"].get("point", ""))
+            for at_s, text in [row["value"]] if is_number else row["values"]:
+                found.setdefault(int(at_s), {})[legend] = float(text)
+    return found, range_s if is_number else step_s
+
+
+@pytest.mark.service
+@pytest.mark.parametrize(("dashboard", "view"), CASES)
+def test_every_panel_shows_the_numbers_of_the_series(both, dashboard, view):
+    for panel in MAKER.document(dashboard)["panels"]:
+        found, step_s = asked(both.url, panel, view)
+        assert found, f"{panel['title']}: no data"
+        last_s = seconds(view.end)
+        is_number = panel["targets"][0]["instant"]
+        instants = [last_s] if is_number else [*range(seconds(view.start), last_s + 1, step_s)]
+        assert set(found) <= set(instants)
+        for at_s in [*instants[:12], *instants[12::17]]:
+            expected = EXPECTED[panel["title"]](both.embedded, view, at_s, step_s)
+            where = f"{panel['title']} at {at_s}"
+            assert found.get(at_s, {}) == pytest.approx(expected, rel=1e-9), where
+
+
+@pytest.mark.service
+def test_a_day_between_local_midnights_is_the_ledgers_day(both):
+    """January 1 in Korea begins at 15:00 UTC; the window is not moved to a day of UTC."""
+    (panel,) = (
+        panel
+        for panel in MAKER.document(MAKER.DASHBOARDS[0])["panels"]
+        if panel["title"] == "Energy by day"
+    )
+    found, _ = asked(both.url, panel, MAKER.STEEL)
+    midnight_s = seconds("2018-01-01T00:00:00+09:00")
+    day = amounts(both.embedded, MAKER.STEEL, "energy_wh", midnight_s, midnight_s + 86_400)
+    assert day.amount.size == 96
+    assert found[midnight_s] == {"energy": day.amount.sum()}
+
+
+@pytest.mark.service
+def test_max_minus_min_would_show_other_numbers(both):
+    """The control: the common query, and a field that was renamed, are found out."""
+    view = MAKER.STEEL
+    place = f'site="{view.site}",device="{view.device}",point="energy_wh"'
+    midnight_s = seconds(view.start)
+    row = f"joulemark_point_value{{{place}}}[1d] offset -1d"
+
+    def value(query: str) -> list[Any]:
+        fields = {"query": query, "time": midnight_s, "nocache": 1}
+        rows = servers.json_of(f"{both.url}/api/v1/query", fields)["data"]["result"]
+        return [float(row["value"][1]) for row in rows]
+
+    ours = f"sum_over_time(joulemark_interval_amount{{{place}}}[1d] offset -1d)"
+    day = amounts(both.embedded, view, "energy_wh", midnight_s, midnight_s + 86_400)
+    assert value(ours) == [day.amount.sum()]
+    (common,) = value(f"max_over_time({row}) - min_over_time({row})")
+    assert common != day.amount.sum()
+    assert value(ours.replace("amount", "amounts")) == []
