@@ -7,7 +7,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ENDINGS = (".csv", ".gz", ".dat", ".parquet", ".xlsx", ".npz", ".hex", ".pcap", ".zip", ".bin")
+ENDINGS = (
+    ".otf",
+    ".ttf",
+    ".csv",
+    ".gz",
+    ".dat",
+    ".parquet",
+    ".xlsx",
+    ".npz",
+    ".hex",
+    ".pcap",
+    ".zip",
+    ".bin",
+)
 NO_LICENCE = (
     "carplant_compressed_air_2018",
     "korea_gist_campus_2022",

@@ -174,6 +174,7 @@ class _Furnace:
     electricity: _Meter
     gas: _Meter
     states: _States
+    unstated: frozenset[str]  # recorded points whose source names no unit
 
 
 def analyse(parameters: Parameters, samples: Samples) -> Analysis:
@@ -194,6 +195,7 @@ def analyse(parameters: Parameters, samples: Samples) -> Analysis:
         _electricity(parameters, samples, edges_us),
         _gas(parameters, samples, edges_us),
         states,
+        frozenset(point for point in samples.values if is_unstated(point)),
     )
     batches = (
         Span(tile.kind, tile.start_us, tile.end_us, tuple(_tile(furnace, tile, leaves_us)))
@@ -502,9 +504,10 @@ def _holding(furnace: _Furnace, holds: list[tuple[int, int]]) -> Figure:
 def _findings(furnace: _Furnace, when_us: tuple[int, int]) -> Iterator[Finding]:
     """Points without a unit, what the gas section lacks, counters that fell."""
     gas = furnace.parameters.gas
-    for point in (furnace.parameters.electricity, None if gas is None else gas.point):
-        if point is not None and is_unstated(point):
-            yield unit_finding(point, when_us)
+    named = (furnace.parameters.electricity, None if gas is None else gas.point)
+    asked = {point for point in named if point is not None and is_unstated(point)}
+    for point in sorted(asked | furnace.unstated):
+        yield unit_finding(point, when_us)
     if gas is not None and (why := _no_energy(gas)):
         do = "Complete the gas section of this device in the site file."
         yield Finding("gas_undeclared", why, do, *when_us)

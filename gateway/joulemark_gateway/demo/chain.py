@@ -260,10 +260,17 @@ class Chain:
         """How many leaves the collector holds."""
         return sum(head.size for head in self._heads())
 
-    def _heads(self) -> list[Head]:
-        from joulemark_gateway.evidence.store import FILE, SqliteStore  # noqa: PLC0415
+    @property
+    def store_file(self) -> Path:
+        """Where the collector keeps the evidence."""
+        from joulemark_gateway.evidence.store import FILE  # noqa: PLC0415
 
-        path = self.collector_file.parent / "state" / FILE
+        return self.collector_file.parent / "state" / FILE
+
+    def _heads(self) -> list[Head]:
+        from joulemark_gateway.evidence.store import SqliteStore  # noqa: PLC0415
+
+        path = self.store_file
         if self._store is None and path.exists():
             with suppress(StoreError):  # still being made
                 self._store = SqliteStore(path, create=False)

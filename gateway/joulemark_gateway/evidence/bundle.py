@@ -3,7 +3,7 @@
 | member | content |
 |---|---|
 | manifest.json | format and SHA-256 of every other member but the statement |
-| statement.json | signed: manifest, report, heads, documents, plan, software, signers |
+| statement.json | signed: manifest, report, renderings, heads, documents, plan, software, signers |
 | report.json, report.html | the report |
 | plan.json | the measurement and verification plan |
 | documents/SHA256.json | the approved documents behind every digest |
@@ -11,6 +11,8 @@
 | evidence/DEVICE/EPOCH/checkpoints.json | the cosigned checkpoint after each batch |
 | readme.txt | how to read all this without Joulemark |
 
+The PDFs and the Korean page lie beside the bundle: nothing in it needs them, and the statement
+holds their digests.
 Opening says only whether this is a bundle; what is wrong inside one, the verifier says.
 """
 
@@ -20,7 +22,7 @@ import gzip
 import re
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
@@ -32,6 +34,8 @@ from joulemark_gateway.evidence.statement import sign_statement
 FORMAT = "joulemark-bundle/1"
 MANIFEST, STATEMENT = "manifest.json", "statement.json"
 REPORT, PAGE, PLAN, README = "report.json", "report.html", "plan.json", "readme.txt"
+PAGE_KO, PDF, PDF_KO = "report.ko.html", "report.pdf", "report.ko.pdf"
+RENDERINGS = frozenset({PAGE_KO, PDF, PDF_KO})  # beside the bundle; the statement has their digests
 MAX_LEAVES_BYTES = 256 * 1024 * 1024  # of all trees together
 LEAST_LEAF_BYTES = 48  # {"dev":"a","epoch":1,"seq":"1","type":"b","v":1}
 _EVIDENCE = re.compile(
@@ -66,6 +70,7 @@ class Contents:
     plan: bytes
     documents: Mapping[str, bytes]  # by digest
     trees: Sequence[TreeFiles]
+    renderings: Mapping[str, bytes] = field(default_factory=dict)  # signed, and kept beside it
 
 
 @dataclass(frozen=True)
@@ -126,17 +131,20 @@ def make_bundle(contents: Contents, predicate: Mapping[str, Any], reporter_key: 
     for tree in contents.trees:
         members[f"{tree.folder}/leaves.jsonl.gz"] = packed(tree.leaves)
         members[f"{tree.folder}/checkpoints.json"] = canonical_bytes(list(tree.checkpoints))
-    return container_bytes(signed(members, predicate, reporter_key))
+    return container_bytes(signed(members, predicate, reporter_key, contents.renderings))
 
 
 def signed(
-    members: Mapping[str, bytes], predicate: Mapping[str, Any], reporter_key: bytes
+    members: Mapping[str, bytes],
+    predicate: Mapping[str, Any],
+    reporter_key: bytes,
+    renderings: Mapping[str, bytes] | None = None,
 ) -> dict[str, bytes]:
-    """The members with a manifest over them and a statement over manifest and report."""
+    """The members, a manifest over them, a statement over manifest, report and renderings."""
     manifest = canonical_bytes(
         {"files": {name: digest_hex(data) for name, data in members.items()}, "format": FORMAT}
     )
-    subjects = {MANIFEST: manifest, REPORT: members[REPORT]}
+    subjects = {MANIFEST: manifest, REPORT: members[REPORT], **(renderings or {})}
     statement = sign_statement(subjects, predicate, reporter_key)
     return {**members, MANIFEST: manifest, STATEMENT: statement}
 

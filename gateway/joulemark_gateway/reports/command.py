@@ -22,9 +22,9 @@ def add_command(subparsers: Any) -> None:
     measure.set_defaults(run=run_measure)
     report = subparsers.add_parser(
         "report",
-        help="report.html, report.json, bundle.zip and policy.json",
-        description="Writes report.html, report.json, bundle.zip and policy.json. A PDF is not "
-        "made yet; report.html prints on A4.",
+        help="report.html, report.pdf, report.json, bundle.zip and policy.json",
+        description="Writes report.html and report.pdf, the same in Korean as report.ko.html and "
+        "report.ko.pdf, and report.json, bundle.zip and policy.json.",
     )
     report.add_argument("project", type=Path, metavar="PROJECT.yaml")
     report.add_argument("--out", type=Path, required=True, metavar="DIR")
@@ -61,8 +61,7 @@ def run_report(args: argparse.Namespace) -> int:
     print("\n".join(lines(issued.report)))
     print(f"\nwritten to {args.out}")
     for name, data in files.items():
-        print(f"  {name:<12} {len(data):>12,} bytes")
-    print("  report.pdf   not made yet; report.html prints on A4")
+        print(f"  {name:<14} {len(data):>12,} bytes")
     print(f"Give {POLICY} to the verifier by another way than the bundle.")
     return 0
 

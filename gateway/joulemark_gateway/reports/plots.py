@@ -13,11 +13,14 @@ from datetime import date
 from html import escape
 from typing import Any
 
+from joulemark_gateway.reports.words import WORDS, Words
+
 Report = Mapping[str, Any]
 WIDTH, HEIGHT = 480, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 14, 40
-_MONTHS = ("J", "F", "M", "A", "M", "J", "J", "A", "S", "O", "N", "D")
+_LONGEST_NAME = 36
 _STATES = ("missing", "estimated", "measured")  # the worst first
+_ENGLISH = WORDS["en"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Axis:
         return [k * step for k in range(first, last + 1)]
 
 
-def energy_on_driver(report: Report) -> str:
+def energy_on_driver(report: Report, words: Words = _ENGLISH) -> str:
     """Energy of each unit against the driver (one) or the prediction (several), with the line."""
     series, model = report["series"], report["model"]
     drivers = series["drivers"]
@@ -49,10 +52,15 @@ def energy_on_driver(report: Report) -> str:
         return ""
     if len(drivers) == 1:
         places: Sequence[str | None] = drivers[0]["values"]
-        label = f"{drivers[0]['name']}, {drivers[0]['unit']}"
+        label = f"{_short(drivers[0]['name'])}, {_short(drivers[0]['unit'])}"
         intercept, slope = (float(term["value"]) for term in model["coefficients"][:2])
     else:
-        places, label, intercept, slope = series["counterfactual_kwh"], "baseline, kWh", 0.0, 1.0
+        places, label, intercept, slope = (
+            series["counterfactual_kwh"],
+            words["axis_prediction"],
+            0.0,
+            1.0,
+        )
     dots = [
         (period, float(x), float(y))
         for period, kept, x, y in zip(
@@ -62,31 +70,32 @@ def energy_on_driver(report: Report) -> str:
     ]
     if not dots:
         return ""
-    x_axis = _axis([0.0, *(x for _, x, _ in dots)], _LEFT, WIDTH - _RIGHT)
-    y_axis = _axis([0.0, *(y for _, _, y in dots)], HEIGHT - _BOTTOM, _TOP)
+    x_axis = axis_over([0.0, *(x for _, x, _ in dots)], _LEFT, WIDTH - _RIGHT)
+    y_axis = axis_over([0.0, *(y for _, _, y in dots)], HEIGHT - _BOTTOM, _TOP)
     ends = [x_axis.low, x_axis.high]
-    line = _path([(x_axis.at(x), y_axis.at(intercept + slope * x)) for x in ends])
+    line = path_through([(x_axis.at(x), y_axis.at(intercept + slope * x)) for x in ends])
     circles = "".join(
         f'<circle class="dot {period}" cx="{x_axis.at(x):.1f}" cy="{y_axis.at(y):.1f}" r="2.4"/>'
         for period, x, y in dots
     )
     inside = f'{circles}<path class="model" d="{line}"/>'
     return _svg(
-        _grid(x_axis, y_axis, label, f"kWh per {model['unit']}") + inside,
+        _grid(x_axis, y_axis, label, _per_unit(words, model["unit"])) + inside,
         HEIGHT,
-        "Energy against the driver, baseline and reporting period, with the baseline model.",
+        words["alt_driver"],
     )
 
 
-def energy_over_time(report: Report) -> str:
+def energy_over_time(report: Report, words: Words = _ENGLISH) -> str:
     """Measured energy of each unit in both periods, and the baseline's prediction."""
     series = report["series"]
     energy = [float(text) for text in series["energy_kwh"]]
     if not energy:
         return ""
     x_axis = Axis(0, max(len(energy), 1), _LEFT, WIDTH - _RIGHT)
-    y_axis = _axis([0.0, *energy], HEIGHT - _BOTTOM, _TOP)
-    parts = [_time_grid(x_axis, y_axis, series["label"], f"kWh per {report['project']['unit']}")]
+    y_axis = axis_over([0.0, *energy], HEIGHT - _BOTTOM, _TOP)
+    label = _per_unit(words, report["project"]["unit"])
+    parts = [_time_grid(x_axis, y_axis, series["label"], label, words)]
     for period in ("baseline", "reporting"):
         shown = [
             value if good and where == period else None
@@ -98,10 +107,10 @@ def energy_over_time(report: Report) -> str:
         for text, where in zip(series["counterfactual_kwh"], series["period"], strict=True)
     ]
     parts.append(f'<path class="line predicted" d="{_steps(x_axis, y_axis, predicted)}"/>')
-    return _svg("".join(parts), HEIGHT, "Measured energy over time and the baseline's prediction.")
+    return _svg("".join(parts), HEIGHT, words["alt_time"])
 
 
-def cumulative(report: Report) -> str:
+def cumulative(report: Report, words: Words = _ENGLISH) -> str:
     """The avoided energy summed up since the reporting period began, with its interval."""
     series = report["series"]
     rows = [
@@ -119,21 +128,21 @@ def cumulative(report: Report) -> str:
     x_axis = Axis(0, len(rows), _LEFT, WIDTH - _RIGHT)
     lows = [value - half for _, value, half in rows]
     highs = [value + half for _, value, half in rows]
-    y_axis = _axis([0.0, *lows, *highs], HEIGHT - _BOTTOM, _TOP)
+    y_axis = axis_over([0.0, *lows, *highs], HEIGHT - _BOTTOM, _TOP)
     upper = [(x_axis.at(k + 1), y_axis.at(high)) for k, high in enumerate(highs)]
     lower = [(x_axis.at(k + 1), y_axis.at(low)) for k, low in enumerate(lows)]
     middle = [(x_axis.at(k + 1), y_axis.at(value)) for k, (_, value, _) in enumerate(rows)]
     zero = y_axis.at(0)
     inside = (
-        f'<path class="band" d="{_path([*upper, *reversed(lower)])}Z"/>'
+        f'<path class="band" d="{path_through([*upper, *reversed(lower)])}Z"/>'
         f'<path class="zero" d="M{_LEFT} {zero:.1f}H{WIDTH - _RIGHT}"/>'
-        f'<path class="line total" d="{_path(middle)}"/>'
+        f'<path class="line total" d="{path_through(middle)}"/>'
     )
-    grid = _time_grid(x_axis, y_axis, [label for label, _, _ in rows], "kWh avoided, summed")
-    return _svg(grid + inside, HEIGHT, "Cumulative avoided energy with its interval.")
+    grid = _time_grid(x_axis, y_axis, [label for label, _, _ in rows], words["axis_sum"], words)
+    return _svg(grid + inside, HEIGHT, words["alt_sum"])
 
 
-def calendar(report: Report) -> str:
+def calendar(report: Report, words: Words = _ENGLISH) -> str:
     """One cell a day: measured, estimated or missing in part, outlined where it is left out."""
     series = report["series"]
     worst: dict[str, tuple[str, bool, str]] = {}
@@ -151,29 +160,35 @@ def calendar(report: Report) -> str:
     if not years:
         return ""
     cell, left, block = 8.2, 36, 84
-    parts = []
+    parts, months = [], words["months"].split()
     for index, (year, days) in enumerate(sorted(years.items())):
         top, first = 18 + index * block, date(year, 1, 1).weekday()
         parts.append(f'<text class="tick" x="0" y="{top + 33}">{year}</text>')
         for month in range(1, 13):
             column = (date(year, month, 1).timetuple().tm_yday + 6 + first - 1) // 7
             x = left + column * cell
-            parts.append(
-                f'<text class="tick" x="{x:.1f}" y="{top - 5}">{_MONTHS[month - 1]}</text>'
-            )
+            parts.append(f'<text class="tick" x="{x:.1f}" y="{top - 5}">{months[month - 1]}</text>')
         for day_of, (state, kept, covered) in sorted(days.items()):
             place = day_of.timetuple().tm_yday - 1 + first
             x, y = left + place // 7 * cell, top + place % 7 * cell
             kind = state if kept else f"{state} out"
-            title = escape(
-                f"{day_of.isoformat()}: {covered} % measured, {'kept' if kept else 'left out'}"
-            )
+            told = words["cell_kept" if kept else "cell_left_out"]
+            title = escape(told.format(day=day_of.isoformat(), percent=covered))
             parts.append(
                 f'<rect class="day {kind}" x="{x:.1f}" y="{y:.1f}" width="7" height="7" rx="1.2">'
                 f"<title>{title}</title></rect>"
             )
     height = 18 + len(years) * block - 12
-    return _svg("".join(parts), height, "Calendar of coverage: one cell a day.")
+    return _svg("".join(parts), height, words["alt_calendar"])
+
+
+def _short(text: str) -> str:
+    """A name that leaves room for the other axis; the tables have the whole of it."""
+    return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 1]}…"
+
+
+def _per_unit(words: Words, unit: str) -> str:
+    return words["axis_per"].format(unit=words.name("unit", unit))
 
 
 def _svg(inside: str, height: int, title: str) -> str:
@@ -181,7 +196,7 @@ def _svg(inside: str, height: int, title: str) -> str:
     return f"{head}{inside}</svg>"
 
 
-def _axis(values: Sequence[float], start: float, end: float) -> Axis:
+def axis_over(values: Sequence[float], start: float, end: float) -> Axis:
     """An axis over all values, its ends on round numbers; just below 0 it ends where they do."""
     low, high = min(values), max(values)
     step = _round_step((high - low) / 5 or 1.0)
@@ -195,7 +210,8 @@ def _round_step(step: float) -> float:
     return next(k * power for k in (1, 2, 5, 10) if k * power >= step * (1 - 1e-9))
 
 
-def _tick_text(value: float) -> str:
+def tick_text(value: float) -> str:
+    """How a value stands at an axis."""
     text = f"{value:.6g}" if abs(value) < 1_000_000 else f"{value / 1_000_000:.4g}M"
     return "0" if text == "-0" else text.replace("-", "−")  # noqa: RUF001 a minus sign is meant
 
@@ -207,7 +223,7 @@ def _grid(x_axis: Axis, y_axis: Axis, x_label: str, y_label: str) -> str:
         parts.append(f'<path class="grid" d="M{x:.1f} {_TOP}V{HEIGHT - _BOTTOM}"/>')
         parts.append(
             f'<text class="tick middle" x="{x:.1f}" y="{HEIGHT - _BOTTOM + 14}">'
-            f"{_tick_text(value)}</text>"
+            f"{tick_text(value)}</text>"
         )
     parts.append(
         f'<text class="axis end" x="{WIDTH - _RIGHT}" y="{HEIGHT - 8}">{escape(x_label)}</text>'
@@ -221,15 +237,17 @@ def _y_grid(y_axis: Axis, label: str) -> str:
         y = y_axis.at(value)
         parts.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{WIDTH - _RIGHT}"/>')
         parts.append(
-            f'<text class="tick end" x="{_LEFT - 6}" y="{y + 4:.1f}">{_tick_text(value)}</text>'
+            f'<text class="tick end" x="{_LEFT - 6}" y="{y + 4:.1f}">{tick_text(value)}</text>'
         )
     parts.append(f'<text class="axis" x="{_LEFT}" y="{HEIGHT - 8}">{escape(label)}</text>')
     return "".join(parts)
 
 
-def _time_grid(x_axis: Axis, y_axis: Axis, labels: Sequence[str], y_label: str) -> str:
+def _time_grid(
+    x_axis: Axis, y_axis: Axis, labels: Sequence[str], y_label: str, words: Words
+) -> str:
     """The grid of a time axis: a line and a letter where a month begins."""
-    parts = [_y_grid(y_axis, y_label)]
+    parts, names = [_y_grid(y_axis, y_label)], words["months"].split()
     months = [(k, label[:7]) for k, label in enumerate(labels)]
     starts = [k for k, month in months if k == 0 or month != months[k - 1][1]]
     every = max(1, math.ceil(len(starts) / 12))
@@ -239,12 +257,13 @@ def _time_grid(x_axis: Axis, y_axis: Axis, labels: Sequence[str], y_label: str) 
         parts.append(f'<path class="grid" d="M{x:.1f} {_TOP}V{HEIGHT - _BOTTOM}"/>')
         parts.append(
             f'<text class="tick" x="{x + 3:.1f}" y="{HEIGHT - _BOTTOM + 14}">'
-            f"{_MONTHS[month - 1]}</text>"
+            f"{names[month - 1]}</text>"
         )
     return "".join(parts)
 
 
-def _path(points: Iterable[tuple[float, float]]) -> str:
+def path_through(points: Iterable[tuple[float, float]]) -> str:
+    """The path data of a line through the points."""
     return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
 
 
@@ -256,4 +275,4 @@ def _steps(x_axis: Axis, y_axis: Axis, values: Sequence[float | None]) -> str:
             pieces.append([])
         else:
             pieces[-1].append((x_axis.at(k + 0.5), y_axis.at(value)))
-    return "".join(_path(piece) for piece in pieces if len(piece) > 1)
+    return "".join(path_through(piece) for piece in pieces if len(piece) > 1)

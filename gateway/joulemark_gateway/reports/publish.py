@@ -8,9 +8,19 @@ from typing import Any
 from joulemark_agent.contract.canonical import canonical_bytes
 from joulemark_agent.contract.errors import MeasureError
 from joulemark_agent.contract.signature import encode64, public_key
-from joulemark_gateway.evidence.bundle import PAGE, REPORT, Contents, make_bundle
+from joulemark_gateway.evidence.bundle import (
+    PAGE,
+    PAGE_KO,
+    PDF,
+    PDF_KO,
+    REPORT,
+    Contents,
+    make_bundle,
+)
 from joulemark_gateway.evidence.history import parse_tree
+from joulemark_gateway.reports.html import page
 from joulemark_gateway.reports.issue import Issued, issue
+from joulemark_gateway.reports.pdf import pdf
 from joulemark_gateway.reports.project_file import Material, Signing
 from joulemark_gateway.reports.provenance import Claims, predicate_of
 from joulemark_gateway.software import VERSION, source_digest
@@ -29,19 +39,31 @@ def issued_of(material: Material, issued: str) -> Issued:
 
 
 def files_of(material: Material, issued: Issued, signing: Signing) -> dict[str, bytes]:
-    """The files of a report by name: page, report, bundle and policy.
+    """The files of a report by name: pages, PDFs, report, bundle and policy.
 
     Raises:
-        MeasureError: `not_issued` where the report's own verifier would refute it.
+        MeasureError: `not_issued` where the report's own verifier would refute it,
+            `not_printable` where there is no PDF of it.
     """
     signers = {**signing.trust, "reporters": [encode64(public_key(signing.report_key))]}
+    renderings = {
+        PAGE_KO: page(issued.report, "ko").encode(),
+        PDF: pdf(issued.report, "en"),
+        PDF_KO: pdf(issued.report, "ko"),
+    }
     contents = Contents(
-        issued.report_json, issued.report_html, material.plan, material.documents, material.trees
+        issued.report_json,
+        issued.report_html,
+        material.plan,
+        material.documents,
+        material.trees,
+        renderings,
     )
     bundle = make_bundle(contents, predicate_of(issued.provenance, signers), signing.report_key)
     _check(bundle, signers)
     return {
         PAGE: issued.report_html,
+        **renderings,
         REPORT: issued.report_json,
         BUNDLE: bundle,
         POLICY: canonical_bytes(signers),

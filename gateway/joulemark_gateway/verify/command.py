@@ -1,4 +1,4 @@
-"""`joulemark verify BUNDLE [--policy FILE] [--json]`: needs the base install and no network.
+"""`joulemark verify BUNDLE [--policy FILE] [--file FILE] [--json]`: base install, no network.
 
 Adding the command imports nothing heavy: the verifier is imported when it runs.
 """
@@ -33,6 +33,14 @@ def add_command(subparsers: Any) -> None:
     parser.add_argument(
         "--policy", type=Path, metavar="FILE", help="the keys you trust; without, none is checked"
     )
+    parser.add_argument(
+        "--file",
+        type=Path,
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="a PDF or page that came with it: is it one that was signed? May be repeated",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run)
 
@@ -43,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
     from joulemark_gateway.verify.verdict import verify  # noqa: PLC0415
 
     policy = None if args.policy is None else parse_policy(_read(args.policy))
-    verdict = verify(_read(args.bundle), policy)
+    files = {str(path): _read(path) for path in args.file}
+    verdict = verify(_read(args.bundle), policy, files=files)
     if args.json:
         print(json.dumps(as_json(verdict), indent=2, sort_keys=True, ensure_ascii=False))
     else:
@@ -65,6 +74,7 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
             {"code": item.code, "layer": item.layer, "what": item.what} for item in verdict.findings
         ],
         "counts": verdict.counts,
+        "files": list(verdict.files),
         "coverage": list(report.get("coverage", [])),
         "headline": report.get("headline"),
     }
@@ -83,6 +93,7 @@ def _lines(verdict: Verdict, policy: Policy | None) -> Iterator[str]:
     if verdict.status == "verified":
         yield UNCHECKED if policy is None else "verified"
         yield _verdict(verdict)
+        yield from (f"{name} is as it was signed" for name in verdict.files)
     else:
         yield verdict.status if policy else f"{verdict.status}; signers not checked"
         for finding in verdict.findings:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from joulemark_agent.contract.canonical import digest_hex
 from joulemark_agent.contract.errors import EvidenceError
 from joulemark_agent.contract.signature import decode64
-from joulemark_gateway.evidence.bundle import MANIFEST, REPORT
+from joulemark_gateway.evidence.bundle import MANIFEST, RENDERINGS, REPORT
 from joulemark_gateway.evidence.history import operator_approved
 from joulemark_gateway.evidence.statement import Statement, is_statement_signed
 from joulemark_gateway.verify.case import Case, readable
@@ -13,6 +15,7 @@ from joulemark_gateway.verify.finding import Finding, found
 from joulemark_gateway.verify.policy import Policy
 
 LAYER = "signers"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def check(case: Case, policy: Policy | None) -> list[Finding]:
@@ -43,7 +46,9 @@ def _statement(case: Case, statement: Statement, trusted: Policy) -> list[Findin
         )
     members = case.bundle.members
     actual = {name: digest_hex(members[name]) for name in (MANIFEST, REPORT) if name in members}
-    if statement.subjects != actual:
+    bound = {name: digest for name, digest in statement.subjects.items() if name not in RENDERINGS}
+    others = [digest for name, digest in statement.subjects.items() if name in RENDERINGS]
+    if bound != actual or not all(_is_digest(digest) for digest in others):
         findings.append(
             Finding(
                 "statement_subject",
@@ -52,6 +57,10 @@ def _statement(case: Case, statement: Statement, trusted: Policy) -> list[Findin
             )
         )
     return findings
+
+
+def _is_digest(text: object) -> bool:
+    return isinstance(text, str) and _DIGEST.fullmatch(text) is not None
 
 
 def _grants(case: Case, trusted: Policy) -> list[Finding]:

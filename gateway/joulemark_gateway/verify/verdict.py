@@ -20,6 +20,7 @@ from joulemark_gateway.evidence.bundle import REPORT, open_bundle
 from joulemark_gateway.evidence.history import Tree
 from joulemark_gateway.software import VERSION
 from joulemark_gateway.verify import (
+    beside,
     decode,
     documents,
     heads,
@@ -57,6 +58,7 @@ class Verdict:
     findings: tuple[Finding, ...]
     policy: Policy | None
     case: Case | None = field(default=None, repr=False)  # None where it is no bundle
+    files: tuple[str, ...] = ()  # what lay beside the bundle and was compared
 
     @property
     def exit_code(self) -> int:
@@ -106,17 +108,30 @@ class Verdict:
         return list(readable(self.case.trees).values()) if self.case else []
 
 
-def verify(data: bytes, policy: Policy | None, steps: tuple[Step, ...] = STEPS) -> Verdict:
-    """The verdict on the bytes of a bundle; without a policy it speaks of consistency alone."""
+def verify(
+    data: bytes,
+    policy: Policy | None,
+    steps: tuple[Step, ...] = STEPS,
+    files: Mapping[str, bytes] | None = None,
+) -> Verdict:
+    """The verdict on the bytes of a bundle; without a policy it speaks of consistency alone.
+
+    Args:
+        data: the bundle.
+        policy: the keys that are trusted.
+        steps: what is checked.
+        files: what was handed out beside the bundle, by name.
+    """
     try:
         case = Case(open_bundle(data))
     except EvidenceError as error:
         return Verdict("undecidable", (found(error, "container"),), policy)
     findings = tuple(finding for step in steps for finding in _taken(step, case, policy))
+    findings += tuple(beside.check(case, files or {}))
     status: Status = "refuted" if findings else "verified"
     if findings and _is_other_software(case, findings):
         status = "undecidable"
-    return Verdict(status, findings, policy, case)
+    return Verdict(status, findings, policy, case, tuple(sorted(files or {})))
 
 
 def _taken(step: Step, case: Case, policy: Policy | None) -> list[Finding]:

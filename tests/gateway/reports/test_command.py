@@ -95,13 +95,15 @@ def run(*words):
     return args.run(args)
 
 
-def test_a_report_is_four_files_that_verify_under_their_policy(held, tmp_path, capsys):
+def test_a_report_is_seven_files_that_verify_under_their_policy(held, tmp_path, capsys):
     assert run("report", project(held), "--out", tmp_path / "out") == 0
     told = capsys.readouterr().out
     files = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    assert set(files) == {"report.html", "report.json", "bundle.zip", "policy.json"}
-    assert "report.pdf   not made yet" in told
-    verdict = verify(files["bundle.zip"], parse_policy(files["policy.json"]))
+    beside = {"report.pdf", "report.ko.pdf", "report.ko.html"}
+    assert set(files) == {"report.html", "report.json", "bundle.zip", "policy.json"} | beside
+    assert all(name in told for name in files)
+    signed = {name: files[name] for name in beside}
+    verdict = verify(files["bundle.zip"], parse_policy(files["policy.json"]), files=signed)
     assert verdict.findings == ()
     assert json.loads(files["policy.json"]) == policy_mapping()
     members = open_bundle(files["bundle.zip"]).members

@@ -100,6 +100,23 @@ def test_the_main_figures_are_seen_as_they_are_printed():
     assert "2018-03-22 06:00 +09:00" in seen
 
 
+def test_the_korean_page_shows_the_same_figures_in_korean():
+    text = page(true_report().report, "ko")
+    seen = "".join(read(text).text)
+    english = "".join(read(page(true_report().report)).text)
+    decimals = re.compile(r"[0-9]+\.[0-9]+")
+    assert sorted(decimals.findall(seen)) == sorted(decimals.findall(english))
+    assert '<html lang="ko">' in text
+    for words in (
+        "절감량(회피 에너지)",
+        "보고 기간",
+        "불확도",
+        "재생된 데이터",
+        "직접 검증하는 방법",
+    ):
+        assert words in seen
+
+
 def test_the_banner_of_a_replay_is_the_first_thing_on_the_page():
     body = page(true_report().report).partition("<body>")[2].lstrip()
     assert body.startswith('<div class="banner replayed" role="note"><strong>Replayed data')
