@@ -172,9 +172,19 @@ def test_without_a_door_a_step_of_the_set_point_begins_a_batch():
 def hour_of_gas(**gas):
     """An hour in which the meter counts 1,000 m3."""
     t_us = np.arange(121) * PERIOD_S * US_PER_S
-    columns = {"gas_dm3": np.rint(np.linspace(0, 1_000_000, 121)), "gas_unstated": t_us * 1.0}
     section = parameters(electricity=None, gas={**CITY_GAS, **gas})
+    columns = {section.gas.point: np.rint(np.linspace(0, 1_000_000, 121))}
     return analyse(section, Samples(t_us, columns, 90 * US_PER_S))
+
+
+def test_a_recorded_point_without_a_unit_is_told_though_nothing_asks_for_it():
+    t_us = np.arange(121) * PERIOD_S * US_PER_S
+    columns = {"gas_dm3": np.zeros(121), "burner_output_unstated": np.full(121, 296.6)}
+    section = parameters(electricity=None, gas=CITY_GAS)
+    findings = analyse(section, Samples(t_us, columns, 90 * US_PER_S)).findings
+
+    assert [finding.code for finding in findings] == ["unit_unstated"]
+    assert "burner_output_unstated" in findings[0].what
 
 
 def test_gas_becomes_energy_and_co2e_by_its_net_calorific_value():
