@@ -166,7 +166,7 @@ class _Agent:
 
     async def _replay(self) -> None:
         """Read, commit and send until the recording has ended and every receipt is here."""
-        slots, slot_us = 0, 0
+        slots = 0
         while going_on := [name for name in self._period_us if not self._has_ended(name)]:
             slot_us, due = self._next(going_on)
             comes = await self._comes(slot_us)
@@ -180,10 +180,9 @@ class _Agent:
             if slots % GROUP_SLOTS == 0:
                 await self._commit()
         await self._commit()
-        with suppress(
-            DeviceError
-        ):  # tell the simulator that all of it is kept, if it still listens
-            await self._clock.until(slot_us, self._committed_us())
+        with suppress(DeviceError):  # tell the simulator that all is kept, if it still listens
+            ends_us = [(at or 0) + self._period_us[name] for name, at in self._done_us.items()]
+            await self._clock.until(max(ends_us), self._committed_us())
         await self._keep(self._recorder.seal_all)
         await self._uplink.wait_drained()
 

@@ -22,6 +22,7 @@ from joulemark_agent.clock import (
 from joulemark_agent.contract.errors import DeviceError
 from joulemark_agent.contract.reading import TimeQuality
 from joulemark_agent.simulate.control import ControlServer, LockStep
+from joulemark_agent.simulate.slots import Slots
 from support.tcp import serving, turns
 
 FIRST_US = 1_514_732_400_000_000
@@ -253,7 +254,7 @@ async def test_a_simulator_that_was_lost_between_two_slots_is_said_before_it_is_
 
 
 async def test_the_clock_and_the_shipped_simulator_agree_on_a_whole_recording() -> None:
-    steps = LockStep(first_us=FIRST_US, interval_us=PERIOD_US, slots=50)
+    steps = LockStep([Slots(FIRST_US, PERIOD_US, 50)])
     server = await asyncio.get_running_loop().create_server(
         ControlServer(steps).connect, "127.0.0.1", 0
     )

@@ -17,6 +17,7 @@ from typing import IO
 from joulemark_agent.contract.signature import encode64, public_key
 from joulemark_agent.simulate.control import ControlServer, LockStep
 from joulemark_agent.simulate.modbus_server import ModbusConnection
+from joulemark_agent.simulate.slots import Slots
 from support import evidence
 from support.child import search_path
 
@@ -31,9 +32,7 @@ class SmallPlant:
     """Unit 1 is a meter that counts 1234 Wh a slot, unit 2 makes 17 kg a slot."""
 
     def __init__(self, slots: int) -> None:
-        self.clock = LockStep(
-            first_us=evidence.START_US, interval_us=evidence.PERIOD_US, slots=slots
-        )
+        self.clock = LockStep([Slots(evidence.START_US, evidence.PERIOD_US, slots)])
         self.control = ControlServer(self.clock)
         self.modbus_port = self.control_port = 0
 

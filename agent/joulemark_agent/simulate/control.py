@@ -6,11 +6,13 @@ slot the agent has durably committed (null: none), T the slot it wants, both in 
 | line | meaning |
 |---|---|
 | -> {"committed_us": X, "go_us": T} | |
-| <- {"now_us": T} | every register shows slot T, and will until the next such answer |
-| <- {"end": true, "last_us": L} | T is after the last slot L; X is noted, the registers stay |
+| <- {"now_us": T} | every device shows instant T, and will until the next such answer |
+| <- {"end": true, "last_us": L} | T is after the last slot L; X is noted, the devices stay |
 | <- {"error": "code: what is wrong. What to do."} | nothing changed |
 
-Codes: malformed, not_a_slot, committed_wrong, committed_already, ahead.
+A slot is a slot of any device: with several of different periods and recordings, the clock goes
+through the slots of all of them in order. Codes: malformed, not_a_slot, committed_wrong,
+committed_already, ahead.
 Source: docs/decisions/0002-lock-step-replay.md.
 """
 
@@ -18,7 +20,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Any
+
+from joulemark_agent.simulate.slots import Slots, union_us
 
 MAX_AHEAD = 10  # slots that may be served and not yet committed
 MAX_LINE_BYTES = 4096
@@ -27,10 +33,21 @@ MAX_LINE_BYTES = 4096
 class LockStep:
     """The simulated clock and the rule by which it moves; no input or output."""
 
-    def __init__(self, *, first_us: int, interval_us: int, slots: int) -> None:
-        self.slot = 0  # index of the slot that the registers show
-        self._first_us, self._interval_us, self._slots = first_us, interval_us, slots
+    def __init__(self, devices: Sequence[Slots]) -> None:
+        """At the first slot of all.
+
+        Args:
+            devices: the slots of each device, one or more.
+        """
+        self._devices = tuple(devices)
+        self._slots_us = union_us(devices)
+        self.slot = 0  # index of the slot that the devices show, among those of all
         self._committed = -1  # index of the last slot known to be committed
+
+    @property
+    def now_us(self) -> int:
+        """The slot that the devices show. [us UTC]"""
+        return self._slots_us[self.slot]
 
     def answer(self, line: bytes) -> dict[str, Any]:
         """The reply to one line; the clock moves only when the reply is `now_us`."""
@@ -41,20 +58,31 @@ class LockStep:
             return _error("malformed", "This is no JSON object with committed_us and go_us.")
         if type(go_us) is not int or (committed_us is not None and type(committed_us) is not int):
             return _error("malformed", "committed_us and go_us must be integers. [us]")
-        go, go_rest = divmod(go_us - self._first_us, self._interval_us)
-        committed, rest = -1, 0
-        if committed_us is not None:
-            committed, rest = divmod(committed_us - self._first_us, self._interval_us)
-        if go_rest or rest:
+        go = self._index(go_us)
+        committed = -1 if committed_us is None else self._index(committed_us)
+        if go is None or committed is None:
             return _error(
                 "not_a_slot",
-                f"Slots are {self._interval_us} us apart from {self._first_us} us on."
-                " Set first_slot and period_s of the site to those of the scenario.",
+                f"{go_us if go is None else committed_us} us is a slot of no device between"
+                f" {self._slots_us[0]} and {self._slots_us[-1]} us. Set period_s, first_slot and"
+                " last_slot of every device of the site to those of the scenario.",
             )
         return self._move(committed, go)
 
+    def _index(self, at_us: int) -> int | None:
+        """Which slot an instant is: -1 before the first, as many as there are after the last.
+
+        Outside, the slots go on in every device's period. None: it is no slot.
+        """
+        if not self._slots_us[0] <= at_us <= self._slots_us[-1]:
+            if all((at_us - slots.first_us) % slots.period_us for slots in self._devices):
+                return None
+            return -1 if at_us < self._slots_us[0] else len(self._slots_us)
+        i = bisect_left(self._slots_us, at_us)
+        return i if self._slots_us[i] == at_us else None
+
     def _move(self, committed: int, go: int) -> dict[str, Any]:
-        if not self._committed <= committed < self._slots:
+        if not self._committed <= committed < len(self._slots_us):
             return _error(
                 "committed_wrong",
                 f"You say {self._said(committed)}; {self._said(self._committed)} was known."
@@ -65,20 +93,21 @@ class LockStep:
         if go > committed + MAX_AHEAD:
             return _error(
                 "ahead",
-                f"Slot {self._us(go)} us is {go - committed} slots after {self._said(committed)};"
+                f"The slot asked for is {go - committed} slots after {self._said(committed)};"
                 f" {MAX_AHEAD} are the most. Commit first.",
             )
         self._committed = committed
-        if go >= self._slots:
-            return {"end": True, "last_us": self._us(self._slots - 1)}
+        if go == len(self._slots_us):
+            return {"end": True, "last_us": self._slots_us[-1]}
         self.slot = go
-        return {"now_us": self._us(go)}
-
-    def _us(self, slot: int) -> int:
-        return self._first_us + slot * self._interval_us
+        return {"now_us": self.now_us}
 
     def _said(self, committed: int) -> str:
-        return "no committed slot" if committed < 0 else f"committed slot {self._us(committed)} us"
+        if committed < 0:
+            return "no committed slot"
+        if committed == len(self._slots_us):
+            return "a committed slot after the last one"
+        return f"committed slot {self._slots_us[committed]} us"
 
 
 class ControlServer:

@@ -1,4 +1,4 @@
-"""The register contents of every unit at every slot: a function of scenario and recording alone."""
+"""The steel works: what every register holds at every slot, from scenario and recording alone."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from joulemark_agent.contract.profile import Point, Profile
 from joulemark_agent.simulate.exact import Fractions, half_even
 from joulemark_agent.simulate.recording import YEAR, Integers, Recording
 from joulemark_agent.simulate.scenario import Reduction, Scenario
+from joulemark_agent.simulate.slots import Slots
 from joulemark_agent.simulate.synthetic import production_kg
 
 UNITS = {1: "virtual_main_meter", 2: "virtual_production_counter"}  # the second is synthetic
@@ -52,6 +53,13 @@ class Factory:
         """The number of slots, the opening slot included."""
         return self.recording.slots
 
+    @property
+    def schedule(self) -> dict[int, Slots]:
+        """The slots of each unit."""
+        recording = self.recording
+        slots = Slots(recording.first_us, recording.interval_us, recording.slots)
+        return dict.fromkeys(self.units, slots)
+
 
 def build_factory(
     scenario: Scenario, recording: Recording, profiles: Mapping[str, Profile]
@@ -67,7 +75,7 @@ def build_factory(
         ConfigError: reductions above the whole energy, or a value its register cannot hold.
     """
     values = _meter(scenario, recording) | _synthetic_counter(scenario, recording)
-    units = {unit: _blocks(profiles[name], values) for unit, name in UNITS.items()}
+    units = {unit: blocks(profiles[name], values) for unit, name in UNITS.items()}
     return Factory(recording, units)
 
 
@@ -128,9 +136,13 @@ def _kept_share(reductions: tuple[Reduction, ...], recording: Recording) -> tupl
     return kept, parts
 
 
-def _blocks(profile: Profile, values: Mapping[str, Fractions]) -> dict[str, Block]:
-    """One block per register table; the profile says where every point stands and how."""
-    blocks: dict[str, Block] = {}
+def blocks(profile: Profile, values: Mapping[str, Fractions]) -> dict[str, Block]:
+    """One block per register table; the profile says where every point stands and how.
+
+    Raises:
+        ConfigError: a value its register cannot hold.
+    """
+    found: dict[str, Block] = {}
     for table in sorted({point.table for point in profile.registers}):
         points = [point for point in profile.registers if point.table == table]
         address = min(point.address for point in points)
@@ -140,8 +152,8 @@ def _blocks(profile: Profile, values: Mapping[str, Fractions]) -> dict[str, Bloc
         for point in points:
             start = point.address - address
             words[:, start : start + point.words] = _words(point, values[point.name])
-        blocks[table] = Block(address, width, words.tobytes())
-    return blocks
+        found[table] = Block(address, width, words.tobytes())
+    return found
 
 
 def _words(point: Point, values: Fractions) -> np.ndarray[tuple[int, int], np.dtype[np.uint16]]:

@@ -1,21 +1,34 @@
-"""A scenario: which recording is replayed, what is changed in it, and the synthetic production."""
+"""A scenario: what is replayed, what is changed in it, and what is synthetic beside it.
+
+`kind: equipment_hall` is the hall with four machines; a file without `kind` is the steel works.
+"""
 
 from __future__ import annotations
 
 import re
-from datetime import date
+from datetime import date, datetime
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
-from joulemark_agent.contract.document import MAX_BYTES, parse_yaml, validate
+from joulemark_agent.contract.document import MAX_BYTES, Document, parse_yaml, validate
 from joulemark_agent.contract.errors import ConfigError
 from joulemark_agent.contract.profile import Exact
 
+EQUIPMENT_HALL = "equipment_hall"
 _FOLDER = "scenarios"
 _GRID_MIN = 15
+_FURNACE_PERIOD_S = 30
 
 
 def _minute_of_day(value: Any) -> int:
@@ -80,7 +93,7 @@ class Reduction(_Strict):
 
 
 class Scenario(_Strict):
-    """One scenario file."""
+    """One scenario file of the steel works."""
 
     scenario: str = Field(pattern=r"^[a-z0-9][a-z0-9_]{0,62}$")
     about: str = Field(min_length=10)
@@ -90,6 +103,53 @@ class Scenario(_Strict):
     reductions: tuple[Reduction, ...] = ()
 
 
+class InverterOpening(_Strict):
+    """What the inverter's counter shows at its first slot; 0 would mean that it counts nothing."""
+
+    opening_wh: int = Field(ge=1, le=4 * 10**9)
+
+
+class FurnaceOpening(_Strict):
+    """What the furnace's counters show at its first slot."""
+
+    gas_dm3: Total
+    energy_wh: Total
+
+
+class FurnaceRun(_Strict):
+    """The synthetic furnace: when it runs, and the seed of what varies from batch to batch."""
+
+    synthetic: Literal[True]
+    seed: int = Field(ge=0, lt=2**32)
+    first_slot: AwareDatetime
+    opening: FurnaceOpening
+
+    @field_validator("first_slot")
+    @classmethod
+    def _is_a_slot(cls, first_slot: datetime) -> datetime:
+        if first_slot.microsecond or int(first_slot.timestamp()) % _FURNACE_PERIOD_S:
+            raise ValueError(f"the first slot is a multiple of {_FURNACE_PERIOD_S} s since 1970")
+        return first_slot
+
+    @property
+    def first_slot_us(self) -> int:
+        """The first slot. [us UTC]"""
+        return int(self.first_slot.timestamp()) * 1_000_000
+
+
+class HallScenario(_Strict):
+    """One scenario file of the equipment hall."""
+
+    scenario: str = Field(pattern=r"^[a-z0-9][a-z0-9_]{0,62}$")
+    kind: Literal["equipment_hall"]
+    about: str = Field(min_length=10)
+    inverter: InverterOpening
+    furnace: FurnaceRun
+
+
+AnyScenario = Scenario | HallScenario
+
+
 def shipped() -> list[str]:
     """The names of the scenarios that come with the package, sorted."""
     entries = resources.files(__package__).joinpath(_FOLDER).iterdir()
@@ -97,6 +157,21 @@ def shipped() -> list[str]:
 
 
 def load_scenario(name_or_path: str) -> Scenario:
+    """The shipped scenario of the steel works of that name, or the one in that file.
+
+    Raises:
+        ConfigError: as `load_any_scenario`, or it is one of the equipment hall.
+    """
+    found = load_any_scenario(name_or_path)
+    if isinstance(found, HallScenario):
+        raise ConfigError(
+            f"The scenario {found.scenario!r} is one of the {EQUIPMENT_HALL}, not of the works.",
+            "Name one of the works: unchanged, retrofit.",
+        )
+    return found
+
+
+def load_any_scenario(name_or_path: str) -> AnyScenario:
     """The shipped scenario of that name, or the one in that file.
 
     Raises:
@@ -104,7 +179,7 @@ def load_scenario(name_or_path: str) -> Scenario:
     """
     if name_or_path in shipped():
         entry = resources.files(__package__).joinpath(_FOLDER, f"{name_or_path}.yaml")
-        return validate(Scenario, parse_yaml(entry.read_text("utf-8"), entry.name))
+        return _validated(parse_yaml(entry.read_text("utf-8"), entry.name))
     try:
         with Path(name_or_path).open("rb") as file:
             text = file.read(MAX_BYTES + 1).decode()
@@ -113,4 +188,10 @@ def load_scenario(name_or_path: str) -> Scenario:
             f"The scenario {name_or_path!r} cannot be read: {error}.",
             f"Name a YAML file, or one of: {', '.join(shipped())}.",
         ) from error
-    return validate(Scenario, parse_yaml(text, name_or_path))
+    return _validated(parse_yaml(text, name_or_path))
+
+
+def _validated(document: Document) -> AnyScenario:
+    if document.mapping.get("kind") == EQUIPMENT_HALL:
+        return validate(HallScenario, document)
+    return validate(Scenario, document)

@@ -173,6 +173,7 @@ def hour_of_gas(**gas):
     """An hour in which the meter counts 1,000 m3."""
     t_us = np.arange(121) * PERIOD_S * US_PER_S
     section = parameters(electricity=None, gas={**CITY_GAS, **gas})
+    assert section.gas is not None
     columns = {section.gas.point: np.rint(np.linspace(0, 1_000_000, 121))}
     return analyse(section, Samples(t_us, columns, 90 * US_PER_S))
 

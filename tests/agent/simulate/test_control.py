@@ -10,7 +10,8 @@ import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from joulemark_agent.simulate.control import MAX_LINE_BYTES, ControlServer, LockStep
+from joulemark_agent.simulate.control import MAX_AHEAD, MAX_LINE_BYTES, ControlServer, LockStep
+from joulemark_agent.simulate.slots import Slots
 
 FIRST_US, PERIOD_US, SLOTS = 1_514_732_400_000_000, 900_000_000, 100
 
@@ -20,7 +21,7 @@ def us(slot: float) -> int:
 
 
 def clock() -> LockStep:
-    return LockStep(first_us=FIRST_US, interval_us=PERIOD_US, slots=SLOTS)
+    return LockStep([Slots(FIRST_US, PERIOD_US, SLOTS)])
 
 
 def line(committed: float | None, go: float) -> bytes:
@@ -131,7 +132,7 @@ def test_no_request_shows_a_slot_more_than_ten_after_a_commit_or_at_one(
         before = subject.slot
         reply = subject.answer(line(committed, go))
         if "now_us" in reply:
-            said = -1 if committed is None else committed
+            said = -1 if committed is None else max(committed, -1)  # before the first: none
             assert said >= highest
             highest = said
             assert highest < go <= highest + 10
@@ -140,7 +141,116 @@ def test_no_request_shows_a_slot_more_than_ten_after_a_commit_or_at_one(
             assert subject.slot == before
             if "end" in reply:
                 assert go >= SLOTS
-                highest = -1 if committed is None else committed
+                highest = -1 if committed is None else max(committed, -1)
+
+
+# Windows of several devices as a hall has them: apart, overlapping, one inside another.
+US = 1_000_000
+windows = st.lists(
+    st.builds(
+        Slots,
+        first_us=st.integers(0, 40).map(lambda n: n * US),
+        period_us=st.sampled_from([2 * US, 3 * US, 7 * US]),
+        count=st.integers(1, 12),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+class BruteForce:
+    """The rule of decision 0002 over several devices, in the plainest form: lists and counting."""
+
+    def __init__(self, devices: list[Slots]) -> None:
+        self.slots: list[int] = []
+        for device in devices:
+            for n in range(device.count):
+                at_us = device.first_us + n * device.period_us
+                if at_us not in self.slots:
+                    self.slots.append(at_us)
+        self.slots.sort()
+        self.devices = devices
+        self.committed: int | None = None
+        self.shown = self.slots[0]
+
+    def is_slot(self, at_us: int) -> bool:
+        if self.slots[0] <= at_us <= self.slots[-1]:
+            return at_us in self.slots
+        return any((at_us - d.first_us) % d.period_us == 0 for d in self.devices)
+
+    def answer(self, committed_us: int | None, go_us: int) -> str:
+        if not self.is_slot(go_us) or (committed_us is not None and not self.is_slot(committed_us)):
+            return "not_a_slot"
+        if committed_us is not None and committed_us < self.slots[0]:
+            committed_us = None
+        before = [s for s in self.slots if self.committed is not None and s <= self.committed]
+        said = [s for s in self.slots if committed_us is not None and s <= committed_us]
+        if len(said) < len(before) or (committed_us or 0) > self.slots[-1]:
+            return "committed_wrong"
+        if go_us < self.slots[0] or (committed_us is not None and go_us <= committed_us):
+            return "committed_already"
+        between = [s for s in self.slots if s not in said and s <= go_us]
+        if len(between) + (go_us > self.slots[-1]) > MAX_AHEAD:
+            return "ahead"
+        self.committed = committed_us
+        if go_us > self.slots[-1]:
+            return "end"
+        self.shown = go_us
+        return "now"
+
+
+@given(devices=windows, data=st.data())
+def test_over_several_devices_every_answer_is_that_of_the_brute_force_model(
+    devices: list[Slots], data: st.DataObject
+) -> None:
+    subject, model = LockStep(devices), BruteForce(devices)
+    instants = st.sampled_from(model.slots) | st.integers(-5, 130).map(lambda n: n * US)
+    for _ in range(data.draw(st.integers(1, 25))):
+        committed_us, go_us = data.draw(st.none() | instants), data.draw(instants)
+        request = json.dumps({"committed_us": committed_us, "go_us": go_us}).encode()
+
+        reply = subject.answer(request)
+
+        expected = model.answer(committed_us, go_us)
+        if expected == "now":
+            assert reply == {"now_us": go_us}
+        elif expected == "end":
+            assert reply == {"end": True, "last_us": model.slots[-1]}
+        else:
+            assert reply["error"].startswith(f"{expected}: ")
+        assert subject.now_us == model.shown
+
+
+@given(devices=windows, kills=st.lists(st.integers(0, 60), max_size=4), group=st.integers(1, 10))
+def test_a_run_through_all_windows_shows_every_slot_of_every_device_whatever_kills_it(
+    devices: list[Slots], kills: list[int], group: int
+) -> None:
+    subject = LockStep(devices)
+    every = sorted({at_us for device in devices for at_us in device.all_us()})
+    committed, shown, at = -1, set(), 0
+    for step in range(10_000):
+        if step in kills:
+            at = committed + 1  # a killed agent begins again after its last commit
+        if at == len(every):
+            break
+        committed_us = None if committed < 0 else every[committed]
+        request = json.dumps({"committed_us": committed_us, "go_us": every[at]}).encode()
+        assert subject.answer(request) == {"now_us": every[at]}
+        shown.add(subject.now_us)
+        if at - committed >= group or at == len(every) - 1:
+            committed = at
+        at += 1
+
+    assert sorted(shown) == every
+
+
+def test_a_slot_of_one_device_while_only_another_has_a_window_is_no_slot() -> None:
+    """Between two recordings nothing can be read: a device that goes on there reads a dead one."""
+    subject = LockStep([Slots(0, 59 * US, 3), Slots(1000 * US, 9 * US, 3)])
+
+    reply = subject.answer(json.dumps({"committed_us": None, "go_us": 3 * 59 * US}).encode())
+
+    assert reply["error"].startswith("not_a_slot: ")
 
 
 @pytest_asyncio.fixture

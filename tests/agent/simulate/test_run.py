@@ -13,7 +13,7 @@ from pymodbus.client import AsyncModbusTcpClient
 
 from joulemark_agent.contract.errors import ConfigError
 from joulemark_agent.simulate.run import Simulation, factory_of, serve
-from joulemark_agent.simulate.scenario import load_scenario
+from joulemark_agent.simulate.scenario import load_any_scenario, load_scenario
 
 FIRST_US, PERIOD_US = 1_514_732_400_000_000, 900_000_000
 
@@ -114,6 +114,33 @@ async def test_in_real_time_there_is_no_control_port_and_the_meter_answers() -> 
         client.close()
 
 
+async def test_the_hall_has_no_real_time_and_says_why() -> None:
+    with pytest.raises(
+        ConfigError, match=r"'equipment_hall' has no real time: .* Leave --real-time"
+    ):
+        await serve(
+            load_any_scenario("equipment_hall"), modbus_port=0, control_port=0, is_real_time=True
+        )
+
+
+async def test_a_port_that_is_taken_from_the_furnace_closes_the_rest_of_the_hall() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        socket.create_server(("127.0.0.1", 0)) as free,
+    ):
+        port, modbus_port = (one.getsockname()[1] for one in (taken, free))
+        free.close()
+        with pytest.raises(ConfigError, match=f"cannot listen on .*:{port}: "):
+            await serve(
+                load_any_scenario("equipment_hall"),
+                modbus_port=modbus_port,
+                control_port=0,
+                opcua_port=port,
+            )
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", modbus_port)
+
+
 MAIN = """
 import argparse, sys
 from joulemark_agent.simulate.command import add_command
@@ -153,6 +180,24 @@ def test_the_command_says_where_it_listens_and_ends_cleanly_on_a_signal(
     assert ready["scenario"] == "retrofit"
     assert ready["synthetic_units"] == [2]
     assert ready["control_port"] > 0
+    assert ready["opcua_port"] is None
+
+
+def test_the_command_serves_the_hall_and_says_that_its_furnace_is_synthetic() -> None:
+    with started("-c", "equipment_hall", "--opcua-port", "0", "--json") as process:
+        assert process.stdout is not None
+        ready = json.loads(process.stdout.readline())
+        with socket.create_connection(("127.0.0.1", ready["modbus_port"])) as line:
+            line.sendall(bytes.fromhex("0001000000060d039c400002"))  # unit 13, register 40000
+            reply = line.recv(100)
+        with socket.create_connection(("127.0.0.1", ready["opcua_port"])):
+            process.send_signal(signal.SIGTERM)
+            out, err = process.communicate(timeout=10)
+
+    assert reply[9:] == b"SunS"
+    assert (process.returncode, out, err) == (0, b"", b"")
+    assert ready["synthetic_units"] == ["furnace"]
+    assert len({ready[f"{name}_port"] for name in ("modbus", "opcua", "control")}) == 3
 
 
 def test_the_text_for_a_person_says_which_unit_is_synthetic() -> None:

@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 from joulemark_agent.contract.errors import ConfigError
-from joulemark_agent.simulate.scenario import load_scenario, shipped
+from joulemark_agent.simulate.scenario import (
+    HallScenario,
+    load_any_scenario,
+    load_scenario,
+    shipped,
+)
 
 TEXT = """\
 scenario: mine
@@ -24,8 +29,8 @@ reductions:
 """
 
 
-def test_two_scenarios_are_shipped_and_differ_in_nothing_but_the_reduction() -> None:
-    assert shipped() == ["retrofit", "unchanged"]
+def test_two_scenarios_of_the_works_are_shipped_and_differ_in_nothing_but_the_reduction() -> None:
+    assert shipped() == ["equipment_hall", "retrofit", "unchanged"]
     unchanged, retrofit = load_scenario("unchanged"), load_scenario("retrofit")
 
     assert unchanged.reductions == ()
@@ -91,3 +96,54 @@ def test_a_name_that_is_neither_shipped_nor_a_file_is_answered_with_the_shipped_
 def test_a_file_without_end_is_refused_before_it_fills_the_memory() -> None:
     with pytest.raises(ConfigError, match="longer than"):
         load_scenario("/dev/zero")
+
+
+HALL_TEXT = """\
+scenario: my_hall
+kind: equipment_hall
+about: the hall of a test
+inverter: {opening_wh: 1}
+furnace:
+  synthetic: true
+  seed: 1
+  first_slot: "2022-05-09T00:00:00Z"
+  opening: {gas_dm3: 1, energy_wh: 2}
+"""
+
+
+def test_the_shipped_hall_says_that_its_furnace_is_synthetic_and_opens_above_0() -> None:
+    scenario = load_any_scenario("equipment_hall")
+
+    assert isinstance(scenario, HallScenario)
+    assert "synthetic" in scenario.about
+    assert scenario.furnace.synthetic
+    assert scenario.furnace.first_slot_us == 1_652_054_400_000_000
+    opening = scenario.furnace.opening
+    assert min(scenario.inverter.opening_wh, opening.gas_dm3, opening.energy_wh) > 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ("opening_wh: 1", "opening_wh: 0", r"mine.yaml:4: inverter.opening_wh"),
+        ("synthetic: true", "synthetic: false", r"mine.yaml:6: furnace.synthetic"),
+        ("00:00:00Z", "00:00:10Z", "multiple of 30 s"),
+        ("00:00:00Z", "00:00:00", r"mine.yaml:8: furnace.first_slot"),
+        ("seed: 1", "sed: 1", r"mine.yaml:7: furnace.sed"),
+        ("kind: equipment_hall", "kind: another_hall", r"mine.yaml:2: kind"),
+    ],
+)
+def test_a_mistake_in_a_hall_is_named_with_its_line(
+    tmp_path: Path, old: str, new: str, why: str
+) -> None:
+    assert old in HALL_TEXT
+    path = tmp_path / "mine.yaml"
+    path.write_text(HALL_TEXT.replace(old, new, 1))
+
+    with pytest.raises(ConfigError, match=why):
+        load_any_scenario(str(path))
+
+
+def test_a_hall_is_no_scenario_of_the_works() -> None:
+    with pytest.raises(ConfigError, match="is one of the equipment_hall, not of the works"):
+        load_scenario("equipment_hall")

@@ -1,0 +1,1 @@
+"""The virtual equipment hall: two recorded compressors and an inverter, a simulated furnace."""
