@@ -1,20 +1,26 @@
-"""`joulemark demo` as a person sees it: stages, files, a verdict; only the report is served."""
+"""`joulemark demo` as a person sees it: stages, files, a verdict, and pages."""
 
-import functools
+import contextlib
 import http.client
-import http.server
 import json
+import re
+import socket
 import subprocess
 import sys
-import threading
+import time
 
 import pytest
 
-from joulemark_gateway.demo.command import _ReportFiles
-
 pytestmark = pytest.mark.timeout(420)
 
-STAGES = ("prepare", "start factory", "read, sign, send", "stop", "measure and report", "verify")
+STAGES = (
+    "prepare",
+    "start factories",
+    "read, sign, send",
+    "measure and report",
+    "verify",
+    "what the machines",
+)
 
 
 def joulemark(*words, cwd=None):
@@ -73,29 +79,60 @@ def test_a_folder_that_holds_a_demo_is_not_written_over(demo):
     assert "Traceback" not in done.stderr
 
 
+@pytest.fixture(scope="module")
+def pages(demo):
+    """The collector of the demo, started alone as a person would: where its pages are."""
+    command = [sys.executable, "-m", "joulemark_agent.cli", "collector", "run", "-c"]
+    file = demo.folder / "collector" / "collector.yaml"
+    port = re.search(r"port: (\d+)", file.read_text("utf-8"))
+    assert port is not None
+    with subprocess.Popen([*command, str(file)], stderr=subprocess.PIPE) as process:
+        wait_for_port(int(port[1]), process)
+        yield int(port[1])
+        process.terminate()
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 0, said.decode()
+    assert b"Traceback" not in said
+
+
+def wait_for_port(port, process):
+    while process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"the collector ended with {process.returncode}")
+
+
+def answer_of(port, path):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    body = answer.read()
+    connection.close()
+    return answer.status, body
+
+
 @pytest.mark.parametrize(
     ("path", "status"),
     [
         ("/", 200),
-        ("/report.html", 200),
-        ("/bundle.zip", 200),
+        ("/sites/gwangyang", 200),
+        ("/sites/equipment-hall", 200),
+        ("/sites/equipment-hall/devices/furnace", 200),
         ("/run/keys/operator.key", 404),
         ("/../run/keys/operator.key", 404),
-        ("/report.html/../run/site/site.yaml", 404),
         ("/%72un/keys/operator.key", 404),
+        ("/sites/../run/site/site.yaml", 404),
+        ("/sites/nowhere", 404),
     ],
 )
-def test_only_the_report_is_served(demo, path, status):
-    handler = functools.partial(_ReportFiles, directory=str(out_of(demo)))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        answer.read()
-        connection.close()
-        server.shutdown()
-        thread.join()
+def test_the_pages_show_the_sites_and_nothing_else_of_the_disk(pages, path, status):
+    assert answer_of(pages, path)[0] == status
 
-    assert answer.status == status
+
+def test_the_pages_say_what_is_synthetic_and_what_is_replayed(pages):
+    _, furnace = answer_of(pages, "/sites/equipment-hall/devices/furnace?lang=en")
+    _, site = answer_of(pages, "/sites/gwangyang?lang=en")
+
+    assert b"ynthetic" in furnace
+    assert b"imulated" in site
