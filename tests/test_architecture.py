@@ -1,6 +1,8 @@
 """Imports go one way; a broken rule is named with its file and line."""
 
 import ast
+import importlib
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,10 +65,11 @@ def imports(module: str, *, lazily_too: bool = True) -> Iterator[tuple[str, int]
                 yield (name if is_module else str(node.module)), node.lineno
 
 
-def broken(package: str, allowed) -> list[str]:
+def broken(package: str, allowed, *, but: str = "") -> list[str]:
     return [
         f"{path_of(module).relative_to(ROOT)}:{line}: {module} imports {name}"
         for module in modules(package)
+        if not (but and under(module, but))
         for name, line in imports(module)
         if not allowed(name)
     ]
@@ -144,6 +147,59 @@ def test_verifying_needs_the_base_install_only():
 def test_the_agent_imports_no_data_science():
     heavy = {"pandas", "scipy", "pvlib", "sklearn", "statsmodels"}
     assert not broken("joulemark_agent", lambda name: name.split(".")[0] not in heavy)
+
+
+def test_only_the_virtual_factory_knows_a_library_for_opc_ua():
+    """What reads is our own: see docs/decisions/0010."""
+    assert not broken(
+        "joulemark_agent",
+        lambda name: name.split(".")[0] != "asyncua",
+        but="joulemark_agent.simulate",
+    )
+    reached = closure("joulemark_agent.app") | closure("joulemark_agent.commands")
+    assert "joulemark_agent.lines" in reached, "the walk must reach something"
+    assert not [name for name in reached if under(name, "joulemark_agent.simulate")]
+
+
+WRITING = re.compile(
+    r"(?i)\b(write_\w+|set_value\w*|set_attribute\w*|call_method\w*|write_?request|call_?request"
+    r"|delete_nodes|add_nodes|history_update)\b"
+)
+MAY_BE_SENT = {"FUNCTIONS": {1, 2, 3, 4}, "OPEN_CHANNEL": 446, "CREATE": 461, "ACTIVATE": 467,
+               "CLOSE": 473, "READ": 631}  # fmt: skip
+
+
+def test_no_driver_can_write_to_a_machine():
+    """No name of a writing call stands in a driver, and no number of one may be sent."""
+    found = {}
+    for module in modules("joulemark_agent.drivers"):
+        text = path_of(module).read_text("utf-8")
+        for number, line in enumerate(text.splitlines(), 1):
+            assert not WRITING.search(line), f"{path_of(module).relative_to(ROOT)}:{number}: {line}"
+        for name in MAY_BE_SENT:
+            if (value := getattr(importlib.import_module(module), name, None)) is not None:
+                found[name] = set(value.values()) if isinstance(value, dict) else value
+    assert found == MAY_BE_SENT
+    assert asked_services("joulemark_agent.drivers.opcua") == set(MAY_BE_SENT) - {"FUNCTIONS"}
+
+
+@pytest.mark.parametrize(
+    "planted", ["await client.write_values(nodes, [1])", "node.set_value(1)", "ua.WriteRequest()"]
+)
+def test_a_planted_write_would_be_found(planted):
+    assert WRITING.search(planted)
+
+
+def asked_services(module: str) -> set[str]:
+    """What stands first in every call of `_ask`, the one place that sends a service request."""
+    calls = [
+        node
+        for node in ast.walk(ast.parse(path_of(module).read_text("utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "_ask"
+    ]
+    return {ast.unparse(call.args[0]) for call in calls}
 
 
 def closure(start: str) -> set[str]:

@@ -6,23 +6,27 @@ import argparse
 import asyncio
 import json
 import sys
+import textwrap
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import joulemark_profiles
 from joulemark_agent.contract.errors import DeviceError
-from joulemark_agent.contract.profile import Profile
+from joulemark_agent.contract.profile import NODE, SUNSPEC, AnyPoint, NodePoint, Profile
 from joulemark_agent.contract.quantities import unit_of
+from joulemark_agent.kernels.datavalue import BAD_STATUS, UNCERTAIN, parse
 from joulemark_agent.kernels.decode import decode_responses, raw_of
 from joulemark_agent.lines import Lines, line_of
 from joulemark_agent.plan import PlannedDevice
 from joulemark_agent.settings import SiteSettings, load_profile, load_site
 
 GOOD = "good"
+WIDTH = 79  # of a terminal
 SHORTEST_S, LONGEST_S = 0.01, 86_400  # between two rounds of 'read'
 US_PER_DAY = 86_400_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def add_commands(subparsers: Any) -> None:
@@ -60,28 +64,34 @@ def _check(args: argparse.Namespace) -> int:
     settings = load_site(args.config)
     devices = settings.planned_devices()
     by_line: dict[str, list[tuple[str, ...]]] = {}
+    nodes: dict[str, list[str]] = {}
     for device, given in zip(devices, settings.devices, strict=True):
         row = (
             device.id,
-            str(device.unit),
+            "-" if _variables(device) else str(device.unit),
             given.profile,
-            ", ".join(f"{r.table} {r.address}..{r.address + r.count - 1}" for r in device.requests),
+            _plan(device),
             f"{US_PER_DAY / device.period_us:g}",
         )
         by_line.setdefault(line_of(device.url), []).append(row)
+        nodes.setdefault(line_of(device.url), []).extend(_nodes(device))
     slots = sum(US_PER_DAY / device.period_us for device in devices)
-    requests = sum(US_PER_DAY / device.period_us * len(device.requests) for device in devices)
+    requests = sum(US_PER_DAY / device.period_us * _requests(device) for device in devices)
     words = sum(US_PER_DAY / device.period_us * _words(device) for device in devices)
+    variables = sum(US_PER_DAY / device.period_us * _variables(device) for device in devices)
     _say(f"{args.config}: no mistakes.")
     _say(f"Site {settings.site}, agent {settings.agent}, {settings.clock} clock.")
     _say("")
     for line, rows in by_line.items():
         _say(line)
-        _say(_table([("device", "unit", "profile", "blocks", "slots/day"), *rows]))
+        _say(_table([("device", "unit", "profile", "reads", "slots/day"), *rows]))
+        for name in nodes.get(line, []):
+            _say(name)
         _say("")
     _say(
         f"{_counted(len(devices), 'device')} on {_counted(len(by_line), 'line')};"
-        f" per day {slots:,.0f} slots, {requests:,.0f} requests, {words:,.0f} words."
+        f" per day {slots:,.0f} slots, {requests:,.0f} requests, {words:,.0f} words"
+        f"{f', {variables:,.0f} variables' if variables else ''}."
     )
     return 0
 
@@ -90,8 +100,55 @@ def _counted(number: int, thing: str) -> str:
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
+def _plan(device: PlannedDevice) -> str:
+    """What is asked for at each slot, in the words of its protocol."""
+    blocks: list[str] = []
+    for request in device.requests:
+        if request.table == SUNSPEC:
+            is_first = not any(block.startswith("model") for block in blocks)
+            label, unit = ("model ", " words") if is_first else ("", "")
+            blocks.append(f"{label}{request.address} ({request.count}{unit})")
+        elif request.table != NODE:
+            last = request.address + request.count - 1
+            blocks.append(f"{request.table} {request.address}..{last}")
+    if variables := _variables(device):
+        blocks.append(_counted(variables, "variable"))
+    return ", ".join(blocks)
+
+
+def _nodes(device: PlannedDevice) -> list[str]:
+    """Lines that name the variables, by namespace: that is long, and the same for most."""
+    nodes: dict[str, list[str]] = {}
+    for request in device.requests:
+        if request.table == NODE:
+            namespace, _, node = request.node.partition(";")
+            nodes.setdefault(namespace, []).append(node)
+    return [
+        line
+        for namespace, names in nodes.items()
+        for line in textwrap.wrap(
+            f"{device.id} in {namespace}: {', '.join(names)}",
+            WIDTH,
+            initial_indent="  ",
+            subsequent_indent="    ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    ]
+
+
+def _requests(device: PlannedDevice) -> int:
+    """How many questions a slot takes: all variables are asked for at once."""
+    variables = _variables(device)
+    return len(device.requests) - variables + bool(variables)
+
+
 def _words(device: PlannedDevice) -> int:
-    return sum(request.count for request in device.requests)
+    return sum(request.count for request in device.requests if request.table != NODE)
+
+
+def _variables(device: PlannedDevice) -> int:
+    return sum(request.table == NODE for request in device.requests)
 
 
 def _read(args: argparse.Namespace) -> int:
@@ -145,21 +202,48 @@ async def _answer(lines: Lines, device: PlannedDevice, profile: Profile) -> dict
                 "value": values.get(point.name),
                 "unit": unit_of(point.name),
                 "quality": quality.get(point.name, GOOD),
-                "raw": raw.get(point.name, b"").hex(" ", 2).upper(),
+                **_raw(point, raw.get(point.name, b"")),
             }
             for point in profile.points
         ],
     }
 
 
+def _raw(point: AnyPoint, data: bytes) -> dict[str, Any]:
+    """The bytes as received, in words; of a variable also what the server says of it."""
+    if not isinstance(point, NodePoint):
+        return {"raw": data.hex(" ", 2).upper()}
+    found = parse(data)
+    time_us = None if found is None else found.source_time_us
+    return {
+        "raw": data.hex().upper(),
+        "status": None if found is None else f"0x{found.status:08X}",
+        "source_time": None if time_us is None else _instant(time_us),
+    }
+
+
+def _instant(at_us: int) -> str | None:
+    """As ISO 8601; None where a server's time is none of the calendar's."""
+    try:
+        return (_EPOCH + timedelta(microseconds=at_us)).isoformat(timespec="milliseconds")
+    except OverflowError:
+        return None
+
+
 def _readable(answer: dict[str, Any]) -> str:
     label = " (synthetic)" if answer["synthetic"] else ""
     rows = [("point", "value", "unit", "quality", "raw")]
     rows += [
-        (point["name"], point["value"] or "-", point["unit"], point["quality"], point["raw"])
+        (point["name"], point["value"] or "-", point["unit"], _quality(point), point["raw"])
         for point in answer["points"]
     ]
     return f"{answer['device']}{label}  {answer['read_at']}\n{_table(rows)}\n"
+
+
+def _quality(point: dict[str, Any]) -> str:
+    """The code, with the server's status where that is why."""
+    code = str(point["quality"])
+    return f"{code} {point['status']}" if code in {UNCERTAIN, BAD_STATUS} else code
 
 
 def _profiles(args: argparse.Namespace) -> int:
@@ -180,17 +264,14 @@ def _profiles(args: argparse.Namespace) -> int:
     if args.json:
         _say(json.dumps(found, indent=2))
     else:
-        columns = ("name", "kind", "points", "confidence", "synthetic")
-        rows = [tuple(_cell(row[name]) for name in columns) for row in found]
+        columns = ("name", "kind", "protocol", "points")
+        rows = [tuple(str(row[name]) for name in columns) for row in found]
         _say(_table([columns, *rows]))
         _say("")
         for row in found:
-            _say(f"{row['name']}: {row['source']}")
+            label = ", synthetic" if row["synthetic"] else ""
+            _say(f"{row['name']} ({row['confidence']}{label}): {row['source']}")
     return 0
-
-
-def _cell(value: object) -> str:
-    return "yes" if value is True else "no" if value is False else str(value)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:

@@ -1,10 +1,11 @@
 """One connection per host:port, shared by every device behind it.
 
 A line opens when something is first read, is dropped after any doubt, and after failed attempts
-waits 1, 2, 4 and then 8 s between them, so that an absent host costs the others nothing. A unit
+waits 1, 2, 4 and then 8 s between them, so that an absent host costs the others nothing. A device
 that is silent twice in a row is left alone for as long, so that it costs the others of its line one
-timeout in that time. What is not asked has the cause of what was asked last. The driver
-is the file in `drivers/` whose `SCHEMES` hold the URL's scheme: `modbus.py` speaks `modbus-tcp`.
+timeout in that time (a device, not a unit: all those of an OPC UA server have unit 0). What is not
+asked has the cause of what was asked last. The driver is the file in `drivers/` whose `SCHEMES`
+hold the URL's scheme: `modbus.py` speaks `modbus-tcp`.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class DriverModule(Protocol):
 
     SCHEMES: tuple[str, ...]
     DEFAULT_PORT: int
+    HAS_PATH: bool  # whether a URL may name a place on the server after host and port
 
     async def connect(self, url: str, *, timeout_s: float) -> Driver:
         """An open connection."""
@@ -51,7 +53,8 @@ def protocol_of(url: str) -> str:
     Raises:
         ConfigError: there is no driver for it.
     """
-    scheme, known = urlsplit(url).scheme, []
+    scheme = urlsplit(url).scheme
+    known: list[str] = []
     for name in protocols():
         if scheme in (schemes := _module(name).SCHEMES):
             return name
@@ -72,6 +75,7 @@ def line_of(url: str) -> str:
         parts = urlsplit(url)
         module = _module(protocol_of(url))
         host, port = parts.hostname, module.DEFAULT_PORT if parts.port is None else parts.port
+        path = parts.path.strip("/")
         is_whole = bool(port) and is_host(host)
     except ValueError as error:
         raise ConfigError(f"{url!r} is not an address: {error}.", _ADDRESS) from error
@@ -79,12 +83,18 @@ def line_of(url: str) -> str:
         host is None
         or not is_whole
         or parts.username
-        or parts.path.strip("/")
+        or (path and not (module.HAS_PATH and is_path(path)))
         or parts.query
         or parts.fragment
     ):
         raise ConfigError(f"{url!r} is not the address of a line.", _ADDRESS)
-    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+    place = f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+    return f"{place}/{path}" if path else place
+
+
+def is_path(text: str) -> bool:
+    """Whether it can stand after host and port as it is."""
+    return text.isascii() and text.isprintable() and " " not in text
 
 
 def is_host(name: str | None) -> bool:
@@ -143,7 +153,7 @@ class Line:
         self._driver: Driver | None = None
         self._used_s = 0.0  # end of the last read
         self._rest = _Rest(FIRST_WAIT_S)
-        self._silent: dict[int, _Rest] = {}  # units: one lost answer is not yet a dead unit
+        self._silent: dict[str, _Rest] = {}  # devices: one lost answer is not yet a dead one
 
     async def read(self, device: PlannedDevice) -> tuple[Response, ...]:
         """The responses to the device's requests.
@@ -153,7 +163,7 @@ class Line:
         Raises:
             DeviceError: of opening or of reading.
         """
-        if (silent := self._silent.get(device.unit)) is not None:
+        if (silent := self._silent.get(device.id)) is not None:
             silent.check(self._now_s())
         driver, is_new = await self._open()
         try:
@@ -193,11 +203,11 @@ class Line:
             responses = await self._responses(driver, device)
         except DeviceError as error:
             if error.code == TIMEOUT:
-                self._silent.setdefault(device.unit, _Rest(0.0)).begin(self._now_s(), error)
+                self._silent.setdefault(device.id, _Rest(0.0)).begin(self._now_s(), error)
             raise
         finally:
             self._used_s = self._now_s()
-        self._silent.pop(device.unit, None)
+        self._silent.pop(device.id, None)
         return responses
 
     async def _responses(self, driver: Driver, device: PlannedDevice) -> tuple[Response, ...]:

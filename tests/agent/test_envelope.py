@@ -123,7 +123,7 @@ def test_co2e_is_energy_times_the_factor_of_its_day():
 
 
 def test_days_under_different_factors_are_counted_each_with_its_own():
-    first, second = FACTORS.factors[1], FACTORS.factors[0]
+    second, *_, first = FACTORS.factors
     split = date(2018, 1, 2)
     factors = FACTORS.model_copy(
         update={

@@ -12,6 +12,7 @@ from joulemark_agent.contract.errors import ConfigError, DeviceError
 from joulemark_agent.drivers.base import Request
 from joulemark_agent.lines import IDLE_S, Line, Lines, line_of, protocol_of, protocols
 from joulemark_agent.plan import PlannedDevice
+from support.modbus import REQUEST as REQUEST_LAYOUT
 from support.modbus import Connection, peer, refusal, reply, truth
 
 REQUEST = Request("holding", 0x10, 2)
@@ -231,6 +232,31 @@ async def test_a_unit_that_stays_silent_is_left_alone_and_the_others_are_read() 
         await line.close()
 
 
+async def test_a_device_is_left_alone_and_not_all_that_have_its_unit() -> None:
+    """All devices of an OPC UA server have unit 0: by unit, one would silence all."""
+
+    async def answer(connection: Connection, request: bytes) -> None:
+        if REQUEST_LAYOUT.unpack(request)[-2] != 0x99:
+            await connection.say(reply(request))
+
+    async with peer(answer) as served:
+        line = Line(served.url, timeout_s=5.0, now_s=Time())
+        silent = PlannedDevice(
+            "silent", served.url, 1, 1_000_000, (Request("holding", 0x99, 1),), 0.02
+        )
+        for _ in range(3):
+            with pytest.raises(DeviceError, match="no bytes"):
+                await line.read(silent)
+        asked = len(served.requests)
+        assert (await line.read(device(served.url, 1)))[0].data == RIGHT
+        with pytest.raises(DeviceError, match="no bytes"):
+            await line.read(silent)
+        await line.close()
+
+    assert asked == 2
+    assert len(served.requests) == asked + 1
+
+
 async def test_a_unit_that_needs_quiet_gets_it_before_each_request() -> None:
     asked_s: list[float] = []
 
@@ -273,9 +299,37 @@ async def test_a_host_that_no_resolver_can_be_asked_for_is_no_address(host: str)
         line_of(f"modbus-tcp://{host}")
 
 
+@pytest.mark.parametrize(
+    ("url", "whole"),
+    [
+        ("opc.tcp://plc", "opc.tcp://plc:4840"),
+        ("opc.tcp://plc/", "opc.tcp://plc:4840"),
+        ("opc.tcp://PLC:48010/UA/furnace/", "opc.tcp://plc:48010/UA/furnace"),
+        ("opc.tcp://[::1]/x", "opc.tcp://[::1]:4840/x"),
+    ],
+)
+def test_an_opc_ua_server_may_stand_behind_a_path(url: str, whole: str) -> None:
+    assert line_of(url) == whole
+    assert line_of(whole) == whole
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sunspec-tcp://h/x", "modbus-tcp://h/x", "opc.tcp://h/a b", "opc.tcp://h/ofen\u00e9",
+        "opc.tcp://h/x?y", "opc.tcp://h/x#y", "opc.tcp://u@h/x", "opc.tcp:///x",
+    ],
+)  # fmt: skip
+def test_a_path_stands_nowhere_else_and_has_no_surprises(url: str) -> None:
+    with pytest.raises(ConfigError, match="address"):
+        line_of(url)
+
+
 def test_a_driver_is_found_by_the_name_of_its_file() -> None:
-    assert "modbus" in protocols()
+    assert protocols() == ["modbus", "opcua", "sunspec"]
     assert protocol_of("modbus-tcp://192.0.2.1") == "modbus"
+    assert protocol_of("sunspec-tcp://192.0.2.1") == "sunspec"
+    assert protocol_of("opc.tcp://192.0.2.1") == "opcua"
 
 
 @pytest.mark.parametrize(

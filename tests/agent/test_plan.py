@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from decimal import Decimal
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -10,8 +11,19 @@ from hypothesis import strategies as st
 
 import joulemark_profiles
 from joulemark_agent.contract.errors import ConfigError
-from joulemark_agent.contract.profile import WORDS, Golden, NumberType, Point, Profile, Table
-from joulemark_agent.drivers.base import Request
+from joulemark_agent.contract.profile import (
+    WORDS,
+    AnyPoint,
+    Golden,
+    NodePoint,
+    NumberType,
+    Point,
+    Profile,
+    Protocol,
+    SunspecPoint,
+    Table,
+)
+from joulemark_agent.drivers.base import MAX_WORDS, Request
 from joulemark_agent.plan import plan_requests
 from joulemark_agent.settings import load_profile
 
@@ -154,7 +166,58 @@ def test_every_shipped_profile_is_planned_within_its_cap(name: str) -> None:
 
     assert requests
     assert all(r.count <= shipped.max_words for r in requests)
-    assert sum(r.count for r in requests) >= max(WORDS[p.type] for p in shipped.points)
+    if shipped.registers:
+        assert sum(r.count for r in requests) >= max(WORDS[p.type] for p in shipped.registers)
+
+
+def other(protocol: Protocol, points: Sequence[AnyPoint], **golden: Any) -> Profile:
+    return Profile(
+        model="any",
+        kind="furnace",
+        protocol=protocol,
+        source="made up by a test",
+        confidence="bench",
+        points=tuple(points),
+        golden=(Golden(point=points[0].name, value=None, **golden),),
+    )
+
+
+def of_model(name: str, model: int, offset: int, factor: int | None = None) -> SunspecPoint:
+    return SunspecPoint(name=name, model=model, offset=offset, type="acc32", scale_offset=factor)
+
+
+def test_a_model_is_one_request_from_its_id_to_its_last_word_or_scale_factor() -> None:
+    points = [
+        of_model("a_wh", 160, 22, 5),
+        of_model("b_wh", 103, 24, 26),
+        of_model("c_wh", 103, 2),
+        of_model("d_wh", 103, 4, 40),
+    ]
+
+    assert plan_requests(other("sunspec", points, words=(0, 0, 0))) == (
+        Request("sunspec", 103, 41),
+        Request("sunspec", 160, 24),
+    )
+
+
+def test_a_point_further_in_a_model_than_one_request_reads_is_refused() -> None:
+    last = of_model("a_wh", 7, MAX_WORDS - 2)
+    assert plan_requests(other("sunspec", [last], words=(0, 0))) == (Request("sunspec", 7, 125),)
+    for beyond in (of_model("a_wh", 7, MAX_WORDS - 1), of_model("a_wh", 7, 2, MAX_WORDS)):
+        words = (0,) * (3 if beyond.scale_offset else 2)
+        with pytest.raises(ConfigError, match=r"a_wh ends 126 words after .* leave the point out"):
+            plan_requests(other("sunspec", [beyond], words=words))
+
+
+def test_variables_are_asked_for_in_the_order_of_the_profile() -> None:
+    points = [
+        NodePoint(name=f"{name}_k", node=f"nsu=urn:x;s={name}", type="float64") for name in "ba"
+    ]
+
+    assert plan_requests(other("opcua", points, data="00")) == (
+        Request("node", 0, 1, "nsu=urn:x;s=b"),
+        Request("node", 1, 1, "nsu=urn:x;s=a"),
+    )
 
 
 def test_the_virtual_main_meter_is_one_request_of_15_words() -> None:

@@ -135,7 +135,7 @@ def test_changing_evidence_changes_the_document(tmp_path: Path, old: str, new: s
         ("mqtt://127.0.0.1:1883", "http://127.0.0.1:1883", "'mqtt://192.0.2.10:1883'"),
         ("collector_name: joulemark/collector", 'collector_name: "a b"', "no spaces"),
         ("batch: {slots: 96", "batch: {slots: 0", "greater than or equal to 1"),
-        ("profile: virtual_main_meter", "profile: sdm630x", "use one of: virtual_main_meter"),
+        ("profile: virtual_main_meter", "profile: sdm630x", " virtual_main_meter"),
         ("profile: virtual_main_meter", "profile: gone.yaml", "gone.yaml cannot be read"),
         ("unit: 2", "unit: 256", "less than or equal to 255"),
         ("mqtt://127.0.0.1:1883", "mqtt://a..b", "label empty"),
@@ -447,3 +447,134 @@ def test_the_shipped_factors_are_loaded_with_their_document() -> None:
 
     assert factors.factor_set == "korea"
     assert json.loads(document)["factors"][0]["factor_kg_per_kwh"] == "0.4173"
+
+
+# Sites of several protocols, and windows of a replay.
+
+FURNACE = """model: furnace
+kind: furnace
+protocol: opcua
+source: made up by a test
+confidence: bench
+synthetic: true
+points:
+  - {name: temperature_k, node: "nsu=urn:x;s=t", type: float64}
+golden:
+  - {point: temperature_k, data: "010b000000000000f03f", value: 1}
+"""
+WINDOWED = EXAMPLE.read_text("utf-8").partition("devices:\n")[0]
+WINDOWED += """devices:
+  - {id: inverter, profile: sunspec_inverter, url: "sunspec-tcp://192.0.2.1", unit: 13,
+     period_s: 900, first_slot: "2022-01-02T00:00:00Z", last_slot: "2022-01-06T00:00:00Z"}
+  - {id: meter, profile: virtual_main_meter, url: "sunspec-tcp://192.0.2.1", unit: 1, period_s: 900}
+  - {id: furnace, profile: furnace.yaml, url: "opc.tcp://192.0.2.2/plant", period_s: 30,
+     last_slot: "2018-01-01T01:00:00+09:00"}
+"""
+REPLAY_US, DAY_US = 1_514_732_400_000_000, 86_400_000_000
+INVERTER_US = 1_641_081_600_000_000
+
+
+def windowed(folder: Path, *replacements: tuple[str, str]) -> Path:
+    (folder / "furnace.yaml").write_text(FURNACE, "utf-8")
+    text = WINDOWED
+    for old, new in replacements:
+        assert old in text
+        text = text.replace(old, new)
+    return written(folder, text)
+
+
+def test_each_device_of_a_replay_has_its_own_window(tmp_path: Path) -> None:
+    settings = load_site(windowed(tmp_path))
+    planned = settings.planned_devices()
+
+    assert [(d.unit, d.first_us, d.last_us) for d in planned] == [
+        (13, INVERTER_US, INVERTER_US + 4 * DAY_US),
+        (1, REPLAY_US, None),
+        (0, REPLAY_US, REPLAY_US + 3_600_000_000),
+    ]
+    assert [request.table for device in planned for request in device.requests] == [
+        "sunspec", "sunspec", "holding", "node",
+    ]  # fmt: skip
+
+
+def test_a_window_is_evidence_and_what_was_not_written_does_not_stand_there(tmp_path: Path) -> None:
+    devices = json.loads(site_document(load_site(windowed(tmp_path))))["devices"]
+
+    assert devices == [
+        {
+            "id": "inverter", "period_s": 900, "profile": "sunspec_inverter", "unit": 13,
+            "first_slot": str(INVERTER_US), "last_slot": str(INVERTER_US + 4 * DAY_US),
+        },
+        {"id": "meter", "period_s": 900, "profile": "virtual_main_meter", "unit": 1},
+        {
+            "id": "furnace", "period_s": 30, "profile": "furnace.yaml", "unit": 0,
+            "last_slot": str(REPLAY_US + 3_600_000_000),
+        },
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where", "said"),
+    [
+        ("unit: 13,", "", "inverter", "'unit' is missing"),
+        (", unit: 1,", ",", "meter", "'unit' is missing"),
+        ('sunspec-tcp://192.0.2.1", unit: 13', 'modbus-tcp://192.0.2.1", unit: 13', "inverter",
+         "the profile speaks sunspec, over sunspec-tcp, not modbus-tcp"),
+        ("opc.tcp://192.0.2.2/plant", "sunspec-tcp://192.0.2.2", "furnace",
+         "the profile speaks opcua, over opc.tcp, not sunspec-tcp"),
+        ('sunspec-tcp://192.0.2.1", unit: 1,', 'opc.tcp://192.0.2.1", unit: 1,', "meter",
+         "the profile speaks modbus, over modbus-tcp or sunspec-tcp, not opc.tcp"),
+        ('sunspec-tcp://192.0.2.1", unit: 1,', 'sunspec-tcp://192.0.2.1/x", unit: 1,', "meter",
+         "not the address of a line"),
+        ("opc.tcp://192.0.2.2/plant", "opc.tcp://192.0.2.2/a plant", "furnace",
+         "not the address of a line"),
+        ("2022-01-02T00:00:00Z", "2022-01-02T00:00:01Z", "2022-01-02T00:00:01Z",
+         "'first_slot' is not a multiple of 900 s"),
+        ("2022-01-06T00:00:00Z", "2022-01-06T00:00:01Z", "2022-01-06T00:00:01Z",
+         "'last_slot' is before the first slot, or no multiple of 900 s"),
+        ("2022-01-06T00:00:00Z", "2022-01-01T00:00:00Z", "2022-01-01T00:00:00Z",
+         "'last_slot' is before the first slot"),
+        ("2018-01-01T01:00:00+09:00", "2017-12-31T00:00:00Z", "2017-12-31",
+         "before the first slot"),
+        ("2022-01-06T00:00:00Z", "2022-01-06T00:00:00", "2022-01-06", "timezone"),
+    ],
+)  # fmt: skip
+def test_a_device_that_does_not_fit_is_told_at_its_line(
+    tmp_path: Path, old: str, new: str, where: str, said: str
+) -> None:
+    path = windowed(tmp_path, (old, new))
+    with pytest.raises(ConfigError, match=r"^1 mistake") as caught:
+        load_site(path)
+
+    assert said in str(caught.value)
+    told = int(str(caught.value).split(f"{path}:")[1].split(":")[0])
+    first = line_of(path, where if where[0].isdigit() else f"id: {where}")
+    assert told in {first, first + 1}
+
+
+def test_a_window_of_one_slot_is_one(tmp_path: Path) -> None:
+    settings = load_site(windowed(tmp_path, ("2022-01-06T00:00:00Z", "2022-01-02T00:00:00Z")))
+
+    assert settings.planned_devices()[0].first_us == settings.planned_devices()[0].last_us
+
+
+def test_a_window_is_only_for_a_replay(tmp_path: Path) -> None:
+    text = WINDOWED.replace("clock: simulated", "clock: system")
+    start, end = text.index("replay:\n"), text.index("state_dir")
+    (tmp_path / "furnace.yaml").write_text(FURNACE, "utf-8")
+    path = written(tmp_path, text[:start] + text[end:])
+    with pytest.raises(ConfigError, match=r"^3 mistake") as caught:
+        load_site(path)
+
+    assert str(caught.value).count("is only for a replay; remove it") == 3
+
+
+def test_one_server_may_be_several_devices_of_different_profiles(tmp_path: Path) -> None:
+    (tmp_path / "other.yaml").write_text(FURNACE.replace("s=t", "s=u"), "utf-8")
+    again = '  - {id: other, profile: other.yaml, url: "opc.tcp://192.0.2.2/plant", period_s: 30}\n'
+    text = WINDOWED + again
+    (tmp_path / "furnace.yaml").write_text(FURNACE, "utf-8")
+    assert len(load_site(written(tmp_path, text)).devices) == 4
+
+    with pytest.raises(ConfigError, match="'other' reads what 'furnace' reads"):
+        load_site(written(tmp_path, text.replace("other.yaml", "furnace.yaml")))

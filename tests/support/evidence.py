@@ -175,8 +175,8 @@ def encode_point(point: Point, value: Decimal | int | None) -> bytes:
 def respond(profile: Profile, values: Mapping[str, Decimal | int | None]) -> tuple[Response, ...]:
     """One reply a table, from the first to the last register of the profile's points."""
     replies = []
-    for table in dict.fromkeys(point.table for point in profile.points):
-        points = [point for point in profile.points if point.table == table]
+    for table in dict.fromkeys(point.table for point in profile.registers):
+        points = [point for point in profile.registers if point.table == table]
         first = min(point.address for point in points)
         data = bytearray(2 * (max(point.address + point.words for point in points) - first))
         for point in points:

@@ -280,7 +280,9 @@ class Profile(_Strict):
                     f"{point.name} is a point of {_protocol(point)}, not {self.protocol}"
                 )
         for row in self.golden:
-            if self.protocol != "opcua" and len(row.words) != _golden_words(self.point(row.point)):
+            if bool(row.data) != (self.protocol == "opcua"):
+                raise ValueError(f"golden row of {row.point}: OPC UA has 'data', others 'words'")
+            if len(row.words) != _golden_words(self.point(row.point)):
                 raise ValueError(f"golden words of {row.point}: another number than its type has")
         return self
 

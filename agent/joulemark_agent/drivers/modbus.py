@@ -25,6 +25,7 @@ from joulemark_agent.exchange import BAD_REPLY, Exchange
 
 SCHEMES = ("modbus-tcp",)
 DEFAULT_PORT = 502
+HAS_PATH = False
 FUNCTIONS = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
 
 _HEAD = struct.Struct(">HHHBBB")  # transaction, protocol, length, unit, function, byte count
@@ -71,6 +72,11 @@ class ModbusTcp:
     def __init__(self, opened: Exchange, *, timeout_s: float) -> None:
         self._exchange = opened
         self._timeout_s = timeout_s
+
+    @property
+    def peer(self) -> str:
+        """Host and port, for messages."""
+        return self._exchange.peer
 
     @property
     def is_open(self) -> bool:

@@ -29,6 +29,7 @@ NUMBERS: dict[str, tuple[int, str]] = {
 }
 _FORMS = {number: (name, struct.Struct(form)) for name, (number, form) in NUMBERS.items()}
 _VALUE, _STATUS, _SOURCE_TIME, _SERVER_TIME, _SOURCE_PICO, _SERVER_PICO = 1, 2, 4, 8, 16, 32
+_NULL = 0  # the type of a Variant that holds nothing
 _SEVERITY = 30  # bits below it
 _TICKS_PER_US = 10
 _EPOCH_TICKS = 116_444_736_000_000_000  # 1601-01-01 to 1970-01-01 in 100 ns
@@ -100,7 +101,9 @@ def encode(value: DataValue) -> bytes:
 def _parse(data: bytes) -> DataValue | None:
     mask, at = data[0], 1
     name, raw, status, source_us = None, b"", 0, None
-    if mask & _VALUE:
+    if mask & _VALUE and data[at] == _NULL:
+        at += 1
+    elif mask & _VALUE:
         form = _FORMS.get(data[at])  # an array has bit 7 set and is in no table
         if form is None:
             return None

@@ -26,7 +26,7 @@ from joulemark_agent.contract.reading import Response
 from joulemark_agent.kernels.datavalue import number_of
 
 MISSING, SENTINEL, NOT_A_NUMBER, RANGE = "missing", "sentinel", "nan", "range"
-SCALE = "scale"  # no scale factor, or one that leaves a counter no whole number
+SCALE = "scale"  # no scale factor, or one by which a counter counts fractions
 
 Decoded = tuple[str | None, str | None]  # decimal text, quality code; a good value has no code
 
@@ -189,9 +189,10 @@ def _sunspec_reader(point: SunspecPoint) -> Callable[[bytes], Decoded]:
             return _float(data[:size], numerator, places - exponent)
         if int.from_bytes(data[:size], "big") == absent:
             return None, SENTINEL
+        if point.counter and exponent < 0 and numerator % 10**-exponent:
+            return None, SCALE
         number = int.from_bytes(data[:size], "big", signed=signed) * numerator
-        text = _shifted(number, places - exponent)
-        return (None, SCALE) if point.counter and "." in text else (text, None)
+        return _shifted(number, places - exponent), None
 
     return read
 

@@ -9,9 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from joulemark_agent.contract.profile import Point, Profile
+from joulemark_agent.contract.profile import (
+    SUNSPEC_WORDS,
+    Golden,
+    NodePoint,
+    Point,
+    Profile,
+    SunspecPoint,
+)
 from joulemark_agent.contract.reading import Response
-from joulemark_agent.kernels.decode import decode_point, decode_responses, shortest
+from joulemark_agent.kernels.decode import decode_point, decode_responses, raw_of, shortest
 from support.present import present
 
 INTEGERS = {"uint16": "H", "int16": "h", "uint32": "I", "int32": "i", "uint64": "Q", "int64": "q"}
@@ -109,3 +116,145 @@ def test_bad_values_are_named_and_never_filled():
 
     assert values == {"a_w": "1", "c_w": "11"}
     assert quality == {"b_w": "sentinel", "c_w": "range", "d_w": "missing", "e_w": "missing"}
+
+
+def sunspec(kind, **fields):
+    made = {"name": "power_w", "model": 103, "offset": 4, "type": kind, **fields}
+    return SunspecPoint.model_validate(made)
+
+
+ABSENT = {
+    "int16": "8000", "uint16": "ffff", "acc16": "0000", "enum16": "ffff",
+    "int32": "80000000", "uint32": "ffffffff", "acc32": "00000000", "bitfield32": "ffffffff",
+    "int64": "8000000000000000", "uint64": "ffffffffffffffff", "acc64": "0000000000000000",
+    "float32": "7fc00000",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", sorted(SUNSPEC_WORDS))
+def test_what_a_device_has_not_is_no_value_of_any_sunspec_type(kind):
+    absent = bytes.fromhex(ABSENT[kind])
+    assert len(absent) == 2 * SUNSPEC_WORDS[kind]
+
+    text, code = decode_point(sunspec(kind), absent)
+    assert text is None
+    assert code == ("nan" if kind == "float32" else "sentinel")
+    text, code = decode_point(sunspec(kind, scale_offset=2), absent + b"\0\0")
+    assert text is None
+    assert code == ("nan" if kind == "float32" else "sentinel")
+
+
+@given(st.sampled_from(sorted(set(SUNSPEC_WORDS) - {"float32"})), st.data(), st.integers(-10, 10))
+def test_every_other_word_is_a_value_times_its_scale_factor(kind, data, factor):
+    size = 2 * SUNSPEC_WORDS[kind]
+    raw = data.draw(st.binary(min_size=size, max_size=size))
+    if raw == bytes.fromhex(ABSENT[kind]):
+        return
+    number = int.from_bytes(raw, "big", signed=kind.startswith("int"))
+    words = raw + factor.to_bytes(2, "big", signed=True)
+    text, code = decode_point(sunspec(kind, scale_offset=2, scale="0.5"), words)
+
+    assert code is None
+    with localcontext(prec=60):
+        assert Decimal(present(text)) == number * Decimal(10) ** factor / 2
+
+
+@pytest.mark.parametrize("factor", [-32768, -11, 11, 32767, -32767])
+@pytest.mark.parametrize("kind", ["int16", "acc32", "float32"])
+def test_without_a_scale_factor_that_can_be_there_is_no_value(kind, factor):
+    words = bytes.fromhex("0001" * SUNSPEC_WORDS[kind]) + factor.to_bytes(2, "big", signed=True)
+
+    assert decode_point(sunspec(kind, scale_offset=2), words) == (None, "scale")
+
+
+@pytest.mark.parametrize(
+    ("raw", "factor", "scale", "decoded"),
+    [
+        (1, 3, 1, ("1000", None)),
+        (12345, 0, 1, ("12345", None)),
+        (12345, -2, 100, ("12345", None)),  # the profile's scale makes it whole again
+        (12345, -2, 1, (None, "scale")),
+        (12300, -2, 1, (None, "scale")),  # not a value now and none the next time
+        (12300, -3, 100, (None, "scale")),
+    ],
+)
+def test_a_counter_that_counts_fractions_is_refused_whatever_it_shows(raw, factor, scale, decoded):
+    point = sunspec("acc32", name="generated_wh", scale_offset=2, counter=True, scale=scale)
+    words = raw.to_bytes(4, "big") + factor.to_bytes(2, "big", signed=True)
+
+    assert decode_point(point, words) == decoded
+
+
+def test_a_sunspec_value_outside_its_range_is_kept_and_marked():
+    point = sunspec("int16", scale_offset=2, minimum=0, maximum=100)
+
+    assert decode_point(point, bytes.fromhex("000b0001")) == ("110", "range")
+    assert decode_point(point, bytes.fromhex("fffeffff")) == ("-0.2", "range")
+
+
+def inverter():
+    points = (
+        sunspec("int16", offset=2, scale_offset=3),
+        sunspec("uint16", name="front_v", offset=5, scale_offset=2),
+        sunspec("uint16", name="end_a", offset=4),
+    )
+    return Profile(
+        model="m", kind="pv_inverter", protocol="sunspec", source="made up by a test",
+        confidence="bench", points=points, golden=(Golden(point="end_a", words=(1,), value=1),),
+    )  # fmt: skip
+
+
+def model(*words: int) -> Response:
+    return Response("sunspec", 103, struct.pack(f">{len(words)}H", *words))
+
+
+def test_a_scale_factor_is_of_the_same_answer_wherever_it_stands():
+    responses = [model(103, 50, 1, 1, 7, 9)]
+
+    assert decode_responses(inverter(), responses) == (
+        {"power_w": "10", "front_v": "90", "end_a": "7"},
+        {},
+    )
+    assert raw_of(inverter(), responses) == {
+        "power_w": b"\0\1\0\1",
+        "front_v": b"\0\x09\0\1",
+        "end_a": b"\0\7",
+    }
+
+
+@pytest.mark.parametrize(
+    ("responses", "missing"),
+    [
+        ([], ["end_a", "front_v", "power_w"]),
+        ([model(160, 50, 1, 1, 7, 9)], ["end_a", "front_v", "power_w"]),  # another model
+        ([model(103, 4, 1, 1, 7, 9)], []),
+        ([model(103, 3, 1, 1, 7, 9)], ["front_v"]),  # it ends before; 9 is of the next model
+        ([model(103, 2, 1, 1, 7, 9)], ["end_a", "front_v"]),
+        ([model(103, 1, 1, 1, 7, 9)], ["end_a", "front_v", "power_w"]),  # without its factor
+        ([model(103, 0, 1, 1, 7, 9)], ["end_a", "front_v", "power_w"]),
+        ([model(103, 50, 1, 1, 7)], ["front_v"]),  # cut short
+        ([model(103)], ["end_a", "front_v", "power_w"]),
+        ([model()], ["end_a", "front_v", "power_w"]),
+        ([Response("holding", 103, struct.pack(">6H", 103, 50, 1, 1, 7, 9))],
+         ["end_a", "front_v", "power_w"]),
+    ],
+)  # fmt: skip
+def test_a_model_that_moved_or_is_shorter_gives_no_words_of_another(responses, missing):
+    values, quality = decode_responses(inverter(), responses)
+
+    assert sorted(quality.items()) == [(name, "missing") for name in missing]
+    assert sorted([*values, *quality]) == ["end_a", "front_v", "power_w"]
+
+
+def test_a_variable_is_found_by_its_place_in_the_profile():
+    points = tuple(
+        NodePoint(name=name, node=f"nsu=urn:x;s={name}", type="uint8") for name in ("a_k", "b_k")
+    )
+    made = Profile(
+        model="m", kind="furnace", protocol="opcua", source="made up by a test",
+        confidence="bench", points=points, golden=(Golden(point="a_k", data="010301", value=1),),
+    )  # fmt: skip
+    responses = [Response("node", 1, b"\1\3\7")]
+
+    assert decode_responses(made, responses) == ({"b_k": "7"}, {"a_k": "missing"})
+    assert raw_of(made, responses) == {"b_k": b"\1\3\7"}

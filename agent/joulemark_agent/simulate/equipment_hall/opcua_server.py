@@ -166,7 +166,7 @@ def _asyncua() -> Any:
     except ImportError as error:
         raise ConfigError(
             "The virtual furnace needs the package asyncua.",
-            "Install it: pip install 'joulemark[agent]'.",
+            "Install it: pip install 'joulemark[simulator]'.",
         ) from error
 
 

@@ -1,0 +1,122 @@
+"""`agent check` and `agent read` speak of a device in the words of its protocol."""
+
+import asyncio
+import json
+import re
+import struct
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from joulemark_agent import cli
+from support.modbus import REQUEST, Connection, peer, refusal, reply
+from support.opcua import URI, relayed
+
+PROFILE = f"""model: furnace
+kind: furnace
+protocol: opcua
+source: made up by a test
+confidence: bench
+synthetic: true
+points:
+  - {{name: temperature_k, node: "nsu={URI};s=temperature", type: float64}}
+  - {{name: door_k, node: "nsu={URI};s=uncertain", type: float64}}
+  - {{name: gas_dm3, node: "nsu={URI};s=no gas", type: uint64}}
+golden:
+  - {{point: temperature_k, data: "010b000000000000f03f", value: 1}}
+"""
+SITE = """site: hall
+agent: edge-1
+time_zone: UTC
+factors: {{set: korea, rule_set: ESG, jurisdiction: KR}}
+uplink:
+  url: "mqtt://127.0.0.1:1883"
+  collector_key: "WxhFr3X+pUJSoC1zlt0/Ywi8pq84zt0LXz0B8tO4xkk="
+  collector_name: joulemark/collector
+devices:
+  - {{id: inverter, profile: sunspec_inverter, url: "{sunspec}", unit: 13, period_s: 900}}
+  - {{id: furnace, profile: furnace.yaml, url: "{opcua}", period_s: 30}}
+"""
+MODELS = [
+    0x5375, 0x6E53, 103, 50, *([0xFFFF] * 12), 11_000, 1, *([0xFFFF] * 36), 160, 28, *([0] * 28),
+    0xFFFF, 0,
+]  # fmt: skip
+
+
+def written(folder: Path, **urls: str) -> Path:
+    (folder / "furnace.yaml").write_text(PROFILE, "utf-8")
+    path = folder / "site.yaml"
+    path.write_text(SITE.format(**urls), "utf-8")
+    return path
+
+
+async def inverter(connection: Connection, request: bytes) -> None:
+    *_, address, count = REQUEST.unpack(request)
+    held = MODELS[address - 40_000 : address - 40_000 + count] if address >= 40_000 else []
+    if len(held) < count:
+        await connection.say(refusal(request, 2))
+    else:
+        await connection.say(reply(request, struct.pack(f">{count}H", *held)))
+
+
+@pytest_asyncio.fixture
+async def hall(tmp_path: Path, opcua_plant: int) -> AsyncIterator[Path]:
+    """The site file of an inverter and a furnace that answer."""
+    async with peer(inverter) as served, relayed(opcua_plant) as relay:
+        sunspec = f"sunspec-tcp://127.0.0.1:{served.port}"
+        yield written(tmp_path, sunspec=sunspec, opcua=relay.url)
+
+
+def test_the_plan_names_models_and_variables(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path, sunspec="sunspec-tcp://192.0.2.1", opcua="opc.tcp://192.0.2.2/plant")
+    code = cli.main(["agent", "check", "-c", str(path)])
+    out, err = capsys.readouterr()
+
+    assert (code, err) == (0, "")
+    assert re.search(
+        r"inverter +13 +sunspec_inverter +model 103 \(39 words\), 160 \(22\) +96\n", out
+    )
+    assert re.search(r"furnace +- +furnace.yaml +3 variables +2880\n", out)
+    assert f"  furnace in nsu={URI}: s=temperature, s=uncertain, s=no gas\n" in out
+    assert "\nopc.tcp://192.0.2.2:4840/plant\n" in out
+    per_day = "2,976 slots, 3,072 requests, 5,856 words, 8,640 variables."
+    assert f"2 devices on 2 lines; per day {per_day}" in out
+
+
+async def test_live_values_show_what_the_server_says_of_them(
+    hall: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["agent", "read", "-c", str(hall), "--once"]
+    assert await asyncio.to_thread(cli.main, words) == 0
+    text = capsys.readouterr().out
+    assert await asyncio.to_thread(cli.main, [*words, "--json"]) == 0
+    inverter, furnace = json.loads(capsys.readouterr().out)["devices"]
+
+    assert re.search(r"ac_power_w +110000 +W +good +2AF8 0001\n", text)
+    assert re.search(r"frequency_hz +- +Hz +sentinel +FFFF FFFF\n", text)
+    assert re.search(r"temperature_k +1273.15 +K +good +[0-9A-F]{20,}\n", text)
+    assert re.search(r"door_k +1\.5 +K +uncertain 0x40920000 +[0-9A-F]+\n", text)
+    assert re.search(r"gas_dm3 +- +dm3 +bad_status 0x80340000 +[0-9A-F]+\n", text)
+    assert inverter["points"][0]["raw"] == "2AF8 0001"
+    assert "status" not in inverter["points"][0]
+    assert {
+        key: furnace["points"][1][key] for key in ("value", "quality", "status", "source_time")
+    } == {
+        "value": "1.5",
+        "quality": "uncertain",
+        "status": "0x40920000",
+        "source_time": "2022-05-09T12:00:30.000+00:00",
+    }
+    assert furnace["points"][2]["source_time"] is None
+
+
+def test_the_profiles_are_listed_with_their_protocol(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["agent", "profiles"]) == 0
+    out = capsys.readouterr().out
+
+    assert re.search(r"sunspec_inverter_poa +pv_inverter +sunspec +11\n", out)
+    assert "virtual_production_counter (bench, synthetic): " in out
