@@ -19,7 +19,7 @@ from joulemark_gateway.series import embedded, influx, progress
 from joulemark_gateway.series.base import Series
 from joulemark_gateway.series.mirror import Mirror
 from joulemark_gateway.series.servers import Server
-from joulemark_gateway.settings import CollectorSettings
+from joulemark_gateway.settings import CollectorSettings, PagesSettings
 
 if TYPE_CHECKING:
     from joulemark_gateway.web.server import PagesServer
@@ -68,7 +68,8 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
     log.info("collector_started", extra=fields)
     mirror.start()
     reports = [project.report for project in settings.projects]
-    pages = _serve(settings, Sources(settings.name, key.public, path, series, reports))
+    sources = Sources(settings.name, key.public, path, series, reports)
+    pages = _serve(settings.pages, sources)
     try:
         subscriber.run(stop)
     finally:
@@ -79,16 +80,16 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
         log.info("collector_stopped")
 
 
-def _serve(settings: CollectorSettings, sources: Sources) -> PagesServer | None:
+def _serve(wanted: PagesSettings | None, sources: Sources) -> PagesServer | None:
     """The pages, where they are wanted and their address can be had: evidence goes on without."""
-    if settings.pages is None:
+    if wanted is None:
         return None
     from joulemark_gateway.web.server import PagesServer  # noqa: PLC0415 - only where wanted
 
     try:
-        return PagesServer(sources, settings.pages.host, settings.pages.port)
+        return PagesServer(sources, wanted.host, wanted.port)
     except OSError as error:
-        what = f"The pages cannot listen on {settings.pages.host}:{settings.pages.port}"
+        what = f"The pages cannot listen on {wanted.host}:{wanted.port}"
         do = "Set another pages.port in the collector's file, or 'pages: null'."
         fields = {"what": f"{what}: {error.strerror}.", "do": do}
         log.error("pages_down", extra=fields)  # noqa: TRY400 - said in full

@@ -13,10 +13,11 @@ from joulemark_agent.contract.batch import batch_bytes
 from joulemark_agent.contract.errors import ConfigError, StoreError
 from joulemark_agent.contract.signature import decode64, encode64, public_key
 from joulemark_agent.contract.topics import batch_topic, origin
-from joulemark_gateway import cli
+from joulemark_gateway import app, cli
 from joulemark_gateway.broker import start_broker
 from joulemark_gateway.evidence.store import FILE, SqliteStore
 from joulemark_gateway.series.embedded import EmbeddedSeries
+from joulemark_gateway.settings import load_collector
 from support.child import search_path
 from support.evidence import (
     AGENT,
@@ -124,6 +125,21 @@ def test_series_rebuild_makes_the_copy_anew(filled, capsys):
     assert "40 points rebuilt" in capsys.readouterr().out
     series = EmbeddedSeries(filled.parent / "state" / "series.duckdb")
     assert series.query("SELECT count(*) FROM points") == [(40,)]
+    series.close()
+
+
+@pytest.mark.service
+def test_series_rebuild_fills_a_server(filled, victoriametrics, capsys):
+    with filled.open("a") as file:
+        file.write(f'series: {{kind: victoriametrics, url: "{victoriametrics}"}}\n')
+    assert joulemark("series", "rebuild", "-c", filled) == 0
+    assert f"{victoriametrics}: rebuilt from the {TREE[-1].size} leaves" in capsys.readouterr().out
+    series = app.series_on_server(load_collector(filled))
+    series.settle()
+    found = series.samples(SITE, METER, "energy_wh", 0, 2**52)
+    assert found.value.size == 8
+    assert found.value[-1] - found.value[0] == 7000.0
+    series.reset([SITE])
     series.close()
 
 

@@ -197,7 +197,7 @@ def factory_histories(scenario: Scenario, recording: Recording) -> dict[str, Dev
         block = factory.units[unit]["holding"]
         words = np.frombuffer(block.data, ">u2").reshape(factory.slots, block.words)
         counters, gauges, good = {}, {}, {}
-        for point in model.points:
+        for point in model.registers:
             start = point.address - block.address
             raw = np.ascontiguousarray(words[:, start : start + point.words])
             values = raw.view(np.dtype(point.type).newbyteorder(">")).ravel()
