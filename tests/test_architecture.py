@@ -144,6 +144,25 @@ def test_verifying_needs_the_base_install_only():
     assert outside - set(SOURCES) - BASE_INSTALL <= sys.stdlib_module_names
 
 
+def test_only_pages_and_api_know_the_web_framework():
+    """And the collector starts without it: what shows is imported where it is wanted."""
+    framework = {"fastapi", "starlette", "uvicorn", "jinja2", "markupsafe"}
+    found = [
+        module
+        for module in modules("joulemark_gateway", "joulemark_agent")
+        if not under(module, "joulemark_gateway.web", "joulemark_gateway.api")
+        for name, _ in imports(module)
+        if name.split(".")[0] in framework
+    ]
+    assert not found
+    reached = {
+        name.split(".")[0]
+        for module in closure("joulemark_gateway.app")
+        for name, _ in imports(module, lazily_too=False)
+    }
+    assert not reached & framework
+
+
 def test_the_agent_imports_no_data_science():
     heavy = {"pandas", "scipy", "pvlib", "sklearn", "statsmodels"}
     assert not broken("joulemark_agent", lambda name: name.split(".")[0] not in heavy)

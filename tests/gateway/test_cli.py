@@ -49,6 +49,7 @@ def config(tmp_path):
 name: {WITNESS}
 broker: {{url: "mqtt://127.0.0.1:1"}}
 accept_simulated: true
+pages: null
 agents:
   - agent: {AGENT}
     site: {SITE}

@@ -140,6 +140,20 @@ def test_who_is_trusted_may_not_come_from_the_environment(load, monkeypatch, nam
     assert "canary" not in told
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "pages.example", ""])
+def test_pages_are_shown_on_this_machine_only_while_there_is_no_log_in(load, host):
+    told = mistake(load, f'{GOOD}pages: {{host: "{host}"}}\n')
+    assert re.search(r"collector\.yaml:8: pages\.host: .*no log-in", told), told
+
+
+def test_pages_are_on_loopback_by_default_and_can_be_left_out(load, tmp_path):
+    assert load(GOOD).pages.host == "127.0.0.1"
+    assert load(f"{GOOD}pages: null\n").pages is None
+    settings = load(f'{GOOD}pages: {{host: "::1", port: 81}}\nprojects: [{{report: out}}]\n')
+    assert (settings.pages.host, settings.pages.port) == ("::1", 81)
+    assert settings.projects[0].report == tmp_path / "out"
+
+
 def test_a_missing_file_is_one_clear_message(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read"):
         load_collector(tmp_path / "none.yaml")

@@ -1,0 +1,12 @@
+"""What the collector tells over HTTP: read-only answers from evidence, series and reports.
+
+| looking for | open |
+|---|---|
+| where the answers come from | `sources.py` |
+| sites, devices, what is held | `plant.py` |
+| energy and CO2e by local day, shares of quality | `energy.py` |
+| from a figure to its records, proofs | `records.py` |
+| projects and their files | `projects.py` |
+| the form of every answer | `models.py` |
+| addresses, limits, errors | `routes.py`, `problems.py` |
+"""

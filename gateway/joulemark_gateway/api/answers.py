@@ -1,0 +1,710 @@
+"""Every answer as a function of the sources: the JSON API gives it out, the pages show it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import date
+from decimal import Decimal
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
+
+from joulemark_agent.contract.errors import JoulemarkError
+from joulemark_agent.equipment import Figure as FigureOf
+from joulemark_gateway.api import energy, models, plant, projects, records
+from joulemark_gateway.api.plant import Device, Shown, Site
+from joulemark_gateway.api.problems import Problem, unknown
+from joulemark_gateway.api.sources import Sources
+from joulemark_gateway.equipment import analysis_of, of_series
+from joulemark_gateway.evidence.base import EvidenceStore
+from joulemark_gateway.series.base import QUALITY, Latest, SeriesReader
+from joulemark_gateway.software import VERSION
+
+MOST_DAYS = 400
+MOST_SLOTS = 250_000  # of a device in a span that is analysed
+MOST_READ = 4_000_000  # slots of a device in a span that is summed or drawn
+MOST_SPANS = 2_000
+MOST_GAPS = 200
+MOST_ROWS = 10_000
+MOST_LEAVES = 500
+QUALITY_NAMES = {code: name for name, code in QUALITY.items()}
+_DAY_US = 86_400_000_000
+
+
+@dataclass(frozen=True)
+class Open:
+    """What one request reads from."""
+
+    sources: Sources
+    store: EvidenceStore
+    sites: dict[str, Site]
+
+    @property
+    def reader(self) -> SeriesReader:
+        """The series; StoreError where it is not open."""
+        return self.sources.series.reader
+
+    @property
+    def witness(self) -> tuple[str, bytes]:
+        """Name and public key of the collector."""
+        return self.sources.name, self.sources.witness_key
+
+    def site(self, name: str) -> Site:
+        """The site; Problem where there is none."""
+        if name not in self.sites:
+            raise unknown("site", name)
+        return self.sites[name]
+
+    def device(self, site: str, name: str) -> Device:
+        """The device; Problem where there is none or its documents cannot be read."""
+        found = self.site(site)
+        if name in found.devices:
+            return found.devices[name]
+        for broken in found.broken:
+            if broken.id == name:
+                raise Problem(
+                    503, "bad_document", broken.why, "Compare the documents with the operator's."
+                )
+        raise unknown("device", name)
+
+    def shown(self, site: Site) -> Shown:
+        """The site now."""
+        return plant.shown(site, self.reader, self.sources.now_us())
+
+
+@contextmanager
+def opened(sources: Sources) -> Iterator[Open]:
+    """The evidence and the sites in it, for one request.
+
+    Raises:
+        StoreError: there is no evidence, or it cannot be read.
+    """
+    with sources.store() as store:
+        yield Open(sources, store, plant.sites_of(store))
+
+
+def health(sources: Sources) -> models.Health:
+    """Whether evidence and series can be read."""
+    evidence, series, trees = "ok", "ok", 0
+    try:
+        with sources.store() as store:
+            trees = len(store.heads())
+    except JoulemarkError as error:
+        evidence = error.code
+    try:
+        sources.series.reader.extent("", "")
+    except JoulemarkError as error:
+        series = error.code
+    is_ok = evidence == series == "ok"
+    return models.Health(
+        status="ok" if is_ok else "degraded",
+        collector=sources.name,
+        version=VERSION,
+        evidence=evidence,
+        series=series,
+        trees=trees,
+    )
+
+
+def sites(read: Open) -> models.Sites:
+    """Every site as it is now."""
+    found = [site_now(read, site) for site in read.sites.values()]
+    return models.Sites(collector=read.sources.name, sites=found)
+
+
+def site_now(read: Open, site: Site) -> models.SiteNow:
+    """The site as it is now: power of what is current, energy and CO2e of its day."""
+    shown = read.shown(site)
+    users = [device for device in site.consumers if device.power is not None]
+    current = [device for device in users if shown.counts_now(device)]
+    makers = [d for d in site.devices.values() if d.is_generator and shown.counts_now(d)]
+    day = last_day(shown)
+    of_day: list[tuple[Device, energy.Days]] = []
+    if day is not None and shown.now_us is not None:
+        for device in site.consumers:
+            days = energy.days_of(read.reader, site.id, device, (day, day), shown.now_us)
+            if days.basis != "none":
+                of_day.append((device, days))
+    known = [(device, days) for device, days in of_day if days.total_wh is not None]
+    parts = [days.carbon for _, days in known]
+    return models.SiteNow(
+        id=site.id,
+        time_zone=site.zone.key,
+        simulated=site.is_simulated,
+        now_us=shown.now_us,
+        devices=[_device(read, shown, device) for device in site.devices.values()],
+        broken=[models.Broken(id=broken.id, why=broken.why) for broken in site.broken],
+        power_w=_sum([_power_w(shown, device) for device in current]),
+        power_of=[device.id for device in current if _power_w(shown, device) is not None],
+        not_current=[device.id for device in users if not shown.counts_now(device)],
+        generation_w=_sum([_power_w(shown, device) for device in makers]),
+        day=day,
+        energy_wh=_sum([days.total_wh for _, days in known]),
+        covered_us=sum(day.covered_us for _, days in known for day in days.days),
+        passed_us=sum(day.passed_us for _, days in known for day in days.days),
+        energy_of=[device.id for device, _ in known],
+        carbon=_joined(parts),
+    )
+
+
+def last_day(shown: Shown) -> date | None:
+    """Today; of a replay the day of its last step, since its clock stands at the step's end."""
+    if shown.now_us is None:
+        return None
+    shortest_us = min((device.period_us for device in shown.site.devices.values()), default=0)
+    back_us = shortest_us if shown.site.is_simulated else 0
+    return plant.day_of(shown.now_us - back_us, shown.site.zone)
+
+
+def _joined(parts: Sequence[energy.Carbonised]) -> models.Carbon:
+    """The CO2e of several devices: only where every one of them has some."""
+    if len(parts) == 1:
+        return _carbon(parts[0])
+    whys = sorted({part.why for part in parts if part.why})
+    if whys or not parts:
+        return models.Carbon(co2e_kg=None, factors=[], why=whys[0] if whys else energy.NO_ENERGY)
+    total = sum(Decimal(part.co2e_kg or "0") for part in parts)
+    factors = sorted({name for part in parts for name in part.factors})
+    return models.Carbon(co2e_kg=f"{total:f}", factors=factors, why="")
+
+
+def _carbon(part: energy.Carbonised) -> models.Carbon:
+    return models.Carbon(co2e_kg=part.co2e_kg, factors=list(part.factors), why=part.why)
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) if known else None
+
+
+def _power_w(shown: Shown, device: Device) -> float | None:
+    sample = shown.latest.get(device.id, {}).get(device.power or "")
+    if sample is None or sample.value is None or sample.quality != QUALITY["good"]:
+        return None
+    return sample.value
+
+
+def _device(read: Open, shown: Shown, device: Device) -> models.Device:
+    profile, head = device.profile, device.head
+    extent = read.reader.extent(shown.site.id, device.id)
+    return models.Device(
+        id=device.id,
+        kind=profile.kind,
+        model=profile.model,
+        protocol=profile.protocol,
+        confidence=profile.confidence,
+        synthetic=profile.synthetic,
+        simulated=device.is_simulated,
+        epoch=head.epoch,
+        agent=head.grant["agent"],
+        period_us=device.period_us,
+        leaves=head.size,
+        received_us=head.received_us,
+        state=shown.state(device),
+        seen_us=shown.seen_us(device.id),
+        power_w=_power_w(shown, device),
+        power_point=device.power or "",
+        generates=device.is_generator,
+        first_us=None if extent is None else extent[0],
+        last_us=None if extent is None else extent[1],
+    )
+
+
+def device_now(read: Open, site: str, name: str) -> models.Device:
+    """One device as it is now."""
+    device = read.device(site, name)
+    return _device(read, read.shown(read.site(site)), device)
+
+
+def devices(read: Open, site: str) -> models.Devices:
+    """The devices of a site."""
+    found = read.site(site)
+    shown = read.shown(found)
+    return models.Devices(
+        site=site,
+        devices=[_device(read, shown, device) for device in found.devices.values()],
+        broken=[models.Broken(id=broken.id, why=broken.why) for broken in found.broken],
+    )
+
+
+def points(read: Open, site: str, name: str) -> models.Points:
+    """The points of a device with their newest samples."""
+    device = read.device(site, name)
+    latest = read.shown(read.site(site)).latest.get(name, {})
+    rows = [
+        models.Point(
+            name=point.name,
+            unit=plant.unit(point.name),
+            counter=point.counter,
+            latest=_latest(latest[point.name]) if point.name in latest else None,
+        )
+        for point in plant.points_of(device)
+    ]
+    return models.Points(site=site, device=name, points=rows)
+
+
+def latest(read: Open, site: str) -> models.LatestValues:
+    """The newest sample of every point of a site."""
+    found = read.shown(read.site(site)).latest
+    rows = [_latest(sample) for row in found.values() for sample in row.values()]
+    return models.LatestValues(site=site, values=rows)
+
+
+def _latest(sample: Latest) -> models.LatestValue:
+    return models.LatestValue(
+        device=sample.device,
+        point=sample.point,
+        unit=plant.unit(sample.point),
+        t_utc_us=sample.t_utc_us,
+        value=finite(sample.value),
+        quality=QUALITY_NAMES.get(sample.quality, "other"),
+    )
+
+
+def finite(value: float | None) -> float | None:
+    """The value; None where it is no number."""
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def span_of_days(
+    shown: Shown,
+    first: date | None,
+    last: date | None,
+    *,
+    devices: Sequence[Device],
+    usual: int,
+    extents: Sequence[tuple[int, int] | None],
+) -> tuple[date, date] | None:
+    """The local days asked for; unasked the last ones of which the devices have samples.
+
+    Args:
+        shown: the site.
+        first: asked for.
+        last: asked for.
+        devices: whose days.
+        usual: how many days are shown unasked.
+        extents: of the devices.
+
+    Raises:
+        Problem: the days are in another order, or too many.
+    """
+    for name, day in (("first", first), ("last", last)):
+        if day is not None and not plant.FIRST_DAY <= day <= plant.LAST_DAY:
+            raise Problem(
+                422,
+                "bad_span",
+                f"The {name} day is {day}.",
+                f"Name days from {plant.FIRST_DAY} to {plant.LAST_DAY}.",
+            )
+    ends = [extent for extent in extents if extent is not None]
+    if last is None:
+        if first is not None:
+            last = min(first + plant.DAY * (usual - 1), plant.LAST_DAY)
+        elif not ends or shown.now_us is None:
+            return None
+        else:
+            end_us = max(end for _, end in ends)
+            back_us = min(device.period_us for device in devices) if shown.site.is_simulated else 0
+            until_us = end_us - back_us if shown.site.is_simulated else shown.now_us
+            last = plant.day_of(max(until_us, min(start for start, _ in ends)), shown.site.zone)
+    if first is None:
+        begin = min((plant.day_of(start, shown.site.zone) for start, _ in ends), default=last)
+        first = max(last - plant.DAY * (usual - 1), min(begin, last))
+    if first > last:
+        raise Problem(
+            422,
+            "bad_span",
+            f"The first day is {first}, the last day {last}.",
+            "Let the first day not be after the last.",
+        )
+    if (last - first).days >= MOST_DAYS:
+        raise Problem(
+            422,
+            "span_too_long",
+            f"{first} to {last} are {(last - first).days + 1} days; {MOST_DAYS} are the most.",
+            "Ask for fewer days at a time.",
+        )
+    return first, last
+
+
+def span_us_of(site: Site, span: tuple[date, date]) -> tuple[int, int]:
+    """From the first local midnight to the one after the last day. [us UTC]"""
+    return plant.midnight_us(span[0], site.zone), plant.midnight_us(span[1] + plant.DAY, site.zone)
+
+
+def require_readable(device: Device, span_us: tuple[int, int], most: int = MOST_READ) -> None:
+    """Refuse a span with more slots than one request may read.
+
+    Raises:
+        Problem: it has more.
+    """
+    slots = (span_us[1] - span_us[0]) // device.period_us
+    if slots > most:
+        raise Problem(
+            422,
+            "span_too_long",
+            f"The span has {slots} slots of {device.id}; {most} are the most for this.",
+            "Ask for a shorter span.",
+        )
+
+
+def shortened(device: Device, span: tuple[date, date], most: int = MOST_SLOTS) -> tuple[date, date]:
+    """The last days of the span, so few that the device has at most so many slots in them."""
+    count = max(most * device.period_us // _DAY_US, 1)
+    return max(span[0], span[1] - plant.DAY * (count - 1)), span[1]
+
+
+def days(
+    read: Open, site: str, names: Sequence[str] | None, first: date | None, last: date | None
+) -> models.Days | None:
+    """Energy by local day of some devices, or of those that make up the site; None: no samples.
+
+    Raises:
+        Problem: there is no such site or device, or the days cannot be given.
+    """
+    found = read.site(site)
+    shown = read.shown(found)
+    chosen = list(found.consumers) if names is None else [read.device(site, name) for name in names]
+    extents = [read.reader.extent(site, device.id) for device in chosen]
+    span = span_of_days(shown, first, last, devices=chosen, usual=31, extents=extents)
+    if span is None or shown.now_us is None:
+        return None
+    rows = []
+    for device in chosen:
+        require_readable(device, span_us_of(found, span))
+        given = energy.days_of(read.reader, site, device, span, shown.now_us)
+        rows.append(
+            models.DeviceDays(
+                device=device.id,
+                basis=given.basis,
+                point=given.point,
+                generated=device.is_generator,
+                days=[_day(site, device.id, day) for day in given.days],
+                total_wh=given.total_wh,
+                carbon=_carbon(given.carbon),
+            )
+        )
+    return models.Days(
+        site=site,
+        time_zone=found.zone.key,
+        first_day=span[0],
+        last_day=span[1],
+        devices=rows,
+    )
+
+
+def _day(site: str, device: str, day: energy.Day) -> models.DayEnergy:
+    return models.DayEnergy(
+        day=day.day,
+        start_us=day.start_us,
+        end_us=day.end_us,
+        energy_wh=day.energy_wh,
+        covered_us=day.covered_us,
+        estimated_us=day.estimated_us,
+        missing_us=day.missing_us,
+        carbon=_carbon(day.carbon),
+        records=records_url("/api/v1", site, device, day.start_us, day.end_us),
+    )
+
+
+def records_url(base: str, site: str, device: str, start_us: int, end_us: int) -> str:
+    """Where the records of a span are; `base` is empty for the page."""
+    query = urlencode({"from": iso(start_us), "to": iso(end_us)})
+    return f"{base}/sites/{site}/devices/{device}/records?{query}"
+
+
+def iso(instant_us: int) -> str:
+    """An instant in UTC, to the microsecond where it has a fraction."""
+    text = plant.local(instant_us, _UTC).replace(tzinfo=None).isoformat()
+    return f"{text}Z"
+
+
+_UTC = ZoneInfo("UTC")
+
+
+def samples(
+    read: Open, site: str, name: str, point: str, *, span_us: tuple[int, int], limit: int
+) -> models.Samples:
+    """Samples of a point, at most `limit`."""
+    device = read.device(site, name)
+    _require_point(device, point)
+    found: list[tuple[int, float, int]] = []
+    for start_us, end_us in _windows(device, span_us, limit):
+        part = read.reader.samples(site, name, point, start_us, end_us)
+        columns = (part.t_utc_us.tolist(), part.value.tolist(), part.quality.tolist())
+        found += zip(*columns, strict=True)
+        if len(found) > limit:
+            break
+    rows = [
+        models.SampleRow(
+            t_utc_us=t_us, value=finite(value), quality=QUALITY_NAMES.get(code, "other")
+        )
+        for t_us, value, code in found[:limit]
+    ]
+    return models.Samples(
+        site=site,
+        device=name,
+        point=point,
+        unit=plant.unit(point),
+        start_us=span_us[0],
+        end_us=span_us[1],
+        samples=rows,
+        next_us=found[limit][0] if len(found) > limit else None,
+    )
+
+
+def amounts(
+    read: Open, site: str, name: str, point: str, *, span_us: tuple[int, int], limit: int
+) -> models.Amounts:
+    """Steps of a counter, at most `limit`."""
+    device = read.device(site, name)
+    _require_point(device, point)
+    if not device.profile.point(point).counter:
+        raise Problem(
+            422,
+            "no_counter",
+            f"{point!r} of {name} is no counter.",
+            "Ask for its samples, or for a counter: see the device's points.",
+        )
+    found: list[tuple[int, int, float, int, int, int]] = []
+    for start_us, end_us in _windows(device, span_us, limit):
+        part = read.reader.amounts(site, name, point, start_us, end_us)
+        columns = (part.start_us, part.end_us, part.amount)
+        times = (part.covered_us, part.estimated_us, part.missing_us)
+        found += zip(*(column.tolist() for column in (*columns, *times)), strict=True)
+        if len(found) > limit:
+            break
+    rows = [
+        models.AmountRow(
+            start_us=start,
+            end_us=end,
+            amount=amount,
+            covered_us=covered,
+            estimated_us=estimated,
+            missing_us=missing,
+        )
+        for start, end, amount, covered, estimated, missing in found[:limit]
+    ]
+    return models.Amounts(
+        site=site,
+        device=name,
+        point=point,
+        unit=plant.unit(point),
+        start_us=span_us[0],
+        end_us=span_us[1],
+        amounts=rows,
+        next_us=found[limit][0] if len(found) > limit else None,
+    )
+
+
+def _windows(device: Device, span_us: tuple[int, int], limit: int) -> Iterator[tuple[int, int]]:
+    """The span in parts of about so many rows, each twice as long as the one before.
+
+    Whoever wants no more stops: so little is read where rows are many, and a long time without
+    rows is passed in few steps.
+    """
+    start_us, length_us = span_us[0], (limit + 2) * device.period_us
+    while start_us < span_us[1]:
+        end_us = min(start_us + length_us, span_us[1])
+        yield start_us, end_us
+        start_us, length_us = end_us, 2 * length_us
+
+
+def _require_point(device: Device, point: str) -> None:
+    if all(point != known.name for known in device.profile.points):
+        raise unknown("point", point)
+
+
+def analysis(read: Open, site: str, name: str, span_us: tuple[int, int]) -> models.Analysis:
+    """What the equipment model says of a span.
+
+    Raises:
+        Problem: the span has too many slots for one request.
+    """
+    device = read.device(site, name)
+    require_readable(device, span_us, MOST_SLOTS)
+    names = [point.name for point in device.profile.points]
+    given = of_series(read.reader, (site, name), names, span_us, device.period_us)
+    found = analysis_of(device.profile.kind, device.equipment, given)
+    spans = () if found is None else found.spans
+    return models.Analysis(
+        site=site,
+        device=name,
+        kind=device.profile.kind,
+        start_us=span_us[0],
+        end_us=span_us[1],
+        has_model=found is not None,
+        figures=[] if found is None else [_figure(figure) for figure in found.figures],
+        spans=[
+            models.Span(
+                kind=span.kind,
+                start_us=span.start_us,
+                end_us=span.end_us,
+                figures=[_figure(figure) for figure in span.figures],
+            )
+            for span in spans[:MOST_SPANS]
+        ],
+        spans_in_all=len(spans),
+        findings=(
+            [] if found is None else [models.Finding(**asdict(item)) for item in found.findings]
+        ),
+    )
+
+
+def _figure(figure: FigureOf) -> models.Figure:
+    value = finite(figure.value)
+    why = figure.why or ("" if value is not None else "The value is no number.")
+    return models.Figure(
+        name=figure.name, value=value, covered_ratio=finite(figure.covered_ratio), why=why
+    )
+
+
+def quality(read: Open, site: str, name: str, span: tuple[date, date]) -> models.Quality:
+    """Shares of the values due in the local days, and the gaps among their leaves."""
+    device = read.device(site, name)
+    found = read.site(site)
+    shown = read.shown(found)
+    span_us = span_us_of(found, span)
+    require_readable(device, span_us)
+    shares = energy.quality_of(read.reader, site, device, span_us, shown.now_us or 0)
+    leaves = records.span_of(read.store, device.head, *span_us)
+    gaps, is_whole = records.gaps_in(read.store, device.head, leaves)
+    return models.Quality(
+        device=name,
+        shares=models.Shares(**asdict(shares)),
+        gaps=[
+            models.Gap(
+                seq=seq,
+                first_slot_us=gap.first_slot_us,
+                last_slot_us=gap.last_slot_us,
+                slots=gap.slots,
+                cause=gap.cause,
+            )
+            for seq, gap in gaps[:MOST_GAPS]
+        ],
+        gaps_in_all=len(gaps),
+        gap_slots=sum(gap.slots for _, gap in gaps),
+        is_whole=is_whole,
+    )
+
+
+def records_of(
+    read: Open,
+    site: str,
+    name: str,
+    span_us: tuple[int, int],
+    *,
+    after_seq: int | None = None,
+    limit: int = 100,
+) -> models.Records:
+    """The leaves of a span, its energy computed from them anew, and what covers them.
+
+    Args:
+        read: where from.
+        site: id of the site.
+        name: of the device.
+        span_us: from, and before which. [us UTC]
+        after_seq: the first leaf to list; None: the first of the span.
+        limit: how many leaves are listed.
+    """
+    device = read.device(site, name)
+    head = device.head
+    first, after = records.span_of(read.store, head, *span_us)
+    start = min(max(first, first if after_seq is None else after_seq), after)
+    rows = records.leaves_of(read.store, head, start, min(start + limit, after))
+    checkpoints: list[records.Checkpoint] = []
+    for row in rows:
+        if not checkpoints or row.seq >= checkpoints[-1].size:
+            checkpoints.append(records.checkpoint_over(read.store, head, row.seq, read.witness))
+    basis, point = energy.basis_of(device)
+    given, refused = None, ""
+    if basis == "none":
+        refused = energy.NO_ENERGY
+    elif (given := records.sum_of(read.store, device, point, basis, span_us)) is None:
+        refused = "too_many_records"
+    following = start + len(rows)
+    return models.Records(
+        site=site,
+        device=name,
+        epoch=head.epoch,
+        origin=head.origin,
+        start_us=span_us[0],
+        end_us=span_us[1],
+        first_seq=first,
+        leaves_in_all=after - first,
+        leaves=[_leaf(site, name, row) for row in rows],
+        next_seq=following if rows and following < after else None,
+        checkpoints=[models.Checkpoint(**asdict(item)) for item in checkpoints],
+        sum=None if given is None else models.Sum(**asdict(given)),
+        sum_refused=refused,
+    )
+
+
+def _leaf(site: str, device: str, leaf: records.Leaf) -> models.Leaf:
+    content = leaf.content
+    is_record = leaf.kind == "record"
+    shown = {
+        key: value
+        for key, value in content.items()
+        if key not in {"dev", "epoch", "seq", "v", "type", "grant", "operator_signature"}
+    }
+    return models.Leaf(
+        seq=leaf.seq,
+        kind=leaf.kind,
+        slot_us=leaf.slot_us,
+        t_utc_us=int(content["t_utc_us"]) if is_record else None,
+        raw=(
+            [models.Raw(table=str(t), address=int(a), words=str(w)) for t, a, w in content["raw"]]
+            if is_record
+            else []
+        ),
+        values={str(k): str(v) for k, v in content["val"].items()} if is_record else {},
+        quality={str(k): str(v) for k, v in content["q"].items()} if is_record else {},
+        note="" if is_record else json.dumps(shown, ensure_ascii=False, sort_keys=True)[:2000],
+        leaf_sha256=leaf.hash_hex,
+        proof=f"/api/v1/sites/{site}/devices/{device}/proof?seq={leaf.seq}",
+    )
+
+
+def proof(read: Open, site: str, name: str, seq: int) -> models.Proof:
+    """The proof that a leaf stands under a cosigned checkpoint."""
+    head = read.device(site, name).head
+    if seq >= head.size:
+        raise unknown("leaf", str(seq))
+    return models.Proof(**records.proof_of(read.store, head, seq, read.witness))
+
+
+def project_list(sources: Sources) -> models.Projects:
+    """Every project whose report can be shown."""
+    found, unreadable = projects.projects_of(sources.reports)
+    rows = [_project(project) for project in found.values()]
+    return models.Projects(projects=rows, unreadable=[f"{u.what} {u.do}" for u in unreadable])
+
+
+def project(sources: Sources, name: str) -> projects.Project:
+    """One project; Problem where there is none."""
+    found, _ = projects.projects_of(sources.reports)
+    if name not in found:
+        raise unknown("project", name)
+    return found[name]
+
+
+def _project(found: projects.Project) -> models.ProjectRow:
+    report = found.report
+    head = report.headline
+    return models.ProjectRow(
+        id=report.project.id,
+        title=report.project.title,
+        site=report.project.site,
+        result=report.result,
+        issued=report.issued,
+        avoided_kwh=head.avoided_kwh if head else None,
+        half_width_kwh=head.half_width_kwh if head else None,
+        confidence_percent=head.confidence_percent if head else None,
+        avoided_t=head.avoided_t if head else None,
+        refused_because=list(report.refused_because),
+        files=dict(found.files),
+    )

@@ -1,0 +1,413 @@
+"""The form of every answer. Times are UTC in microseconds since 1970, units stand in the names."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Carbon(_Answer):
+    """CO2e in kg, exact to the milligram; or the reason why there is none."""
+
+    co2e_kg: str | None
+    factors: list[str] = Field(description="ids of the emission factors used")
+    why: str = Field(
+        description="'' or no_factor, no_factor_document, generated, no_energy, several_parts"
+    )
+
+
+class DayEnergy(_Answer):
+    """One local day; covered + estimated + missing is what of it has passed."""
+
+    day: date
+    start_us: int
+    end_us: int
+    energy_wh: float | None = Field(description="null: nothing is known of this day; never 0")
+    covered_us: int
+    estimated_us: int
+    missing_us: int
+    carbon: Carbon
+    records: str = Field(description="where the records behind the figure are")
+
+
+class DeviceDays(_Answer):
+    """The energy of one device by local day."""
+
+    device: str
+    basis: Literal["counter", "held", "none"]
+    point: str
+    generated: bool = Field(description="true: energy made, not used")
+    days: list[DayEnergy]
+    total_wh: float | None
+    carbon: Carbon
+
+
+class Days(_Answer):
+    """Energy by local day, each device on its own."""
+
+    site: str
+    time_zone: str
+    first_day: date
+    last_day: date
+    devices: list[DeviceDays]
+
+
+class LatestValue(_Answer):
+    """The newest sample of a point."""
+
+    device: str
+    point: str
+    unit: str
+    t_utc_us: int
+    value: float | None
+    quality: str
+
+
+class Shares(_Answer):
+    """The values that were due, by what became of them; the parts add up to `due`."""
+
+    due: int
+    good: int
+    uncertain: int
+    bad: int
+    missing: int
+
+
+class Device(_Answer):
+    """A device in its latest epoch."""
+
+    id: str
+    kind: str
+    model: str
+    protocol: str
+    confidence: str
+    synthetic: bool
+    simulated: bool
+    epoch: int
+    agent: str
+    period_us: int
+    leaves: int
+    received_us: int = Field(description="when the collector accepted its last batch; wall time")
+    state: Literal["current", "late", "ended", "silent", "unknown"]
+    seen_us: int | None
+    power_w: float | None
+    power_point: str
+    generates: bool
+    first_us: int | None
+    last_us: int | None
+
+
+class Broken(_Answer):
+    """A device whose documents cannot be read."""
+
+    id: str
+    why: str
+
+
+class SiteNow(_Answer):
+    """A site as it is now, by its own clock."""
+
+    id: str
+    time_zone: str
+    simulated: bool
+    now_us: int | None = Field(description="the site's clock; a replay's stands in the past")
+    devices: list[Device]
+    broken: list[Broken]
+    power_w: float | None = Field(description="of the devices in power_of; null: none is current")
+    power_of: list[str]
+    not_current: list[str]
+    generation_w: float | None
+    day: date | None = Field(description="today, or the last day of a replay")
+    energy_wh: float | None
+    covered_us: int
+    passed_us: int
+    energy_of: list[str]
+    carbon: Carbon
+
+
+class Sites(_Answer):
+    """Every site."""
+
+    collector: str
+    sites: list[SiteNow]
+
+
+class Devices(_Answer):
+    """The devices of a site."""
+
+    site: str
+    devices: list[Device]
+    broken: list[Broken]
+
+
+class Point(_Answer):
+    """One point of a device."""
+
+    name: str
+    unit: str
+    counter: bool
+    latest: LatestValue | None
+
+
+class Points(_Answer):
+    """The points of a device."""
+
+    site: str
+    device: str
+    points: list[Point]
+
+
+class LatestValues(_Answer):
+    """The newest sample of every point of a site."""
+
+    site: str
+    values: list[LatestValue]
+
+
+class SampleRow(_Answer):
+    """One sample; no value is null, never 0."""
+
+    t_utc_us: int
+    value: float | None
+    quality: str
+
+
+class Samples(_Answer):
+    """Samples of one point in the order of time."""
+
+    site: str
+    device: str
+    point: str
+    unit: str
+    start_us: int
+    end_us: int
+    samples: list[SampleRow]
+    next_us: int | None = Field(description="ask again from here; null: that was all")
+
+
+class AmountRow(_Answer):
+    """What a counter counted in one step."""
+
+    start_us: int
+    end_us: int
+    amount: float
+    covered_us: int
+    estimated_us: int
+    missing_us: int
+
+
+class Amounts(_Answer):
+    """Steps of a counter in the order of time."""
+
+    site: str
+    device: str
+    point: str
+    unit: str
+    start_us: int
+    end_us: int
+    amounts: list[AmountRow]
+    next_us: int | None
+
+
+class Figure(_Answer):
+    """One figure of an equipment model, or the reason why there is none."""
+
+    name: str
+    value: float | None
+    covered_ratio: float | None
+    why: str
+
+
+class Span(_Answer):
+    """Time in which the machine did one thing."""
+
+    kind: str
+    start_us: int
+    end_us: int
+    figures: list[Figure]
+
+
+class Finding(_Answer):
+    """What somebody should know or do."""
+
+    code: str
+    what: str
+    do: str
+    start_us: int
+    end_us: int
+
+
+class Analysis(_Answer):
+    """What the equipment model of a device says of a span."""
+
+    site: str
+    device: str
+    kind: str
+    start_us: int
+    end_us: int
+    has_model: bool
+    figures: list[Figure]
+    spans: list[Span]
+    spans_in_all: int
+    findings: list[Finding]
+
+
+class Gap(_Answer):
+    """A signed statement that slots have no reading."""
+
+    seq: int
+    first_slot_us: int
+    last_slot_us: int
+    slots: int
+    cause: str
+
+
+class Quality(_Answer):
+    """How good the values of a device are in a span, and its gaps."""
+
+    device: str
+    shares: Shares
+    gaps: list[Gap]
+    gaps_in_all: int
+    gap_slots: int
+    is_whole: bool = Field(description="false: there are too many leaves to look through them all")
+
+
+class Raw(_Answer):
+    """One checked reply of the device."""
+
+    table: str
+    address: int
+    words: str = Field(description="as received, hexadecimal")
+
+
+class Leaf(_Answer):
+    """One leaf of the device's tree."""
+
+    seq: int
+    kind: str
+    slot_us: int | None
+    t_utc_us: int | None
+    raw: list[Raw]
+    values: dict[str, str]
+    quality: dict[str, str]
+    note: str = Field(description="what a leaf that is no record says, in JSON")
+    leaf_sha256: str
+    proof: str
+
+
+class Checkpoint(_Answer):
+    """The signed head over leaves up to `size`."""
+
+    size: int
+    root: str
+    note: str
+    is_agent_signed: bool
+    witness: str
+    cosigned_s: int | None
+
+
+class Sum(_Answer):
+    """The energy of the span, computed anew from the raw words of its records."""
+
+    point: str
+    basis: str
+    energy_wh: float | None
+    covered_us: int
+    estimated_us: int
+    missing_us: int
+    first_seq: int
+    last_seq: int
+
+
+class Records(_Answer):
+    """The leaves behind a figure."""
+
+    site: str
+    device: str
+    epoch: int
+    origin: str
+    start_us: int
+    end_us: int
+    first_seq: int
+    leaves_in_all: int
+    leaves: list[Leaf]
+    next_seq: int | None
+    checkpoints: list[Checkpoint]
+    sum: Sum | None = Field(description="null: no energy, or too many records for one request")
+    sum_refused: str
+
+
+class Proof(BaseModel):
+    """What a stranger needs to check one leaf."""
+
+    format: str
+    origin: str
+    leaf_index: int
+    tree_size: int
+    leaf: str
+    leaf_sha256: str
+    path_sha256: list[str]
+    root_base64: str
+    checkpoint: str
+    agent_key: str
+    witness: dict[str, str]
+    how: str
+
+
+class ProjectRow(_Answer):
+    """A project in the list."""
+
+    id: str
+    title: str
+    site: str
+    result: Literal["measured", "disqualified"]
+    issued: str
+    avoided_kwh: str | None
+    half_width_kwh: str | None
+    confidence_percent: str | None
+    avoided_t: str | None
+    refused_because: list[str]
+    files: dict[str, int]
+
+
+class Projects(_Answer):
+    """Every project."""
+
+    projects: list[ProjectRow]
+    unreadable: list[str]
+
+
+class Health(_Answer):
+    """Whether the collector can answer."""
+
+    status: Literal["ok", "degraded"]
+    collector: str
+    version: str
+    evidence: str
+    series: str
+    trees: int
+
+
+class ProblemAnswer(_Answer):
+    """RFC 9457 problem details, and what to do next."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    do: str
+
+
+Responses = dict[int | str, dict[str, Any]]
+PROBLEMS: Responses = {
+    status: {"model": ProblemAnswer, "content": {"application/problem+json": {}}}
+    for status in (404, 422, 503)
+}

@@ -1,0 +1,248 @@
+"""The addresses of the API; each reads, none writes, and every answer is bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+
+from joulemark_gateway.api import answers, models, projects
+from joulemark_gateway.api.answers import MOST_LEAVES, MOST_ROWS, Open
+from joulemark_gateway.api.models import PROBLEMS
+from joulemark_gateway.api.problems import Problem
+from joulemark_gateway.api.sources import Sources
+
+ID = r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$"
+POINT = r"^[a-z][a-z0-9_]{0,62}$"
+_UTC_0 = datetime(1970, 1, 1, tzinfo=UTC)
+
+router = APIRouter(prefix="/api/v1", responses=PROBLEMS)
+
+
+def sources_of(request: Request) -> Sources:
+    """Where this server reads."""
+    found: Sources = request.app.state.sources
+    return found
+
+
+def read_of(sources: Annotated[Sources, Depends(sources_of)]) -> Iterator[Open]:
+    """Evidence and sites, open for the length of the request."""
+    with answers.opened(sources) as read:
+        yield read
+
+
+SiteId = Annotated[str, Path(pattern=ID, description="id of a site")]
+DeviceId = Annotated[str, Path(pattern=ID, description="id of a device")]
+ProjectId = Annotated[str, Path(pattern=ID, description="id of a project")]
+PointName = Annotated[str, Query(pattern=POINT, description="name of a point")]
+From = Annotated[
+    datetime | None, Query(alias="from", description="ISO 8601 with offset or Z; from here on")
+]
+To = Annotated[
+    datetime | None, Query(alias="to", description="ISO 8601 with offset or Z; before this")
+]
+FirstDay = Annotated[date | None, Query(alias="from", description="first local day")]
+LastDay = Annotated[date | None, Query(alias="to", description="last local day")]
+Limit = Annotated[int, Query(ge=1, le=MOST_ROWS)]
+LeafLimit = Annotated[int, Query(ge=1, le=MOST_LEAVES)]
+Seq = Annotated[int, Query(ge=0, lt=2**53, description="index of a leaf")]
+Here = Annotated[Sources, Depends(sources_of)]
+Reading = Annotated[Open, Depends(read_of)]
+
+
+@router.get("/sites")
+def get_sites(read: Reading) -> models.Sites:
+    """Every site as it is now."""
+    return answers.sites(read)
+
+
+@router.get("/sites/{site}")
+def get_site(read: Reading, site: SiteId) -> models.SiteNow:
+    """One site as it is now."""
+    return answers.site_now(read, read.site(site))
+
+
+@router.get("/sites/{site}/latest")
+def get_latest(read: Reading, site: SiteId) -> models.LatestValues:
+    """The newest sample of every point of the site."""
+    return answers.latest(read, site)
+
+
+@router.get("/sites/{site}/days")
+def get_site_days(
+    read: Reading, site: SiteId, first: FirstDay = None, last: LastDay = None
+) -> models.Days:
+    """Energy and CO2e by local day of the devices that make up the site's."""
+    return _or_nothing(answers.days(read, site, None, first, last), site)
+
+
+@router.get("/sites/{site}/devices")
+def get_devices(read: Reading, site: SiteId) -> models.Devices:
+    """The devices of a site."""
+    return answers.devices(read, site)
+
+
+@router.get("/sites/{site}/devices/{device}")
+def get_device(read: Reading, site: SiteId, device: DeviceId) -> models.Device:
+    """One device as it is now."""
+    return answers.device_now(read, site, device)
+
+
+@router.get("/sites/{site}/devices/{device}/points")
+def get_points(read: Reading, site: SiteId, device: DeviceId) -> models.Points:
+    """The points of a device with their newest samples."""
+    return answers.points(read, site, device)
+
+
+@router.get("/sites/{site}/devices/{device}/days")
+def get_days(
+    read: Reading, site: SiteId, device: DeviceId, first: FirstDay = None, last: LastDay = None
+) -> models.Days:
+    """Energy and CO2e of a device by local day."""
+    return _or_nothing(answers.days(read, site, [device], first, last), device)
+
+
+@router.get("/sites/{site}/devices/{device}/quality")
+def get_quality(
+    read: Reading, site: SiteId, device: DeviceId, first: FirstDay = None, last: LastDay = None
+) -> models.Quality:
+    """Shares of good, uncertain, bad and missing values, and the gaps with their causes."""
+    span = days_asked(read, site, device, first, last)
+    return answers.quality(read, site, device, span)
+
+
+@router.get("/sites/{site}/devices/{device}/samples")
+def get_samples(
+    *,
+    read: Reading,
+    site: SiteId,
+    device: DeviceId,
+    point: PointName,
+    start: From = None,
+    end: To = None,
+    limit: Limit = 1000,
+) -> models.Samples:
+    """Samples of a point in the order of time; `next_us` goes on where they were cut."""
+    span_us = span_asked(read, site, device, start, end)
+    return answers.samples(read, site, device, point, span_us=span_us, limit=limit)
+
+
+@router.get("/sites/{site}/devices/{device}/amounts")
+def get_amounts(
+    *,
+    read: Reading,
+    site: SiteId,
+    device: DeviceId,
+    point: PointName,
+    start: From = None,
+    end: To = None,
+    limit: Limit = 1000,
+) -> models.Amounts:
+    """What a counter counted, step by step."""
+    span_us = span_asked(read, site, device, start, end)
+    return answers.amounts(read, site, device, point, span_us=span_us, limit=limit)
+
+
+@router.get("/sites/{site}/devices/{device}/analysis")
+def get_analysis(
+    read: Reading, site: SiteId, device: DeviceId, start: From = None, end: To = None
+) -> models.Analysis:
+    """Key figures, states, episodes and findings of the device's equipment model."""
+    return answers.analysis(read, site, device, span_asked(read, site, device, start, end))
+
+
+@router.get("/sites/{site}/devices/{device}/records")
+def get_records(
+    *,
+    read: Reading,
+    site: SiteId,
+    device: DeviceId,
+    start: From = None,
+    end: To = None,
+    seq: Annotated[int | None, Query(ge=0, lt=2**53, description="list from this leaf on")] = None,
+    limit: LeafLimit = 100,
+) -> models.Records:
+    """The leaves behind a figure: raw words, values, hashes, and the checkpoints over them."""
+    span_us = span_asked(read, site, device, start, end)
+    return answers.records_of(read, site, device, span_us, after_seq=seq, limit=limit)
+
+
+@router.get("/sites/{site}/devices/{device}/proof")
+def get_proof(read: Reading, site: SiteId, device: DeviceId, seq: Seq) -> models.Proof:
+    """The inclusion proof of one leaf under its cosigned checkpoint, to be checked by anybody."""
+    return answers.proof(read, site, device, seq)
+
+
+@router.get("/projects")
+def get_projects(here: Here) -> models.Projects:
+    """The projects whose reports are shown."""
+    return answers.project_list(here)
+
+
+@router.get("/projects/{project}")
+def get_project(here: Here, project: ProjectId) -> projects.Report:
+    """What is shown of one project's report."""
+    return answers.project(here, project).report
+
+
+def span_asked(
+    read: Open, site: str, device: str, start: datetime | None, end: datetime | None
+) -> tuple[int, int]:
+    """The span asked for; unasked, all that the device has samples of. [us UTC]
+
+    Raises:
+        Problem: a time without offset, or the end not after the start.
+    """
+    for name, value in (("from", start), ("to", end)):
+        if value is not None and value.tzinfo is None:
+            raise Problem(
+                422,
+                "no_offset",
+                f"{name!r} is {value.isoformat()}, without an offset from UTC.",
+                "Write it as 2018-07-01T00:00:00+09:00 or with Z; in an address '+' is '%2B'.",
+            )
+    extent = read.reader.extent(site, read.device(site, device).id) or (0, 0)
+    first_us = extent[0] if start is None else _us(start)
+    last_us = extent[1] + 1 if end is None else _us(end)
+    if not 0 <= first_us < last_us:
+        raise Problem(
+            422,
+            "bad_span",
+            f"The span goes from {first_us} us to {last_us} us since 1970.",
+            "Let 'to' be after 'from', and both after 1970.",
+        )
+    return first_us, last_us
+
+
+def days_asked(
+    read: Open, site: str, device: str, first: date | None, last: date | None
+) -> tuple[date, date]:
+    """The local days asked for; unasked, the last week that the device has samples of."""
+    found = read.device(site, device)
+    extents = [read.reader.extent(site, device)]
+    shown = read.shown(read.site(site))
+    span = answers.span_of_days(shown, first, last, devices=[found], usual=7, extents=extents)
+    if span is None:
+        raise _nothing(device)
+    return span
+
+
+def _or_nothing(days: models.Days | None, name: str) -> models.Days:
+    if days is None:
+        raise _nothing(name)
+    return days
+
+
+def _nothing(name: str) -> Problem:
+    return Problem(
+        404,
+        "no_samples",
+        f"{name} has no samples yet.",
+        "Wait for its first batch; 'joulemark collector status' says what has arrived.",
+    )
+
+
+def _us(moment: datetime) -> int:
+    return (moment - _UTC_0) // timedelta(microseconds=1)

@@ -1,0 +1,92 @@
+"""From the samples of a device, in the series or in its records, to what its model says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from joulemark_agent.contract.errors import EvidenceError
+from joulemark_agent.equipment import Analysis, Samples, analyse, at_device_time, parameters_of
+from joulemark_gateway.evidence.history import Record
+from joulemark_gateway.series.base import QUALITY, SeriesReader
+
+GOOD = QUALITY["good"]
+
+
+def longest_step_us(period_us: int) -> int:
+    """The longest step between two readings that is measured, as measurement has it. [us]"""
+    return period_us * 3 // 2
+
+
+def of_series(
+    reader: SeriesReader,
+    place: tuple[str, str],
+    points: Sequence[str],
+    span_us: tuple[int, int],
+    period_us: int,
+) -> Samples:
+    """The samples of several points of a device, one row an instant; NaN where one is not good.
+
+    Args:
+        reader: the series.
+        place: site and device.
+        points: their names.
+        span_us: from, and before which, UTC. [us]
+        period_us: from slot to slot. [us]
+
+    Raises:
+        StoreError: the series cannot be read.
+    """
+    found = {point: reader.samples(*place, point, *span_us) for point in points}
+    t_us = np.unique(np.concatenate([np.empty(0, np.int64), *(s.t_utc_us for s in found.values())]))
+    values: dict[str, NDArray[np.float64]] = {}
+    for point, samples in found.items():
+        column = np.full(t_us.size, np.nan)
+        rows = np.searchsorted(t_us, samples.t_utc_us)
+        column[rows] = np.where(samples.quality == GOOD, samples.value, np.nan)
+        values[point] = column
+    return at_device_time(t_us, values, longest_step_us(period_us))
+
+
+def of_records(records: Sequence[Record], points: Sequence[str], period_us: int) -> Samples:
+    """The same from records, whose instants never decrease: what stands behind the series."""
+    values = {
+        point: np.array(
+            [
+                float("nan") if point in record.quality else float(record.values.get(point, "nan"))
+                for record in records
+            ],
+            np.float64,
+        )
+        for point in points
+    }
+    t_us = np.array([record.t_utc_us for record in records], np.int64)
+    return at_device_time(t_us, values, longest_step_us(period_us))
+
+
+def analysis_of(kind: str, section: Mapping[str, Any] | None, samples: Samples) -> Analysis | None:
+    """What the model of the device's kind makes of the samples; None where there is no model.
+
+    Args:
+        kind: of the profile.
+        section: `equipment` of the device in the site document.
+        samples: of one device.
+
+    Raises:
+        EvidenceError: `bad_document` where the section has mistakes.
+    """
+    try:
+        parameters = parameters_of(kind, section)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise EvidenceError(
+            f"The equipment section of the site document has mistakes: {where}: {first['msg']}.",
+            "Correct the site file, have the operator approve it, and open a new epoch.",
+            code="bad_document",
+        ) from error
+    return analyse(kind, parameters, samples)

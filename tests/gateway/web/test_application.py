@@ -1,0 +1,90 @@
+"""What every answer carries, and who is answered at all."""
+
+import json
+
+import pytest
+
+from joulemark_gateway.web.application import HEADERS, is_own_name
+from support.pages import PLACE
+
+PATHS = [
+    "/", "/sites/gwangyang", PLACE, "/projects", "/projects/pump-house", "/health", "/nothing",
+    "/api/v1/sites", "/api/v1/nothing", "/static/style.css", "/openapi.json",
+    f"{PLACE}/records?from=x",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_every_answer_lets_nothing_run_or_load_from_outside(client, path):
+    answer = await client.get(path)
+    assert answer.status_code in {200, 404, 422}
+    for name, value in HEADERS.items():
+        if name != "cache-control":
+            assert answer.headers[name] == value
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "http" not in policy
+
+
+@pytest.mark.parametrize("path", ["/", PLACE, "/projects/pump-house"])
+async def test_a_page_holds_no_inline_script_or_style_and_names_no_other_host(client, path):
+    text = (await client.get(path)).text
+    assert " style=" not in text
+    assert "<style" not in text
+    assert text.count("<script") == 1, "the one that is served as a file"
+    assert " on" not in "".join(part.split(">")[0] for part in text.split("<a ")[1:])
+    for attribute in ('href="', 'src="', 'action="'):
+        for part in text.split(attribute)[1:]:
+            assert not part.startswith(("http", "//", "javascript")), part[:60]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+async def test_nothing_can_be_changed(client, method):
+    answer = await client.request(method, "/api/v1/sites")
+    assert answer.status_code == 405
+    assert answer.json()["code"] == "read_only"
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "192.0.2.1:8080", ""])
+async def test_a_name_that_somebody_pointed_here_is_not_answered(client, host):
+    answer = await client.get("/api/v1/sites", headers={"Host": host})
+    assert answer.status_code == 421
+    assert "gwangyang" not in answer.text
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:1", "localhost:8080", "[::1]:8080"])
+def test_its_own_names_are_known(host):
+    assert is_own_name(host)
+
+
+async def test_an_error_of_ours_is_told_without_its_inside(client, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("canary-7")
+
+    monkeypatch.setattr("joulemark_gateway.api.answers.sites", broken)
+    for path in ("/", "/api/v1/sites"):
+        answer = await client.get(path)
+        assert answer.status_code == 500
+        assert "canary" not in answer.text
+        assert answer.headers["content-security-policy"] == HEADERS["content-security-policy"]
+
+
+async def test_problems_say_what_was_received_and_what_to_do(client):
+    answer = await client.get(f"/api/v1{PLACE}/samples?point=power_w&limit=99999999")
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert "99999999" in problem["detail"]
+    assert "limit" in problem["detail"]
+    assert problem["do"]
+    assert problem["status"] == 422
+
+
+async def test_documentation_is_the_openapi_file_alone(client):
+    assert (await client.get("/docs")).status_code == 404
+    assert (await client.get("/redoc")).status_code == 404
+    described = (await client.get("/openapi.json")).json()
+    assert {method for path in described["paths"].values() for method in path} == {"get"}
+    assert "/api/v1/sites/{site}/devices/{device}/proof" in described["paths"]
+    assert "http" not in json.dumps(described.get("servers", []))
