@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from joulemark_gateway.evidence.proof import root_of_path
 from joulemark_gateway.web.server import PagesServer
@@ -57,6 +57,13 @@ def walker(browser, address, request):
     context.close()
 
 
+def follow(link: Locator) -> None:
+    """Click, and go on when the next page is there whole."""
+    with link.page.expect_navigation():
+        link.click()
+    fits(link.page)
+
+
 def fits(page: Page) -> None:
     """Nothing is wider than the window, and every table that is can be reached by keyboard."""
     width = page.viewport_size["width"] if page.viewport_size else 0
@@ -70,14 +77,11 @@ def test_from_the_sites_to_a_proof_and_a_bundle(walker):
     page, words = walker
     page.goto("/")
     fits(page)
-    page.locator("main").get_by_role("link", name=SITE, exact=True).click()
-    fits(page)
-    page.get_by_role("link", name=METER, exact=True).first.click()
-    fits(page)
+    follow(page.locator("main").get_by_role("link", name=SITE, exact=True))
+    follow(page.get_by_role("link", name=METER, exact=True).first)
     day = page.locator("tr[id^=day-] td a").first
     figure = day.inner_text()
-    day.click()
-    fits(page)
+    follow(day)
     expect(page.get_by_role("heading", level=1)).to_have_text(words["records"])
     expect(page.locator(".sum .figure")).to_contain_text(figure)
     with page.expect_download() as proof_file:
@@ -86,10 +90,8 @@ def test_from_the_sites_to_a_proof_and_a_bundle(walker):
     path = [bytes.fromhex(text) for text in proof["path_sha256"]]
     leaf = proof["leaf"].encode()
     assert root_of_path(leaf, proof["leaf_index"], proof["tree_size"], path)
-    page.get_by_role("link", name=words["projects"]).first.click()
-    fits(page)
-    page.locator(".card h2 a").click()
-    fits(page)
+    follow(page.get_by_role("link", name=words["projects"]).first)
+    follow(page.locator(".card h2 a"))
     with page.expect_download() as bundle_file:
         page.get_by_role("link", name="bundle.zip").click()
     assert bundle_file.value.path().read_bytes() == true_bundle()
