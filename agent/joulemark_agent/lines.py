@@ -1,4 +1,4 @@
-"""One connection per host:port, shared by every device behind it.
+"""One connection per host:port or serial port, shared by every device behind it.
 
 A line opens when something is first read, is dropped after any doubt, and after failed attempts
 waits 1, 2, 4 and then 8 s between them, so that an absent host costs the others nothing. A device
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 from urllib.parse import urlsplit
 
-from joulemark_agent import drivers
+from joulemark_agent import drivers, serial_port
 from joulemark_agent.contract.errors import ConfigError, DeviceError
 from joulemark_agent.contract.reading import Response
 from joulemark_agent.drivers.base import Driver
@@ -61,7 +61,7 @@ def protocol_of(url: str) -> str:
         known += schemes
     raise ConfigError(
         f"There is no driver for {scheme!r}.",
-        f"Write scheme://host:port; the schemes are: {', '.join(known)}.",
+        f"Write scheme://host:port, or scheme:///dev/NAME; the schemes are: {', '.join(known)}.",
     )
 
 
@@ -74,6 +74,8 @@ def line_of(url: str) -> str:
     try:
         parts = urlsplit(url)
         module = _module(protocol_of(url))
+        if parts.scheme in getattr(module, "SERIAL_SCHEMES", ()):
+            return serial_port.settings_of(url).url
         host, port = parts.hostname, module.DEFAULT_PORT if parts.port is None else parts.port
         path = parts.path.strip("/")
         is_whole = bool(port) and is_host(host)

@@ -1,21 +1,23 @@
-"""What to ask a device for. Of Modbus words: the fewest requests, and among those the fewest words.
+"""What to ask a device for: of Modbus words, what costs least on the line that carries them.
 
-Points are sorted by address; a block is a run of neighbours, for an optimal set of blocks always
-exists in which none is interleaved: if a point between two of one block lies in another block,
-either it fits into the first or the later of the two fits into the second. So dynamic programming
-over cut places is exact, in O(n^2) steps.
+A plan costs so much a request and so much a word (`Cost`). Points, each with its scale register,
+are spans sorted by address; a block is a run of neighbours, for a cheapest set of blocks always
+exists in which none is interleaved. Of two blocks one ends before the other or lies within it: if
+within, it can be left out; otherwise each span of the first that starts in the second also ends
+there, and can be left to it. Neither makes a block longer. So dynamic programming over cut places
+is exact, in O(n^2) steps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from joulemark_agent.contract.errors import ConfigError
 from joulemark_agent.contract.profile import (
     NODE,
     SUNSPEC,
-    WORDS,
     NodePoint,
     Point,
     Profile,
@@ -25,6 +27,39 @@ from joulemark_agent.contract.profile import (
 from joulemark_agent.drivers.base import MAX_WORDS, Request
 
 TABLES: tuple[Table, ...] = ("coil", "discrete", "input", "holding")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a request costs besides the words it carries. [words]
+
+    A hole of as many words that nobody wants costs as much to read as to leave out. None: any hole
+    that fits is worth one request less, as on a network, where words cost next to nothing.
+    """
+
+    request_words: Fraction | None
+
+    @staticmethod
+    def rtu(baud: int, latency_s: float) -> Cost:
+        """The cost on a serial line.
+
+        Args:
+            baud: speed of the line. [bit/s]
+            latency_s: from the last byte of a request to the first of its answer. [s]
+
+        A request is 8 bytes, its answer 5 besides the words, and each is followed by a silence of
+        3.5 characters: 20 characters, against 2 for a word. A character is 11 bits. Modbus over
+        Serial Line 1.02, sections 2.5.1 and 2.5.1.1.
+        """
+        return Cost(10 + Fraction(latency_s) * baud / 22)
+
+    def of(self, requests: int, words: int) -> tuple[Fraction, int, int]:
+        """What plans are compared by: the cost, then the number of requests, then of words."""
+        total = Fraction(0) if self.request_words is None else self.request_words * requests + words
+        return total, requests, words
+
+
+TCP = Cost(None)
 
 
 @dataclass(frozen=True)
@@ -43,11 +78,16 @@ class PlannedDevice:
     last_us: int | None = None  # and the last, after which it is read no more [us UTC]
 
 
-def plan_requests(profile: Profile) -> tuple[Request, ...]:
-    """The requests that read every point whole; no block is longer than `profile.max_words`.
+def plan_requests(profile: Profile, cost: Cost = TCP) -> tuple[Request, ...]:
+    """The requests that read every point whole, and its scale register in the same answer.
+
+    Args:
+        profile: what to read; no block is longer than its `max_words`.
+        cost: of a request on the line; where two plans cost the same, fewer requests win, then
+            fewer words. It is for Modbus words only.
 
     Raises:
-        ConfigError: one point alone is longer.
+        ConfigError: one point alone is longer than `max_words`.
     """
     if profile.protocol == "opcua":
         return tuple(
@@ -60,7 +100,7 @@ def plan_requests(profile: Profile) -> tuple[Request, ...]:
     requests: list[Request] = []
     for table in TABLES:
         points = [point for point in profile.registers if point.table == table]
-        requests += _blocks(table, points, profile.max_words)
+        requests += _blocks(table, points, profile.max_words, cost)
     return tuple(requests)
 
 
@@ -77,15 +117,17 @@ def _models(points: Sequence[SunspecPoint]) -> tuple[Request, ...]:
     return tuple(Request(SUNSPEC, model, count) for model, count in sorted(words.items()))
 
 
-def _blocks(table: Table, points: Sequence[Point], max_words: int) -> list[Request]:
+def _blocks(table: Table, points: Sequence[Point], max_words: int, cost: Cost) -> list[Request]:
     for point in points:
-        if point.words > max_words:
+        words = point.span[1] - point.span[0]
+        if words > max_words:
+            factor = "" if point.scale_register is None else " with its scale register"
+            do = f"Set 'max_words' to {words} or more" if words <= MAX_WORDS else "Leave it out"
             raise ConfigError(
-                f"{point.name} takes {point.words} words and 'max_words' allows {max_words}.",
-                f"Set 'max_words' to {max(WORDS[point.type], max_words)} or more: a value read in"
-                " two parts can be of two instants.",
+                f"{point.name} takes {words} words{factor} and 'max_words' allows {max_words}.",
+                f"{do}: a value read in two parts can be of two instants.",
             )
-    spans = sorted({(point.address, point.address + point.words) for point in points})
+    spans = sorted({point.span for point in points})
     # best[i]: (requests, words, first span of the last block) for the spans before i
     best: list[tuple[int, int, int]] = [(0, 0, 0)]
     for i in range(1, len(spans) + 1):
@@ -96,7 +138,7 @@ def _blocks(table: Table, points: Sequence[Point], max_words: int) -> list[Reque
             if words > max_words:
                 break
             options.append((best[j][0] + 1, best[j][1] + words, j))
-        best.append(min(options))
+        best.append(min(options, key=lambda option: (cost.of(option[0], option[1]), option[2])))
     blocks: list[Request] = []
     i = len(spans)
     while i:

@@ -59,10 +59,18 @@ from joulemark_agent.plan import PlannedDevice, plan_requests
 
 PREFIX = "JOULEMARK_"
 SPOKEN_OVER = {  # the schemes of a device's URL, by its profile's protocol
-    "modbus": ("modbus-tcp", "sunspec-tcp"),
+    "modbus": (
+        "modbus-tcp",
+        "modbus-rtu",
+        "modbus-rtu-tcp",
+        "modbus-ascii",
+        "modbus-ascii-tcp",
+        "sunspec-tcp",
+    ),
     "sunspec": ("sunspec-tcp",),
     "opcua": ("opc.tcp",),
 }
+ON_A_BUS = ("modbus-rtu", "modbus-ascii")  # how such a scheme begins
 US_PER_S = 1_000_000
 
 # The folder relative paths start from: settings built from sources take no validation context.
@@ -432,6 +440,7 @@ def _contradictions(settings: SiteSettings) -> Iterator[tuple[_Where, str]]:
         )
     seen: set[str] = set()
     read: dict[tuple[str, int, str], str] = {}
+    ports: dict[str, tuple[str, str]] = {}  # serial ports: who uses them, and how
     for i, device in enumerate(settings.devices):
         if device.id in seen:
             yield ("devices", i, "id"), f"two devices are called {device.id!r}; rename one"
@@ -440,6 +449,11 @@ def _contradictions(settings: SiteSettings) -> Iterator[tuple[_Where, str]]:
         if other != device.id:
             text = f"{device.id!r} reads what {other!r} reads, which would count twice; remove one"
             yield ("devices", i, "unit"), text
+        if not (parts := urlsplit(line_of(device.url))).netloc:
+            first, how = ports.setdefault(parts.path, (device.id, parts.geturl()))
+            if how != parts.geturl():
+                text = f"{first!r} uses this port as {how!r}; a line has one speed and one framing"
+                yield ("devices", i, "url"), text
         if device.timeout_s > device.period_s:
             text = f"'timeout_s' is longer than 'period_s' ({device.period_s} s); lower it"
             yield ("devices", i, "timeout_s"), text
@@ -455,6 +469,8 @@ def _of_device(settings: SiteSettings, device: DeviceSettings) -> Iterator[tuple
         yield ("url",), text
     if profile.protocol != "opcua" and "unit" not in device.model_fields_set:
         yield (), "'unit' is missing: the device's number on its line, often 1"
+    elif scheme.startswith(ON_A_BUS) and device.unit == 0:
+        yield ("unit",), "unit 0 is every device of a serial line at once; write 1 to 247"
     if device.equipment is not None:
         yield from _of_equipment(profile, device.equipment)
     windows = {"first_slot": device.first_slot, "last_slot": device.last_slot}

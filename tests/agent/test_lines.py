@@ -326,7 +326,9 @@ def test_a_path_stands_nowhere_else_and_has_no_surprises(url: str) -> None:
 
 
 def test_a_driver_is_found_by_the_name_of_its_file() -> None:
-    assert protocols() == ["modbus", "opcua", "sunspec"]
+    assert protocols() == ["modbus", "modbus_ascii", "modbus_rtu", "opcua", "sunspec"]
+    assert protocol_of("modbus-rtu-tcp://192.0.2.1") == "modbus_rtu"
+    assert protocol_of("modbus-ascii:///dev/ttyS0") == "modbus_ascii"
     assert protocol_of("modbus-tcp://192.0.2.1") == "modbus"
     assert protocol_of("sunspec-tcp://192.0.2.1") == "sunspec"
     assert protocol_of("opc.tcp://192.0.2.1") == "opcua"

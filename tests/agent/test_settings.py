@@ -158,7 +158,11 @@ def test_a_mistake_is_told_with_file_line_and_what_to_do(
     ("new", "said"),
     [
         ("modbuss-tcp://127.0.0.1:5020", "no driver for 'modbuss-tcp'"),
-        ("modbus-rtu://127.0.0.1:5020", "there is no driver for 'modbus-rtu'. write"),
+        ("modbus-udp://127.0.0.1:5020", "there is no driver for 'modbus-udp'. write"),
+        ("modbus-rtu://127.0.0.1:5020", "not the address of a serial line"),
+        ("modbus-rtu:///dev/ttyS0?baud=9601", "has baud '9601'; use one of: 1200, 2400"),
+        ("modbus-rtu:///dev/ttyS0?parity=X", "has parity 'x'; use one of: n, e, o"),
+        ("modbus-ascii:///dev/ttyS0?stop_bits=3", "has stop_bits '3'; use one of: 1, 2"),
         ("base://127.0.0.1:5020", "no driver for 'base'"),
         ("127.0.0.1:5020", "the schemes are: modbus-tcp"),
         ("modbus-tcp://", "not the address of a line"),
@@ -523,7 +527,7 @@ def test_a_window_is_evidence_and_what_was_not_written_does_not_stand_there(tmp_
         ("opc.tcp://192.0.2.2/plant", "sunspec-tcp://192.0.2.2", "furnace",
          "the profile speaks opcua, over opc.tcp, not sunspec-tcp"),
         ('sunspec-tcp://192.0.2.1", unit: 1,', 'opc.tcp://192.0.2.1", unit: 1,', "meter",
-         "the profile speaks modbus, over modbus-tcp or sunspec-tcp, not opc.tcp"),
+         "or modbus-ascii or modbus-ascii-tcp or sunspec-tcp, not opc.tcp"),
         ('sunspec-tcp://192.0.2.1", unit: 1,', 'sunspec-tcp://192.0.2.1/x", unit: 1,', "meter",
          "not the address of a line"),
         ("opc.tcp://192.0.2.2/plant", "opc.tcp://192.0.2.2/a plant", "furnace",
@@ -578,3 +582,39 @@ def test_one_server_may_be_several_devices_of_different_profiles(tmp_path: Path)
 
     with pytest.raises(ConfigError, match="'other' reads what 'furnace' reads"):
         load_site(written(tmp_path, text.replace("other.yaml", "furnace.yaml")))
+
+
+SERIAL = ("modbus-tcp://127.0.0.1:5020", "modbus-rtu:///dev/ttyS0?baud=9600&parity=N")
+
+
+def test_devices_of_a_serial_line_are_planned(tmp_path: Path) -> None:
+    planned = load_site(changed(tmp_path, SERIAL)).planned_devices()
+
+    assert [(device.url, device.unit) for device in planned] == [(SERIAL[1], 1), (SERIAL[1], 2)]
+
+
+@pytest.mark.parametrize(
+    "url", [SERIAL[1], "modbus-rtu-tcp://h", "modbus-ascii-tcp://h", "modbus-ascii:///dev/ttyS0"]
+)
+def test_a_broadcast_is_no_unit_of_a_serial_line(tmp_path: Path, url: str) -> None:
+    path = changed(tmp_path, (SERIAL[0], url), ("unit: 2", "unit: 0"))
+    with pytest.raises(ConfigError, match="unit 0 is every device") as caught:
+        load_site(path)
+
+    assert f"{path}:{line_of(path, 'unit: 0')}: " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["modbus-rtu:///dev/ttyS0?baud=19200&parity=N", "modbus-ascii:///dev/ttyS0?baud=9600&parity=N"],
+)
+def test_a_serial_port_has_one_speed_and_one_framing(tmp_path: Path, other: str) -> None:
+    path = changed(tmp_path, SERIAL)
+    text = path.read_text("utf-8")
+    first, second = text.index(SERIAL[1]), text.rindex(SERIAL[1])
+    assert first != second
+    path = written(tmp_path, text[:second] + other + text[second + len(SERIAL[1]) :])
+    with pytest.raises(ConfigError, match="a line has one speed and one framing") as caught:
+        load_site(path)
+
+    assert f"{path}:{line_of(path, other)}: " in str(caught.value)

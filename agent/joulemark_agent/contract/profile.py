@@ -24,17 +24,30 @@ from joulemark_agent.contract.quantities import UNITS, unit_of
 Table = Literal["holding", "input", "coil", "discrete"]
 SUNSPEC, NODE = "sunspec", "node"  # the tables of the other protocols: a model, a variable
 Protocol = Literal["modbus", "sunspec", "opcua"]
-NumberType = Literal["uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"]
-WORDS: dict[str, int] = {
+NumberType = Literal[
+    "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "float32", "float64",
+    "bcd16", "bcd32", "bit", "string",
+]  # fmt: skip
+WORDS: dict[str, int] = {  # a string says its own length
     "uint16": 1,
     "int16": 1,
     "uint32": 2,
     "int32": 2,
     "uint64": 4,
     "int64": 4,
+    "float16": 1,
     "float32": 2,
     "float64": 4,
+    "bcd16": 1,
+    "bcd32": 2,
+    "bit": 1,
 }
+# In which order the bytes of a number arrive; A is the highest. The first four are patterns for
+# every size: of 64 bits they are ABCDEFGH, GHEFCDAB, BADCFEHG and HGFEDCBA.
+ByteOrder = Literal["ABCD", "CDAB", "BADC", "DCBA", "EFGHABCD", "GHEFCDAB", "CDABGHEF"]
+ORDERS_OF_64_BITS = ("EFGHABCD", "GHEFCDAB", "CDABGHEF")
+Direction = Literal["import", "export", "generation", "sum"]
+DIRECTED_UNITS = ("W", "Wh", "var", "varh", "VA")
 SunspecType = Literal[
     "int16", "uint16", "acc16", "enum16", "int32", "uint32", "acc32", "bitfield32", "int64",
     "uint64", "acc64", "float32",
@@ -80,6 +93,8 @@ class _Quantity(_Strict):
     name: str
     scale: Exact = Decimal(1)
     counter: bool = False
+    direction: Direction | None = None  # of power or energy: which way a positive value flows
+    disputed: str = ""  # why public sources disagree: such a point is never good
     minimum: Exact | None = None  # outside -> quality 'range', in SI
     maximum: Exact | None = None
 
@@ -90,6 +105,8 @@ class _Quantity(_Strict):
             raise ValueError(f"the name {self.name!r} must end in its unit, one of: {endings}")
         if self.scale == 0:
             raise ValueError("a scale of 0 makes every value 0")
+        if self.direction and unit_of(self.name) not in DIRECTED_UNITS:
+            raise ValueError(f"only power and energy have a direction: {', '.join(DIRECTED_UNITS)}")
         return self
 
     def _check_counter(self, kind: str, *, is_unsigned: bool) -> None:
@@ -98,33 +115,121 @@ class _Quantity(_Strict):
             raise ValueError(f"a counter is an unsigned integer {kind} with a whole scale above 0")
 
 
-class Point(_Quantity):
-    """One quantity of a Modbus device; `words` are in transmission order."""
+class _Registers(_Strict):
+    """Where a value of a Modbus device stands, and how its bytes are arranged."""
 
     table: Table
     address: int = Field(ge=0, le=0xFFFF)
     type: NumberType
-    word_order: Literal["big", "little"] = "big"
-    sentinels: tuple[int, ...] = ()  # raw integers that mean "not available"
+    length: int | None = Field(default=None, ge=1, le=125)  # of a string, in words
+    bit: int | None = Field(default=None, ge=0, le=15)  # of a bit; 0 is the lowest
+    word_order: Literal["big", "little"] = "big"  # little is byte_order CDAB
+    byte_order: ByteOrder | None = None  # of the number; without it the word order counts
 
     @property
     def words(self) -> int:
-        """How many 16-bit words the point takes."""
-        return WORDS[self.type]
+        """How many 16-bit words the value takes, its scale register not counted."""
+        return WORDS[self.type] if self.length is None else self.length
+
+    @property
+    def end(self) -> int:
+        """The first address after the value."""
+        return self.address + self.words
+
+    @property
+    def order(self) -> ByteOrder:
+        """The byte order, however it is written."""
+        return self.byte_order or ("CDAB" if self.word_order == "little" else "ABCD")
 
     @model_validator(mode="after")
-    def _makes_sense(self) -> Point:
-        self._check_counter("register", is_unsigned=self.type.startswith("uint"))
-        if self.address + self.words > 0x10000:
+    def _is_arranged(self) -> Self:
+        for key, kind in (("length", "string"), ("bit", "bit")):
+            if (getattr(self, key) is None) == (self.type == kind):
+                raise ValueError(f"'{key}' is for the type {kind}, and a {kind} needs it")
+        if self.end > 0x10000:
             raise ValueError("the point reaches beyond register 65535")
         if self.table in {"coil", "discrete"} and self.type != "uint16":
             raise ValueError(f"a {self.table} is one bit: its type is uint16")
-        if any(not 0 <= raw < 1 << 16 * self.words for raw in self.sentinels):
-            raise ValueError(
-                f"a sentinel is what the {self.words} words hold, without a sign, such as"
-                f" 0x{1 << 16 * self.words - 1:X}"
-            )
+        if self.table in {"coil", "discrete"} and self.byte_order is not None:
+            raise ValueError(f"a {self.table} is one bit: it has no byte order")
+        if self.word_order == "little" and self.byte_order is not None:
+            raise ValueError("'word_order: little' is 'byte_order: CDAB': write one of them")
+        if self.order in ORDERS_OF_64_BITS and (self.words != 4 or self.type == "string"):
+            raise ValueError(f"{self.order} is an order of 64 bits, and {self.type} has other")
+        if self.type == "string" and self.order not in {"ABCD", "BADC"}:
+            raise ValueError("a string is in byte order ABCD, or BADC: the two of a word swapped")
         return self
+
+
+class ScaleRegister(_Strict):
+    """A register that holds the power of ten its point is multiplied by, from -10 to 10."""
+
+    address: int = Field(ge=0, le=0xFFFF)  # in the table of its point
+    type: Literal["int16"] = "int16"
+
+
+class Point(_Registers, _Quantity):
+    """One quantity of a Modbus device; value = raw * 10^scale register * scale + offset.
+
+    A string has no value: it is text, for the one who looks and for the identification.
+    """
+
+    offset: Exact = Decimal(0)  # in SI: 273.15 makes kelvins of degrees Celsius
+    scale_register: ScaleRegister | None = None  # read in the same request as the point
+    sentinels: tuple[int, ...] = ()  # raw integers that mean "not available"
+    modulus: int | None = Field(default=None, ge=2)  # of a counter: the raw count that shows as 0
+    daily: bool = False  # a counter that starts at 0 every day
+    quantum: Exact | None = Field(default=None, gt=0)  # the least step of a counter, in SI
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The first address, and that after the last, of what one request must read whole."""
+        if self.scale_register is None:
+            return self.address, self.end
+        factor = self.scale_register.address
+        return min(self.address, factor), max(self.end, factor + 1)
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        is_unsigned = self.type.startswith(("uint", "bcd"))
+        is_never_negative = self.minimum is not None and self.minimum >= 0
+        is_whole = is_unsigned or (self.type.startswith("int") and is_never_negative)
+        self._check_counter(
+            "register (or a signed one with a 'minimum' of 0)", is_unsigned=is_whole
+        )
+        _check_sentinels(self.words, self.sentinels)
+        if self.counter and self.offset:
+            raise ValueError("a counter counts from 0: it has no offset")
+        if not self.counter and (self.modulus or self.daily or self.quantum):
+            raise ValueError("'modulus', 'daily' and 'quantum' are of a counter")
+        if self.modulus is not None and self.modulus > 1 << 16 * self.words:
+            raise ValueError(f"{self.words} words cannot count to a modulus of {self.modulus}")
+        if (self.type == "string") != self.name.endswith("_text"):
+            raise ValueError("a string's name ends in '_text', and no other's does")
+        if self.type == "string":
+            self._check_string()
+        if self.scale_register is not None:
+            self._check_scale_register(self.scale_register.address)
+        return self
+
+    def _check_string(self) -> None:
+        numbers = {"scale", "offset", "minimum", "maximum", "scale_register", "sentinels"}
+        if written := numbers & {name for name in self.model_fields_set if getattr(self, name)}:
+            raise ValueError(f"a string is no number: remove {', '.join(sorted(written))}")
+
+    def _check_scale_register(self, factor: int) -> None:
+        if self.table in {"coil", "discrete"} or self.type == "bit":
+            raise ValueError("a single bit has no scale register")
+        if self.address <= factor < self.end:
+            raise ValueError("the scale register is one of the point's own words")
+
+
+def _check_sentinels(words: int, sentinels: tuple[int, ...]) -> None:
+    if any(not 0 <= raw < 1 << 16 * words for raw in sentinels):
+        raise ValueError(
+            f"a sentinel is what the {words} words hold, without a sign, such as"
+            f" 0x{1 << 16 * words - 1:X}"
+        )
 
 
 class SunspecPoint(_Quantity):
@@ -217,11 +322,156 @@ class AllZeroRule(_Strict):
     gauges: tuple[str, ...] = ()
 
 
+class SumCheck(_Strict):
+    """The parts of a total, such as the power of three phases, add up to it."""
+
+    rule: Literal["sum_of_phases"]
+    total: str
+    parts: tuple[str, ...] = Field(min_length=2)
+    tolerance_ratio: Exact = Field(default=Decimal("0.05"), gt=0, lt=1)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The points the rule compares, all of one unit."""
+        return (self.total, *self.parts)
+
+    def check_units(self) -> None:
+        """Refuse points that cannot be compared."""
+        if len({unit_of(name) for name in self.names}) > 1:
+            raise ValueError(f"{self.total} and its parts are not of one unit")
+
+
+class RateCheck(_Strict):
+    """A counter grows as fast as the power beside it says."""
+
+    rule: Literal["rate"]
+    counter: str
+    power: str
+    tolerance_ratio: Exact = Field(default=Decimal("0.05"), gt=0, lt=1)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The points the rule compares."""
+        return self.counter, self.power
+
+    def check_units(self) -> None:
+        """Refuse points that cannot be compared."""
+        units = unit_of(self.counter), unit_of(self.power)
+        if units not in {("Wh", "W"), ("varh", "var")}:
+            raise ValueError(
+                f"{self.counter} is not counted from {self.power}: Wh and W, or varh and var"
+            )
+
+
+class MonotonicCheck(_Strict):
+    """A counter never falls, but where it wraps or starts its day."""
+
+    rule: Literal["monotonic"]
+    counter: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The point the rule watches."""
+        return (self.counter,)
+
+    def check_units(self) -> None:
+        """Any unit can be counted."""
+
+
+def _rule(check: Any) -> str:
+    rule = check.get("rule") if isinstance(check, Mapping) else getattr(check, "rule", None)
+    return f"({rule})"
+
+
+Check = Annotated[
+    Annotated[SumCheck, Tag("(sum_of_phases)")]
+    | Annotated[RateCheck, Tag("(rate)")]
+    | Annotated[MonotonicCheck, Tag("(monotonic)")],
+    Discriminator(
+        _rule,
+        custom_error_type="unknown_rule",
+        custom_error_message="a 'rule' is sum_of_phases, rate or monotonic",
+    ),
+]
+
+
+def _written(value: Any) -> Any:
+    return value if isinstance(value, str) else _exact(value)
+
+
+Written = Annotated[str | Decimal, BeforeValidator(_written)]
+
+
+class Identify(_Registers):
+    """Registers that prove the model: read before a word of the device is believed."""
+
+    equals: Written | None = None
+    one_of: tuple[Written, ...] = ()
+    note: str = ""
+
+    @property
+    def expected(self) -> tuple[str | Decimal, ...]:
+        """What proves the model: texts of a string, raw numbers (with their sign) of the others."""
+        values = self.one_of if self.equals is None else (self.equals,)
+        if self.type == "string":
+            return values
+        return tuple(Decimal(value) for value in values)
+
+    @model_validator(mode="after")
+    def _can_be_met(self) -> Self:
+        if (self.equals is None) == (not self.one_of):
+            raise ValueError("write either 'equals' or 'one_of'")
+        for value in self.one_of if self.equals is None else (self.equals,):
+            if self.type == "string" and not isinstance(value, str):
+                raise ValueError(f"the type is string: put quotes around {value}")
+            if self.type != "string":
+                _exact(value)
+        return self
+
+
+class Sentinels(_Strict):
+    """What a device shows for "not available", by type: raw integers without a sign."""
+
+    uint16: tuple[int, ...] = ()
+    int16: tuple[int, ...] = ()
+    uint32: tuple[int, ...] = ()
+    int32: tuple[int, ...] = ()
+    uint64: tuple[int, ...] = ()
+    int64: tuple[int, ...] = ()
+    float16: tuple[int, ...] = ()
+    float32: tuple[int, ...] = ()
+    float64: tuple[int, ...] = ()
+    bcd16: tuple[int, ...] = ()
+    bcd32: tuple[int, ...] = ()
+    bit: tuple[int, ...] = ()  # of the whole register
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        for kind in self.model_fields_set:
+            _check_sentinels(WORDS[kind], getattr(self, kind))
+        return self
+
+
+class Quirk(_Strict):
+    """What a user of the device must know, and who says so."""
+
+    text: str = Field(min_length=3)
+    source: str = Field(min_length=3)
+
+
+class Serial(_Strict):
+    """How the device's serial port is set when it leaves the factory; 8 data bits."""
+
+    baud: int = Field(ge=300, le=1_000_000)
+    parity: Literal["none", "even", "odd"]
+    stop_bits: Literal[1, 2]
+
+
 class Golden(_Strict):
     """Raw words whose value is known: the profile's own test.
 
-    SunSpec: the point's words, then its scale factor where it has one. OPC UA: `data`, the
-    DataValue in its binary encoding.
+    Modbus and SunSpec: the point's words, then its scale register or factor where it has one.
+    OPC UA: `data`, the DataValue in its binary encoding.
     """
 
     point: str
@@ -248,12 +498,19 @@ class Profile(_Strict):
     kind: Literal["power_meter", "production_counter", "air_compressor", "pv_inverter", "furnace"]
     protocol: Protocol
     source: str = Field(min_length=10)
-    confidence: Literal["manual", "bench", "field"]
+    # second_hand: read in the code of others, not in the manual.
+    confidence: Literal["manual", "bench", "field", "second_hand"]
     synthetic: bool = False  # True: no machine stands behind the values, only a formula
     max_words: int = Field(default=125, ge=1, le=125)  # per request
     points: tuple[_Written, ...] = Field(min_length=1)
     rules: tuple[AllZeroRule, ...] = ()
     golden: tuple[Golden, ...] = Field(min_length=1)
+    # By type, for every point of it that names none of its own; raw and without a sign.
+    sentinels: Sentinels = Sentinels()
+    identify: tuple[Identify, ...] = ()
+    checks: tuple[Check, ...] = ()
+    quirks: tuple[Quirk, ...] = ()
+    serial: Serial | None = None
 
     @property
     def registers(self) -> tuple[Point, ...]:
@@ -265,15 +522,38 @@ class Profile(_Strict):
         return {point.name: point for point in self.points}[name]
 
     @model_validator(mode="after")
-    def _is_consistent(self) -> Profile:
+    def _gives_its_sentinels_to_its_points(self) -> Self:
+        written = self.sentinels.model_fields_set
+        given = tuple(
+            point.model_copy(update={"sentinels": getattr(self.sentinels, point.type)})
+            if isinstance(point, Point)
+            and point.type in written
+            and "sentinels" not in point.model_fields_set
+            else point
+            for point in self.points
+        )
+        if written:
+            object.__setattr__(self, "points", given)  # frozen for everybody else
+        return self
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
         names = [point.name for point in self.points]
         if len(set(names)) != len(names):
             raise ValueError("two points share a name")
         used = {row.point for row in self.golden}
         for rule in self.rules:
             used |= {*rule.counters, *rule.gauges}
+        for check in self.checks:
+            used |= set(check.names)
         if missing := used - set(names):
             raise ValueError(f"these names are no points of this device: {sorted(missing)}")
+        for check in self.checks:
+            check.check_units()
+        if self.protocol != "modbus":
+            for key in ("sentinels", "identify", "serial"):
+                if key in self.model_fields_set:
+                    raise ValueError(f"'{key}' is for Modbus registers, not {self.protocol}")
         for point in self.points:
             if _protocol(point) != self.protocol:
                 raise ValueError(
@@ -290,5 +570,5 @@ class Profile(_Strict):
 def _golden_words(point: AnyPoint) -> int:
     if isinstance(point, NodePoint):
         return 0
-    has_factor = isinstance(point, SunspecPoint) and point.scale_offset is not None
-    return point.words + int(has_factor)
+    factor = point.scale_register if isinstance(point, Point) else point.scale_offset
+    return point.words + int(factor is not None)

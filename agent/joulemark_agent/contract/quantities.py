@@ -33,6 +33,7 @@ UNITS: dict[str, str] = {
     "_ratio": "1",
     "_count": "1",
     "_state": "",
+    "_text": "",  # a string, which has no number
     "_unstated": "",  # the source names no unit: kept and shown, and nothing is computed from it
 }
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")

@@ -110,10 +110,10 @@ class ModbusTcp:
             question, partial(_checked, self._exchange.peer, wanted, size), timeout_s=timeout_s
         )
         if len(answer) == 9:  # a good answer has at least one byte of data
-            raise _exception(self._exchange.peer, unit, request, answer[8])
+            raise exception_error(self._exchange.peer, unit, request, answer[8])
         data = answer[9:]
         return Response(
-            request.table, request.address, _words(data, request.count) if is_bits else data
+            request.table, request.address, bit_words(data, request.count) if is_bits else data
         )
 
 
@@ -141,7 +141,7 @@ def _checked(peer: str, wanted: bytes, size: int, received: bytes) -> bytes | No
     raise AssertionError("a reply that differs nowhere was not accepted")
 
 
-def _words(bits: bytes, count: int) -> bytes:
+def bit_words(bits: bytes, count: int) -> bytes:
     """One word per bit, so that an address is a word in every table."""
     return b"".join(bytes((0, bits[i >> 3] >> (i & 7) & 1)) for i in range(count))
 
@@ -155,7 +155,8 @@ def _bad(peer: str, what: str) -> DeviceError:
     )
 
 
-def _exception(peer: str, unit: int, request: Request, number: int) -> DeviceError:
+def exception_error(peer: str, unit: int, request: Request, number: int) -> DeviceError:
+    """What a device or a gateway says instead of an answer, in words."""
     name, do = _EXCEPTIONS.get(number, ("unknown", "Look the number up in the device's manual."))
     last = request.address + request.count - 1
     return DeviceError(

@@ -12,11 +12,14 @@ import struct
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import lru_cache
+from operator import itemgetter
+from typing import Literal
 
 from joulemark_agent.contract.profile import (
     NODE,
     SUNSPEC,
     AnyPoint,
+    Identify,
     NodePoint,
     Point,
     Profile,
@@ -27,6 +30,8 @@ from joulemark_agent.kernels.datavalue import number_of
 
 MISSING, SENTINEL, NOT_A_NUMBER, RANGE = "missing", "sentinel", "nan", "range"
 SCALE = "scale"  # no scale factor, or one by which a counter counts fractions
+TEXT = "text"  # a string: it has no number, see `text_of`
+DISPUTED = "disputed"  # public sources disagree on the point: a number, never a good one
 
 Decoded = tuple[str | None, str | None]  # decimal text, quality code; a good value has no code
 
@@ -36,7 +41,8 @@ def decode_responses(
 ) -> tuple[dict[str, str], dict[str, str]]:
     """The values (decimal text by point) and quality codes (only of points that are not good).
 
-    A point outside its range keeps its value beside the code; a sentinel or NaN has none.
+    A point that is disputed or outside its range keeps its value beside the code; a sentinel or
+    what is no number has none.
     """
     values: dict[str, str] = {}
     quality: dict[str, str] = {}
@@ -66,10 +72,30 @@ def decode_point(point: AnyPoint, data: bytes) -> Decoded:
 
     Args:
         point: what the bytes mean.
-        data: Modbus: 2 bytes per word, in transmission order. SunSpec: the same, then the scale
-            factor where the point has one. OPC UA: the DataValue in its binary encoding.
+        data: Modbus and SunSpec: 2 bytes per word, in transmission order, then the scale register
+            or factor where the point has one. OPC UA: the DataValue in its binary encoding.
     """
     return _decoder(point)(data)
+
+
+def text_of(string: Point | Identify, data: bytes) -> str:
+    """The text of a string's own bytes: up to the first zero byte, without blanks at its ends.
+
+    Bytes that are no printable ASCII stand as '?', and 0xFF at the end is padding.
+    """
+    arrange = _arrangement(string)
+    data = data if arrange is None else arrange(data)
+    text = data.partition(b"\0")[0].rstrip(b"\xff")
+    return "".join(chr(byte) if 0x20 <= byte < 0x7F else "?" for byte in text).strip()
+
+
+def identifies(rule: Identify, data: bytes) -> bool:
+    """Whether the registers hold what proves the model; numbers are compared raw."""
+    if rule.type == "string":
+        return text_of(rule, data) in rule.expected
+    arrange = _arrangement(rule)
+    found = _digits_reader(rule)(data if arrange is None else arrange(data))
+    return found is not None and Decimal(_shifted(*found)) in rule.expected
 
 
 _Cut = Callable[[Sequence[Response]], bytes | None]
@@ -95,8 +121,15 @@ def _cut(i: int, point: AnyPoint, layout: tuple[tuple[str, int, int], ...]) -> _
     place = _place(point, layout)
     if place is None:
         return lambda _: None
-    index, start, end = place
-    return lambda responses: responses[index].data[start:end]
+    index, start, end, factor = place
+    if factor is None:
+        return lambda responses: responses[index].data[start:end]
+
+    def cut(responses: Sequence[Response]) -> bytes:
+        data = responses[index].data
+        return data[start:end] + data[factor : factor + 2]
+
+    return cut
 
 
 def _cut_model(point: SunspecPoint, layout: tuple[tuple[str, int, int], ...]) -> _Cut:
@@ -117,14 +150,17 @@ def _cut_model(point: SunspecPoint, layout: tuple[tuple[str, int, int], ...]) ->
     return cut if found else lambda _: None
 
 
-_Place = tuple[int, int, int]
+_Place = tuple[int, int, int, int | None]  # response; first byte, end; first byte of the factor
 
 
 def _place(point: Point, layout: tuple[tuple[str, int, int], ...]) -> _Place | None:
+    """Where the point stands, its scale register with it: both are of one response or missing."""
+    first, last = point.span
     for index, (table, address, size) in enumerate(layout):
-        start = 2 * (point.address - address)
-        if table == point.table and start >= 0 and start + 2 * point.words <= size:
-            return index, start, start + 2 * point.words
+        if table == point.table and address <= first and 2 * (last - address) <= size:
+            start, factor = 2 * (point.address - address), point.scale_register
+            place = None if factor is None else 2 * (factor.address - address)
+            return index, start, start + 2 * point.words, place
     return None
 
 
@@ -132,7 +168,7 @@ def _place(point: Point, layout: tuple[tuple[str, int, int], ...]) -> _Place | N
 def _decoder(point: AnyPoint) -> Callable[[bytes], Decoded]:
     read = _reader(point)
     low, high = point.minimum, point.maximum
-    if low is None and high is None:
+    if low is None and high is None and not point.disputed:
         return read
 
     def decode(data: bytes) -> Decoded:
@@ -143,7 +179,7 @@ def _decoder(point: AnyPoint) -> Callable[[bytes], Decoded]:
             return text, RANGE
         if high is not None and Decimal(text) > high:
             return text, RANGE
-        return text, None
+        return text, DISPUTED if point.disputed else None
 
     return decode
 
@@ -155,22 +191,107 @@ def _reader(point: AnyPoint) -> Callable[[bytes], Decoded]:
 
 
 def _words_reader(point: Point) -> Callable[[bytes], Decoded]:
-    swap = point.word_order == "little" and point.words > 1
-    is_float = point.type.startswith("float")
-    signed = point.type.startswith("int")
+    if point.type == "string":
+        return lambda _: (None, TEXT)
+    if point.scale_register is not None:
+        return _scaled_reader(point)
+    if point.offset or not point.type.startswith(("int", "uint")):
+        return _number_reader(point)
+    arrange, signed = _arrangement(point), point.type.startswith("int")
     numerator, places = _fraction(point.scale)
     sentinels = frozenset(point.sentinels)
 
-    def read(data: bytes) -> Decoded:
-        if swap:
-            data = b"".join(data[i : i + 2] for i in range(len(data) - 2, -1, -2))
+    def read(data: bytes) -> Decoded:  # what most points are, without a call too many
+        if arrange is not None:
+            data = arrange(data)
         if sentinels and int.from_bytes(data, "big") in sentinels:
             return None, SENTINEL
-        if is_float:
-            return _float(data, numerator, places)
         return _plain(int.from_bytes(data, "big", signed=signed) * numerator, places), None
 
     return read
+
+
+def _number_reader(point: Point, exponent: int = 0) -> Callable[[bytes], Decoded]:
+    """How to read raw * 10^exponent * scale + offset."""
+    arrange, number_of_words = _arrangement(point), _digits_reader(point)
+    numerator, places = _fraction(point.scale)
+    added, added_places = _fraction(point.offset)
+    sentinels = frozenset(point.sentinels)
+
+    def read(data: bytes) -> Decoded:
+        if arrange is not None:
+            data = arrange(data)
+        if sentinels and int.from_bytes(data, "big") in sentinels:
+            return None, SENTINEL
+        found = number_of_words(data)
+        if found is None:
+            return None, NOT_A_NUMBER
+        number, below = found[0] * numerator, found[1] + places - exponent
+        if added:
+            common = max(below, added_places)
+            number = number * 10 ** (common - below) + added * 10 ** (common - added_places)
+            below = common
+        return _shifted(number, below), None
+
+    return read
+
+
+def _scaled_reader(point: Point) -> Callable[[bytes], Decoded]:
+    """How to read a point whose own words are followed by those of its scale register."""
+    size = 2 * point.words
+    order: Literal["big", "little"] = "little" if point.order in {"BADC", "DCBA"} else "big"
+    numerator, _ = _fraction(point.scale)
+    readers = {
+        exponent: _number_reader(point, exponent)
+        for exponent in range(-_LARGEST_FACTOR, _LARGEST_FACTOR + 1)
+        if not (point.counter and exponent < 0 and numerator % 10**-exponent)
+    }
+
+    def read(data: bytes) -> Decoded:
+        reader = readers.get(int.from_bytes(data[size:], order, signed=True))
+        return (None, SCALE) if reader is None else reader(data[:size])  # none: -32768
+
+    return read
+
+
+def _arrangement(registers: Point | Identify) -> Callable[[bytes], bytes] | None:
+    """How to put the bytes of a value into big-endian order; None: they came in it."""
+    size = 2 * registers.words
+    # Byte i of a number stands at i XOR this; 2, 4 and 8 bytes, and strings of BADC, have it so.
+    mask = {
+        "ABCD": 0, "BADC": 1, "CDAB": size - 2, "DCBA": size - 1,
+        "CDABGHEF": 2, "EFGHABCD": 4, "GHEFCDAB": 6,
+    }[registers.order]  # fmt: skip
+    if mask == 0:
+        return None
+    take = itemgetter(*(i ^ mask for i in range(size)))
+    return lambda data: bytes(take(data))
+
+
+def _digits_reader(registers: Point | Identify) -> Callable[[bytes], tuple[int, int] | None]:
+    """How to read the number of big-endian bytes as number / 10^places; None: it is none."""
+    if registers.type.startswith("float"):
+        return _float_digits
+    if registers.type.startswith("bcd"):
+        return _bcd_digits
+    signed, shift = registers.type.startswith("int"), registers.bit
+    if shift is not None:
+        return lambda data: (int.from_bytes(data, "big") >> shift & 1, 0)
+    return lambda data: (int.from_bytes(data, "big", signed=signed), 0)
+
+
+def _bcd_digits(data: bytes) -> tuple[int, int] | None:
+    digits = data.hex()
+    return (int(digits), 0) if digits.isdecimal() else None
+
+
+def _float_digits(data: bytes) -> tuple[int, int] | None:
+    digits = shortest(data)
+    if digits is None:
+        return None
+    mantissa, _, exponent = digits.partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    return int(whole + fraction), len(fraction) - int(exponent or 0)
 
 
 def _sunspec_reader(point: SunspecPoint) -> Callable[[bytes], Decoded]:
@@ -220,10 +341,15 @@ def _node_reader(point: NodePoint) -> Callable[[bytes], Decoded]:
 
 
 def shortest(data: bytes) -> str | None:
-    """The shortest decimal ('%g' form) of a big-endian float32 or float64; None for NaN and Inf."""
+    """The shortest decimal ('%g' form) of a big-endian float of 16, 32 or 64 bits.
+
+    None for NaN and infinity.
+    """
     if len(data) == 8:
         wide = _FLOAT64.unpack(data)[0]
         return repr(wide) if math.isfinite(wide) else None
+    if len(data) == 2:
+        return _shortest_half(data)
     value = _FLOAT32.unpack(data)[0]
     if not math.isfinite(value):
         return None
@@ -235,17 +361,22 @@ def shortest(data: bytes) -> str | None:
     return f"{value:.9g}"
 
 
+def _shortest_half(data: bytes) -> str | None:
+    value = _FLOAT16.unpack(data)[0]
+    if not math.isfinite(value):
+        return None
+    for digits in range(1, 5):
+        text = f"{value:.{digits}g}"
+        if abs(float(text)) < _TOO_LARGE_A_HALF and _FLOAT16.pack(float(text)) == data:
+            return text
+    return f"{value:.5g}"
+
+
 def _float(data: bytes, numerator: int, places: int) -> Decoded:
-    digits = shortest(data)
-    return (None, NOT_A_NUMBER) if digits is None else (_scaled(digits, numerator, places), None)
-
-
-def _scaled(digits: str, numerator: int, places: int) -> str:
-    mantissa, _, exponent = digits.partition("e")
-    whole, _, fraction = mantissa.partition(".")
-    places += len(fraction) - int(exponent or 0)
-    number = int(whole + fraction) * numerator
-    return _shifted(number, places)
+    found = _float_digits(data)
+    if found is None:
+        return None, NOT_A_NUMBER
+    return _shifted(found[0] * numerator, found[1] + places), None
 
 
 def _shifted(number: int, places: int) -> str:
@@ -273,5 +404,6 @@ def _fraction(scale: Decimal) -> tuple[int, int]:
 
 _HEAD = struct.Struct(">HH")  # of a SunSpec model: its id, and how many words follow
 _LARGEST_FACTOR = 10  # SunSpec 1.1: a scale factor is from -10 to 10
-_FLOAT32, _FLOAT64 = struct.Struct(">f"), struct.Struct(">d")
+_FLOAT16, _FLOAT32, _FLOAT64 = struct.Struct(">e"), struct.Struct(">f"), struct.Struct(">d")
+_TOO_LARGE_A_HALF = 65520.0  # from here on a number is rounded to no float16
 _SMALLEST_NORMAL = 2.0**-126

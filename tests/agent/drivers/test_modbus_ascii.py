@@ -1,0 +1,178 @@
+"""ASCII framing, by wire and over TCP: digits, an LRC, and nothing else between the answers."""
+
+import struct
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from joulemark_agent import modbus_line
+from joulemark_agent.contract.errors import DeviceError
+from joulemark_agent.drivers import modbus_ascii
+from joulemark_agent.drivers.base import Request
+from joulemark_agent.drivers.modbus_ascii import Ascii
+from joulemark_agent.lines import Line
+from joulemark_agent.modbus_line import Frame
+from joulemark_agent.plan import TABLES, PlannedDevice
+from support.bus import (
+    LINES,
+    Peer,
+    Respond,
+    ascii_of,
+    asked,
+    check_foreign_server,
+    foreign_server,
+    over_wire,
+    refusal,
+    reply,
+    rtu,
+    rtu_of,
+)
+
+TWO_WORDS = Request("holding", 0x10, 2)
+RIGHT = bytes.fromhex("00100011")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_owed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port of an earlier test may come again."""
+    monkeypatch.setattr(modbus_line, "_owed", {})
+
+
+def right(request: bytes) -> bytes:
+    return ascii_of(reply(request))
+
+
+@pytest.mark.parametrize("kind", ["ascii", "ascii-tcp"])
+async def test_a_foreign_server_gives_the_values_it_holds(kind: str) -> None:
+    async with foreign_server(kind) as url:
+        await check_foreign_server(await modbus_ascii.connect(url, timeout_s=5.0))
+
+
+HOSTILE: dict[str, Respond] = {
+    "short: one word of two": lambda q: [ascii_of(reply(q, b"\0\7"))],
+    "long: three words of two": lambda q: [ascii_of(reply(q, b"\0\7" * 3))],
+    "byte count of two, data of one": lambda q: [ascii_of(reply(q, b"\0\7", size=4))],
+    "other function": lambda q: [ascii_of(reply(q, function=4))],
+    "other unit": lambda q: [ascii_of(reply(q, unit=2))],
+    "wrong LRC": lambda q: [right(q)[:-4] + b"00\r\n"],
+    "a digit turned over": lambda q: [right(q)[:8] + b"9" + right(q)[9:]],
+    "an odd number of digits": lambda q: [right(q)[:-3] + b"\r\n"],
+    "no digits": lambda _: [b":\r\n"],
+    "spaces between the digits": lambda q: [right(q)[:3] + b" " + right(q)[3:]],
+    "no colon": lambda q: [right(q)[1:]],
+    "two colons": lambda q: [b":" + right(q)],
+    "a stray carriage return": lambda q: [b":\r" + right(q)],
+    "the same answer twice": lambda q: [right(q) * 2],
+    "a foreign answer before the right one": lambda q: [ascii_of(reply(q, unit=9)) + right(q)],
+    "garbage before the right answer": lambda q: [b"\xde\xad" + right(q)],
+    "text": lambda _: [b"HTTP/1.1 400 Bad Request\r\n\r\n"],
+    "digits without end": lambda _: [b":" + b"0" * 600],
+    "the request echoed": lambda q: [ascii_of(q)],
+    "RTU framing": lambda q: [reply(q)],
+    "exception of another function": lambda _: [ascii_of(rtu(1, 0x84, 2))],
+    "exception and right answer": lambda q: [ascii_of(refusal(q, 2)) + right(q)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_a_wrong_answer_is_named_and_the_next_question_gets_its_value(
+    name: str, line: Any
+) -> None:
+    is_hostile = True
+
+    def respond(request: bytes) -> list[bytes]:
+        nonlocal is_hostile
+        segments = HOSTILE[name](request) if is_hostile else [right(request)]
+        is_hostile = False
+        return segments
+
+    async with line(respond, ascii_=True) as served:
+        subject = Line(served.url, timeout_s=5.0)
+        device = PlannedDevice("meter", served.url, 1, 1_000_000, (TWO_WORDS,), 5.0)
+        with pytest.raises(DeviceError) as caught:
+            await subject.read(device)
+        [response] = await subject.read(device)
+        await subject.close()
+
+    assert caught.value.code == "bad_reply", caught.value
+    assert response.data == RIGHT
+
+
+@pytest.mark.parametrize("line", LINES)
+async def test_segments_of_one_byte_and_small_letters_are_the_same_answer(line: Any) -> None:
+    def respond(request: bytes) -> list[bytes]:
+        whole = right(request).lower()
+        return [whole[i : i + 1] for i in range(len(whole))]
+
+    async with line(respond, ascii_=True) as served:
+        driver = await modbus_ascii.connect(served.url, timeout_s=5.0)
+        for _ in range(3):
+            assert (await driver.read(1, [TWO_WORDS]))[0].data == RIGHT
+        await driver.close()
+
+
+async def test_a_late_answer_is_skipped_and_its_question_asked_again() -> None:
+    state: list[Peer] = []
+
+    def respond(request: bytes) -> list[bytes]:
+        n = len(state[0].requests)
+        late = [right(state[0].requests[0])] if n == 2 else []
+        return [] if n == 1 else [*late, right(request)]
+
+    async with over_wire(respond, ascii_=True) as served:
+        state.append(served)
+        driver = await modbus_ascii.connect(served.url, timeout_s=5.0)
+        with pytest.raises(DeviceError) as caught:
+            await driver.read(1, [Request("holding", 100, 2)], timeout_s=0.02)
+        [response] = await driver.read(1, [Request("holding", 50, 2)])
+        await driver.close()
+
+    assert caught.value.code == "timeout"
+    assert struct.unpack(">2H", response.data) == (50, 51)
+
+
+async def test_nothing_that_leaves_can_write() -> None:
+    async with over_wire(lambda q: [right(q)], ascii_=True) as served:
+        driver = await modbus_ascii.connect(served.url, timeout_s=5.0)
+        for table in TABLES:
+            await driver.read(1, [Request(table, 0, 1), Request(table, 7, 125)])
+        await driver.close()
+
+    assert sorted({asked(request)[1] for request in served.requests}) == [1, 2, 3, 4]
+
+
+WANTED = (Frame(bytes((1, 3, 4)), 7), Frame(bytes((1, 0x83)), 3))
+LATE = (Frame(bytes((2, 3, 4)), 7),)
+
+
+@given(st.data())
+def test_only_a_whole_checked_frame_is_taken_and_only_beginnings_are_waited_for(
+    data: st.DataObject,
+) -> None:
+    values = data.draw(st.binary(min_size=4, max_size=4))
+    late = ascii_of(rtu(2, 3, 4, values)) * data.draw(st.integers(0, 2))
+    answer = data.draw(st.sampled_from([rtu(1, 3, 4, values), rtu(1, 0x83, 2)]))
+    whole = late + ascii_of(answer)
+    received = bytearray(whole)
+    for _ in range(data.draw(st.integers(0, 2))):
+        received[data.draw(st.integers(0, len(received) - 1))] = data.draw(st.integers(0, 255))
+    cut = bytes(received[: data.draw(st.integers(0, len(received)))])
+
+    if cut == whole:
+        assert Ascii().take("peer", WANTED, LATE, cut) == answer[:-2]
+    elif whole.startswith(cut):
+        assert Ascii().take("peer", WANTED, LATE, cut) is None
+    else:
+        with suppress(DeviceError):  # two changes may keep the sum, or change a letter's case
+            taken = Ascii().take("peer", WANTED, LATE, cut)
+            assert taken is None or sum(taken) % 256 == sum(answer[:-2]) % 256
+
+
+@given(st.binary(min_size=2, max_size=250))
+def test_what_is_said_is_what_the_standard_says(body: bytes) -> None:
+    assert rtu_of(Ascii().wrap(body))[:-2] == body
+    assert len(Ascii().wrap(body)) == Ascii().characters(len(body))
