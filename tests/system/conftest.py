@@ -19,15 +19,6 @@ KILLS_EACH = 10
 SEED = 20181108
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole chains run once and in one worker."""
-    here = Path(__file__).parent
-    for item in items:
-        if item.path.is_relative_to(here):
-            item.add_marker(pytest.mark.xdist_group("system"))
-
-
 @dataclass
 class Run:
     """What a run left behind: its folder, the agent's summary, and the collector's evidence."""
