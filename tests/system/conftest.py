@@ -76,11 +76,16 @@ def kill_along(
     done = dict.fromkeys(VICTIMS, 0)
     for place, victim in zip(places, victims, strict=True):
         wait_until(chain, place)
-        time.sleep(chance.uniform(0, 0.1))  # not to be safe, but to hit any moment of the work
-        chain.kill(victim)
-        chain.start(victim)
+        kill_once(chain, victim, chance)
         done[victim] += 1
     return done
+
+
+def kill_once(chain: Chain, victim: str, chance: random.Random) -> None:
+    """Kill and restart one process, at any moment of its work."""
+    time.sleep(chance.uniform(0, 0.1))  # not to be safe, but to hit any moment
+    chain.kill(victim)
+    chain.start(victim)
 
 
 def wait_until(chain: Chain, leaves: int) -> None:
