@@ -58,6 +58,15 @@ def test_its_own_names_are_known(host):
     assert is_own_name(host)
 
 
+@pytest.mark.parametrize("path", ["/", "/static/style.css", "/api/v1/sites", "/nothing"])
+async def test_head_says_what_get_says_without_its_body(client, path):
+    asked, told = await client.head(path), await client.get(path)
+    assert asked.status_code == told.status_code
+    assert asked.headers == told.headers
+    assert asked.content == b""
+    assert told.content
+
+
 async def test_an_error_of_ours_is_told_without_its_inside(client, monkeypatch):
     def broken(*_):
         raise RuntimeError("canary-7")

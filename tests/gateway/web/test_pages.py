@@ -8,8 +8,11 @@ import pytest
 from markupsafe import escape
 
 from joulemark_agent.contract.canonical import canonical_bytes, parse_canonical
+from joulemark_agent.contract.errors import EvidenceError
+from joulemark_gateway.api import plant
 from joulemark_gateway.api.sources import OpenSeries
 from joulemark_gateway.evidence.bundle import REPORT
+from joulemark_gateway.web.pages import _near
 from joulemark_gateway.web.words import TEXTS, WORDS, language_of
 from support import pages
 from support.bundles import true_report
@@ -150,6 +153,38 @@ async def test_every_day_of_the_page_leads_to_records_that_add_up_to_it(client):
             printed = f"{day['energy_wh'] / 1000:,.3f}"
             assert f'<span class="n">{printed}</span>' in shown
             assert f'<span class="n">{printed}</span>' in text
+
+
+async def test_a_mistake_in_the_equipment_section_costs_its_part_of_the_page_alone(
+    client, monkeypatch
+):
+    def refused(*_):
+        raise EvidenceError("The section has mistakes.", "Correct it.", code="bad_document")
+
+    monkeypatch.setattr("joulemark_gateway.api.answers.analysis", refused)
+    answer = await client.get(MACHINE)
+    assert answer.status_code == 200
+    assert "The section has mistakes. Correct it." in answer.text
+    assert 'id="h-energy"' in answer.text
+
+
+async def test_a_site_that_only_generates_is_not_said_to_have_no_samples(client, monkeypatch):
+    monkeypatch.setattr(plant.Device, "is_generator", property(lambda _: True))
+    text = (await client.get(f"/sites/{SITE}?lang=en")).text
+    assert "There are no samples yet" not in text
+    assert "measures energy use" in text
+
+
+def test_every_page_of_records_can_be_reached_from_the_first():
+    seen, wanted = set(), {0}
+    while wanted - seen:
+        page = min(wanted - seen)
+        seen.add(page)
+        offered = _near(0, 86_400, page)
+        assert len(offered) <= 23
+        wanted |= set(offered)
+    assert seen == set(range(0, 86_400, 100))
+    assert _near(7, 0, 7) == []
 
 
 async def test_a_hostile_report_is_shown_as_text(state, tmp_path):
