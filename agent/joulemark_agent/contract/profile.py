@@ -274,6 +274,10 @@ class Profile(_Strict):
             used |= {*rule.counters, *rule.gauges}
         if missing := used - set(names):
             raise ValueError(f"these names are no points of this device: {sorted(missing)}")
+        counters = {point.name for point in self.points if point.counter}
+        for rule in self.rules:
+            if gauges := set(rule.counters) - counters:
+                raise ValueError(f"a rule counts on what is no counter: {sorted(gauges)}")
         for point in self.points:
             if _protocol(point) != self.protocol:
                 raise ValueError(

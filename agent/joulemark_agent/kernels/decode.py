@@ -237,7 +237,12 @@ def shortest(data: bytes) -> str | None:
 
 def _float(data: bytes, numerator: int, places: int) -> Decoded:
     digits = shortest(data)
-    return (None, NOT_A_NUMBER) if digits is None else (_scaled(digits, numerator, places), None)
+    if digits is None:
+        return None, NOT_A_NUMBER
+    text = _scaled(digits, numerator, places)
+    if len(text) > _LONGEST_FINITE and math.isinf(float(text)):
+        return None, NOT_A_NUMBER  # whoever computes with it would have infinity
+    return text, None
 
 
 def _scaled(digits: str, numerator: int, places: int) -> str:
@@ -268,6 +273,8 @@ def _fraction(scale: Decimal) -> tuple[int, int]:
     sign, digits, exponent = scale.as_tuple()
     number = int("".join(map(str, digits))) * (-1 if sign else 1)
     shift = int(exponent)
+    while shift < 0 and number % 10 == 0:  # 1.0 is 1, as it stands in the document
+        number, shift = number // 10, shift + 1
     return (number * 10**shift, 0) if shift >= 0 else (number, -shift)
 
 
@@ -275,3 +282,4 @@ _HEAD = struct.Struct(">HH")  # of a SunSpec model: its id, and how many words f
 _LARGEST_FACTOR = 10  # SunSpec 1.1: a scale factor is from -10 to 10
 _FLOAT32, _FLOAT64 = struct.Struct(">f"), struct.Struct(">d")
 _SMALLEST_NORMAL = 2.0**-126
+_LONGEST_FINITE = 308  # digits of a whole number that is a float64 for certain
