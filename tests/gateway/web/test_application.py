@@ -46,7 +46,10 @@ async def test_nothing_can_be_changed(client, method):
     assert answer.json()["code"] == "read_only"
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "192.0.2.1:8080", ""])
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "127.0.0.1.evil.example", "[::1].evil.example", "192.0.2.1:8080", ""],
+)
 async def test_a_name_that_somebody_pointed_here_is_not_answered(client, host):
     answer = await client.get("/api/v1/sites", headers={"Host": host})
     assert answer.status_code == 421

@@ -176,7 +176,8 @@ async def test_a_site_that_only_generates_is_not_said_to_have_no_samples(client,
 
 
 def test_every_page_of_records_can_be_reached_from_the_first():
-    seen, wanted = set(), {0}
+    seen: set[int] = set()
+    wanted = {0}
     while wanted - seen:
         page = min(wanted - seen)
         seen.add(page)
@@ -185,6 +186,15 @@ def test_every_page_of_records_can_be_reached_from_the_first():
         wanted |= set(offered)
     assert seen == set(range(0, 86_400, 100))
     assert _near(7, 0, 7) == []
+
+
+async def test_energy_and_co2e_of_a_site_are_said_to_be_those_of_electricity(client):
+    """A furnace's gas is in neither: called energy, they would be far too small."""
+    text = (await client.get(f"/sites/{SITE}?lang=en")).text
+    assert "Electricity by day" in text
+    assert "CO2e of electricity, last day" in text
+    assert "Gas and other fuels are not in it" in text
+    assert "Energy by day" not in text
 
 
 async def test_a_hostile_report_is_shown_as_text(state, tmp_path):
