@@ -1,12 +1,15 @@
 """What stands on the pages: in both languages, for hostile names, with figures that lead on."""
 
+import ast
 import html
 import re
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from markupsafe import escape
 
+from joulemark_agent import equipment
 from joulemark_agent.contract.canonical import canonical_bytes, parse_canonical
 from joulemark_agent.contract.errors import EvidenceError
 from joulemark_gateway.api import plant
@@ -231,6 +234,20 @@ async def test_what_the_models_refuse_is_told_in_korean_too(client):
         assert HANGUL.search(told), why
         assert str(escape(told)) in text
         assert WORDS["en"].told(why) == why
+
+
+def test_every_finding_of_an_equipment_model_has_a_title_in_both_languages():
+    folder = Path(equipment.__file__).parent
+    calls = [
+        node
+        for file in folder.glob("*.py")
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding"
+    ]
+    codes = {c.args[0].value for c in calls if c.args and isinstance(c.args[0], ast.Constant)}
+
+    assert len(codes) >= 8
+    assert [code for code in sorted(codes, key=str) if f"finding_{code}" not in TEXTS] == []
 
 
 def test_every_sentence_has_the_same_braces_in_korean():
