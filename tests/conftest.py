@@ -16,6 +16,11 @@ settings.register_profile("search", deadline=None, max_examples=2000)
 settings.load_profile("same")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole chains first: they take longest and stay in one worker, with the rest beside them."""
+    items.sort(key=lambda item: "system" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def plant_data() -> Path:
     """The folder of recorded plant data that may not enter the repository."""

@@ -49,7 +49,7 @@ from joulemark_agent.contract.document import (
 )
 from joulemark_agent.contract.errors import ConfigError, EvidenceError
 from joulemark_agent.contract.factor import FactorSet
-from joulemark_agent.contract.profile import Profile
+from joulemark_agent.contract.profile import AnyPoint, Profile
 from joulemark_agent.contract.reading import SIMULATED
 from joulemark_agent.contract.signature import decode64
 from joulemark_agent.contract.topics import require_id
@@ -77,6 +77,7 @@ US_PER_S = 1_000_000
 _FOLDER: ContextVar[Path] = ContextVar("_FOLDER", default=Path())
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _Where = tuple[str | int, ...]
+_Read = tuple[str, int | None, tuple[AnyPoint, ...]]
 
 
 def _site_folder() -> Path:
@@ -439,13 +440,13 @@ def _contradictions(settings: SiteSettings) -> Iterator[tuple[_Where, str]]:
             f"{factors.set!r} has no factor for {factors.rule_set!r} in {factors.jurisdiction!r}",
         )
     seen: set[str] = set()
-    read: dict[tuple[str, int, str], str] = {}
+    read: dict[_Read, str] = {}
     ports: dict[str, tuple[str, str]] = {}  # serial ports: who uses them, and how
     for i, device in enumerate(settings.devices):
         if device.id in seen:
             yield ("devices", i, "id"), f"two devices are called {device.id!r}; rename one"
         seen.add(device.id)
-        other = read.setdefault((line_of(device.url), device.unit, device.profile), device.id)
+        other = read.setdefault(_what_is_read(settings, device), device.id)
         if other != device.id:
             text = f"{device.id!r} reads what {other!r} reads, which would count twice; remove one"
             yield ("devices", i, "unit"), text
@@ -458,6 +459,13 @@ def _contradictions(settings: SiteSettings) -> Iterator[tuple[_Where, str]]:
             text = f"'timeout_s' is longer than 'period_s' ({device.period_s} s); lower it"
             yield ("devices", i, "timeout_s"), text
         yield from ((("devices", i, *where), text) for where, text in _of_device(settings, device))
+
+
+def _what_is_read(settings: SiteSettings, device: DeviceSettings) -> _Read:
+    """Place, unit and points: the same whatever the scheme, and the name of the profile's file."""
+    profile, _ = settings.profile(device)
+    place = line_of(device.url).partition("://")[2]
+    return place, None if profile.protocol == "opcua" else device.unit, profile.points
 
 
 def _of_device(settings: SiteSettings, device: DeviceSettings) -> Iterator[tuple[_Where, str]]:
@@ -481,8 +489,10 @@ def _of_device(settings: SiteSettings, device: DeviceSettings) -> Iterator[tuple
     if first_us is None:
         return
     where = ("period_s",) if device.first_slot is None else ("first_slot",)
+    name = "replay.first_slot" if device.first_slot is None else "first_slot"
+    if first_us < 0:
+        yield where, f"'{name}' is before 1970; no evidence is"
     if first_us % device.period_us:
-        name = "replay.first_slot" if device.first_slot is None else "first_slot"
         yield where, f"'{name}' is not a multiple of {device.period_s} s; slots are"
     if last_us is not None and (last_us - first_us < 0 or last_us % device.period_us):
         text = f"'last_slot' is before the first slot, or no multiple of {device.period_s} s"

@@ -53,7 +53,12 @@ def of_series(
 
 
 def of_records(records: Sequence[Record], points: Sequence[str], period_us: int) -> Samples:
-    """The same from records, whose instants never decrease: what stands behind the series."""
+    """The same from records, what stands behind the series.
+
+    Their slots increase, their instants need not: a clock that was set back reads the same time
+    again. In the order of time they are the rows of the series.
+    """
+    records = sorted(records, key=lambda record: record.t_utc_us)
     values = {
         point: np.array(
             [

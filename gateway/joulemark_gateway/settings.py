@@ -111,10 +111,22 @@ def _check_name(text: str) -> str:
     return text
 
 
+def _check_token(token: SecretStr) -> SecretStr:
+    """One that no header takes would end up in the error that says so."""
+    text = token.get_secret_value()
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise _mistake(
+            "a token is letters, digits and signs of ASCII without blanks; look for a line's end"
+            " behind it"
+        )
+    return token
+
+
 Id = Annotated[str, _located(lambda text: require_id(text, "site, agent or device"))]
 PublicKey = Annotated[str, _located(_check_key)]
 Url = Annotated[str, AfterValidator(_check_url)]
 ServerUrl = Annotated[str, AfterValidator(_check_server)]
+Token = Annotated[SecretStr, AfterValidator(_check_token)]
 Folder = Annotated[Path, AfterValidator(lambda path: _FOLDER.get() / path)]
 
 
@@ -153,7 +165,7 @@ class SeriesSettings(_Strict):
     url: ServerUrl | None = None
     org: str = "joulemark"  # VictoriaMetrics has neither organisations nor buckets
     bucket: str = "joulemark"
-    token: SecretStr | None = None
+    token: Token | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:

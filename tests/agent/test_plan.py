@@ -371,6 +371,12 @@ def test_a_point_further_in_a_model_than_one_request_reads_is_refused() -> None:
             plan_requests(other("sunspec", [beyond], words=words))
 
 
+def test_the_id_of_a_model_is_no_place_that_its_words_could_reach_beyond() -> None:
+    last = SunspecPoint(name="a_w", model=0xFFFE, offset=10, type="int16")
+
+    assert plan_requests(other("sunspec", [last], words=(0,))) == (Request("sunspec", 0xFFFE, 11),)
+
+
 def test_variables_are_asked_for_in_the_order_of_the_profile() -> None:
     points = [
         NodePoint(name=f"{name}_k", node=f"nsu=urn:x;s={name}", type="float64") for name in "ba"

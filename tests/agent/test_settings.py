@@ -395,6 +395,30 @@ def test_one_unit_read_as_two_devices_is_told_because_it_would_count_twice(
         load_site(path)
 
 
+def test_one_unit_read_over_two_schemes_would_count_twice(tmp_path: Path) -> None:
+    again = '  - {id: again, profile: virtual_main_meter, url: "modbus-tcp://192.0.2.1", unit: 1,'
+    path = windowed(tmp_path)
+    path.write_text(f"{path.read_text('utf-8')}{again} period_s: 900}}\n", "utf-8")
+    with pytest.raises(ConfigError, match="'again' reads what 'meter' reads"):
+        load_site(path)
+
+
+def test_a_unit_does_not_make_two_devices_of_one_opc_ua_server(tmp_path: Path) -> None:
+    again = '  - {id: again, profile: furnace.yaml, url: "opc.tcp://192.0.2.2/plant", unit: 1,'
+    path = windowed(tmp_path)
+    path.write_text(f"{path.read_text('utf-8')}{again} period_s: 30}}\n", "utf-8")
+    with pytest.raises(ConfigError, match="'again' reads what 'furnace' reads"):
+        load_site(path)
+
+
+def test_another_name_of_a_profile_does_not_make_two_devices(tmp_path: Path) -> None:
+    again = '  - {id: again, profile: ./furnace.yaml, url: "opc.tcp://192.0.2.2/plant",'
+    path = windowed(tmp_path)
+    path.write_text(f"{path.read_text('utf-8')}{again} period_s: 30}}\n", "utf-8")
+    with pytest.raises(ConfigError, match="'again' reads what 'furnace' reads"):
+        load_site(path)
+
+
 def test_a_timeout_longer_than_the_period_is_told(tmp_path: Path) -> None:
     path = changed(tmp_path, ("timeout_s: 1.0", "timeout_s: 901"))
     with pytest.raises(ConfigError, match=r"(?s)^2 mistake.*longer than 'period_s' \(900 s\)"):
@@ -534,6 +558,8 @@ def test_a_window_is_evidence_and_what_was_not_written_does_not_stand_there(tmp_
          "not the address of a line"),
         ("2022-01-02T00:00:00Z", "2022-01-02T00:00:01Z", "2022-01-02T00:00:01Z",
          "'first_slot' is not a multiple of 900 s"),
+        ("2022-01-02T00:00:00Z", "1969-12-31T00:00:00Z", "1969-12-31T00:00:00Z",
+         "'first_slot' is before 1970"),
         ("2022-01-06T00:00:00Z", "2022-01-06T00:00:01Z", "2022-01-06T00:00:01Z",
          "'last_slot' is before the first slot, or no multiple of 900 s"),
         ("2022-01-06T00:00:00Z", "2022-01-01T00:00:00Z", "2022-01-01T00:00:00Z",

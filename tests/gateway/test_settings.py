@@ -211,3 +211,12 @@ def test_where_the_series_is_may_come_from_the_environment_and_its_token_only_fr
         assert f"SERIES__{name}" in found
         assert "canary" not in found
         monkeypatch.delenv(f"JOULEMARK_COLLECTOR_SERIES__{name}")
+
+
+@pytest.mark.parametrize("token", ["canary-7\n", "canary-7\r", "canary 7", "canary-\uae08"])
+def test_a_token_that_no_header_takes_is_refused_without_showing_it(load, monkeypatch, token):
+    """Else the error of the header shows it in the log, and the series stops for good."""
+    monkeypatch.setenv("JOULEMARK_COLLECTOR_SERIES__TOKEN", token)
+    found = mistake(load, GOOD + 'series: {kind: influx, url: "http://127.0.0.1:8086"}\n')
+    assert "SERIES__TOKEN" in found
+    assert "canary" not in found

@@ -19,15 +19,6 @@ KILLS_EACH = 10
 SEED = 20181108
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole chains run once and in one worker."""
-    here = Path(__file__).parent
-    for item in items:
-        if item.path.is_relative_to(here):
-            item.add_marker(pytest.mark.xdist_group("system"))
-
-
 @dataclass
 class Run:
     """What a run left behind: its folder, the agent's summary, and the collector's evidence."""
@@ -85,11 +76,16 @@ def kill_along(
     done = dict.fromkeys(VICTIMS, 0)
     for place, victim in zip(places, victims, strict=True):
         wait_until(chain, place)
-        time.sleep(chance.uniform(0, 0.1))  # not to be safe, but to hit any moment of the work
-        chain.kill(victim)
-        chain.start(victim)
+        kill_once(chain, victim, chance)
         done[victim] += 1
     return done
+
+
+def kill_once(chain: Chain, victim: str, chance: random.Random) -> None:
+    """Kill and restart one process, at any moment of its work."""
+    time.sleep(chance.uniform(0, 0.1))  # not to be safe, but to hit any moment
+    chain.kill(victim)
+    chain.start(victim)
 
 
 def wait_until(chain: Chain, leaves: int) -> None:

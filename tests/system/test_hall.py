@@ -1,5 +1,7 @@
 """The machines of the equipment hall, from their registers through the sockets to their figures."""
 
+import random
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +12,14 @@ from joulemark_agent.equipment import air_compressor, held
 from joulemark_agent.settings import load_site, site_document
 from joulemark_agent.simulate.equipment_hall.furnace import simulate
 from joulemark_agent.simulate.scenario import HallScenario, load_any_scenario
-from joulemark_gateway.demo.chain import HALL
+from joulemark_gateway.demo.chain import HALL, Chain
 from joulemark_gateway.demo.hall import analyses
 from joulemark_gateway.equipment import of_records
 from joulemark_gateway.evidence import history
 from joulemark_gateway.evidence.store import FILE, SqliteStore
+from system.conftest import Run, kill_once
 
-pytestmark = pytest.mark.timeout(420)
+pytestmark = [pytest.mark.xdist_group("system"), pytest.mark.timeout(420)]
 
 DAY_US = 86_400_000_000
 MAY_7_US = 1_651_881_600_000_000  # 2022-05-07 00:00 UTC
@@ -31,6 +34,28 @@ def shown(demo):
     """What every machine showed, by device."""
     with SqliteStore(demo.folder / "collector/state" / FILE, create=False) as store:
         return {device: analysis for device, _, analysis in analyses(store, HALL.site)}
+
+
+@pytest.fixture(scope="module")
+def killed_hall(tmp_path_factory):
+    """The hall alone, with twelve seeded SIGKILLs over its agent, broker and collector."""
+    chain, chance = Chain(tmp_path_factory.mktemp("hall"), (HALL,)), random.Random(20220507)
+    victims = 4 * ["hall-agent", "broker", "collector"]
+    chance.shuffle(victims)
+    places = sorted(chance.sample(range(300, 17_000), len(victims)))
+    chain.prepare()
+    try:
+        for name in chain.order:
+            chain.start(name)
+        for place, victim in zip(places, victims, strict=True):
+            while chain.leaves_held() < place:
+                assert chain.processes["hall-agent"].poll() is None, "it ended before the last kill"
+                time.sleep(0.02)
+            kill_once(chain, victim, chance)
+        summary = chain.wait(lambda _: None)[HALL.site]
+    finally:
+        chain.stop()
+    return Run(chain.folder, summary).load()
 
 
 def tree_of(demo, device):
@@ -52,6 +77,20 @@ def test_every_slot_of_every_device_has_one_reading_and_no_gap(demo):
         assert slots_us[0] == int(window["first_slot"])
         assert slots_us[-1] == int(window["last_slot"])
         assert set(np.diff(slots_us)) == {period_us}
+
+
+def test_kills_of_agent_broker_and_collector_leave_the_same_readings_and_no_gap(demo, killed_hall):
+    for device in HALL.devices:
+        calm, killed = tree_of(demo, device), tree_of(killed_hall, device)
+
+        assert not killed.gaps
+        assert [shown_at(r) for r in killed.records] == [shown_at(r) for r in calm.records]
+        head = killed_hall.summary["heads"][device]
+        assert head["size"] == len(killed_hall.leaves[f"joulemark/{HALL.site}/{device}/1"])
+
+
+def shown_at(record):
+    return record.slot_us, record.values, record.quality
 
 
 def test_the_site_of_the_demo_is_the_worked_example(demo):

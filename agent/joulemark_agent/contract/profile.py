@@ -554,6 +554,10 @@ class Profile(_Strict):
             for key in ("sentinels", "identify", "serial"):
                 if key in self.model_fields_set:
                     raise ValueError(f"'{key}' is for Modbus registers, not {self.protocol}")
+        counters = {point.name for point in self.points if point.counter}
+        for rule in self.rules:
+            if gauges := set(rule.counters) - counters:
+                raise ValueError(f"a rule counts on what is no counter: {sorted(gauges)}")
         for point in self.points:
             if _protocol(point) != self.protocol:
                 raise ValueError(

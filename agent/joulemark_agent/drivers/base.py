@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from joulemark_agent.contract.profile import SUNSPEC
 from joulemark_agent.contract.reading import Response
 
 MAX_WORDS = 125  # of one request: Modbus application protocol 1.1b3, section 6.3
@@ -31,7 +32,8 @@ class Request:
     node: str = ""
 
     def __post_init__(self) -> None:
-        if not (1 <= self.count <= MAX_WORDS and 0 <= self.address <= 0x10000 - self.count):
+        words = 1 if self.table == SUNSPEC else self.count  # a model's id is no place
+        if not (1 <= self.count <= MAX_WORDS and 0 <= self.address <= 0x10000 - words):
             raise ValueError(f"{self} is outside what one request can ask for")
 
 

@@ -48,6 +48,7 @@ _SERVER_NAMESPACES = opcua_binary.node_id(0, "i=2255")
 _ATTRIBUTE_VALUE = 13
 _SOURCE_TIME_ONLY = 0
 _CHANNEL_MS, _SESSION_MS = 3_600_000, 120_000
+_SAID = 200  # characters of a server's own words in a message
 _CLOSE_S = 1.0  # a server that is asked to forget the session may take so long
 
 _CHUNK = struct.Struct("<3scI")  # kind of message, chunk or final, size
@@ -186,7 +187,8 @@ class OpcUaTcp:
         )
         self._channel.session = token
         if POLICY not in endpoints and endpoints:
-            raise self._locked(f"security policy {', '.join(sorted(endpoints))}")
+            asked = ", ".join(sorted(endpoints))
+            raise self._locked(f"security policy {asked[:_SAID]!r}")
         users = endpoints.get(POLICY, [None])
         if not users:
             raise self._locked("a user's name or certificate")
@@ -329,7 +331,7 @@ class OpcUaTcp:
                 raise self._wrong(f"channel {found} where {channel.id} was due")
             if kind == b"OPN":
                 if (policy := cursor.text()) != POLICY:
-                    raise self._wrong(f"security policy {policy!r}")
+                    raise self._wrong(f"security policy {policy[:_SAID]!r}")
                 cursor.blob(), cursor.blob()
             elif (found := cursor.u32()) != channel.token:
                 raise self._wrong(f"token {found} where {channel.token} was due")

@@ -45,6 +45,7 @@ from joulemark_agent.equipment.base import (
     Times,
     Values,
     absent,
+    drawn,
     extent,
     held_steps_us,
     measured,
@@ -154,7 +155,7 @@ class _States:
 
 def analyse(parameters: Parameters, samples: Samples) -> Analysis:
     """States, their times and energies, specific power and leak episodes of one compressor."""
-    samples = samples.distinct()
+    samples, reversals = drawn(samples.distinct(), parameters.power)
     start_us, end_us = extent(samples)
     if end_us == start_us:
         return Analysis(figures=(absent("energy_wh", "There are no samples over time."),))
@@ -172,7 +173,7 @@ def analyse(parameters: Parameters, samples: Samples) -> Analysis:
             leak_figure,
         ),
         spans=(*spans(states.labels, samples.t_us, KINDS), *leaks),
-        findings=findings,
+        findings=(*reversals, *findings),
     )
 
 
@@ -202,7 +203,8 @@ def _states(parameters: Parameters, unit: str, driver: Values | None, samples: S
         if low is not None and high is not None
         else _learned(running, _MOST_UNLOADED[unit])
     )
-    if levels is None:
+    is_small = rated is None and high is None and unit == "w" and 0 < top < _RUNNING_W
+    if levels is None or is_small:
         labels = np.where(is_off, OFF, RUNNING)
         point = parameters.power if unit == "w" else parameters.current
         why = (
@@ -210,7 +212,7 @@ def _states(parameters: Parameters, unit: str, driver: Values | None, samples: S
             f" the machine has them, give loaded_{unit} and unloaded_{unit}."
         )
         is_on = unit == "w" and np.median(values) >= _RUNNING_W
-        if rated is None and not is_off.any() and not is_on:
+        if is_small or (rated is None and not is_off.any() and not is_on):
             labels = np.full(labels.size, UNKNOWN)
             why += f" Whether it ran at all needs rated_{_RATED[unit]}."
         return _States(on_steps(labels, step_us), step_us, None, why)
@@ -434,7 +436,7 @@ def _leaks(
     episodes, findings = [], []
     for run in long_enough:
         readings = _readings(run, pressure)
-        episode = _episode(readings, samples.t_us, pressure)
+        episode = _episode(readings, samples.t_us, pressure, samples.max_gap_us)
         if _falls(pressure[readings]):
             episodes.append(episode)
         else:
@@ -444,9 +446,13 @@ def _leaks(
         return (), absent(name, why), tuple(findings)
     lengths_us = [episode.end_us - episode.start_us for episode in episodes]
     rates = [episode.figures[0].value or 0.0 for episode in episodes]
+    backed_us = [
+        length_us * (episode.figures[0].covered_ratio or 0.0)
+        for length_us, episode in zip(lengths_us, episodes, strict=True)
+    ]
     off_us = sum(_length_us(run, samples.t_us) for run in phases)
     mean = float(np.dot(rates, lengths_us)) / sum(lengths_us)
-    return tuple(episodes), Figure(name, mean, sum(lengths_us) / off_us), tuple(findings)
+    return tuple(episodes), Figure(name, mean, sum(backed_us) / off_us), tuple(findings)
 
 
 def _readings(run: Run, pressure: Values) -> Times:
@@ -458,9 +464,12 @@ def _length_us(run: Run, t_us: Times) -> int:
     return int(t_us[run.stop] - t_us[run.first])
 
 
-def _episode(at: Times, t_us: Times, pressure: Values) -> Span:
+def _episode(at: Times, t_us: Times, pressure: Values, max_gap_us: int) -> Span:
     """The leak between the ends of one phase, and how far its course is from a straight line."""
     t_s, p_pa = (t_us[at] - t_us[at[0]]) / US_PER_S, pressure[at]
+    whole = slice(at[0], at[-1] + 1)
+    read_us = int(held_steps_us(t_us[whole], pressure[whole], max_gap_us).sum())
+    covered = read_us / int(t_us[at[-1]] - t_us[at[0]])
     tenth = max(1, round(at.size / 10))
     first_s, first_pa = t_s[:tenth].mean(), p_pa[:tenth].mean()
     last_s, last_pa = t_s[-tenth:].mean(), p_pa[-tenth:].mean()
@@ -470,9 +479,9 @@ def _episode(at: Times, t_us: Times, pressure: Values) -> Span:
         int(t_us[at[0]]),
         int(t_us[at[-1]]),
         (
-            Figure("leak_pa_s", float(rate_pa_s), 1.0),
+            Figure("leak_pa_s", float(rate_pa_s), covered),
             Figure("duration_s", float(t_s[-1]), 1.0),
-            Figure("residual_pa", _misfit_pa(t_s, p_pa), 1.0),
+            Figure("residual_pa", _misfit_pa(t_s, p_pa), covered),
         ),
     )
 

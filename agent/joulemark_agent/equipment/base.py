@@ -34,6 +34,7 @@ Values = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 _MOST_OFF_US = 86_400 * US_PER_S
+_NOISE_RATIO, _NOISE_W = 0.05, 100.0  # how far below 0 a meter at rest may read
 _MOST_COUNT = 2.0**53  # beyond it a float holds no whole numbers
 
 
@@ -153,6 +154,27 @@ def at_device_time(slot_us: Times, values: Mapping[str, Values], max_gap_us: int
     rows = rows[forward]
     kept = {name: column[rows] for name, column in values.items() if name != SAMPLED_AT}
     return Samples(t_us[forward], kept, max_gap_us)
+
+
+def drawn(samples: Samples, point: str) -> tuple[Samples, tuple[Finding, ...]]:
+    """The samples without what no consumer draws, negative power, and the finding of it."""
+    power = samples.column(point)
+    if power is None:
+        return samples, ()
+    is_negative = power < -max(_NOISE_RATIO * float(np.nanmax(np.abs(power))), _NOISE_W)
+    at_us = samples.t_us[is_negative]
+    if at_us.size == 0:
+        return samples, ()
+    values = {**samples.values, point: np.where(is_negative, np.nan, power)}
+    finding = Finding(
+        "power_negative",
+        f"{point!r} is negative in {at_us.size} of {np.sum(~np.isnan(power))} samples, as if the"
+        " machine fed the grid; they are taken as missing.",
+        "Look at the direction of the current transformers, and at the sign in the profile.",
+        int(at_us[0]),
+        int(at_us[-1]),
+    )
+    return Samples(samples.t_us, values, samples.max_gap_us), (finding,)
 
 
 def held(samples: Samples, value: str | Values, edges_us: Times) -> Windows:

@@ -53,6 +53,7 @@ from joulemark_agent.equipment.base import (
     Windows,
     absent,
     counted,
+    drawn,
     extent,
     held,
     held_steps_us,
@@ -180,6 +181,10 @@ class _Furnace:
 def analyse(parameters: Parameters, samples: Samples) -> Analysis:
     """Batches, states, energy of each, and the holding power of one furnace."""
     samples = samples.distinct()
+    reversals: tuple[Finding, ...] = ()
+    power = _power(parameters)
+    if power is not None:
+        samples, reversals = drawn(samples, power)
     start_us, end_us = extent(samples)
     if end_us == start_us:
         return Analysis(figures=(absent("total_wh", "There are no samples over time."),))
@@ -205,12 +210,18 @@ def analyse(parameters: Parameters, samples: Samples) -> Analysis:
         figures=(
             *_energies(furnace, start_us, end_us),
             *states.times(samples.t_us, start_us, end_us),
-            _batch_count(tiles, no_batch),
+            _batch_count(tiles, no_batch, _watched_ratio(parameters, samples)),
             _holding(furnace, holds),
         ),
         spans=(*batches, *spans(states.labels, samples.t_us, KINDS)),
-        findings=tuple(_findings(furnace, (start_us, end_us))),
+        findings=(*reversals, *_findings(furnace, (start_us, end_us))),
     )
+
+
+def _power(parameters: Parameters) -> str | None:
+    """The point of the electric power, where no counter is declared instead."""
+    point = parameters.electricity
+    return point if point is not None and unit_of(point) == "W" else None
 
 
 def _charges(parameters: Parameters, samples: Samples) -> tuple[list[int], list[int], str]:
@@ -462,19 +473,39 @@ def _tile(furnace: _Furnace, tile: Span, leaves_us: list[int]) -> Iterator[Figur
         yield Figure("idle_wh", total.value, total.covered_ratio, total.why)
 
 
-def _batch_count(tiles: list[Span], why: str) -> Figure:
+def _watched_ratio(parameters: Parameters, samples: Samples) -> float:
+    """Share of the time in which a batch that begins would be seen."""
+    watched = samples.column(parameters.door)
+    if watched is None:
+        watched = samples.column(parameters.set_point)
+    if watched is None:
+        return 0.0
+    start_us, end_us = extent(samples)
+    step_us = held_steps_us(samples.t_us, watched, samples.max_gap_us)
+    return int(step_us.sum()) / (end_us - start_us)
+
+
+def _batch_count(tiles: list[Span], why: str, watched_ratio: float) -> Figure:
     if why:
         return absent("batch_count", why)
-    return Figure("batch_count", float(sum(tile.kind == "batch" for tile in tiles)), 1.0)
+    count = float(sum(tile.kind == "batch" for tile in tiles))
+    return Figure("batch_count", count, watched_ratio)
 
 
 def _steady(samples: Samples, parameters: Parameters, states: _States) -> list[tuple[int, int]]:
-    """The times of at least half an hour in which it soaked at a steady temperature. [us]"""
+    """The times of at least half an hour in which it soaked at a steady temperature. [us]
+
+    Where electricity is a power, they end where it has no value: its energy is missing there, and
+    the mean of the rest of the time would come out too low.
+    """
     temperature = samples.column(parameters.temperature)
     if temperature is None or states.why:
         return []
     rate_k_s = _rate(samples.t_us, temperature, _STEADY_US)[:-1]
     is_steady = (states.labels == SOAK) & (np.abs(rate_k_s) < _STEADY_K_S)
+    power = samples.column(_power(parameters) or "")
+    if power is not None:
+        is_steady &= held_steps_us(samples.t_us, power, samples.max_gap_us)[:-1] > 0
     times = [
         (int(samples.t_us[run.first]), int(samples.t_us[run.stop]))
         for run in runs(is_steady.astype(np.int8))
@@ -520,3 +551,13 @@ def _findings(furnace: _Furnace, when_us: tuple[int, int]) -> Iterator[Finding]:
                 "Find out whether the meter was exchanged or reset.",
                 *when_us,
             )
+    meter_of, heated = furnace.electricity.windows, np.any(furnace.states.labels == HEAT)
+    stands = meter_of is not None and meter_of.covered_us.any() and not meter_of.amount.any()
+    if gas is None and heated and stands:
+        yield Finding(
+            "meter_stands",
+            f"The furnace heated, and {furnace.parameters.electricity!r} counted nothing.",
+            "Look whether the meter is connected, and whether it is the furnace's; until then its"
+            " energy is not what the furnace used.",
+            *when_us,
+        )

@@ -59,6 +59,7 @@ _REAL_POWER = 0.02  # of the largest DC power
 _MOST_DEVIATION = 1e-3
 _FINEST = -6  # steps of registers, as powers of ten
 _COARSEST_V, _COARSEST_A, _COARSEST_W = 0, 0, 2  # one round value tells nothing of its register
+_MOST_EFFICIENCY = 1.02  # both sides are metered within about a hundredth
 _LEAST_SUN_WH_M2 = 500.0
 _LEAST_LIGHT_H = 3.0
 _STC_W_M2 = 1000.0
@@ -103,7 +104,7 @@ def analyse(parameters: Parameters, samples: Samples) -> Analysis:
     return Analysis(
         figures=(*_figures(parameters, whole, 0), deviation),
         spans=(*spans, *_dark_days(days)),
-        findings=(*findings, *_dark_findings(days, samples)),
+        findings=(*findings, *_impossible(whole), *_dark_findings(days, samples)),
     )
 
 
@@ -115,7 +116,9 @@ def day_edges_us(start_us: int, end_us: int, time_zone: str) -> Times:
     edges_us: list[int] = []
     while not edges_us or edges_us[-1] < end_us:
         midnight = datetime.combine(day, time(), zone)
-        edges_us.append((midnight - epoch) // timedelta(microseconds=1))
+        midnight_us = (midnight - epoch) // timedelta(microseconds=1)
+        if not edges_us or midnight_us > edges_us[-1]:  # a place may skip a day of the calendar
+            edges_us.append(midnight_us)
         day += timedelta(days=1)
     return np.array(edges_us, np.int64)
 
@@ -295,6 +298,21 @@ def _dc_check(samples: Samples) -> tuple[Figure, tuple[Finding, ...]]:
             int(at_us[-1]),
         ),
     )
+
+
+def _impossible(whole: _Amounts) -> Iterator[Finding]:
+    """More AC than DC energy: one of the two is not what its name says."""
+    ac_wh, dc_wh = float(whole.ac_of_dc.amount[0]), float(whole.dc.amount[0])
+    if dc_wh > 0 and ac_wh > _MOST_EFFICIENCY * dc_wh:
+        yield Finding(
+            "efficiency_above_one",
+            f"While there was DC power the inverter gave {ac_wh / dc_wh:.2f} times as much AC"
+            " energy as it took.",
+            "Check the scale factors and the points of the profile, and whether the DC power is"
+            " that of all inputs; a battery on the DC side feeds in, too.",
+            int(whole.edges_us[0]),
+            int(whole.edges_us[-1]),
+        )
 
 
 def _step(values: Values, coarsest: int) -> float:

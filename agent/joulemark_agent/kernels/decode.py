@@ -231,7 +231,7 @@ def _number_reader(point: Point, exponent: int = 0) -> Callable[[bytes], Decoded
             common = max(below, added_places)
             number = number * 10 ** (common - below) + added * 10 ** (common - added_places)
             below = common
-        return _shifted(number, below), None
+        return _finite(_shifted(number, below))
 
     return read
 
@@ -376,7 +376,14 @@ def _float(data: bytes, numerator: int, places: int) -> Decoded:
     found = _float_digits(data)
     if found is None:
         return None, NOT_A_NUMBER
-    return _shifted(found[0] * numerator, found[1] + places), None
+    return _finite(_shifted(found[0] * numerator, found[1] + places))
+
+
+def _finite(text: str) -> Decoded:
+    """The value, unless whoever computes with it would have infinity."""
+    if len(text) > _LONGEST_FINITE and math.isinf(float(text)):
+        return None, NOT_A_NUMBER
+    return text, None
 
 
 def _shifted(number: int, places: int) -> str:
@@ -399,6 +406,8 @@ def _fraction(scale: Decimal) -> tuple[int, int]:
     sign, digits, exponent = scale.as_tuple()
     number = int("".join(map(str, digits))) * (-1 if sign else 1)
     shift = int(exponent)
+    while shift < 0 and number % 10 == 0:  # 1.0 is 1, as it stands in the document
+        number, shift = number // 10, shift + 1
     return (number * 10**shift, 0) if shift >= 0 else (number, -shift)
 
 
@@ -407,3 +416,4 @@ _LARGEST_FACTOR = 10  # SunSpec 1.1: a scale factor is from -10 to 10
 _FLOAT16, _FLOAT32, _FLOAT64 = struct.Struct(">e"), struct.Struct(">f"), struct.Struct(">d")
 _TOO_LARGE_A_HALF = 65520.0  # from here on a number is rounded to no float16
 _SMALLEST_NORMAL = 2.0**-126
+_LONGEST_FINITE = 308  # digits of a whole number that is a float64 for certain

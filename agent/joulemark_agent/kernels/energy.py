@@ -48,7 +48,7 @@ def counter_energy(  # noqa: PLR0917 -- compiled code takes its arguments by pos
     Returns:
         energy [Wh], time covered, time estimated, time missing [us] per window, shape (w,) each,
         and how many steps fell. Covered + estimated + missing is the length of the window. Steps
-        that fall or are not ok book nothing and are missing.
+        that fall, are not ok, or lift the whole above 2^63 - 1 book nothing and are missing.
 
     Error: none; integers throughout. No overflow while every instant lies within 2^60 us of the
         epoch of time (36,000 years) and counters are as above.
@@ -59,6 +59,7 @@ def counter_energy(  # noqa: PLR0917 -- compiled code takes its arguments by pos
     estimated_us = np.zeros(windows, np.int64)
     fallen = 0
     last = -1
+    left = _MOST  # that can still be booked: a counter that falls may rise as far again
     is_masked = False
     window = 0
     for i in range(t_us.size):
@@ -73,7 +74,8 @@ def counter_energy(  # noqa: PLR0917 -- compiled code takes its arguments by pos
             difference = counter[i] - counter[last]
             if difference < 0:
                 fallen += 1
-            elif not is_masked:
+            elif not is_masked and difference <= left:
+                left -= difference
                 while window < windows and edges_us[window + 1] <= start_us:
                     window += 1
                 booked_us = covered_us if end_us - start_us <= max_gap_us else estimated_us

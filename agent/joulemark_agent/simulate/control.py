@@ -94,7 +94,8 @@ class LockStep:
             return _error(
                 "ahead",
                 f"The slot asked for is {go - committed} slots after {self._said(committed)};"
-                f" {MAX_AHEAD} are the most. Commit first.",
+                f" {MAX_AHEAD} are the most. Commit first; a site reads every device of the"
+                " scenario.",
             )
         self._committed = committed
         if go == len(self._slots_us):

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from joulemark_agent.contract.errors import JoulemarkError
+from joulemark_agent.contract.reading import Gap
 from joulemark_agent.equipment import Figure as FigureOf
 from joulemark_gateway.api import energy, models, plant, projects, records
 from joulemark_gateway.api.plant import Device, Shown, Site
@@ -143,8 +144,8 @@ def site_now(read: Open, site: Site) -> models.SiteNow:
         generation_w=_sum([_power_w(shown, device) for device in makers]),
         day=day,
         energy_wh=_sum([days.total_wh for _, days in known]),
-        covered_us=sum(day.covered_us for _, days in known for day in days.days),
-        passed_us=sum(day.passed_us for _, days in known for day in days.days),
+        covered_us=sum(day.covered_us for _, days in of_day for day in days.days),
+        passed_us=sum(day.passed_us for _, days in of_day for day in days.days),
         energy_of=[device.id for device, _ in known],
         carbon=_joined(parts),
     )
@@ -570,8 +571,12 @@ def quality(read: Open, site: str, name: str, span: tuple[date, date]) -> models
     span_us = span_us_of(found, span)
     require_readable(device, span_us)
     shares = energy.quality_of(read.reader, site, device, span_us, shown.now_us or 0)
-    leaves = records.span_of(read.store, device.head, *span_us)
-    gaps, is_whole = records.gaps_in(read.store, device.head, leaves)
+    gaps: list[tuple[int, Gap]] = []
+    is_whole = True
+    for one in reversed(device.epochs):
+        leaves = records.span_of(read.store, one.head, *span_us)
+        given, is_all = records.gaps_in(read.store, one.head, leaves)
+        gaps, is_whole = gaps + given, is_whole and is_all
     return models.Quality(
         device=name,
         shares=models.Shares(**asdict(shares)),
@@ -597,6 +602,7 @@ def records_of(
     name: str,
     span_us: tuple[int, int],
     *,
+    epoch: int | None = None,
     after_seq: int | None = None,
     limit: int = 100,
 ) -> models.Records:
@@ -607,12 +613,16 @@ def records_of(
         site: id of the site.
         name: of the device.
         span_us: from, and before which. [us UTC]
+        epoch: of the tree; None: the latest that has leaves of the span.
         after_seq: the first leaf to list; None: the first of the span.
         limit: how many leaves are listed.
     """
-    device = read.device(site, name)
-    head = device.head
-    first, after = records.span_of(read.store, head, *span_us)
+    every = read.device(site, name).epochs
+    spans = {one.head.epoch: records.span_of(read.store, one.head, *span_us) for one in every}
+    filled = [number for number, (first, after) in spans.items() if first < after]
+    wanted = next(iter([*filled, *spans])) if epoch is None else epoch
+    device = _of_epoch(every, wanted)
+    head, (first, after) = device.head, spans[wanted]
     start = min(max(first, first if after_seq is None else after_seq), after)
     rows = records.leaves_of(read.store, head, start, min(start + limit, after))
     checkpoints: list[records.Checkpoint] = []
@@ -623,6 +633,8 @@ def records_of(
     given, refused = None, ""
     if basis == "none":
         refused = energy.NO_ENERGY
+    elif epoch is None and len(filled) > 1:
+        refused = "several_epochs"  # one tree's records are not the whole of the span
     elif (given := records.sum_of(read.store, device, point, basis, span_us)) is None:
         refused = "too_many_records"
     following = start + len(rows)
@@ -630,12 +642,13 @@ def records_of(
         site=site,
         device=name,
         epoch=head.epoch,
+        epochs=sorted({*filled, wanted}),
         origin=head.origin,
         start_us=span_us[0],
         end_us=span_us[1],
         first_seq=first,
         leaves_in_all=after - first,
-        leaves=[_leaf(site, name, row) for row in rows],
+        leaves=[_leaf(site, name, wanted, row) for row in rows],
         next_seq=following if rows and following < after else None,
         checkpoints=[models.Checkpoint(**asdict(item)) for item in checkpoints],
         sum=None if given is None else models.Sum(**asdict(given)),
@@ -643,7 +656,14 @@ def records_of(
     )
 
 
-def _leaf(site: str, device: str, leaf: records.Leaf) -> models.Leaf:
+def _of_epoch(devices: Sequence[Device], epoch: int) -> Device:
+    for device in devices:
+        if device.head.epoch == epoch:
+            return device
+    raise unknown("epoch", str(epoch))
+
+
+def _leaf(site: str, device: str, epoch: int, leaf: records.Leaf) -> models.Leaf:
     content = leaf.content
     is_record = leaf.kind == "record"
     shown = {
@@ -665,13 +685,14 @@ def _leaf(site: str, device: str, leaf: records.Leaf) -> models.Leaf:
         quality={str(k): str(v) for k, v in content["q"].items()} if is_record else {},
         note="" if is_record else json.dumps(shown, ensure_ascii=False, sort_keys=True)[:2000],
         leaf_sha256=leaf.hash_hex,
-        proof=f"/api/v1/sites/{site}/devices/{device}/proof?seq={leaf.seq}",
+        proof=f"/api/v1/sites/{site}/devices/{device}/proof?epoch={epoch}&seq={leaf.seq}",
     )
 
 
-def proof(read: Open, site: str, name: str, seq: int) -> models.Proof:
+def proof(read: Open, site: str, name: str, seq: int, epoch: int | None = None) -> models.Proof:
     """The proof that a leaf stands under a cosigned checkpoint."""
-    head = read.device(site, name).head
+    device = read.device(site, name)
+    head = device.head if epoch is None else _of_epoch(device.epochs, epoch).head
     if seq >= head.size:
         raise unknown("leaf", str(seq))
     return models.Proof(**records.proof_of(read.store, head, seq, read.witness))

@@ -332,6 +332,7 @@ class Records(_Answer):
     site: str
     device: str
     epoch: int
+    epochs: list[int] = Field(description="those that have leaves of the span")
     origin: str
     start_us: int
     end_us: int
@@ -340,7 +341,9 @@ class Records(_Answer):
     leaves: list[Leaf]
     next_seq: int | None
     checkpoints: list[Checkpoint]
-    sum: Sum | None = Field(description="null: no energy, or too many records for one request")
+    sum: Sum | None = Field(
+        description="null: no energy, too many records for one request, or several epochs"
+    )
     sum_refused: str
 
 

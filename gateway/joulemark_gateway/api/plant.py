@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Any
@@ -42,6 +43,7 @@ class Device:
     carbon: Carbon | None  # None: the documents do not say which factors apply
     equipment: Mapping[str, Any] | None  # its section of the site document
     last_slot_us: int | None  # of its recording; None: it has no end
+    earlier: tuple[Device, ...] = ()  # the same device in the epochs before, newest first
 
     @property
     def is_simulated(self) -> bool:
@@ -59,6 +61,11 @@ class Device:
         """The point of its electric power; of an inverter, what it feeds in."""
         names = {point.name for point in self.profile.points}
         return next((name for name in (POWER, "ac_power_w") if name in names), None)
+
+    @property
+    def epochs(self) -> tuple[Device, ...]:
+        """The device in every epoch whose documents can be read, the latest first."""
+        return (self, *self.earlier)
 
     @property
     def is_generator(self) -> bool:
@@ -102,22 +109,31 @@ class Site:
 
 def sites_of(store: EvidenceStore) -> dict[str, Site]:
     """Every site of which evidence is held."""
-    latest: dict[tuple[str, str], Head] = {}
-    for head in store.heads():
-        latest[head.grant["site"], head.grant["dev"]] = head  # heads come by epoch
+    heads: dict[tuple[str, str], list[Head]] = {}
+    for head in store.heads():  # they come by epoch
+        heads.setdefault((head.grant["site"], head.grant["dev"]), []).append(head)
     documents = store.documents()
     devices: dict[str, dict[str, Device]] = {}
     broken: dict[str, list[Broken]] = {}
-    for (site, name), head in sorted(latest.items()):
+    for (site, name), (*before, head) in sorted(heads.items()):
         known, lost = devices.setdefault(site, {}), broken.setdefault(site, [])
         try:
-            known[name] = _device(head, documents)
+            earlier = _readable(reversed(before), documents)
+            known[name] = replace(_device(head, documents), earlier=earlier)
         except EvidenceError as error:
             lost.append(Broken(head, name, error.what))
     return {
         site: Site(site, _zone_of(known.values()), known, tuple(broken[site]))
         for site, known in devices.items()
     }
+
+
+def _readable(heads: Iterable[Head], documents: Mapping[str, bytes]) -> tuple[Device, ...]:
+    found = []
+    for head in heads:
+        with suppress(EvidenceError):  # its latest epoch is what is shown
+            found.append(_device(head, documents))
+    return tuple(found)
 
 
 def _device(head: Head, documents: Mapping[str, bytes]) -> Device:

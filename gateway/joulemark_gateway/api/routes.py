@@ -48,6 +48,9 @@ LastDay = Annotated[date | None, Query(alias="to", description="last local day")
 Limit = Annotated[int, Query(ge=1, le=MOST_ROWS)]
 LeafLimit = Annotated[int, Query(ge=1, le=MOST_LEAVES)]
 Seq = Annotated[int, Query(ge=0, lt=2**53, description="index of a leaf")]
+Epoch = Annotated[
+    int | None, Query(ge=0, lt=2**53, description="of the tree; unasked, the latest of the span")
+]
 Here = Annotated[Sources, Depends(sources_of)]
 Reading = Annotated[Open, Depends(read_of)]
 
@@ -162,17 +165,20 @@ def get_records(
     start: From = None,
     end: To = None,
     seq: Annotated[int | None, Query(ge=0, lt=2**53, description="list from this leaf on")] = None,
+    epoch: Epoch = None,
     limit: LeafLimit = 100,
 ) -> models.Records:
     """The leaves behind a figure: raw words, values, hashes, and the checkpoints over them."""
     span_us = span_asked(read, site, device, start, end)
-    return answers.records_of(read, site, device, span_us, after_seq=seq, limit=limit)
+    return answers.records_of(read, site, device, span_us, epoch=epoch, after_seq=seq, limit=limit)
 
 
 @router.get("/sites/{site}/devices/{device}/proof")
-def get_proof(read: Reading, site: SiteId, device: DeviceId, seq: Seq) -> models.Proof:
+def get_proof(
+    read: Reading, site: SiteId, device: DeviceId, seq: Seq, epoch: Epoch = None
+) -> models.Proof:
     """The inclusion proof of one leaf under its cosigned checkpoint, to be checked by anybody."""
-    return answers.proof(read, site, device, seq)
+    return answers.proof(read, site, device, seq, epoch)
 
 
 @router.get("/projects")

@@ -64,7 +64,7 @@ HALL = Place(
     "hall",
     "equipment_hall",
     ("compressor-a1", "rail-compressor", "pv-inverter", "furnace"),
-    1,
+    11_411 + 1_102 + 481 + 5_761,
     ("modbus", "control", "opcua"),
     "hall-",
 )
@@ -108,11 +108,11 @@ class Chain:
         Raises:
             ConfigError: the folder holds another run already, or cannot be written.
         """
-        if self.collector_file.exists():
-            raise ConfigError(
-                f"{self.folder} already holds a demo.", "Name another folder with --out."
-            )
         try:
+            if self.collector_file.exists():
+                raise ConfigError(
+                    f"{self.folder} already holds a demo.", "Name another folder with --out."
+                )
             places = [place.folder for place in self.places]
             for name in (*places, "collector/state", "keys", "logs"):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
@@ -183,11 +183,10 @@ class Chain:
             JoulemarkError: it ended, or said nothing in time.
         """
         log = self._log(name)
-        process = subprocess.Popen(
+        process = self.processes[name] = subprocess.Popen(
             self.command(name), stdout=subprocess.PIPE, stderr=log, text=True, cwd=self.folder
         )
         log.close()
-        self.processes[name] = process
         if name.endswith(("factory", "broker")) and not _first_line(process):
             raise self._failed(name, "did not get ready")
 
@@ -198,12 +197,25 @@ class Chain:
         process.communicate()
 
     def stop(self) -> None:
-        """SIGTERM to all that run, last started first; SIGKILL to what does not go."""
+        """SIGTERM to all that run, last started first; SIGKILL to what does not go.
+
+        Interrupted, for one by a second Ctrl-C, it kills at once all that still run.
+        """
+        try:
+            self._stop()
+        finally:
+            for process in self.processes.values():
+                process.kill()
+            for process in self.processes.values():
+                process.communicate()
+            self.processes.clear()
+
+    def _stop(self) -> None:
         if self._store is not None:
             self._store.close()
             self._store = None
         for name in [name for name in reversed(self.order) if name in self.processes]:
-            process = self.processes.pop(name)
+            process = self.processes[name]
             with suppress(ProcessLookupError):
                 process.send_signal(signal.SIGTERM)
             try:
@@ -211,6 +223,7 @@ class Chain:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.communicate()
+            del self.processes[name]
 
     def wait(self, on_progress: Callable[[int], None], *, poll_s: float = 0.5) -> dict[str, Any]:
         """Wait until every agent has every receipt; their own summaries, by site.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -27,7 +29,12 @@ def add_command(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run every stage, print what came out and where it lies, and serve it unless told not to."""
+    """Run every stage, print what came out and where it lies, and serve it unless told not to.
+
+    Ended in whatever stage, by Ctrl-C or SIGTERM, it leaves no process behind.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminated)
     out = args.out.resolve()
     chain = Chain(out / "run", (steel(args.scenario), HALL), args.broker)
     stages = Stages()
@@ -44,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
                 chain.start(name)
         with stages.timed("read, sign, send and accept both sites"):
             summaries = chain.wait(partial(_progress, sum(place.slots for place in chain.places)))
+            if sys.stdout.isatty():
+                print()
         with stages.timed("measure and report"):
             said = chain.joulemark("report", str(chain.project_file), "--out", str(out))
         with stages.timed("verify the bundle offline"):
@@ -95,5 +104,8 @@ class Stages:
 def _progress(slots: int, leaves: int) -> None:
     if sys.stdout.isatty():
         print(f"\r  {min(leaves, slots):>6} of {slots} readings in the ledger", end="", flush=True)
-        if leaves >= slots:
-            print()
+
+
+def _terminated(number: int, _: object) -> None:
+    """As Ctrl-C: what was started is stopped on the way out."""
+    raise SystemExit(128 + number)

@@ -60,6 +60,8 @@ class EmbeddedSeries:
             StoreError: another process holds it, or it is damaged or of another version.
         """
         self._path = path
+        self._reads, self._is_closed = 0, False
+        self._turn = threading.Condition()  # over these two
         with self._errors():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = duckdb.connect(str(path), config={"threads": 1})
@@ -151,16 +153,36 @@ class EmbeddedSeries:
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """The rows a query gives."""
-        with self._errors(), self._db.cursor() as cursor:
-            return cursor.execute(sql, list(values)).fetchall()
+        with self._cursor() as cursor:
+            return cursor.execute(sql, list(values)).fetchall()  # type: ignore[no-any-return]
 
     def _read(self, sql: str, values: Sequence[Any]) -> dict[str, Any]:
         """The columns a query gives."""
-        with self._errors(), self._db.cursor() as cursor:
+        with self._cursor() as cursor:
             return dict(cursor.execute(sql, list(values)).fetchnumpy())
 
+    @contextmanager
+    def _cursor(self) -> Iterator[Any]:
+        """A cursor for one read, which `close` waits for: DuckDB refuses to close under it."""
+        with self._turn:
+            if self._is_closed:
+                raise StoreError(
+                    f"The series {self._path} is closed.", "Try again in a moment.", code="series"
+                )
+            self._reads += 1
+        try:
+            with self._errors(), self._db.cursor() as cursor:
+                yield cursor
+        finally:
+            with self._turn:
+                self._reads -= 1
+                self._turn.notify_all()
+
     def close(self) -> None:
-        """Release the file."""
+        """Release the file, when the reads that are under way are done."""
+        with self._turn:
+            self._is_closed = True
+            self._turn.wait_for(lambda: self._reads == 0)
         self._db.close()
 
     def _prepare(self) -> None:

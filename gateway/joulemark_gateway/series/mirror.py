@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
@@ -75,15 +76,24 @@ def catch_up(
 def rebuild(store: EvidenceStore, path: Path, open_series: Callable[[Path], Series]) -> None:
     """Make the series anew beside the old one, and put it in its place when it is whole.
 
+    The old one is held meanwhile: a collector that starts now waits for the new one, and does not
+    write into a file, and beside it a log, that are about to be replaced.
+
     Raises:
         StoreError: the evidence or the new file cannot be used, or a collector holds the old one
             (`series_held`); the old one is untouched.
     """
-    try:
-        open_series(path).close()
-    except StoreError as error:
-        if error.code == HELD:
-            raise
+    with ExitStack() as held:
+        try:
+            open_series(path).close()  # what a killed process left in the log is now in the file
+            held.callback(open_series(path).close)
+        except StoreError as error:
+            if error.code == HELD:
+                raise
+        _made_anew(store, path, open_series)
+
+
+def _made_anew(store: EvidenceStore, path: Path, open_series: Callable[[Path], Series]) -> None:
     part = path.with_name(f"{path.name}.new")
     for file in (part, _log_of(part)):
         file.unlink(missing_ok=True)

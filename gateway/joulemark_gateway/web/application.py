@@ -109,6 +109,8 @@ class Guard:
                 message["headers"] = given
             await send(message)
 
+        if scope["method"] == "HEAD":  # what GET says, without its body: routes know GET alone
+            scope, send = {**scope, "method": "GET"}, _without_body(send)
         host = found.get(b"host", b"").decode("latin-1")
         refused = None
         if scope["method"] not in _METHODS:
@@ -134,9 +136,22 @@ class Guard:
             log.debug("request_failed_again", exc_info=True)
 
 
+def _without_body(send: Send) -> Send:
+    async def sent(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        await send(message)
+
+    return sent
+
+
 def is_own_name(host: str) -> bool:
     """Whether a Host header names this machine's loopback."""
-    name = host.partition("]")[0][1:] if host.startswith("[") else host.partition(":")[0]
+    name = host.partition(":")[0]
+    if host.startswith("["):
+        name, _, port = host[1:].partition("]")
+        if port and not port.startswith(":"):
+            return False
     if name == "localhost":
         return True
     try:

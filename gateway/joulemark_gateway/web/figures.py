@@ -134,11 +134,13 @@ def kilograms(text: str | None, digits: int = 3) -> str:
 
 
 def percent(part: float, whole: float) -> str:
-    """A share, cut and not rounded: 100 only where all of it is there."""
+    """A share, cut and not rounded: 100 only where all of it is there, 0 only where nothing is."""
     if whole <= 0:
         return NONE
     share = Decimal(part) / Decimal(whole) * 100
     cut = share.quantize(Decimal("0.01"), ROUND_DOWN)
+    if part > 0 and not cut:
+        return "<0.01"
     return f"{cut:.0f}" if cut == cut.to_integral_value() else f"{cut:f}"
 
 

@@ -15,12 +15,14 @@ from fastapi.responses import FileResponse, HTMLResponse, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from joulemark_agent.contract.errors import EvidenceError
 from joulemark_gateway.api import answers, models, plant, projects
 from joulemark_gateway.api.answers import Open
 from joulemark_gateway.api.problems import Problem, unknown
 from joulemark_gateway.api.routes import (
     POINT,
     DeviceId,
+    Epoch,
     FirstDay,
     From,
     Here,
@@ -40,6 +42,7 @@ from joulemark_gateway.web.words import COOKIE, WORDS, Words, language_of
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
 _LEAVES = 100  # of one page of records
+_PAGES = 10  # of records, on either side of the one shown
 _EPISODES = 60  # rows of one table of spans
 _ALARMS = {"sun_without_ac", "light_without_ac", "leak", "alarm"}
 _NO_STATES = {"day"}  # spans that only part the time
@@ -229,18 +232,23 @@ def get_records(
     start: From = None,
     end: To = None,
     seq: Annotated[int | None, Query(ge=0, lt=2**53)] = None,
+    epoch: Epoch = None,
 ) -> Response:
     """The records behind a figure."""
     span_us = span_asked(read, site, device, start, end)
-    found = answers.records_of(read, site, device, span_us, after_seq=seq, limit=_LEAVES)
+    found = answers.records_of(
+        read, site, device, span_us, epoch=epoch, after_seq=seq, limit=_LEAVES
+    )
     place = read.site(site)
-    query = {"from": answers.iso(span_us[0]), "to": answers.iso(span_us[1])}
+    span = {"from": answers.iso(span_us[0]), "to": answers.iso(span_us[1])}
+    query = span if epoch is None else {**span, "epoch": str(epoch)}
+    listed_from = found.leaves[0].seq if found.leaves else found.first_seq
     pages = [
         {"first": k, "url": f"?{urlencode({**query, 'seq': k})}"}
-        for k in range(found.first_seq, found.first_seq + found.leaves_in_all, _LEAVES)
+        for k in _near(found.first_seq, found.leaves_in_all, listed_from)
     ]
-    listed_from = found.leaves[0].seq if found.leaves else found.first_seq
-    key = read.device(site, device).head.grant["agent_key"]
+    heads = [one.head for one in read.device(site, device).epochs]
+    [key] = [head.grant["agent_key"] for head in heads if head.epoch == found.epoch]
     return page(
         request,
         "records.html",
@@ -248,12 +256,21 @@ def get_records(
         device=device,
         zone=place.zone,
         found=found,
-        pages=pages[:200],
+        pages=pages,
+        epochs={number: f"?{urlencode({**span, 'epoch': number})}" for number in found.epochs},
         listed_from=listed_from,
         agent_key=key,
         api=f"/api/v1/sites/{site}/devices/{device}/records?{urlencode(query)}",
         banner=_banner([answers.site_now(read, place)], {site: place.zone}),
     )
+
+
+def _near(first: int, count: int, listed: int) -> list[int]:
+    """Where pages of leaves begin: the first, the last, and those around the one that is listed."""
+    starts = range(first, first + count, _LEAVES)
+    here = (listed - first) // _LEAVES
+    near = range(max(here - _PAGES, 0), min(here + _PAGES + 1, len(starts)))
+    return [starts[k] for k in sorted({*near, 0, len(starts) - 1})] if starts else []
 
 
 @router.get("/projects")
@@ -415,9 +432,12 @@ def _days_chart(
                 told,
             )
         )
-    title = words(f"chart_{kind}", first=days.first_day, last=days.last_day)
+    is_made = days.devices[0].generated and not is_carbon
+    title = words(
+        "chart_generated" if is_made else f"chart_{kind}", first=days.first_day, last=days.last_day
+    )
     unit = "kg CO2e" if is_carbon else "kWh"
-    css = "carbon" if is_carbon else "made" if days.devices[0].generated else "energy"
+    css = "carbon" if is_carbon else "made" if is_made else "energy"
     return charts.day_bars(bars, title, unit, css)
 
 
@@ -493,8 +513,8 @@ def _equipment(
     """What the device's model says of the span, or why it says nothing."""
     try:
         found = answers.analysis(read, place.id, name, inside_us)
-    except Problem as problem:
-        return {"refused": problem.what, "do": problem.do}
+    except (Problem, EvidenceError) as error:  # of the machine's model alone; the rest is shown
+        return {"refused": error.what, "do": error.do}
     if not found.has_model:
         return {}
     kinds = list(dict.fromkeys(span.kind for span in found.spans))

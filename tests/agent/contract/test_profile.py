@@ -67,8 +67,11 @@ def test_a_point_that_makes_no_sense_is_refused(change, why):
         ({"points": []}, "at least 1"),
         ({"rules": [{"rule": "all_zero", "result": "missing", "counters": ["x_wh"]}]}, "no points"),
         ({"source": "x"}, "at least 10"),
+        ({"points": [{**POINT, "counter": False}],
+          "rules": [{"rule": "all_zero", "result": "missing", "counters": ["energy_wh"]}]},
+         "no counter"),
     ],
-)
+)  # fmt: skip
 def test_a_profile_that_makes_no_sense_is_refused(change, why):
     assert Profile.model_validate(PROFILE)
     with pytest.raises(ValidationError, match=why):

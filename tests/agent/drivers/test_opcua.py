@@ -444,7 +444,7 @@ async def test_a_server_that_asks_for_security_is_told_with_what_to_do(
         answer = struct_from_binary(ua.CreateSessionResponse, Buffer(body_of(message)))
         for endpoint in answer.Parameters.ServerEndpoints:
             if what == "policy":
-                endpoint.SecurityPolicyUri = "http://opcfoundation.org/UA/SecurityPolicy#Other"
+                endpoint.SecurityPolicyUri = "\x1b[2J#Other" * 1000
             for token in endpoint.UserIdentityTokens:
                 token.TokenType = ua.UserTokenType.UserName
         return [with_body(message, struct_to_binary(answer))]
@@ -457,6 +457,8 @@ async def test_a_server_that_asks_for_security_is_told_with_what_to_do(
         await line.close()
 
     assert caught.value.code == "security_required"
+    assert caught.value.what.isprintable()  # it is shown on terminals
+    assert len(caught.value.what) < 400
 
 
 async def test_an_attempt_that_failed_leaves_no_connection(

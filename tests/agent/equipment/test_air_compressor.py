@@ -349,3 +349,37 @@ def test_a_leak_rate_is_known_within_two_percent_under_noise():
     (leak,) = analyse(parameters, samples).spans_of("leak")
     assert leak.figures[0].value == pytest.approx(-90.0, rel=0.02)
     assert leak.figures[2].value == pytest.approx(1000, rel=0.1)
+
+
+def test_a_leak_is_backed_by_the_time_in_which_the_pressure_was_read():
+    pressure = np.linspace(7e5, 6e5, 201)
+    pressure[10:190] = np.nan
+    samples = samples_of([0.0] * 201, reservoir_pressure_pa=pressure)
+    parameters = RESERVOIR.model_copy(update={"rated_power_w": 75_000.0})
+    analysis = analyse(parameters, samples)
+    (leak,) = analysis.spans_of("leak")
+    assert rate_of(leak) == pytest.approx(-500)
+    assert leak.figures[0].covered_ratio == pytest.approx(18 / 199)
+    assert analysis.figure("leak_pa_s").covered_ratio == pytest.approx(18 / 200)
+
+
+# What a plant gets wrong
+
+
+def test_a_reversed_current_transformer_is_a_finding_and_no_standstill():
+    """The control: taken as it is, a machine that runs all day counts as off, with energy < 0."""
+    power_w = -np.array([75_000.0] * 100 + [30_000.0] * 100)
+    samples = samples_of(power_w, reservoir_pressure_pa=np.linspace(7e5, 6e5, 200))
+    analysis = analyse(RESERVOIR, samples)
+    assert [finding.code for finding in analysis.findings] == ["power_negative"]
+    for name in ("energy_wh", "off_s", "off_wh", "leak_pa_s"):
+        assert analysis.figure(name).value is None, name
+
+
+def test_two_levels_of_standby_are_no_load():
+    analysis = analyse(Parameters(), samples_of([5.0] * 30 + [20.0] * 30 + [5.0] * 30))
+    assert analysis.figure("load_s").value is None
+    assert analysis.figure("running_s").value is None
+    assert "rated_power_w" in analysis.figure("off_s").why
+    rated = Parameters(rated_power_w=75_000)
+    assert value(analyse(rated, samples_of([5.0] * 30 + [20.0] * 30)), "off_s") == 59

@@ -10,6 +10,7 @@ from joulemark_agent.equipment.base import (
     Samples,
     at_device_time,
     counted,
+    drawn,
     held,
     held_steps_us,
 )
@@ -150,3 +151,16 @@ def test_blocks_that_share_their_cut_give_the_same_energy_as_all_at_once(samples
     )
     assert one.amount[0] + other.amount[0] == pytest.approx(whole.amount[0], rel=1e-9, abs=1e-6)
     assert one.covered_us[0] + other.covered_us[0] == whole.covered_us[0]
+
+
+@pytest.mark.parametrize(
+    ("power_w", "left"),
+    [([0.0, -90.0, -3.0], 3), ([50e3, -900.0, 49e3], 3), ([50e3, -4e3, float("nan")], 1)],
+)
+def test_negative_power_is_missing_and_noise_around_zero_is_not(power_w, left):
+    power = np.array(power_w)
+    samples = Samples(np.arange(3) * US_PER_S, {"power_w": power}, US_PER_S)
+    kept, findings = drawn(samples, "power_w")
+    assert np.sum(~np.isnan(kept.values["power_w"])) == left
+    assert [item.code for item in findings] == ["power_negative"] * (left == 1)
+    assert drawn(samples, "not_there_w") == (samples, ())

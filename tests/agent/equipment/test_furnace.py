@@ -299,3 +299,48 @@ def test_the_batches_of_a_simulated_furnace_are_those_of_its_plan(seed):
     assert value(analysis, "electricity_wh") == pytest.approx(
         run.balance.electricity_j / 3600, abs=1
     )
+
+
+def powered(samples, watts) -> Samples:
+    return Samples(samples.t_us, {**samples.values, "power_w": watts}, samples.max_gap_us)
+
+
+def watts_of(samples):
+    counted_wh = np.diff(samples.values["energy_wh"], append=samples.values["energy_wh"][-1])
+    return counted_wh * 3600 / PERIOD_S
+
+
+def test_the_holding_power_is_not_lowered_by_readings_that_lack():
+    samples, _, _ = furnace(2)
+    watts = watts_of(samples)
+    watts[np.arange(watts.size) % 400 > 300] = np.nan
+    analysis = analyse(parameters(electricity="power_w"), powered(samples, watts))
+    assert value(analysis, "holding_w") == pytest.approx(HOLDING_W, rel=0.01)
+    assert analysis.figure("holding_w").covered_ratio == 1.0
+
+
+def test_negative_power_is_a_finding_and_no_energy():
+    samples, _, _ = furnace(1)
+    found = analyse(parameters(electricity="power_w"), powered(samples, -watts_of(samples) - 9000))
+    assert "power_negative" in [finding.code for finding in found.findings]
+    assert found.figure("total_wh").value is None
+
+
+def test_batches_are_counted_over_the_time_in_which_the_door_was_read():
+    samples, _, _ = furnace(4)
+    whole = analyse(parameters(), samples).figure("batch_count")
+    values = {name: column.copy() for name, column in samples.values.items()}
+    half = samples.t_us.size // 2
+    for column in values.values():
+        column[half // 2 : half // 2 + half] = np.nan
+    torn = analyse(parameters(), Samples(samples.t_us, values, samples.max_gap_us))
+    assert (whole.value, whole.covered_ratio) == (4, 1.0)
+    assert torn.figure("batch_count").covered_ratio == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_meter_that_stands_while_the_furnace_heats_is_a_finding():
+    samples, _, _ = furnace(1)
+    values = {**samples.values, "energy_wh": np.full(samples.t_us.size, 5e6)}
+    stuck = analyse(parameters(), Samples(samples.t_us, values, samples.max_gap_us))
+    assert [finding.code for finding in stuck.findings] == ["meter_stands"]
+    assert analyse(parameters(), samples).findings == ()

@@ -167,3 +167,18 @@ def test_days_end_at_local_midnight_also_when_the_clock_changes():
     assert (seoul % (86_400 * US_PER_S)).tolist() == [15 * 3600 * US_PER_S] * seoul.size
     assert seoul[0] <= start
     assert seoul[-1] >= end
+
+
+def test_a_day_that_the_calendar_skipped_is_no_day():
+    """Samoa went from 29 to 31 December 2011."""
+    start, end = (
+        int(datetime(2011, 12, day, tzinfo=UTC).timestamp()) * US_PER_S for day in (29, 31)
+    )
+    apia = np.diff(day_edges_us(start, end, "Pacific/Apia")) // (3600 * US_PER_S)
+    assert apia.tolist() == [24, 24, 24]
+
+
+@pytest.mark.parametrize(("ac_w", "codes"), [(97.0, []), (166.0, ["efficiency_above_one"])])
+def test_more_ac_than_dc_energy_is_a_finding(ac_w, codes):
+    samples = made(ac_power_w=[ac_w] * 8, dc_power_w=[100.0] * 8)
+    assert [item.code for item in analyse(Parameters(), samples).findings] == codes

@@ -206,6 +206,17 @@ def test_a_float_that_is_no_number_says_so_whatever_its_status(value, code, stat
     assert decode_point(point, data) == (None, code)
 
 
+@pytest.mark.parametrize(
+    ("value", "scale", "digits"),
+    [(1.7e308, 1, 309), (1.7e308, 10, None), (-1.7e308, 10, None), (1e-308, "1e-80", 390)],
+)
+def test_a_float_that_its_scale_makes_infinite_is_no_number(value, scale, digits):
+    point = NodePoint(name="any_k", node="nsu=urn:x;i=1", type="float64", scale=scale)
+    text, code = decode_point(point, encode(DataValue("float64", struct.pack(">d", value))))
+
+    assert (text and len(text), code) == (digits, None if digits else "nan")
+
+
 def test_an_uncertain_value_outside_its_range_keeps_the_words_of_the_server():
     point = NodePoint(name="any_k", node="nsu=urn:x;i=1", type="uint8", maximum=5)
     data = encode(DataValue("uint8", b"\7", 1 << 30))

@@ -176,6 +176,9 @@ def test_without_a_scale_factor_that_can_be_there_is_no_value(kind, factor):
         (12345, -2, 1, (None, "scale")),
         (12300, -2, 1, (None, "scale")),  # not a value now and none the next time
         (12300, -3, 100, (None, "scale")),
+        (12345, -1, "1.0", (None, "scale")),  # as in its document, where 1.0 stands as 1
+        (12345, -4, "1000.0", (None, "scale")),
+        (12345, -3, "1000.0", ("12345", None)),
     ],
 )
 def test_a_counter_that_counts_fractions_is_refused_whatever_it_shows(raw, factor, scale, decoded):

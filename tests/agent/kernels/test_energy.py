@@ -92,6 +92,16 @@ def test_without_two_readings_everything_is_missing(counts):
     assert (energy.tolist(), missing.tolist()) == ([0], [9])
 
 
+def test_a_counter_that_falls_and_rises_again_does_not_overflow():
+    t_us, counter = quarters(0, 2**63 - 1, 0, 2**63 - 1, 2**63 - 1)
+    energy, covered, _, missing, fallen = energies(t_us, counter, t_us[[0, -1]])
+
+    assert energy.tolist() == [2**63 - 1]
+    assert (covered // QUARTER_US).tolist() == [2]
+    assert (missing // QUARTER_US).tolist() == [2]
+    assert fallen == 1
+
+
 def test_the_largest_counter_over_the_longest_step_does_not_overflow():
     most, long_us = 2**63 - 1, 2**60
     t_us = np.array([-long_us, long_us])

@@ -35,7 +35,9 @@ def test_the_first_ten_slots_are_served_before_any_commit_and_the_eleventh_is_no
         assert subject.answer(line(None, slot)) == {"now_us": us(slot)}
         assert subject.slot == slot
 
-    assert subject.answer(line(None, 10))["error"].startswith("ahead: ")
+    refused = subject.answer(line(None, 10))["error"]
+    assert refused.startswith("ahead: ")
+    assert "every device of the scenario" in refused
     assert subject.slot == 9
     assert subject.answer(line(0, 10)) == {"now_us": us(10)}
 

@@ -46,6 +46,7 @@ DOCS = documents()
 PAPERS = DOCS.by_digest(METER)
 TABLES = ("points", "intervals", "quarter_hours", "projected")
 WAIT_S = 20.0
+LONG = "SELECT count(*) FROM range(20_000_000) a WHERE a % 2 = 1"
 
 
 @pytest.fixture
@@ -448,3 +449,54 @@ def test_the_mirror_lags_while_batches_wait_and_catches_up_after(store, tmp_path
     done = {name: size for name, (size, _) in series.progress().items()}
     assert done == {head.origin: head.size for head in store.heads()}
     series.close()
+
+
+def test_closing_waits_for_a_read_that_is_under_way(tmp_path):
+    """The control: DuckDB refuses to close under it, and the mirror's thread ended for good."""
+    series = EmbeddedSeries(tmp_path / "series.duckdb")
+    started, found = threading.Event(), []
+
+    def read() -> None:
+        with series._cursor() as cursor:
+            started.set()
+            found.extend(cursor.execute(LONG).fetchall())
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert started.wait(WAIT_S)
+    series.close()
+    reader.join()
+    assert found == [(10_000_000,)]
+    with pytest.raises(StoreError, match="closed"):
+        series.latest(SITE)
+
+
+def test_a_collector_that_starts_while_the_series_is_rebuilt_does_not_get_the_old_one(
+    store, tmp_path
+):
+    """It would write into a file that is about to be replaced, and its log into the new one's."""
+    fill(store, *year_of())
+    path = tmp_path / "series.duckdb"
+    seen = []
+
+    def open_series(place):
+        if place != path:
+            seen.append(tried_elsewhere(path))
+        return EmbeddedSeries(place)
+
+    rebuild(store, path, open_series)
+    assert seen == ["held"]
+    assert tried_elsewhere(path) == "opened"
+    series = EmbeddedSeries(path)
+    assert len(content(series)["projected"]) == 2
+    series.close()
+
+
+def tried_elsewhere(path):
+    """Whether another process can open the series."""
+    code = (
+        "import sys, duckdb\ntry: duckdb.connect(sys.argv[1]).close()\n"
+        "except duckdb.IOException: print('held')\nelse: print('opened')"
+    )
+    words = [sys.executable, "-c", code, str(path)]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()

@@ -6,7 +6,7 @@ import pytest
 
 from joulemark_agent.contract.canonical import digest_hex, parse_canonical
 from joulemark_agent.contract.signature import decode64
-from joulemark_gateway.evidence.bundle import MANIFEST, RENDERINGS, REPORT, STATEMENT, signed
+from joulemark_gateway.evidence.bundle import MANIFEST, PAGE, RENDERINGS, REPORT, STATEMENT, signed
 from joulemark_gateway.evidence.container import container_bytes
 from joulemark_gateway.evidence.statement import open_statement, sign_statement
 from joulemark_gateway.verify import command, signers
@@ -117,3 +117,12 @@ def test_the_command_compares_the_files_it_is_given(tmp_path, capsys):
     assert run([*given, "--file", tmp_path / "other.pdf"]) == 1
     told = capsys.readouterr().out
     assert f"file_not_signed: {tmp_path / 'other.pdf'} is not" in told
+
+
+def test_the_page_beside_the_bundle_is_the_one_inside_it():
+    members = Recipe().made_members()
+    assert codes(bundle({"report.pdf": PDF}), files={"report.html": members[PAGE]}) == []
+    forged = {"report.html": members[PAGE] + b"<!-- -->"}
+    assert codes(bundle({"report.pdf": PDF}), files=forged) == ["file_not_signed"]
+    swapped = container_bytes({**members, PAGE: forged["report.html"]})
+    assert verify(swapped, policy(), files=forged).status == "refuted"

@@ -1,5 +1,7 @@
 """The JSON API: bounded, additive, and the same figures as the evidence gives."""
 
+import re
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 
@@ -7,6 +9,7 @@ import pytest
 
 from joulemark_agent.contract.canonical import parse_canonical
 from joulemark_agent.contract.factor import FactorSet
+from joulemark_gateway.api import energy
 from support.evidence import COUNTER, METER, SITE, START_US
 from support.pages import COMPRESSOR, DAY_US, PLACE, energies, fill, site_documents
 
@@ -35,7 +38,10 @@ async def test_a_live_site_says_how_old_its_values_are(tmp_path):
             meter = next(row for row in site["devices"] if row["id"] == METER)
             assert meter["state"] == "late"
             assert site["power_w"] is None, "a value of an hour ago is not the power now"
-            assert "Simulated" not in (await client.get(f"/sites/{SITE}")).text
+            text = (await client.get(f"/sites/{SITE}")).text
+            assert "Simulated" not in text
+            for part in ("clock", "now", "device-rows"):
+                assert re.search(f'id="{part}"[^>]* data-live', text), "what ages is kept fresh"
 
 
 async def test_days_are_the_sums_of_the_steps_and_of_the_energy_that_was_put_in(client):
@@ -52,6 +58,28 @@ async def test_days_are_the_sums_of_the_steps_and_of_the_energy_that_was_put_in(
     for day in device["days"]:
         whole = day["covered_us"] + day["estimated_us"] + day["missing_us"]
         assert whole == day["end_us"] - day["start_us"]
+
+
+async def test_a_device_without_any_value_that_day_counts_as_missing(client, monkeypatch):
+    """Left out of the site's share it would read as 100 % measured."""
+    days_of = energy.days_of
+
+    def silent(reader, site, device, *rest):
+        found = days_of(reader, site, device, *rest)
+        if device.id != COMPRESSOR:
+            return found
+        blank = [
+            replace(day, energy_wh=None, covered_us=0, missing_us=DAY_US) for day in found.days
+        ]
+        return replace(found, days=tuple(blank), total_wh=None)
+
+    monkeypatch.setattr("joulemark_gateway.api.plant.METER_KIND", "none")
+    whole = (await client.get(API)).json()
+    assert whole["energy_of"] == [COMPRESSOR, METER]
+    monkeypatch.setattr(energy, "days_of", silent)
+    site = (await client.get(API)).json()
+    assert site["energy_of"] == [METER]
+    assert site["passed_us"] - site["covered_us"] >= DAY_US
 
 
 async def test_co2e_is_summed_first_and_rounded_last(client):

@@ -46,7 +46,10 @@ async def test_nothing_can_be_changed(client, method):
     assert answer.json()["code"] == "read_only"
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "192.0.2.1:8080", ""])
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "127.0.0.1.evil.example", "[::1].evil.example", "192.0.2.1:8080", ""],
+)
 async def test_a_name_that_somebody_pointed_here_is_not_answered(client, host):
     answer = await client.get("/api/v1/sites", headers={"Host": host})
     assert answer.status_code == 421
@@ -56,6 +59,15 @@ async def test_a_name_that_somebody_pointed_here_is_not_answered(client, host):
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:1", "localhost:8080", "[::1]:8080"])
 def test_its_own_names_are_known(host):
     assert is_own_name(host)
+
+
+@pytest.mark.parametrize("path", ["/", "/static/style.css", "/api/v1/sites", "/nothing"])
+async def test_head_says_what_get_says_without_its_body(client, path):
+    asked, told = await client.head(path), await client.get(path)
+    assert asked.status_code == told.status_code
+    assert asked.headers == told.headers
+    assert asked.content == b""
+    assert told.content
 
 
 async def test_an_error_of_ours_is_told_without_its_inside(client, monkeypatch):

@@ -44,6 +44,11 @@ def test_a_share_says_100_only_where_all_is_there(part, whole):
     assert figures.percent(1, 0) == figures.NONE
 
 
+def test_a_share_says_0_only_where_nothing_is_there():
+    assert figures.percent(3, 6_000_000) == "<0.01"
+    assert figures.percent(0, 6_000_000) == "0"
+
+
 @given(st.floats(allow_nan=True, allow_infinity=True))
 def test_any_number_can_be_shown(value):
     assert figures.number(value, 3)

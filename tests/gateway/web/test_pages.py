@@ -1,15 +1,21 @@
 """What stands on the pages: in both languages, for hostile names, with figures that lead on."""
 
+import ast
 import html
 import re
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from markupsafe import escape
 
+from joulemark_agent import equipment
 from joulemark_agent.contract.canonical import canonical_bytes, parse_canonical
+from joulemark_agent.contract.errors import EvidenceError
+from joulemark_gateway.api import plant
 from joulemark_gateway.api.sources import OpenSeries
 from joulemark_gateway.evidence.bundle import REPORT
+from joulemark_gateway.web.pages import _near
 from joulemark_gateway.web.words import TEXTS, WORDS, language_of
 from support import pages
 from support.bundles import true_report
@@ -152,6 +158,48 @@ async def test_every_day_of_the_page_leads_to_records_that_add_up_to_it(client):
             assert f'<span class="n">{printed}</span>' in text
 
 
+async def test_a_mistake_in_the_equipment_section_costs_its_part_of_the_page_alone(
+    client, monkeypatch
+):
+    def refused(*_):
+        raise EvidenceError("The section has mistakes.", "Correct it.", code="bad_document")
+
+    monkeypatch.setattr("joulemark_gateway.api.answers.analysis", refused)
+    answer = await client.get(MACHINE)
+    assert answer.status_code == 200
+    assert "The section has mistakes. Correct it." in answer.text
+    assert 'id="h-energy"' in answer.text
+
+
+async def test_a_site_that_only_generates_is_not_said_to_have_no_samples(client, monkeypatch):
+    monkeypatch.setattr(plant.Device, "is_generator", property(lambda _: True))
+    text = (await client.get(f"/sites/{SITE}?lang=en")).text
+    assert "There are no samples yet" not in text
+    assert "measures energy use" in text
+
+
+def test_every_page_of_records_can_be_reached_from_the_first():
+    seen: set[int] = set()
+    wanted = {0}
+    while wanted - seen:
+        page = min(wanted - seen)
+        seen.add(page)
+        offered = _near(0, 86_400, page)
+        assert len(offered) <= 23
+        wanted |= set(offered)
+    assert seen == set(range(0, 86_400, 100))
+    assert _near(7, 0, 7) == []
+
+
+async def test_energy_and_co2e_of_a_site_are_said_to_be_those_of_electricity(client):
+    """A furnace's gas is in neither: called energy, they would be far too small."""
+    text = (await client.get(f"/sites/{SITE}?lang=en")).text
+    assert "Electricity by day" in text
+    assert "CO2e of electricity, last day" in text
+    assert "Gas and other fuels are not in it" in text
+    assert "Energy by day" not in text
+
+
 async def test_a_hostile_report_is_shown_as_text(state, tmp_path):
     report = parse_canonical(true_report().report_json)
     report["project"]["title"] = HOSTILE
@@ -186,6 +234,20 @@ async def test_what_the_models_refuse_is_told_in_korean_too(client):
         assert HANGUL.search(told), why
         assert str(escape(told)) in text
         assert WORDS["en"].told(why) == why
+
+
+def test_every_finding_of_an_equipment_model_has_a_title_in_both_languages():
+    folder = Path(equipment.__file__).parent
+    calls = [
+        node
+        for file in folder.glob("*.py")
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding"
+    ]
+    codes = {c.args[0].value for c in calls if c.args and isinstance(c.args[0], ast.Constant)}
+
+    assert len(codes) >= 8
+    assert [code for code in sorted(codes, key=str) if f"finding_{code}" not in TEXTS] == []
 
 
 def test_every_sentence_has_the_same_braces_in_korean():

@@ -13,7 +13,22 @@ from joulemark_agent.contract.signature import (
 from joulemark_agent.contract.tree import leaf_hash
 from joulemark_gateway.api import answers, records
 from joulemark_gateway.evidence.proof import root_of_path
-from support.evidence import KEYS, METER, PERIOD_US, SITE, START_US, WITNESS
+from joulemark_gateway.evidence.store import FILE, SqliteStore
+from joulemark_gateway.series.embedded import EmbeddedSeries
+from joulemark_gateway.series.mirror import catch_up
+from support import pages
+from support.book import NOW_US, Book, registry
+from support.evidence import (
+    KEYS,
+    METER,
+    PERIOD_US,
+    SITE,
+    START_US,
+    WITNESS,
+    build_tree,
+    meter_readings,
+    with_gap,
+)
 from support.pages import DAY_US, PLACE
 from support.present import present
 
@@ -118,3 +133,49 @@ async def test_records_come_in_pages_that_leave_none_out(client):
             break
         after = f"&seq={page['next_seq']}"
     assert seen == list(range(page["first_seq"], page["first_seq"] + page["leaves_in_all"]))
+
+
+@pytest.fixture
+def renewed(tmp_path):
+    """A meter whose second epoch begins where its first ended, with a gap in the first."""
+    site, book = pages.site_documents(), Book(registry(devices=(METER,)))
+    first = meter_readings(site, [1000] * 144)
+    second = meter_readings(site, [2000] * 48, first_slot_us=START_US + 145 * PERIOD_US)
+    with SqliteStore(tmp_path / FILE) as store:
+        for epoch, rows in ((1, with_gap(first, 20, 3, "timeout")), (2, second)):
+            for batch in build_tree(site, METER, rows, epoch=epoch):
+                verdict, note = book.accepted(batch)
+                store.accept(verdict, note=note, received_us=NOW_US)
+        series = EmbeddedSeries(tmp_path / "series.duckdb")
+        while catch_up(store, series):
+            pass
+        series.close()
+    return pages.State(tmp_path, tmp_path)
+
+
+async def test_figures_of_an_earlier_epoch_lead_to_its_own_records(renewed):
+    with renewed.sources(reports=[]) as sources:
+        async with pages.asking(sources) as client:
+            days = (await client.get(f"/api/v1{PLACE}/days?from=2018-01-01&to=2018-01-02")).json()
+            first, both = days["devices"][0]["days"]
+            found = (await client.get(first["records"])).json()
+            assert (found["epoch"], found["epochs"]) == (1, [1])
+            assert found["sum"]["energy_wh"] == first["energy_wh"] == 96_000
+            proof = (await client.get(found["leaves"][3]["proof"])).json()
+            assert proof["origin"].endswith("/1")
+            assert checked(proof)
+
+            split = (await client.get(both["records"])).json()
+            assert (split["sum"], split["sum_refused"]) == (None, "several_epochs")
+            assert split["epochs"] == [1, 2]
+            parts = [
+                (await client.get(f"{both['records']}&epoch={epoch}")).json()["sum"]["energy_wh"]
+                for epoch in (1, 2)
+            ]
+            assert sum(parts) == both["energy_wh"]
+            path = both["records"].removeprefix("/api/v1")
+            assert "several epochs" in (await client.get(f"{path}&lang=en")).text
+            assert (await client.get(f"{path}&epoch=3")).status_code == 404
+
+            quality = f"/api/v1{PLACE}/quality?from=2018-01-01&to=2018-01-01"
+            assert (await client.get(quality)).json()["gap_slots"] == 3

@@ -3,18 +3,20 @@
 (() => {
   const everyMs = 10000;
   if (!document.querySelector("[data-live]")) return;
+  const away = document.getElementById("away");
   const refresh = async () => {
     if (document.hidden) return;
     try {
       const answer = await fetch(location.href, { credentials: "same-origin" });
-      if (!answer.ok) return;
+      if (!answer.ok) throw new Error(answer.status);
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
       for (const part of document.querySelectorAll("[data-live]")) {
         const found = fresh.getElementById(part.id);
         if (found && !part.contains(document.activeElement)) part.replaceWith(document.adoptNode(found));
       }
+      away.hidden = true;
     } catch {
-      // The collector is away; what is shown keeps its own time, and the next try comes soon.
+      away.hidden = false; // what is shown is no longer now; the next try comes soon
     }
   };
   setInterval(refresh, everyMs);
