@@ -162,6 +162,8 @@ class Subscriber:
         finally:
             self._client.disconnect()
             self._client.loop_stop()
+            if (left := self._client.socket()) is not None:
+                left.close()  # where the loop was told to end before it had said goodbye
 
     def _new_client(self) -> mqtt.Client:
         client = mqtt.Client(
