@@ -162,8 +162,9 @@ class Subscriber:
         finally:
             self._client.disconnect()
             self._client.loop_stop()
-            if (left := self._client.socket()) is not None:
-                left.close()  # where the loop was told to end before it had said goodbye
+            # Its sockets, the pair that wakes its thread included: left to the garbage collector
+            # they may be found before their owner, and are warned of.
+            self._client._reset_sockets()  # noqa: SLF001 - there is no public name for it
 
     def _new_client(self) -> mqtt.Client:
         client = mqtt.Client(
