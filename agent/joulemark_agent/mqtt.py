@@ -125,6 +125,9 @@ class Connection:
             with contextlib.suppress(OSError):
                 cast("socket.socket", sock).shutdown(socket.SHUT_RDWR)
         await asyncio.to_thread(self._client.loop_stop)
+        # Its sockets, the pair that wakes its thread included: left to the garbage collector they
+        # may be found before their owner, and are warned of.
+        self._client._reset_sockets()  # noqa: SLF001 - there is no public name for it
 
     async def _answered(self) -> ReasonCode:
         try:

@@ -179,7 +179,10 @@ def test_the_service_runs_until_sigterm_and_leaves_in_order(config):
         service = run("collector", "run", "-c", config, env=address)
         events = []
         for line in service.stderr:
-            events.append(json.loads(line)["event"])
+            try:
+                events.append(json.loads(line)["event"])
+            except ValueError:
+                raise AssertionError((events, line, service.stderr.read())) from None
             if events[-1] == "broker_connected":
                 service.send_signal(signal.SIGTERM)
         assert service.wait(20) == 0

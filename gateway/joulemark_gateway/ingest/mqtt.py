@@ -162,6 +162,9 @@ class Subscriber:
         finally:
             self._client.disconnect()
             self._client.loop_stop()
+            # Its sockets, the pair that wakes its thread included: left to the garbage collector
+            # they may be found before their owner, and are warned of.
+            self._client._reset_sockets()  # noqa: SLF001 - there is no public name for it
 
     def _new_client(self) -> mqtt.Client:
         client = mqtt.Client(

@@ -70,6 +70,7 @@ class InfluxQl:
             Latest(tags["device"], tags["point"], row[0], row[1], int(row[2]))
             for tags, rows in self._query(query)
             for row in rows
+            if row[2] is not None  # else it is being written, field by field
         ]
         return sorted(found, key=lambda row: (row.device, row.point))
 
@@ -127,11 +128,17 @@ class InfluxQl:
     def _rows(
         self, fields: str, measurement: str, labels: dict[str, str], start_us: int, end_us: int
     ) -> list[list[Any]]:
+        """Time and fields; a row that is being written, field by field, is not there yet.
+
+        Of a sample only the value may be absent for good; it stands first.
+        """
         query = (
             f"SELECT {fields} FROM {measurement} WHERE {_where(**labels)} AND "
             f"time >= {start_us}u AND time < {end_us}u"
         )
-        return [row for _, rows in self._query(query) for row in rows]
+        needed = 2 if measurement == POINT else 1
+        found = (row for _, rows in self._query(query) for row in rows)
+        return [row for row in found if None not in row[needed:]]
 
     def _query(self, query: str) -> Iterator[tuple[dict[str, str], list[list[Any]]]]:
         """The tags and rows of each series of an answer, which comes in parts."""
