@@ -55,7 +55,8 @@ from joulemark_agent.contract.signature import decode64
 from joulemark_agent.contract.topics import require_id
 from joulemark_agent.kernels.decode import decode_point
 from joulemark_agent.lines import is_host, line_of
-from joulemark_agent.plan import PlannedDevice, plan_requests
+from joulemark_agent.plan import TCP, Cost, PlannedDevice, plan_requests
+from joulemark_agent.serial_port import settings_of
 
 PREFIX = "JOULEMARK_"
 SPOKEN_OVER = {  # the schemes of a device's URL, by its profile's protocol
@@ -72,6 +73,7 @@ SPOKEN_OVER = {  # the schemes of a device's URL, by its profile's protocol
 }
 ON_A_BUS = ("modbus-rtu", "modbus-ascii")  # how such a scheme begins
 US_PER_S = 1_000_000
+SERIAL_LATENCY_S = 0.02  # of a device on a serial line, until it has been measured
 
 # The folder relative paths start from: settings built from sources take no validation context.
 _FOLDER: ContextVar[Path] = ContextVar("_FOLDER", default=Path())
@@ -299,7 +301,7 @@ class SiteSettings(BaseSettings):
                 url=device.url,
                 unit=device.unit,
                 period_us=device.period_us,
-                requests=plan_requests(self.profile(device)[0]),
+                requests=plan_requests(self.profile(device)[0], _cost(device.url)),
                 timeout_s=device.timeout_s,
                 pause_s=device.pause_ms / 1000,
                 connect_delay_s=device.connect_delay_ms / 1000,
@@ -347,6 +349,13 @@ def site_document(settings: SiteSettings) -> bytes:
             "time_zone": settings.time_zone,
         }
     )
+
+
+def _cost(url: str) -> Cost:
+    """What a request costs on the line: on a serial one every word takes its time."""
+    if urlsplit(url).netloc:
+        return TCP
+    return Cost.rtu(settings_of(url).baud, SERIAL_LATENCY_S)
 
 
 def _device_mapping(device: DeviceSettings) -> dict[str, Any]:

@@ -25,6 +25,8 @@ QUALITY = {
     "type": 6,
     "bad_status": 7,
     "uncertain": 8,
+    "text": 9,
+    "disputed": 10,
 }
 OTHER_QUALITY = 255
 HELD = "series_held"  # code of the StoreError where another process has the series open
