@@ -280,8 +280,12 @@ def test_a_kill_between_rows_and_progress_leaves_no_hole_and_nothing_twice(opene
             assert not series._backend.repeats(SITE, device, point, *ALWAYS_US)
 
 
+@pytest.mark.parametrize("place", KINDS[:2], indirect=True)
 def test_others_may_read_while_one_writes(opened, store):
-    """Every read sees whole rows, in order, and never fewer than the read before."""
+    """Every read sees whole rows, in order, and never fewer than the read before.
+
+    InfluxDB promises no such thing: 1.6 was seen to show a row with some of its fields still 0.
+    """
     trees = some_trees(DOCS, n=60)
     fill(store, *trees)
     series, whole = opened(), dict(parts_of(*trees))[METER]
