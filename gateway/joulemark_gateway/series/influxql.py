@@ -3,9 +3,6 @@
 It keeps microseconds and doubles, so rows come back as they were written. InfluxDB 2 finds a bucket
 by the name of a database (it maps them by itself); InfluxDB 3 deletes no rows: `drop` says what to
 do there instead.
-
-Who reads beside a writer may see a row half written: fields that are absent hide it, but 1.6 was
-seen to show some as 0. The next read has it whole.
 """
 
 from __future__ import annotations
