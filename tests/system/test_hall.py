@@ -79,6 +79,7 @@ def test_every_slot_of_every_device_has_one_reading_and_no_gap(demo):
         assert set(np.diff(slots_us)) == {period_us}
 
 
+@pytest.mark.endurance
 def test_kills_of_agent_broker_and_collector_leave_the_same_readings_and_no_gap(demo, killed_hall):
     for device in HALL.devices:
         calm, killed = tree_of(demo, device), tree_of(killed_hall, device)

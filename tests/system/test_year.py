@@ -24,7 +24,11 @@ from joulemark_gateway.measure.project import Project
 from joulemark_gateway.measure.run import measure
 from system.conftest import KILLS_EACH, VICTIMS, agent_heads, origins
 
-pytestmark = [pytest.mark.xdist_group("system"), pytest.mark.timeout(420)]
+pytestmark = [
+    pytest.mark.endurance,
+    pytest.mark.xdist_group("system"),
+    pytest.mark.timeout(420),
+]
 
 SLOTS = 35_041
 QUARTER_US = 900_000_000
