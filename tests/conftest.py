@@ -1,19 +1,52 @@
 """What every test may ask for: outside data, services, and kernels compiled once before the run."""
 
 import os
+import shutil
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import settings
 
-from support import servers
+from support import leaving, servers
 
 # No wall-clock limits: a slow machine is not a failure. The same examples on every run of one
 # version, so that a red build can be repeated; `pytest --hypothesis-profile=search` looks further.
 settings.register_profile("same", deadline=None, derandomize=True)
 settings.register_profile("search", deadline=None, max_examples=2000)
 settings.load_profile("same")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Look at what leaves for machines, from this process and from those that tests start."""
+    if not hasattr(config, "workerinput"):  # workers and processes write where we read
+        os.environ[leaving.FOLDER] = tempfile.mkdtemp(prefix="joulemark-leaving-")
+    hooked = str(Path(__file__).parent / "support/hooked")
+    sys.path.insert(0, hooked)  # what a test hands on to a process, or does not
+    named = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = f"{hooked}{os.pathsep}{named}" if named else hooked
+    leaving.install()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail the run if anything but reading was about to leave from any process of it."""
+    leaving.tell()
+    if hasattr(session.config, "workerinput"):
+        return
+    folder = Path(os.environ[leaving.FOLDER])
+    said, refused = leaving.report(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
+    if said:
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(said.items()))
+        reporter.write_line(f"\nsent to machines: {kinds}")
+    if refused:
+        reporter.write_line(f"NOT READING: {refused[:10]}", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -39,12 +72,22 @@ def mosquitto() -> str:
 def service(program: str, package: str) -> str:
     """The path of a server's program; without it the test is skipped, or fails where asked to."""
     found = servers.program(program)
-    if found is None:
-        why = f"{program} is not installed (Debian: apt-get install {package})"
-        if os.environ.get("JOULEMARK_REQUIRE_SERVICES"):
-            pytest.fail(why)
-        pytest.skip(why)
-    return found
+    return missing(program, f"Debian: apt-get install {package}") if found is None else found
+
+
+def missing(program: str, how: str) -> NoReturn:
+    """Skip the test, or fail it where asked to."""
+    why = f"{program} is not installed ({how})"
+    if os.environ.get("JOULEMARK_REQUIRE_SERVICES"):
+        pytest.fail(why)
+    pytest.skip(why)
+
+
+@pytest.fixture(scope="session")
+def node_opcua() -> Path:
+    """The folder of global npm packages, with node-opcua in it."""
+    found = servers.node_modules("node-opcua")
+    return missing("node-opcua", "npm install --global node-opcua") if found is None else found
 
 
 @pytest.fixture(scope="session")

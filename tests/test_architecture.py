@@ -185,13 +185,23 @@ WRITING = re.compile(
     r"|delete_nodes|add_nodes|history_update)\b"
 )
 MAY_BE_SENT = {"FUNCTIONS": {1, 2, 3, 4}, "OPEN_CHANNEL": 446, "CREATE": 461, "ACTIVATE": 467,
-               "CLOSE": 473, "READ": 631}  # fmt: skip
+               "GET_ENDPOINTS": 428, "CLOSE": 473, "READ": 631, "BROWSE": 527, "BROWSE_NEXT": 533,
+               "CREATE_SUBSCRIPTION": 787, "CREATE_ITEMS": 751, "DELETE_ITEMS": 781, "PUBLISH": 826,
+               "REPUBLISH": 832}  # fmt: skip
 
 
 def test_no_driver_can_write_to_a_machine():
     """No name of a writing call stands in a driver, and no number of one may be sent."""
     found = {}
-    wire = "joulemark_agent.modbus_line", "joulemark_agent.serial_port", "joulemark_agent.exchange"
+    names = ("channel", "session", "subscription", "browse")
+    opcua = tuple(f"joulemark_agent.opcua_{name}" for name in names)
+    wire: tuple[str, ...] = ("joulemark_agent.modbus_line", "joulemark_agent.serial_port")
+    wire += (
+        "joulemark_agent.exchange",
+        "joulemark_agent.identification",
+        "joulemark_agent.scan",
+        *opcua,
+    )
     reading = modules("joulemark_agent.drivers", *wire)
     assert {*wire, "joulemark_agent.drivers.modbus_rtu"} < set(reading)
     for module in reading:
@@ -202,7 +212,8 @@ def test_no_driver_can_write_to_a_machine():
             if (value := getattr(importlib.import_module(module), name, None)) is not None:
                 found[name] = set(value.values()) if isinstance(value, dict) else value
     assert found == MAY_BE_SENT
-    assert asked_services("joulemark_agent.drivers.opcua") == set(MAY_BE_SENT) - {"FUNCTIONS"}
+    asked = set().union(*map(asked_services, (*opcua, "joulemark_agent.drivers.opcua")))
+    assert asked == set(MAY_BE_SENT) - {"FUNCTIONS"}
 
 
 @pytest.mark.parametrize(
@@ -213,13 +224,14 @@ def test_a_planted_write_would_be_found(planted):
 
 
 def asked_services(module: str) -> set[str]:
-    """What stands first in every call of `_ask`, the one place that sends a service request."""
+    """What stands first in every call of `Channel.ask`, which alone sends a service request."""
     calls = [
         node
         for node in ast.walk(ast.parse(path_of(module).read_text("utf-8")))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
-        and node.func.attr == "_ask"
+        and node.func.attr == "ask"
+        and ast.unparse(node.func.value) != "self._exchange"
     ]
     return {ast.unparse(call.args[0]) for call in calls}
 

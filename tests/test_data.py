@@ -20,6 +20,7 @@ ENDINGS = (
     ".pcap",
     ".zip",
     ".bin",
+    "sunspec/models.json",
 )
 NO_LICENCE = (
     "carplant_compressed_air_2018",

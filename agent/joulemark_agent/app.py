@@ -7,9 +7,10 @@ import hashlib
 import logging
 import signal
 import time
-from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -20,13 +21,16 @@ from joulemark_agent.contract.errors import ConfigError, DeviceError, JoulemarkE
 from joulemark_agent.contract.reading import Gap, Reading
 from joulemark_agent.contract.signature import decode64
 from joulemark_agent.envelope import Carbon, warm
-from joulemark_agent.grants import Terms, load_grant
+from joulemark_agent.grants import Terms, keep_site, kept_site, load_grant
 from joulemark_agent.keys import AGENT_KEY, Key, has_key, load_key
-from joulemark_agent.lines import Lines
+from joulemark_agent.lines import by_line
 from joulemark_agent.mqtt import Login
 from joulemark_agent.outbox import Outbox, Sealed
-from joulemark_agent.poll import Poller
+from joulemark_agent.plan import PlannedDevice
+from joulemark_agent.plausibility import Watch
 from joulemark_agent.recorder import Limits, Recorded, Recorder
+from joulemark_agent.refused import FILE, Book
+from joulemark_agent.reload import Crew, check_can_change, differences
 from joulemark_agent.settings import DeviceSettings, SiteSettings, site_document
 from joulemark_agent.uplink import Collector, Uplink
 
@@ -36,13 +40,20 @@ OUTBOX = "outbox.db"
 GROUP_SLOTS = 10  # per commit in a replay; the simulator waits for the commit
 DISK_FULL = "disk_full"
 _RETRY_S = 1.0
-_LATE_US = 1_000_000  # a slot that is further in the past, or half a period, is not read any more
+_LATE_US = 1_000_000  # so far behind its clock the agent says so, and commits what it has
+_PATIENCE_US = 10_000_000  # a slot further in the past, or half a period, is not read any more
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-async def run(settings: SiteSettings) -> dict[str, Any]:
+async def run(
+    settings: SiteSettings, again: Callable[[], SiteSettings] | None = None
+) -> dict[str, Any]:
     """Run the agent until SIGTERM, SIGINT or the end of the recording.
+
+    Args:
+        settings: the site.
+        again: reads the site file anew, at every SIGHUP; ConfigError: the old one stays.
 
     Returns:
         what was recorded: slots, records, gap slots, the head of every device.
@@ -52,24 +63,46 @@ async def run(settings: SiteSettings) -> dict[str, Any]:
         StoreError: the outbox cannot be used.
         DeviceError: the simulator refuses this state folder.
     """
+    hung_up = asyncio.Event()
+    if again is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up.set)
+    try:
+        return await _run(settings, again, hung_up)
+    finally:
+        if again is not None:  # ending is no time to be ended
+            asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+async def _run(
+    settings: SiteSettings, again: Callable[[], SiteSettings] | None, hung_up: asyncio.Event
+) -> dict[str, Any]:
     key = evidence_key(settings)
     devices = recorded_devices(settings, key)
+    keep_site(settings.state_dir, site_document(settings))
+    _warm(devices)  # before anything is due: compiling stops everything else
     with closing(Outbox(settings.state_dir / OUTBOX)) as outbox:
         limits = Limits(settings.batch.slots, settings.batch.seconds)
-        recorder = Recorder(outbox, key, devices, limits=limits, software=software_digest())
+        watch = Watch({device.device: device.profile for device in devices})
+        recorder = Recorder(
+            outbox,
+            key,
+            devices,
+            limits=limits,
+            software=software_digest(),
+            observe=partial(_observe, watch),
+        )
         uplink = Uplink(_login(settings), _collector(settings, key), outbox)
-        agent = _Agent(settings, recorder, uplink)
+        agent = _Agent(settings, recorder, uplink, watch, key, hung_up=hung_up)
         fields = {"site": settings.site, "agent": settings.agent, "devices": len(devices)}
         log.info("agent_started", extra={**fields, "unconfirmed": uplink.unconfirmed})
-        warming = asyncio.create_task(asyncio.to_thread(_warm, devices))
         try:
-            has_ended = await _until_stopped(*agent.work(), uplink.start(), *agent.care())
+            has_ended = await _until_stopped(*agent.work(), uplink.start(), *agent.care(again))
             agent.finish()
         finally:
             await uplink.close()
             await agent.close()
-            await warming
-        return _summary(settings, recorder, uplink, has_ended=has_ended)
+        return _summary(settings, recorder, uplink, watch, has_ended=has_ended)
 
 
 def evidence_key(settings: SiteSettings) -> Key:
@@ -137,13 +170,25 @@ def software_digest() -> str:
 class _Agent:
     """The loop that reads slot after slot, and what it has read and not yet committed."""
 
-    def __init__(self, settings: SiteSettings, recorder: Recorder, uplink: Uplink) -> None:
+    def __init__(
+        self,
+        settings: SiteSettings,
+        recorder: Recorder,
+        uplink: Uplink,
+        watch: Watch,
+        key: Key,
+        *,
+        hung_up: asyncio.Event,
+    ) -> None:
         planned = settings.planned_devices()
-        self._recorder, self._uplink = recorder, uplink
+        self._settings, self._key = settings, key
+        self._recorder, self._uplink, self._watch = recorder, uplink, watch
         self._is_replay = settings.replay is not None
         self._clock: Clock = ReplayClock(settings.replay.url) if settings.replay else SystemClock()
-        self._lines = Lines(planned)
-        self._poller = Poller(planned, self._lines, self._clock)
+        crews = {"": planned} if self._is_replay else by_line(planned)
+        self._book = Book(settings.state_dir / FILE)
+        self._crews = {url: self._crew(those) for url, those in crews.items()}
+        self._crews_changed, self._hung_up = asyncio.Event(), hung_up
         self._period_us = {device.id: device.period_us for device in planned}
         self._done_us = {name: recorder.committed_us(name) for name in self._period_us}
         self._windows = {device.id: (device.first_us, device.last_us) for device in planned}
@@ -151,22 +196,24 @@ class _Agent:
         self._committing = asyncio.Lock()
         self._troubles: dict[str, float] = {}  # since, by what was said
 
+    def _crew(self, devices: Iterable[PlannedDevice], lost: Collection[str] = ()) -> Crew:
+        return Crew(devices, self._clock, self._book, is_shared=not self._is_replay, lost=lost)
+
     def work(self) -> list[Coroutine[Any, Any, None]]:
-        """The jobs that read: one for a replay, else one for each line, none waiting for another.
+        """The job that reads; its end is the end of the agent."""
+        return [self._replay() if self._is_replay else self._read_all()]
 
-        The end of any of them is the end of the agent.
-        """
-        if self._is_replay:
-            return [self._replay()]
-        return [self._read_on(names) for names in self._poller.lines()]
-
-    def care(self) -> list[Coroutine[Any, Any, None]]:
+    def care(self, again: Callable[[], SiteSettings] | None) -> list[Coroutine[Any, Any, None]]:
         """The jobs that go on beside reading."""
-        return [self._close_batches()] + ([] if self._is_replay else [self._watch_clock()])
+        if self._is_replay:
+            return [self._close_batches()]
+        follow = [] if again is None else [self._follow(again)]
+        return [self._close_batches(), self._watch_clock(), *follow]
 
     async def _replay(self) -> None:
         """Read, commit and send until the recording has ended and every receipt is here."""
         slots = 0
+        (crew,) = self._crews.values()
         while going_on := [name for name in self._period_us if not self._has_ended(name)]:
             slot_us, due = self._next(going_on)
             comes = await self._comes(slot_us)
@@ -174,7 +221,7 @@ class _Agent:
                 break
             if comes is None:
                 continue
-            self._pending += await self._poller.read_slot(slot_us, due)
+            self._pending += await crew.poller.read_slot(slot_us, due)
             self._done_us |= dict.fromkeys(due, slot_us)
             slots += 1
             if slots % GROUP_SLOTS == 0:
@@ -186,18 +233,105 @@ class _Agent:
         await self._keep(self._recorder.seal_all)
         await self._uplink.wait_drained()
 
-    async def _read_on(self, names: Collection[str]) -> None:
+    async def _read_all(self) -> None:
+        """Read every line in a task of its own, for ever; none waits for another."""
+        for crew in self._crews.values():
+            crew.start(self._read_on)
+        try:
+            while True:
+                changed = asyncio.create_task(self._crews_changed.wait())
+                reading = [
+                    task
+                    for crew in self._crews.values()
+                    if (task := crew.task) is not None and not task.cancelled()  # by a change
+                ]
+                await asyncio.wait([changed, *reading], return_when=asyncio.FIRST_COMPLETED)
+                changed.cancel()
+                self._crews_changed.clear()
+                for task in reading:
+                    if task.done() and not task.cancelled():
+                        task.result()
+        finally:
+            for crew in self._crews.values():
+                await crew.cancel()
+
+    async def _read_on(self, crew: Crew) -> None:
         """Read the devices of one line for ever, each slot while it is one."""
+        for name in crew.names:
+            if self._done_us[name] is None:  # its first slot stays the first until it is read
+                self._done_us[name] = self._next_of(name) - self._period_us[name]
         while True:
-            slot_us, due = self._next(names)
-            await self._clock.until(slot_us, None)
-            if self._is_past(slot_us, min(self._period_us[name] for name in due)):
-                continue  # the clock was set, or something took long
-            results = await self._poller.read_slot(slot_us, due)
-            self._pending += results
-            self._done_us |= dict.fromkeys(due, slot_us)
-            await asyncio.sleep(0)  # lines that were answered together share a commit
-            await self._commit()
+            slots_us = {name: self._next_of(name) for name in crew.names}
+            await self._clock.until(min(slots_us.values()), None)
+            async with crew.reading:
+                ready_us = {
+                    name: at_us for name, at_us in slots_us.items() if self._is(name, at_us)
+                }
+                if not ready_us:
+                    continue  # the clock was set, or something took long
+                name = crew.poller.most_urgent(ready_us)
+                slot_us = ready_us[name]
+                results = await crew.poller.read_slot(slot_us, (name,))
+                self._pending += results
+                self._done_us[name] = slot_us
+                if len(ready_us) == 1 or self._clock.now_us() - slot_us >= _LATE_US:
+                    await asyncio.sleep(0)  # lines that were answered together share a commit
+                    await self._commit()
+
+    async def _follow(self, again: Callable[[], SiteSettings]) -> None:
+        """Read the site file again at every SIGHUP; one with a mistake changes nothing."""
+        while True:
+            await self._hung_up.wait()
+            self._hung_up.clear()
+            try:
+                settings, devices = await asyncio.to_thread(self._read_again, again)
+                self._recorder.check(devices)
+            except ConfigError as error:
+                fields = {"code": error.code, "what": error.what, "do": error.do}
+                log.error("reload_refused", extra=fields)  # noqa: TRY400 - a person's mistake
+            else:
+                await self._change_to(settings, devices)
+
+    def _read_again(
+        self, again: Callable[[], SiteSettings]
+    ) -> tuple[SiteSettings, Sequence[Recorded]]:
+        """The new settings with the grants they need, and kernels ready for them."""
+        settings = again()
+        check_can_change(self._settings, settings)
+        devices = recorded_devices(settings, self._key)
+        keep_site(settings.state_dir, site_document(settings))
+        _warm(devices)
+        return settings, devices
+
+    async def _change_to(self, settings: SiteSettings, devices: Sequence[Recorded]) -> None:
+        """Read and record what the new settings say; lines that are as they were go on."""
+        planned = {device.id: device for device in settings.planned_devices()}
+        before = {device.id: device for crew in self._crews.values() for device in crew.devices}
+        wanted = by_line(planned.values())
+        ending = {u: crew for u, crew in self._crews.items() if crew.devices != wanted.get(u)}
+        await asyncio.gather(*(crew.stop() for crew in ending.values()))
+        for url in ending:
+            del self._crews[url]
+        lost = set[str]().union(*(crew.lines.untold for crew in ending.values()))
+        await self._commit()
+        async with self._committing:
+            await self._keep(lambda: self._recorder.change(devices))
+        self._settings = settings
+        self._period_us = {name: device.period_us for name, device in planned.items()}
+        self._windows = {name: (at.first_us, at.last_us) for name, at in planned.items()}
+        self._done_us = {
+            name: self._done_us[name]
+            if before.get(name) == planned[name]
+            else self._recorder.committed_us(name)
+            for name in planned
+        }
+        self._watch.change({device.device: device.profile for device in devices})
+        for url, those in wanted.items():
+            if url not in self._crews:
+                self._crews[url] = crew = self._crew(those, lost)
+                crew.start(self._read_on)
+        self._crews_changed.set()
+        log.info("reloaded", extra=differences(before, planned))
 
     async def _watch_clock(self) -> None:
         """Say it when the clock shows a time whose slots are recorded: it was set back."""
@@ -229,7 +363,8 @@ class _Agent:
 
     async def close(self) -> None:
         """Give connections back."""
-        await self._lines.close()
+        for crew in self._crews.values():
+            await crew.lines.close()
         await self._clock.close()
 
     def _next(self, names: Iterable[str]) -> tuple[int, list[str]]:
@@ -251,6 +386,11 @@ class _Agent:
         if self._is_past(slot_us, period_us):
             slot_us = next_slot_us(self._clock.now_us() - _patience_us(period_us), period_us)
         return slot_us
+
+    def _is(self, name: str, slot_us: int) -> bool:
+        """Whether a device's slot has come and may still be read."""
+        has_come = slot_us <= self._clock.now_us()
+        return has_come and not self._is_past(slot_us, self._period_us[name])
 
     def _is_past(self, slot_us: int, period_us: int) -> bool:
         """Whether a reading now would no longer be one of this slot."""
@@ -365,7 +505,7 @@ def _clock_behind(now_us: int, last_us: int) -> JoulemarkError:
 
 
 def _patience_us(period_us: int) -> int:
-    return min(_LATE_US, period_us // 2)
+    return min(_PATIENCE_US, period_us // 2)
 
 
 async def _until_stopped(*jobs: Coroutine[Any, Any, None] | asyncio.Task[None]) -> bool:
@@ -393,8 +533,22 @@ async def _until_stopped(*jobs: Coroutine[Any, Any, None] | asyncio.Task[None]) 
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def _observe(
+    watch: Watch, reading: Reading, values: Mapping[str, str], quality: Mapping[str, str]
+) -> None:
+    """Say it when what a device says cannot be true any more, and when it can again."""
+    for change in watch.take(reading.device, reading.t_utc_us, values, quality):
+        verdict = change.verdict
+        fields = {"device": change.device, "check": verdict.rule, "points": list(verdict.points)}
+        if change.begins:
+            wrong = {"what": f"{verdict.found}.", "do": verdict.do}
+            log.warning("device_implausible", extra={**fields, **wrong})
+        else:
+            log.info("device_plausible", extra=fields)
+
+
 def _summary(
-    settings: SiteSettings, recorder: Recorder, uplink: Uplink, *, has_ended: bool
+    settings: SiteSettings, recorder: Recorder, uplink: Uplink, watch: Watch, *, has_ended: bool
 ) -> dict[str, Any]:
     devices = recorder.summary()
     return {
@@ -406,6 +560,10 @@ def _summary(
         "records": sum(device["records"] for device in devices.values()),
         "gaps": sum(device["gap_slots"] for device in devices.values()),
         "heads": devices,
+        "implausible": {
+            device: [verdict.name for verdict in found]
+            for device, found in watch.findings().items()
+        },
         "unconfirmed": uplink.unconfirmed,
     }
 
@@ -413,7 +571,7 @@ def _summary(
 def _documents(settings: SiteSettings, device: DeviceSettings) -> dict[str, bytes]:
     return {
         "profile": settings.profile(device)[1],
-        "site": site_document(settings),
+        "site": kept_site(settings.state_dir, device.id, site_document(settings)),
         "factors": settings.factor_set()[1],
     }
 

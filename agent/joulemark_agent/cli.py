@@ -72,11 +72,17 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def _add_agent_commands(commands: Any) -> None:
-    from joulemark_agent import commands as reading  # noqa: PLC0415 - needs the extra [agent]
+    from joulemark_agent import certificate_command  # noqa: PLC0415 - needs the extra [agent]
+    from joulemark_agent import commands as reading  # noqa: PLC0415 - as above
+    from joulemark_agent import commission as commissioning  # noqa: PLC0415 - as above
+    from joulemark_agent import scan_command as scanning  # noqa: PLC0415 - as above
     from joulemark_agent.simulate import command as simulating  # noqa: PLC0415 - as above
 
     reading.add_commands(commands)
+    commissioning.add_command(commands)
+    scanning.add_command(commands)
     simulating.add_command(commands)
+    certificate_command.add_command(commands)
     if find_spec("joulemark_agent.service"):
         import_module("joulemark_agent.service").add_commands(commands)
 

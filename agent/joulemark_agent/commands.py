@@ -7,25 +7,51 @@ import asyncio
 import json
 import sys
 import textwrap
+import time
+from collections import Counter, deque
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import joulemark_profiles
+from joulemark_agent import serial_port
 from joulemark_agent.contract.errors import DeviceError
-from joulemark_agent.contract.profile import NODE, SUNSPEC, AnyPoint, NodePoint, Profile
+from joulemark_agent.contract.profile import (
+    NODE,
+    SUNSPEC,
+    AnyPoint,
+    NodePoint,
+    ObjectPoint,
+    Point,
+    Profile,
+    SelectorPoint,
+    SunspecPoint,
+)
 from joulemark_agent.contract.quantities import unit_of
+from joulemark_agent.drivers.base import WITHOUT_WORDS
+from joulemark_agent.kernels.checks import Sample, failures, sample_of
 from joulemark_agent.kernels.datavalue import BAD_STATUS, UNCERTAIN, parse
-from joulemark_agent.kernels.decode import decode_responses, raw_of
-from joulemark_agent.lines import Lines, line_of
-from joulemark_agent.plan import PlannedDevice
-from joulemark_agent.settings import SiteSettings, load_profile, load_site
+from joulemark_agent.kernels.decode import TEXT, decode_responses, raw_of, text_of
+from joulemark_agent.lines import Lines, by_line, line_of
+from joulemark_agent.plan import US_PER_S, PlannedDevice
+from joulemark_agent.settings import SiteSettings, energy_counters, load_profile, load_site
 
 GOOD = "good"
 WIDTH = 79  # of a terminal
 SHORTEST_S, LONGEST_S = 0.01, 86_400  # between two rounds of 'read'
 US_PER_DAY = 86_400_000_000
+_NO_GOLDEN = (
+    "has no golden words. When its values agree with the machine's own display, add what 'joulemark"
+    " agent read --golden' prints: then a later mistake in it is found by this check."
+)
+_NOT_BOOKED = (
+    "count beyond that is not booked: a leap of the register, another meter, an old count after a"
+    " false 0. A fuse carries more than it says for a while; write what is never exceeded."
+)
+_MOST_SAMPLES = 300  # that 'read' looks back on
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -40,6 +66,9 @@ def add_commands(subparsers: Any) -> None:
     read.add_argument("--json", action="store_true", help="one JSON document per round")
     read.add_argument(
         "--every", type=_seconds, default=2.0, metavar="SECONDS", help="between rounds (default 2)"
+    )
+    read.add_argument(
+        "--golden", action="store_true", help="once, as golden rows to paste into a profile"
     )
     read.set_defaults(run=_read)
     profiles = subparsers.add_parser("profiles", help="list the device profiles that are shipped")
@@ -63,37 +92,93 @@ def _seconds(text: str) -> float:
 def _check(args: argparse.Namespace) -> int:
     settings = load_site(args.config)
     devices = settings.planned_devices()
-    by_line: dict[str, list[tuple[str, ...]]] = {}
+    line_by_device = {d.id: url for url, those in by_line(devices).items() for d in those}
+    tables: dict[str, list[tuple[str, ...]]] = {}
     nodes: dict[str, list[str]] = {}
     for device, given in zip(devices, settings.devices, strict=True):
         row = (
             device.id,
-            "-" if _variables(device) else str(device.unit),
+            "-" if _variables(device) or _texts(device) else str(device.unit),
             given.profile,
-            _plan(device),
+            _plan(replace(device, requests=device.plan(()))),
             f"{US_PER_DAY / device.period_us:g}",
         )
-        by_line.setdefault(line_of(device.url), []).append(row)
-        nodes.setdefault(line_of(device.url), []).extend(_nodes(device))
-    slots = sum(US_PER_DAY / device.period_us for device in devices)
-    requests = sum(US_PER_DAY / device.period_us * _requests(device) for device in devices)
-    words = sum(US_PER_DAY / device.period_us * _words(device) for device in devices)
-    variables = sum(US_PER_DAY / device.period_us * _variables(device) for device in devices)
+        tables.setdefault(line_by_device[device.id], []).append(row)
+        nodes.setdefault(line_by_device[device.id], []).extend(
+            [*_slow_plans(device), *_nodes(device)]
+        )
+    asked = [turn for device in devices for turn in _turns(device)]
+    slots = sum(number for number, _ in asked)
+    requests = sum(number * _requests(device) for number, device in asked)
+    words = sum(number * _words(device) for number, device in asked)
+    variables = sum(number * _variables(device) for number, device in asked)
     _say(f"{args.config}: no mistakes.")
     _say(f"Site {settings.site}, agent {settings.agent}, {settings.clock} clock.")
     _say("")
-    for line, rows in by_line.items():
+    for line, rows in tables.items():
         _say(line)
         _say(_table([("device", "unit", "profile", "reads", "slots/day"), *rows]))
         for name in nodes.get(line, []):
             _say(name)
         _say("")
     _say(
-        f"{_counted(len(devices), 'device')} on {_counted(len(by_line), 'line')};"
+        f"{_counted(len(devices), 'device')} on {_counted(len(tables), 'line')};"
         f" per day {slots:,.0f} slots, {requests:,.0f} requests, {words:,.0f} words"
         f"{f', {variables:,.0f} variables' if variables else ''}."
     )
+    for name in dict.fromkeys(given.profile for given in settings.devices):
+        if not load_profile(name, args.config.absolute().parent)[0].golden:
+            _say("")
+            _say(textwrap.fill(f"note: {name} {_NO_GOLDEN}", WIDTH))
+    for given in settings.devices:
+        if said := _other_port(given.url, settings.profile(given)[0]):
+            _say("")
+            _say(textwrap.fill(f"note: {given.id} {said}", WIDTH))
+    for given in settings.devices:
+        if given.maximum_power_w is not None:
+            names = ", ".join(energy_counters(settings.profile(given)[0]))
+            text = f"{given.id} carries at most {given.maximum_power_w:,} W: what {names}"
+            _say("")
+            _say(textwrap.fill(f"{text} {_NOT_BOOKED}", WIDTH))
     return 0
+
+
+def _other_port(url: str, profile: Profile) -> str | None:
+    """How the line is set where the device leaves the factory set otherwise."""
+    line, given = urlsplit(line_of(url)), profile.serial
+    if line.netloc or given is None:
+        return None
+    look = serial_port.settings_of(line.geturl())
+    factory = (given.baud, given.parity[0].upper(), given.stop_bits)
+    if factory == (look.baud, look.parity, look.stop_bits):
+        return None
+    names = "baud={}, parity={}, stop_bits={}"
+    return (
+        f"leaves the factory with {names.format(*factory)}, and the address says"
+        f" {names.format(look.baud, look.parity, look.stop_bits)}. If it does not answer, set one"
+        " as the other."
+    )
+
+
+def _turns(device: PlannedDevice) -> list[tuple[float, PlannedDevice]]:
+    """How often a day the device is asked for what: for as much as is due at a slot."""
+    if not device.periods_us:
+        return [(US_PER_DAY / device.period_us, device)]
+    due = Counter(map(device.due, range(0, US_PER_DAY, device.period_us)))
+    return [
+        (number, replace(device, requests=device.plan(due_us), fields=()))
+        for due_us, number in sorted(due.items())
+    ]
+
+
+def _slow_plans(device: PlannedDevice) -> list[str]:
+    """Lines that show what is asked for when points of a slower period are due as well."""
+    return [
+        f"  {device.id} every {max(due_us) / US_PER_S:g} s:"
+        f" {_plan(replace(device, requests=device.plan(due_us)))}"
+        for due_us in sorted({*map(device.due, range(0, US_PER_DAY, device.period_us))})
+        if due_us and device.periods_us
+    ]
 
 
 def _counted(number: int, thing: str) -> str:
@@ -108,11 +193,12 @@ def _plan(device: PlannedDevice) -> str:
             is_first = not any(block.startswith("model") for block in blocks)
             label, unit = ("model ", " words") if is_first else ("", "")
             blocks.append(f"{label}{request.address} ({request.count}{unit})")
-        elif request.table != NODE:
+        elif request.table not in (NODE, *WITHOUT_WORDS):
             last = request.address + request.count - 1
             blocks.append(f"{request.table} {request.address}..{last}")
     if variables := _variables(device):
         blocks.append(_counted(variables, "variable"))
+    blocks += [_counted(count, table) for table, count in _texts(device).items()]
     return ", ".join(blocks)
 
 
@@ -139,16 +225,23 @@ def _nodes(device: PlannedDevice) -> list[str]:
 
 def _requests(device: PlannedDevice) -> int:
     """How many questions a slot takes: all variables are asked for at once."""
-    variables = _variables(device)
-    return len(device.requests) - variables + bool(variables)
+    variables, texts = _variables(device), _texts(device)
+    return len(device.requests) - variables + bool(variables) - texts.total() + len(texts)
 
 
 def _words(device: PlannedDevice) -> int:
-    return sum(request.count for request in device.requests if request.table != NODE)
+    without = (NODE, *WITHOUT_WORDS)
+    return sum(request.count for request in device.requests if request.table not in without)
 
 
 def _variables(device: PlannedDevice) -> int:
     return sum(request.table == NODE for request in device.requests)
+
+
+def _texts(device: PlannedDevice) -> Counter[str]:
+    """How many things are asked for over HTTP, by kind; those of one kind are one question."""
+    tables = (request.table for request in device.requests)
+    return Counter(table for table in tables if table in WITHOUT_WORDS)
 
 
 def _read(args: argparse.Namespace) -> int:
@@ -159,12 +252,13 @@ async def _read_rounds(settings: SiteSettings, args: argparse.Namespace) -> int:
     """Rounds until Ctrl-C; with `--once` one, and 1 where a device gave no value."""
     devices = settings.planned_devices()
     profiles = [settings.profile(given)[0] for given in settings.devices]
+    windows: list[deque[Sample]] = [deque(maxlen=_MOST_SAMPLES) for _ in devices]
     lines = Lines(devices)
     try:
         while True:
             answers = [
-                await _answer(lines, device, profile)
-                for device, profile in zip(devices, profiles, strict=True)
+                await _answer(lines, device, profile, window)
+                for device, profile, window in zip(devices, profiles, windows, strict=True)
             ]
             if args.json:
                 document = {"site": settings.site, "devices": answers}
@@ -172,20 +266,22 @@ async def _read_rounds(settings: SiteSettings, args: argparse.Namespace) -> int:
             else:
                 for answer in answers:
                     if "error" not in answer:
-                        _say(_readable(answer))
+                        _say(_golden(answer) if args.golden else _readable(answer))
             failed = [answer for answer in answers if "error" in answer]
             for answer in failed:
                 error = answer["error"]
                 print_error(f"{answer['device']}: {error['what']} {error['do']}")
-            if args.once:
+            if args.once or args.golden:
                 return 1 if failed else 0
             await asyncio.sleep(args.every)
     finally:
         await lines.close()
 
 
-async def _answer(lines: Lines, device: PlannedDevice, profile: Profile) -> dict[str, Any]:
-    """What `--json` shows of one device."""
+async def _answer(
+    lines: Lines, device: PlannedDevice, profile: Profile, window: deque[Sample]
+) -> dict[str, Any]:
+    """What `--json` shows of one device; the window is what was read of it so far."""
     common = {"device": device.id, "profile": profile.model, "synthetic": profile.synthetic}
     try:
         responses = await lines.of(device).read(device)
@@ -194,12 +290,17 @@ async def _answer(lines: Lines, device: PlannedDevice, profile: Profile) -> dict
     read_at = datetime.now(UTC).isoformat(timespec="milliseconds")
     values, quality = decode_responses(profile, responses)
     raw = raw_of(profile, responses)
+    window.append(sample_of(time.monotonic(), values, quality))
     return common | {
+        "implausible": [
+            {"check": found.rule, "points": found.points, "what": found.found, "do": found.do}
+            for found in failures(profile, window)
+        ],
         "read_at": read_at,
         "points": [
             {
                 "name": point.name,
-                "value": values.get(point.name),
+                "value": _shown(point, values.get(point.name), raw.get(point.name, b"")),
                 "unit": unit_of(point.name),
                 "quality": quality.get(point.name, GOOD),
                 **_raw(point, raw.get(point.name, b"")),
@@ -209,8 +310,19 @@ async def _answer(lines: Lines, device: PlannedDevice, profile: Profile) -> dict
     }
 
 
+def _shown(point: AnyPoint, value: str | None, data: bytes) -> str | None:
+    """The value; of a string its text, which no evidence holds."""
+    if isinstance(point, (Point, SunspecPoint)) and point.type == "string":
+        return text_of(point, data)
+    return value
+
+
 def _raw(point: AnyPoint, data: bytes) -> dict[str, Any]:
     """The bytes as received, in words; of a variable also what the server says of it."""
+    if isinstance(point, (SelectorPoint, ObjectPoint)):
+        text = data.decode("utf-8", "replace")
+        shown = "".join(one if one.isprintable() else " " for one in text)
+        return {"raw": shown, "form": "text"}
     if not isinstance(point, NodePoint):
         return {"raw": data.hex(" ", 2).upper()}
     found = parse(data)
@@ -237,7 +349,34 @@ def _readable(answer: dict[str, Any]) -> str:
         (point["name"], point["value"] or "-", point["unit"], _quality(point), point["raw"])
         for point in answer["points"]
     ]
-    return f"{answer['device']}{label}  {answer['read_at']}\n{_table(rows)}\n"
+    findings = [
+        textwrap.fill(
+            f"implausible: {found['what']}. {found['do']}",
+            WIDTH,
+            initial_indent="  ",
+            subsequent_indent="    ",
+            break_on_hyphens=False,
+        )
+        + "\n"
+        for found in answer["implausible"]
+    ]
+    return "\n".join(
+        [f"{answer['device']}{label}  {answer['read_at']}", _table(rows), *findings, ""]
+    )
+
+
+def _golden(answer: dict[str, Any]) -> str:
+    """What was read as golden rows: words whose value somebody has compared with a display."""
+    rows = [f"# {answer['profile']}, read on {answer['read_at'][:10]}", "golden:"]
+    for point in answer["points"]:
+        value = "null" if point["value"] is None or point["quality"] == TEXT else point["value"]
+        words = ", ".join(f"0x{word}" for word in point["raw"].split())
+        raw = f'data: "{point["raw"].lower()}"' if "status" in point else f"words: [{words}]"
+        if "form" in point:
+            raw = "text: '{}'".format(point["raw"].replace("'", "''"))
+        if point["raw"]:
+            rows.append(f"  - {{point: {point['name']}, {raw}, value: {value}}}")
+    return "\n".join(rows)
 
 
 def _quality(point: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from joulemark_agent.contract.canonical import decimal_text, parse_canonical
+from joulemark_agent.contract.canonical import decimal_text
 from joulemark_agent.contract.errors import MeasureError
 from joulemark_agent.contract.factor import Factor, FactorSet
 from joulemark_agent.contract.profile import Profile
@@ -24,7 +24,6 @@ from joulemark_agent.contract.reading import Gap, Reading
 UNSYNCHRONISED = "unsynchronised"
 ENERGY = "energy_wh"  # the counter that the envelope sums
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LARGEST = 2**63 - 1
 _MILLIGRAM = Decimal("0.000001")  # of CO2e, in kg
 
 
@@ -34,6 +33,13 @@ class Row(NamedTuple):
     slot_us: int
     values: Mapping[str, str]
     quality: Mapping[str, str]
+
+
+class Sums(NamedTuple):
+    """What an envelope says of energy, and from which row the next one goes on."""
+
+    fields: dict[str, str | None]  # empty: there is nothing to sum
+    last: int  # of the batch's rows; -1: the anchor stays
 
 
 @dataclass(frozen=True)
@@ -101,49 +107,56 @@ def row_of(leaf: Mapping[str, Any]) -> Row:
     return Row(int(leaf["slot"]), leaf["val"], leaf["q"])
 
 
-def energy_fields(
+def energy_sums(
     profile: Profile,
-    anchor: bytes | None,
+    anchor: Row | None,
     rows: Sequence[Row],
     *,
     period_us: int,
     carbon: Carbon,
-) -> dict[str, str | None]:
-    """Energy and CO2e between the readings of a batch, the last one before it included.
+) -> Sums:
+    """Energy and CO2e between the readings of a batch, the last believed before it included.
 
     A reading counts at its slot, as measurement counts it; a step over 1.5 periods is estimated.
+    The time after the last count that is believed belongs to the next envelope: what comes after
+    a fall, a 0 or a leap decides what that was.
 
     Args:
         profile: the device's profile; without a counter `energy_wh` there is nothing to sum.
-        anchor: last record leaf before the batch, if any.
+        anchor: the record before the batch that the sums go on from, if any.
         rows: the batch's records, in order.
         period_us: the time from slot to slot. [us]
         carbon: where the emission factor comes from; without one `co2e_kg` is null, never 0.
-
-    Returns:
-        the field `energy` of the envelope; empty without counter or without two readings.
     """
-    whole = [row_of(parse_canonical(anchor)), *rows] if anchor is not None else list(rows)
+    whole = list(rows) if anchor is None else [anchor, *rows]
     is_summed = any(point.name == ENERGY and point.counter for point in profile.points)
     if not is_summed or len(whole) < 2:
-        return {}
+        return Sums({}, len(rows) - 1)
     # numba costs half a second and 100 MB: an agent with nothing to sum does not pay for it.
-    from joulemark_agent.kernels.clean import false_zeros  # noqa: PLC0415
+    from joulemark_agent.kernels.counter import LARGEST, follow, semantics_of  # noqa: PLC0415
     from joulemark_agent.kernels.energy import counter_energy  # noqa: PLC0415
 
-    slots_us = [row.slot_us for row in whole]
+    slot_us = np.array([row.slot_us for row in whole], np.int64)
     counter = _column(whole, ENERGY)
-    good = counter >= 0
-    days, edges_us = _days(slots_us[0], slots_us[-1], carbon.time_zone)
-    energy_wh, covered_us, estimated_us, missing_us, _ = counter_energy(
-        np.array(slots_us, np.int64),
+    followed = follow(
+        semantics_of(profile, profile.point(ENERGY), period_us),
+        slot_us,
         counter,
-        good & ~false_zeros(counter, good),
+        counter >= 0,
         _steps_ok(profile, whole),
-        np.array(edges_us, np.int64),
-        period_us * 3 // 2,
+        carbon.time_zone,
     )
-    return {
+    last = int(followed.index[-1]) if followed.index.size else len(whole) - 1
+    days, edges_us = _days(int(slot_us[0]), int(slot_us[last]), carbon.time_zone)
+    energy_wh, covered_us, estimated_us, missing_us, _ = counter_energy(
+        followed.t_us,
+        followed.count,
+        np.ones(followed.t_us.size, np.bool_),
+        followed.step[1:],
+        np.array(edges_us, np.int64),
+        LARGEST,
+    )
+    fields = {
         "point": ENERGY,
         "energy_wh": str(int(energy_wh.sum())),
         "covered_us": str(int(covered_us.sum())),
@@ -151,16 +164,17 @@ def energy_fields(
         "missing_us": str(int(missing_us.sum())),
         "co2e_kg": _co2e_kg(energy_wh, days, carbon),
     }
+    return Sums(fields, last - (anchor is not None))
 
 
 def warm(profile: Profile, carbon: Carbon) -> None:
-    """Compile the kernels of `energy_fields`, or load them from the cache, before they are due."""
+    """Compile the kernels of `energy_sums`, or load them from the cache, before they are due."""
     names = [point.name for point in profile.points]
     for factor in carbon.factors.factors:
         start = datetime.combine(factor.valid_from, time(12), carbon.time_zone)
         first_us = (start - _EPOCH) // timedelta(microseconds=1)
         rows = [Row(first_us + i, dict.fromkeys(names, "0"), {}) for i in range(2)]
-        energy_fields(profile, None, rows, period_us=1, carbon=carbon)
+        energy_sums(profile, None, rows, period_us=1, carbon=carbon)
 
 
 def _co2e_kg(energy_wh: NDArray[np.int64], days: Sequence[date], carbon: Carbon) -> str | None:
@@ -187,17 +201,20 @@ def _co2e_kg(energy_wh: NDArray[np.int64], days: Sequence[date], carbon: Carbon)
 
 
 def _column(rows: Sequence[Row], name: str) -> NDArray[np.int64]:
-    """A counter's values, -1 where it has none that counts."""
-    texts = (None if name in row.quality else row.values.get(name) for row in rows)
-    values = (-1 if text is None or int(text) > _LARGEST else int(text) for text in texts)
-    return np.fromiter(values, np.int64, len(rows))
+    """A counter's counts, -1 where it has none that counts."""
+    from joulemark_agent.kernels.counter import LARGEST, count_of  # noqa: PLC0415
+
+    texts = ("-1" if name in row.quality else row.values.get(name, "-1") for row in rows)
+    counts = (count_of(text) for text in texts)
+    kept = (count if count <= LARGEST else -1 for count in counts)
+    return np.fromiter(kept, np.int64, len(rows))
 
 
 def _steps_ok(profile: Profile, rows: Sequence[Row]) -> NDArray[np.bool_]:
-    """The steps that no rule of the profile takes away from the energy."""
+    """Whether the step to each row counts: no rule of the profile takes it away."""
     from joulemark_agent.kernels.clean import all_zero_steps  # noqa: PLC0415
 
-    step_ok = np.ones(len(rows) - 1, np.bool_)
+    step_ok = np.ones(len(rows), np.bool_)
     for rule in profile.rules:
         if ENERGY not in rule.counters:
             continue
@@ -207,7 +224,7 @@ def _steps_ok(profile: Profile, rows: Sequence[Row]) -> NDArray[np.bool_]:
             for i, row in enumerate(rows):
                 if name in row.values and name not in row.quality:
                     gauges[k, i] = float(row.values[name])
-        step_ok &= all_zero_steps(counters, gauges)
+        step_ok[1:] &= all_zero_steps(counters, gauges)
     return step_ok
 
 

@@ -1,4 +1,4 @@
-"""One question, one answer over TCP: anything else that arrives ends the connection.
+"""One question, one answer; over TCP anything else that arrives ends the connection.
 
 A connection on which an answer was late, wrong, cut short or not asked for is closed at once, so
 no byte of it can ever become a value. One timer and one future per question keep it cheap: this is
@@ -9,57 +9,120 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
+import ssl
 from collections.abc import Callable
 
 from joulemark_agent.contract.errors import DeviceError
 
 TIMEOUT, REFUSED, UNREACHABLE = "timeout", "refused", "unreachable"
-CLOSED, BAD_REPLY = "closed", "bad_reply"
+CLOSED, BAD_REPLY, UNTRUSTED = "closed", "bad_reply", "untrusted"
 
 # Sees all bytes since the question. None: not complete yet. Raises DeviceError: no answer to it.
 Check = Callable[[bytes], bytes | None]
 
 
-class Exchange(asyncio.Protocol):
-    """An open connection for questions in turn; asyncio sets TCP_NODELAY on it."""
+class Asking:
+    """Questions in turn, each with one answer or one error; what carries them is the subclass's."""
 
     def __init__(self, peer: str) -> None:
         self.peer = peer
+        self.pause_s = 0.0  # of quiet before each question, since the last was answered
         self._loop = asyncio.get_running_loop()
-        self._lost = self._loop.create_future()
-        self._transport: asyncio.Transport | None = None
         self._waiting: asyncio.Future[bytes] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._check: Check = lambda _: None
         self._buffer = b""
+        self._is_asking = False
+        self._used_s = -math.inf  # when the last question was over
+
+    async def ask(self, question: bytes, check: Check, *, timeout_s: float) -> bytes:
+        """The answer that `check` accepted.
+
+        Raises:
+            DeviceError: `timeout`, `closed`, or what `check` raised.
+        """
+        if self._is_asking:
+            raise RuntimeError(f"{self.peer}: a question is asked while another waits")
+        self._is_asking = True
+        try:
+            if self.pause_s and (left_s := self._used_s + self.pause_s - self._loop.time()) > 0:
+                await asyncio.sleep(left_s)
+            await self._ready(timeout_s)
+            waiting: asyncio.Future[bytes] = self._loop.create_future()
+            self._check, self._buffer, self._waiting = check, b"", waiting
+            self._timer = self._loop.call_later(timeout_s, self._expire, timeout_s)
+            self._say(question)
+            return await waiting
+        except asyncio.CancelledError:
+            self._give_up()
+            raise
+        finally:
+            self._stop_timer()
+            self._waiting, self._is_asking = None, False
+            self._used_s = self._loop.time()
+
+    async def _ready(self, timeout_s: float) -> None:
+        """Return when a question may be asked; DeviceError: none may."""
+        raise NotImplementedError
+
+    def _say(self, question: bytes) -> None:
+        """Send it."""
+        raise NotImplementedError
+
+    def _expire(self, timeout_s: float) -> None:
+        """Fail: the answer is not there."""
+        raise NotImplementedError
+
+    def _give_up(self) -> None:
+        """Called when the one who asked waits no more."""
+
+    def _judge(self, check: Check) -> bytes | None:
+        """The whole answer in what arrived; None: there is none yet, or it was refused."""
+        try:
+            return check(self._buffer)
+        except DeviceError as error:
+            self._fail(error)
+            return None
+
+    def _accept(self, answer: bytes) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(answer)
+
+    def _fail(self, error: DeviceError) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_exception(error)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class Exchange(Asking, asyncio.Protocol):
+    """An open connection; asyncio sets TCP_NODELAY on it. Any failure closes it."""
+
+    def __init__(self, peer: str) -> None:
+        super().__init__(peer)
+        self._lost = self._loop.create_future()
+        self._transport: asyncio.Transport | None = None
+        self._at_end: Check | None = None
 
     @property
     def is_open(self) -> bool:
         """Whether a question may be asked."""
         return self._transport is not None
 
-    async def ask(self, question: bytes, check: Check, *, timeout_s: float) -> bytes:
-        """The answer that `check` accepted; any other outcome closes the connection.
+    async def ask(
+        self, question: bytes, check: Check, *, timeout_s: float, at_end: Check | None = None
+    ) -> bytes:
+        """The answer that `check` accepted, or `at_end` when the other side sends no more.
 
         Raises:
-            DeviceError: `timeout`, `closed`, or what `check` raised.
+            DeviceError: `timeout`, `closed`, or what either raised; the connection is gone.
         """
-        if self._waiting is not None:
-            raise RuntimeError(f"{self.peer}: a question is asked while another waits")
-        if self._transport is None:
-            raise self._closed()
-        self._check, self._buffer = check, b""
-        waiting: asyncio.Future[bytes] = self._loop.create_future()
-        self._waiting = waiting
-        timer = self._loop.call_later(timeout_s, self._expire, timeout_s)
-        self._transport.write(question)
-        try:
-            return await waiting
-        except asyncio.CancelledError:
-            self._drop()
-            raise
-        finally:
-            timer.cancel()
-            self._waiting = None
+        self._at_end = at_end
+        return await super().ask(question, check, timeout_s=timeout_s)
 
     async def close(self) -> None:
         """Drop the connection and wait until it is gone."""
@@ -78,19 +141,33 @@ class Exchange(asyncio.Protocol):
             self._drop()  # nobody asked
             return
         self._buffer += data
-        try:
-            answer = self._check(self._buffer)
-        except DeviceError as error:
-            self._fail(error)
-        else:
-            if answer is not None:
-                waiting.set_result(answer)
+        self._end(self._check)
+
+    def eof_received(self) -> None:
+        """Called by asyncio when the other side sends no more; the connection is then lost."""
+        if self._at_end is not None:
+            self._end(self._at_end)
+
+    def _end(self, check: Check) -> None:
+        if (answer := self._judge(check)) is not None:
+            self._accept(answer)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by asyncio when the connection has ended."""
         self._fail(self._closed(exc))
         if not self._lost.done():
             self._lost.set_result(None)
+
+    async def _ready(self, timeout_s: float) -> None:  # noqa: ARG002 - it is, or never will be
+        if self._transport is None:
+            raise self._closed()
+
+    def _say(self, question: bytes) -> None:
+        assert self._transport is not None
+        self._transport.write(question)
+
+    def _give_up(self) -> None:
+        self._drop()
 
     def _expire(self, timeout_s: float) -> None:
         self._fail(
@@ -103,8 +180,7 @@ class Exchange(asyncio.Protocol):
         )
 
     def _fail(self, error: DeviceError) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_exception(error)
+        super()._fail(error)
         self._drop()
 
     def _drop(self) -> None:
@@ -121,22 +197,30 @@ class Exchange(asyncio.Protocol):
         )
 
 
-async def connect(host: str, port: int, *, timeout_s: float) -> Exchange:
+async def connect(
+    host: str, port: int, *, timeout_s: float, tls: ssl.SSLContext | None = None
+) -> Exchange:
     """An open connection.
 
     Raises:
-        DeviceError: `refused`, `unreachable` or `timeout`.
+        DeviceError: `refused`, `unreachable`, `timeout`, or `untrusted`: its certificate.
     """
     peer = f"{host}:{port}"
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(timeout_s):
-            _, exchange = await loop.create_connection(lambda: Exchange(peer), host, port)
+            _, exchange = await loop.create_connection(lambda: Exchange(peer), host, port, ssl=tls)
     except TimeoutError as error:
         raise DeviceError(
             f"{peer} did not take a connection within {timeout_s:g} s.",
             "Check the address, the cable and the firewall.",
             code=TIMEOUT,
+        ) from error
+    except ssl.SSLCertVerificationError as error:
+        raise DeviceError(
+            f"{peer} shows a certificate that is not trusted: {error.verify_message}.",
+            "Set SSL_CERT_FILE to a file with the device's certificate, or that of its issuer.",
+            code=UNTRUSTED,
         ) from error
     except (OSError, ValueError) as error:  # ValueError: a name that no resolver can be asked for
         # A name with several addresses gives one error without errno that quotes them all.

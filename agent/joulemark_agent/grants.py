@@ -3,22 +3,28 @@
 A grant says: this agent's key may open this epoch of this device, under these documents. When a
 document changes the grant no longer fits, and the agent does not start until the next epoch is
 granted; an epoch therefore never changes its profile, site or factors.
+
+The site document is one for all devices. A device whose own row in it, and all that is not of a
+device, is as it was approved, goes on under the site document that its grant names: `kept_site`.
+So a device can come, go or change without a new epoch of the others.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from joulemark_agent.contract.canonical import canonical_bytes, parse_canonical
+from joulemark_agent.contract.canonical import canonical_bytes, digest_hex, parse_canonical
 from joulemark_agent.contract.errors import ConfigError, EvidenceError
 from joulemark_agent.contract.reading import grant, signed_grant
 from joulemark_agent.keys import Key
 
-_FOLDER = "grants"
+_FOLDER, _SITES, _REQUEST = "grants", "sites", ".request.json"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _FIELDS = {"grant", "operator_signature"}
 
 
@@ -105,13 +111,71 @@ def enroll(
         return Enrolled(terms.device, last, "kept", path)
     epoch = max(first_epoch, last + 1)
     content = terms.content(epoch)
-    request = folder / f"{terms.device}.request.json"
+    request = folder / f"{terms.device}{_REQUEST}"
     if operator is None:
         _write(request, canonical_bytes(content))
         return Enrolled(terms.device, epoch, "requested", request)
     _write(path, canonical_bytes(signed_grant(content, operator.private)))
     request.unlink(missing_ok=True)
     return Enrolled(terms.device, epoch, "signed", path)
+
+
+def keep_site(state_dir: Path, site: bytes) -> None:
+    """Keep a site document that grants name, and forget those that no grant names."""
+    folder = state_dir / _FOLDER / _SITES
+    path = folder / f"{digest_hex(site)}.json"
+    if not path.exists():
+        _write(path, site)
+    named = {f"{digest}.json" for digest in _named_sites(state_dir)} | {path.name}
+    for old in folder.glob("*.json"):
+        if old.name not in named:
+            old.unlink(missing_ok=True)
+
+
+def kept_site(state_dir: Path, device: str, site: bytes) -> bytes:
+    """The site document a device is recorded under: what its grant names while that still holds.
+
+    Args:
+        state_dir: the agent's state folder.
+        device: its id.
+        site: the site document as configured now.
+    """
+    signed = _read(state_dir / _FOLDER / f"{device}.json")
+    digest = None if signed is None else _site_digest(signed["grant"])
+    if digest is None or digest == digest_hex(site):
+        return site
+    try:
+        granted = (state_dir / _FOLDER / _SITES / f"{digest}.json").read_bytes()
+    except OSError:  # it was never kept, or is gone: the grant must be given again
+        return site
+    is_genuine = digest_hex(granted) == digest
+    return granted if is_genuine and is_same_for(device, granted, site) else site
+
+
+def is_same_for(device: str, one: bytes, other: bytes) -> bool:
+    """Whether two site documents say the same of a device, and of all that is of no device."""
+    return bool(_without_others(device, one) == _without_others(device, other))
+
+
+def _without_others(device: str, document: bytes) -> Any:
+    site = parse_canonical(document)
+    return {**site, "devices": [row for row in site["devices"] if row["id"] == device]}
+
+
+def _named_sites(state_dir: Path) -> set[str]:
+    signed = [_read(path) for path in (state_dir / _FOLDER).glob("*.json") if _is_grant(path)]
+    found = [_site_digest(one["grant"]) for one in signed if one is not None]
+    return {digest for digest in found if digest is not None}
+
+
+def _is_grant(path: Path) -> bool:
+    return not path.name.endswith(_REQUEST)
+
+
+def _site_digest(content: Mapping[str, Any]) -> str | None:
+    documents = content.get("documents")
+    found = documents.get("site") if isinstance(documents, dict) else None
+    return found if isinstance(found, str) and _DIGEST.fullmatch(found) else None
 
 
 def _differ(content: Mapping[str, Any], wanted: Mapping[str, Any], name: str) -> bool:

@@ -18,18 +18,24 @@ from functools import partial
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from joulemark_agent import exchange, serial_port
+from joulemark_agent import exchange, identification, serial_port
 from joulemark_agent.contract.errors import DeviceError
 from joulemark_agent.contract.reading import Response
 from joulemark_agent.drivers.base import Request
-from joulemark_agent.drivers.modbus import DEFAULT_PORT, FUNCTIONS, bit_words, exception_error
-from joulemark_agent.exchange import BAD_REPLY, TIMEOUT, Check
+from joulemark_agent.drivers.modbus import (
+    BUSY,
+    BUSY_PAUSE_S,
+    DEFAULT_PORT,
+    FUNCTIONS,
+    bit_words,
+    exception_error,
+)
+from joulemark_agent.exchange import BAD_REPLY, TIMEOUT, Exchange
+from joulemark_agent.serial_port import SerialExchange
 
 NO_UNIT = "no_unit"
 BROADCAST = 0  # a unit number that every device hears and none answers
 PATIENCE_S = 10.0  # after its time-out an answer may still come for so long
-BUSY_PAUSE_S = 0.1  # before a busy device is asked once more
-_BUSY = {5, 6}
 _GATEWAY = 10  # exceptions from this number on are a gateway's: the device may still answer
 
 
@@ -39,6 +45,25 @@ class Frame:
 
     head: bytes
     size: int
+
+    def length(self, received: bytes) -> int | None:
+        """Of the answer that begins so, without its check bytes; None: not to be seen yet."""
+        del received
+        return self.size
+
+
+@dataclass(frozen=True)
+class GrowingFrame(Frame):
+    """An identification: its own bytes say how long it is."""
+
+    def length(self, received: bytes) -> int | None:
+        """As above.
+
+        Raises:
+            ValueError: it would be longer than an answer can be.
+        """
+        found = identification.size(received[1:])
+        return None if found is None else 1 + found
 
 
 class Framing(Protocol):
@@ -60,37 +85,22 @@ class Framing(Protocol):
         """
 
 
-class Asked(Protocol):
-    """What a question goes to: a TCP connection or a serial port."""
-
-    peer: str
-
-    @property
-    def is_open(self) -> bool:
-        """Whether a question may be asked."""
-
-    async def ask(self, question: bytes, check: Check, *, timeout_s: float) -> bytes:
-        """The answer that `check` accepted."""
-
-    async def close(self) -> None:
-        """Give it back."""
-
-
 @dataclass(frozen=True)
 class _Question:
     """All that its answer will show of it."""
 
     unit: int
     function: int
-    size: int  # bytes of data
+    size: int  # bytes of data; of an identification its level
 
     @property
     def answers(self) -> tuple[Frame, Frame]:
         """The good one, and an exception."""
-        return (
-            Frame(bytes((self.unit, self.function, self.size)), 3 + self.size),
-            Frame(bytes((self.unit, self.function | 0x80)), 3),
-        )
+        good = Frame(bytes((self.unit, self.function, self.size)), 3 + self.size)
+        if self.function == identification.FUNCTION:
+            head = identification.head(self.size)
+            good = GrowingFrame(bytes((self.unit,)) + head, identification.MAX_PDU)
+        return good, Frame(bytes((self.unit, self.function | 0x80)), 3)
 
 
 @dataclass
@@ -134,7 +144,12 @@ class ModbusLine:
     """A Modbus client that believes nothing; one request is under way at a time."""
 
     def __init__(
-        self, opened: Asked, framing: Framing, *, timeout_s: float, byte_s: float = 0.0
+        self,
+        opened: Exchange | SerialExchange,
+        framing: Framing,
+        *,
+        timeout_s: float,
+        byte_s: float = 0.0,
     ) -> None:
         """Over an open line.
 
@@ -176,6 +191,26 @@ class ModbusLine:
         wait_s = self._timeout_s if timeout_s is None else timeout_s
         return tuple([await self._read(unit, request, wait_s) for request in requests])
 
+    def pace(self, pause_s: float) -> None:
+        """Keep so long quiet before each question from now on. [s]"""
+        self._asked.pause_s = pause_s
+
+    async def identification(
+        self, unit: int, level: int, first: int, *, timeout_s: float | None = None
+    ) -> bytes:
+        """What the device says of itself, from the answer's function code on.
+
+        Raises:
+            DeviceError: as `read` does.
+        """
+        wait_s = self._timeout_s if timeout_s is None else timeout_s
+        await self._settle(unit, Request("holding", 0, 1), wait_s)
+        question = _Question(unit, identification.FUNCTION, level)
+        body = await self._exchange(question, identification.question(level, first), wait_s)
+        if body[1] & 0x80:
+            raise identification.refused(self.peer, unit, body[2])
+        return body[1:]
+
     async def close(self) -> None:
         """Give the line back."""
         await self._asked.close()
@@ -183,7 +218,7 @@ class ModbusLine:
     async def _read(self, unit: int, request: Request, wait_s: float) -> Response:
         await self._settle(unit, request, wait_s)
         answer = await self._ask(unit, request, wait_s)
-        if isinstance(answer, int) and answer in _BUSY:
+        if isinstance(answer, int) and answer in BUSY:
             await asyncio.sleep(BUSY_PAUSE_S)
             answer = await self._ask(unit, request, wait_s)
         if isinstance(answer, int):
@@ -209,16 +244,22 @@ class ModbusLine:
     async def _ask(self, unit: int, request: Request, wait_s: float) -> bytes | int:
         """The words, or the number of an exception."""
         question = _question(unit, request)
+        where = request.address.to_bytes(2, "big") + request.count.to_bytes(2, "big")
+        body = await self._exchange(question, bytes((question.function,)) + where, wait_s)
+        if body[1] & 0x80:
+            return body[2]
+        data = body[3:]
+        return bit_words(data, request.count) if question.function <= 2 else data
+
+    async def _exchange(self, question: _Question, said: bytes, wait_s: float) -> bytes:
+        """The frame that answers it, an exception too; what it owes is kept account of."""
+        unit = question.unit
         now_s, late = self._now_s(), self._owed.at(self._now_s())
         # Owed until answered, whatever ends the waiting: time-out, a bad frame, being cancelled.
         total_s = wait_s + self._wire_s(question)
         self._owed.until_s[question] = now_s + total_s + PATIENCE_S
         body = await self._asked.ask(
-            self._framing.wrap(
-                bytes((unit, question.function))
-                + request.address.to_bytes(2, "big")
-                + request.count.to_bytes(2, "big")
-            ),
+            self._framing.wrap(bytes((unit,)) + said),
             partial(
                 self._framing.take,
                 self.peer,
@@ -231,14 +272,14 @@ class ModbusLine:
             is_settled = not any((q.unit, q.function) == (unit, question.function) for q in late)
             if is_settled and body[2] < _GATEWAY:
                 self._owed.forget(unit)
-            return body[2]
-        self._owed.forget(unit)
-        data = body[3:]
-        return bit_words(data, request.count) if question.function <= 2 else data
+        else:
+            self._owed.forget(unit)
+        return body
 
     def _wire_s(self, question: _Question) -> float:
         """How long the characters of question and answer take. [s]"""
-        both = self._framing.characters(6) + self._framing.characters(3 + question.size)
+        size = question.answers[0].size
+        both = self._framing.characters(6) + self._framing.characters(size)
         return both * self._byte_s
 
 

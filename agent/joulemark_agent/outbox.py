@@ -67,7 +67,7 @@ class Tree:
     last_slot_us: int | None = None
     records: int = 0  # since the epoch began
     gap_slots: int = 0
-    anchor: bytes | None = None  # last record leaf in a batch: the sums go on from it
+    anchor: bytes | None = None  # record leaf in a batch that the sums go on from
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,15 @@
 """One slot: every device that is due, line by line; a device that fails gives a gap, not an error.
 
 Devices of one line are read in turn, lines side by side, so a dead device delays only those that
-share its wire. What failed is said once when it begins and once when it ends.
+share its wire. Whose slot ends first has the first turn (`most_urgent`). What failed is said once
+when it begins and once when it ends.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from joulemark_agent.clock import Clock
 from joulemark_agent.contract.errors import DeviceError
@@ -30,11 +31,26 @@ class Poller:
         self._lines: dict[Line, list[PlannedDevice]] = {}
         for device in devices:
             self._lines.setdefault(lines.of(device), []).append(device)
+        self._places = {d.id: (line, d) for line, those in self._lines.items() for d in those}
         self._down: dict[str, tuple[int, int]] = {}  # since (monotonic ns), slots missed
 
     def lines(self) -> list[list[str]]:
         """The ids of the devices of each line."""
         return [[device.id for device in devices] for devices in self._lines.values()]
+
+    def most_urgent(self, slots_us: Mapping[str, int]) -> str:
+        """The device to be read next: whose slot ends first, then who answers, then who waited.
+
+        Args:
+            slots_us: the slot of each device whose slot has come. [us UTC]
+        """
+
+        def urgency(name: str) -> tuple[int, bool, float]:
+            line, device = self._places[name]
+            standing = line.standing(device)
+            return slots_us[name] + device.period_us, standing.is_suspect, standing.asked_s
+
+        return min(slots_us, key=urgency)
 
     async def read_slot(self, slot_us: int, due: Collection[str]) -> list[Reading | Gap]:
         """A reading or a gap for each device whose id is in `due`, in the order of the site file.
@@ -77,7 +93,7 @@ class Poller:
     async def _read_device(self, line: Line, device: PlannedDevice, slot_us: int) -> Reading:
         """The reading, unless its time has come to be that of another slot."""
         self._check_slot(device, slot_us, self._clock.now_us())
-        responses = await line.read(device)
+        responses = await line.read(device, slot_us)
         t_utc_us = self._clock.now_us()
         self._check_slot(device, slot_us, t_utc_us)
         return Reading(

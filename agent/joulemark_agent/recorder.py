@@ -30,7 +30,7 @@ from joulemark_agent.contract.reading import (
 from joulemark_agent.contract.signature import Checkpoint, encode64, sign_checkpoint
 from joulemark_agent.contract.topics import origin
 from joulemark_agent.contract.tree import append, root
-from joulemark_agent.envelope import Carbon, Tally, energy_fields
+from joulemark_agent.envelope import Carbon, Sums, Tally, energy_sums, row_of
 from joulemark_agent.kernels.decode import decode_responses
 from joulemark_agent.keys import Key
 from joulemark_agent.outbox import Change, Outbox, Sealed, Tree
@@ -39,8 +39,12 @@ from joulemark_agent.poll import OVERRUN
 log = logging.getLogger(__name__)
 
 AGENT_DOWN = "agent_down"  # cause of slots before the first result after a start
+NOT_CONFIGURED = "not_configured"  # cause of slots while the site file did not have the device
 MAX_OPEN_LEAVES = MAX_LEAVES - 1  # the envelope is a leaf too
 MAX_OPEN_BYTES = 512 * 1024  # plain; escaped and compressed it stays below the wire's limit
+
+
+Observe = Callable[[Reading, Mapping[str, str], Mapping[str, str]], None]
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class _Book:
     kept: int  # so many of them are on disk
     tally: Tally
     opened_ns: int | None  # when the first of them was written; None: there is none
-    last_record: bytes | None
+    records: list[bytes]  # of the open leaves
     sealed: list[Sealed] = field(default_factory=list)  # by the commit under way
 
     def change(self) -> Change:
@@ -116,6 +120,7 @@ class Recorder:
         limits: Limits,
         software: str,
         wall: Wall | None = None,
+        observe: Observe | None = None,
     ) -> None:
         """Open the granted epochs or go on with them, and write the boot leaf of each.
 
@@ -126,6 +131,8 @@ class Recorder:
             limits: when a batch closes.
             software: SHA-256 (hex) of the agent's own code.
             wall: wall time.
+            observe: is shown every reading that is kept with what was decoded of it: values and
+                quality.
 
         Raises:
             ConfigError: a grant that does not fit the key, the documents or the epochs so far.
@@ -133,6 +140,8 @@ class Recorder:
         """
         self._outbox, self._key, self._devices = outbox, key, tuple(devices)
         self._limits, self._software, self._wall = limits, software, wall or Wall()
+        self._observe = observe
+        self._decoded: list[tuple[Reading, Mapping[str, str], Mapping[str, str]]] = []
         self._by_name = {device.device: device for device in self._devices}
         for device in self._devices:
             _check_grant(device, key)
@@ -180,6 +189,7 @@ class Recorder:
             StoreError: nothing was kept; commit the same results again when there is room.
             EvidenceError: a slot that is recorded already, or off the device's grid.
         """
+        self._decoded = []
         with self._all_or_nothing():
             by_device: dict[str, list[Reading | Gap]] = {}
             for result in results:
@@ -190,6 +200,9 @@ class Recorder:
             sealed = self._keep()
         for name in by_device:
             self._causes.pop(name, None)
+        if self._observe is not None:
+            for decoded in self._decoded:
+                self._observe(*decoded)
         return sealed
 
     def seal_due(self) -> list[Sealed]:
@@ -214,6 +227,55 @@ class Recorder:
                     self._seal(book)
             return self._keep()
 
+    def check(self, devices: Sequence[Recorded]) -> dict[str, Tree]:
+        """Refuse what `change` would; the tree of the last epoch of each device there is.
+
+        Raises:
+            ConfigError: a grant that does not fit the key, the documents or the epochs so far.
+        """
+        latest = {tree.device: tree for tree in self._outbox.trees()}
+        for device in devices:
+            _check_grant(device, self._key)
+            _check_epoch(device, _tree_of(device, latest.get(device.device)))
+        return latest
+
+    def change(self, devices: Sequence[Recorded]) -> list[Sealed]:
+        """Record these devices from now on: those that are as they were go on undisturbed.
+
+        The last batch of a device that is gone, or has a new epoch, is closed; a granted epoch is
+        opened. It is one transaction.
+
+        Returns:
+            the batches that were closed.
+
+        Raises:
+            ConfigError: a grant that does not fit; nothing has changed.
+            StoreError: nothing was kept, and nothing has changed.
+        """
+        latest = self.check(devices)
+        books: dict[str, _Book] = {}
+        with self._all_or_nothing():
+            for device in devices:
+                name = device.device
+                books[name] = (
+                    self._books[name]
+                    if self._by_name.get(name) == device
+                    else self._open_book(device, latest.get(name), is_start=False)
+                )
+            ended = [b for name, b in self._books.items() if books.get(name) is not b and b.open]
+            for book in ended:
+                self._seal(book)
+            opened = [name for name, book in books.items() if self._books.get(name) is not book]
+            changed = [*ended, *(books[name] for name in opened)]
+            self._outbox.commit([book.change() for book in changed])
+        sealed = [batch for book in changed for batch in book.sealed]
+        for book in changed:
+            book.note_kept()
+        self._devices, self._books = tuple(devices), books
+        self._by_name = {device.device: device for device in devices}
+        self._causes |= dict.fromkeys(opened, NOT_CONFIGURED)
+        return sealed
+
     def due_in_s(self) -> float | None:
         """Until the next batch must close; None where none is open. [s]"""
         opened = [b.opened_ns for b in self._books.values() if b.opened_ns is not None]
@@ -232,20 +294,26 @@ class Recorder:
                 self._end_epoch(tree)
         for device in self._devices:
             old = latest.get(device.device)
-            is_new = old is None or old.epoch < device.epoch
-            tree = _new_tree(device, old) if old is None or is_new else old
-            _check_epoch(device, tree)
-            book = self._books[device.device] = self._read_book(device.grant, device, tree)
-            if is_new:
-                fields = {**device.grant, "t_utc_us": str(self._wall.utc_us())}
-                self._event(book, "epoch_start", fields)
-            fields = {"boot": self._boot, "t_mono_ns": str(self._wall.mono_ns())}
-            self._event(book, "boot", {**fields, "t_utc_us": str(self._wall.utc_us())})
-            if is_new:  # with it the documents are on disk in the same transaction
-                self._seal(book)
+            self._books[device.device] = self._open_book(device, old, is_start=True)
         self._outbox.commit([book.change() for book in self._books.values()], boots=self._boot)
         for book in self._books.values():
             book.note_kept()
+
+    def _open_book(self, device: Recorded, old: Tree | None, *, is_start: bool) -> _Book:
+        """The book of the granted epoch: opened now, or gone on with."""
+        tree = _tree_of(device, old)
+        is_new = tree is not old
+        _check_epoch(device, tree)
+        book = self._read_book(device.grant, device, tree)
+        if is_new:
+            fields = {**device.grant, "t_utc_us": str(self._wall.utc_us())}
+            self._event(book, "epoch_start", fields)
+        if is_new or is_start:
+            fields = {"boot": self._boot, "t_mono_ns": str(self._wall.mono_ns())}
+            self._event(book, "boot", {**fields, "t_utc_us": str(self._wall.utc_us())})
+        if is_new:  # with it the documents are on disk in the same transaction
+            self._seal(book)
+        return book
 
     def _end_epoch(self, tree: Tree) -> None:
         """Close the last batch of an epoch of the past, so that all of it can leave."""
@@ -275,14 +343,15 @@ class Recorder:
                 "Copy the state folder before anything else, move it away, and enroll again.",
                 code="damaged",
             )
-        tally, last_record = Tally(), tree.anchor
+        tally, records = Tally(), []
         for leaf in leaves:
             content = parse_canonical(leaf)
             tally.take_leaf(content)
             tally.leaf_bytes += len(leaf)
-            last_record = leaf if "type" not in content else last_record
+            if "type" not in content:
+                records.append(leaf)
         opened_ns = self._wall.mono_ns() if leaves else None
-        return _Book(grant, recorded, tree, leaves, len(leaves), tally, opened_ns, last_record)
+        return _Book(grant, recorded, tree, leaves, len(leaves), tally, opened_ns, records)
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
@@ -336,7 +405,8 @@ class Recorder:
             quality=quality,
         )
         book.tally.take_reading(reading, values, quality)
-        book.last_record = leaf
+        self._decoded.append((reading, values, quality))
+        book.records.append(leaf)
         self._add(book, leaf, last_slot_us=reading.slot_us, records=tree.records + 1)
 
     def _gaps(self, book: _Book, gaps: Sequence[Gap]) -> None:
@@ -379,12 +449,13 @@ class Recorder:
     def _seal(self, book: _Book) -> None:
         """Close the open batch: envelope leaf, signed checkpoint, wire bytes."""
         tree, first_seq = book.tree, book.tree.sealed.size
+        sums = _sums(book)
         leaf = event_leaf(
             "batch",
             tree.device,
             epoch=tree.epoch,
             seq=tree.edge.size,
-            fields=self._envelope(book),
+            fields=self._envelope(book, sums.fields),
         )
         edge = append(tree.edge, (leaf,))
         name = origin(book.grant["grant"]["site"], tree.device, tree.epoch)
@@ -398,15 +469,17 @@ class Recorder:
         )
         place = (tree.device, tree.epoch, first_seq, edge.size)
         book.sealed.append(Sealed(*place, checkpoint, batch_bytes(batch)))
-        book.tree = replace(tree, edge=edge, sealed=edge, head=checkpoint, anchor=book.last_record)
-        book.open, book.kept, book.tally, book.opened_ns = [], 0, Tally(), None
+        anchor = book.records[sums.last] if sums.last >= 0 else tree.anchor
+        book.tree = replace(tree, edge=edge, sealed=edge, head=checkpoint, anchor=anchor)
+        book.open, book.records, book.kept = [], [], 0
+        book.tally, book.opened_ns = Tally(), None
 
-    def _envelope(self, book: _Book) -> dict[str, Any]:
+    def _envelope(self, book: _Book, energy: Mapping[str, str | None]) -> dict[str, Any]:
         tree, tally = book.tree, book.tally
         first_us, last_us = tally.first_slot_us, tally.last_slot_us
         return {
             "documents": {**book.grant["grant"]["documents"], "software": self._software},
-            "energy": _energy(book),
+            "energy": dict(energy),
             "first_seq": str(tree.sealed.size),
             "first_slot": None if first_us is None else str(first_us),
             "gap_slots": tally.gap_slots,
@@ -421,14 +494,14 @@ class Recorder:
         }
 
 
-def _energy(book: _Book) -> dict[str, str | None]:
+def _sums(book: _Book) -> Sums:
     """The sums of the open leaves; none for an epoch whose documents are no longer at hand."""
-    device = book.recorded
+    device, anchor = book.recorded, book.tree.anchor
     if device is None:
-        return {}
-    return energy_fields(
+        return Sums({}, len(book.records) - 1)
+    return energy_sums(
         device.profile,
-        book.tree.anchor,
+        None if anchor is None else row_of(parse_canonical(anchor)),
         book.tally.rows,
         period_us=device.period_us,
         carbon=device.carbon,
@@ -453,6 +526,11 @@ def _skipped(device: Recorded, last_us: int | None, first_us: int, cause: str) -
         )
     last_missing_us = first_us - device.period_us
     return Gap(device.device, due_us, last_missing_us, slots, cause) if slots else None
+
+
+def _tree_of(device: Recorded, old: Tree | None) -> Tree:
+    """The tree of the granted epoch: that of the last one, or a new one."""
+    return _new_tree(device, old) if old is None or old.epoch < device.epoch else old
 
 
 def _new_tree(device: Recorded, old: Tree | None) -> Tree:

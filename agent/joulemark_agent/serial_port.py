@@ -18,7 +18,14 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
 from joulemark_agent.contract.errors import ConfigError, DeviceError
-from joulemark_agent.exchange import BAD_REPLY, CLOSED, REFUSED, TIMEOUT, UNREACHABLE, Check
+from joulemark_agent.exchange import (
+    BAD_REPLY,
+    CLOSED,
+    REFUSED,
+    TIMEOUT,
+    UNREACHABLE,
+    Asking,
+)
 
 BAUDS = (1200, 2400, 4800, 9600, 19_200, 38_400, 57_600, 115_200, 230_400)
 PARITIES = ("N", "E", "O")
@@ -112,20 +119,14 @@ def _mistake(url: str, what: str) -> ConfigError:
     return ConfigError(f"{url!r} {what}.", f"Write it as {example!r}.")
 
 
-class SerialExchange:
-    """An open serial line for questions in turn."""
+class SerialExchange(Asking):
+    """An open serial line; a late or wrong answer leaves it open."""
 
     def __init__(self, descriptor: int, settings: SerialSettings) -> None:
-        self.peer = settings.path
+        super().__init__(settings.path)
         self._fd: int | None = descriptor
         self._byte_s, self._silence_s = settings.byte_s, settings.silence_s
-        self._loop = asyncio.get_running_loop()
         self._heard_s = self._loop.time()  # when the last byte was on the line
-        self._waiting: asyncio.Future[bytes] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._check: Check = lambda _: None
-        self._buffer = b""
-        self._is_asking = False
         self._loop.add_reader(descriptor, self._read)
 
     @property
@@ -133,34 +134,14 @@ class SerialExchange:
         """Whether a question may be asked."""
         return self._fd is not None
 
-    async def ask(self, question: bytes, check: Check, *, timeout_s: float) -> bytes:
-        """The answer that `check` accepted and that silence followed.
-
-        Raises:
-            DeviceError: `timeout`, `bad_reply` (the port stays open), `closed`.
-        """
-        if self._is_asking:
-            raise RuntimeError(f"{self.peer}: a question is asked while another waits")
-        self._is_asking = True
-        try:
-            await self._quiet(timeout_s)
-            waiting: asyncio.Future[bytes] = self._loop.create_future()
-            self._check, self._buffer, self._waiting = check, b"", waiting
-            self._timer = self._loop.call_later(timeout_s, self._expire, timeout_s)
-            self._say(question)
-            return await waiting
-        finally:
-            self._stop_timer()
-            self._waiting, self._is_asking = None, False
-
     async def close(self) -> None:
         """Give the port back."""
         self._fail(self._closed())
         self._drop()
 
-    async def _quiet(self, limit_s: float) -> None:
+    async def _ready(self, timeout_s: float) -> None:
         """Return when nothing has been on the line for as long as parts two frames."""
-        end_s = self._loop.time() + limit_s
+        end_s = self._loop.time() + timeout_s
         while True:
             self._read()  # what the kernel has and the loop has not seen
             if self._fd is None:
@@ -170,7 +151,7 @@ class SerialExchange:
                 return
             if self._loop.time() > end_s:
                 raise DeviceError(
-                    f"{self.peer} was not silent for {self._silence_s:g} s within {limit_s:g} s.",
+                    f"{self.peer} was not silent for {self._silence_s:g} s within {timeout_s:g} s.",
                     "Look for a second master or a device that sends unasked on this line, and"
                     " check baud, parity, termination and wiring.",
                     code=BAD_REPLY,
@@ -209,18 +190,9 @@ class SerialExchange:
         if waiting is None or waiting.done():
             return  # nobody asked: a rest of what was given up
         self._buffer += data
-        try:
-            answer = self._check(self._buffer)
-        except DeviceError as error:
-            self._fail(error)
-        else:
-            if answer is not None:
-                self._stop_timer()
-                self._timer = self._loop.call_later(self._silence_s, self._accept, answer)
-
-    def _accept(self, answer: bytes) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(answer)
+        if (answer := self._judge(self._check)) is not None:  # unless another byte follows too soon
+            self._stop_timer()
+            self._timer = self._loop.call_later(self._silence_s, self._accept, answer)
 
     def _expire(self, timeout_s: float) -> None:
         self._fail(
@@ -232,15 +204,6 @@ class SerialExchange:
                 code=TIMEOUT,
             )
         )
-
-    def _fail(self, error: DeviceError) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_exception(error)
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     def _drop(self) -> None:
         descriptor, self._fd = self._fd, None

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -15,10 +17,16 @@ from joulemark_agent import app
 from joulemark_agent.contract.errors import ConfigError
 from joulemark_agent.contract.signature import encode64
 from joulemark_agent.envelope import Carbon, warm
-from joulemark_agent.grants import Enrolled, enroll
+from joulemark_agent.grants import Enrolled, enroll, keep_site
 from joulemark_agent.keys import Key, agent_key, create_key, has_key, load_key
 from joulemark_agent.log import start_logging
-from joulemark_agent.settings import SiteSettings, load_factors, load_profile, load_site
+from joulemark_agent.settings import (
+    SiteSettings,
+    load_factors,
+    load_profile,
+    load_site,
+    site_document,
+)
 
 _LAST_EPOCH = 999_999_999
 
@@ -55,8 +63,10 @@ def _add_site(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the agent listens to it
     start_logging()
-    _say(json.dumps(asyncio.run(app.run(load_site(args.config)))))
+    again = partial(load_site, args.config)
+    _say(json.dumps(asyncio.run(app.run(again(), again))))
     return 0
 
 
@@ -77,6 +87,7 @@ def _enroll(args: argparse.Namespace) -> int:
         )
         for device in settings.devices
     ]
+    keep_site(settings.state_dir, site_document(settings))
     if args.json:
         _say(json.dumps(_document(settings, key, operator, done)))
     else:

@@ -16,10 +16,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -38,7 +39,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 import joulemark_profiles
-from joulemark_agent.contract.canonical import canonical_bytes
+from joulemark_agent.contract.canonical import canonical_bytes, digest_hex
 from joulemark_agent.contract.document import (
     MAX_BYTES,
     Document,
@@ -49,14 +50,21 @@ from joulemark_agent.contract.document import (
 )
 from joulemark_agent.contract.errors import ConfigError, EvidenceError
 from joulemark_agent.contract.factor import FactorSet
-from joulemark_agent.contract.profile import AnyPoint, Profile
+from joulemark_agent.contract.profile import WITHOUT_UNITS, AnyPoint, NodePoint, Profile
+from joulemark_agent.contract.quantities import unit_of
 from joulemark_agent.contract.reading import SIMULATED
 from joulemark_agent.contract.signature import decode64
 from joulemark_agent.contract.topics import require_id
+from joulemark_agent.drivers.base import MAX_VALUES, Request, Subscribe
+from joulemark_agent.http_login import Login
 from joulemark_agent.kernels.decode import decode_point
-from joulemark_agent.lines import is_host, line_of
-from joulemark_agent.plan import TCP, Cost, PlannedDevice, plan_requests
+from joulemark_agent.lines import IN_MODBUS, is_host, line_of
+from joulemark_agent.plan import TCP, Cost, PlannedDevice, fields_of, plan_requests
 from joulemark_agent.serial_port import settings_of
+from joulemark_agent.sunspec_models import resolved
+
+if TYPE_CHECKING:
+    from joulemark_agent.opcua_access import Access
 
 PREFIX = "JOULEMARK_"
 SPOKEN_OVER = {  # the schemes of a device's URL, by its profile's protocol
@@ -67,12 +75,18 @@ SPOKEN_OVER = {  # the schemes of a device's URL, by its profile's protocol
         "modbus-ascii",
         "modbus-ascii-tcp",
         "sunspec-tcp",
+        "sunspec-rtu",
+        "sunspec-rtu-tcp",
     ),
-    "sunspec": ("sunspec-tcp",),
+    "sunspec": ("sunspec-tcp", "sunspec-rtu", "sunspec-rtu-tcp"),
     "opcua": ("opc.tcp",),
+    "elektronikon": ("elektronikon-http",),
+    "sigma_control": ("sigma-control-http", "sigma-control-https"),
 }
-ON_A_BUS = ("modbus-rtu", "modbus-ascii")  # how such a scheme begins
+ON_A_BUS = ("modbus-rtu", "modbus-ascii", "sunspec-rtu")  # how such a scheme begins
 US_PER_S = 1_000_000
+LONGEST_TIMEOUT_S = 10  # that may be written whatever the period is; nobody waits longer than that
+LONGEST_UNASKED_S = 60  # half of what a subscription lives without being asked
 SERIAL_LATENCY_S = 0.02  # of a device on a serial line, until it has been measured
 
 # The folder relative paths start from: settings built from sources take no validation context.
@@ -96,8 +110,8 @@ def _located(check: Callable[[str], Any]) -> AfterValidator:
     def checked(value: str) -> str:
         try:
             check(value)
-        except ConfigError as error:
-            raise _mistake(str(error)) from error
+        except ConfigError as error:  # of a file with mistakes only these: what to do is the same
+            raise _mistake(error.what.rstrip() if "\n" in error.what else str(error)) from error
         return value
 
     return AfterValidator(checked)
@@ -215,6 +229,58 @@ class BatchSettings(_Strict):
     seconds: Seconds = 5.0
 
 
+class SubscribeSettings(_Strict):
+    """An OPC UA device that is watched between its slots; a reading holds all that changed."""
+
+    sampling_ms: int = Field(default=250, ge=10, le=60_000)
+    queue: int = Field(default=20, ge=1, le=MAX_VALUES)
+
+
+class SecuritySettings(_Strict):
+    """How a locked OPC UA server is reached; files are read anew at every connection."""
+
+    policy: Literal["None", "Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss"] = (
+        "Basic256Sha256"
+    )
+    mode: Literal["sign", "sign_and_encrypt"] = "sign_and_encrypt"
+    trust: Folder | None = None  # whom to trust; None: state_dir/opcua/trusted
+    certificate: Folder | None = None  # the agent's; None: state_dir/opcua/agent.der
+    key: Folder | None = None  # None: the certificate's file, but ending in .key
+    host: str | None = None  # that the server's certificate bears, where it is not the URL's
+    user: str | None = None
+    password_variable: Annotated[str, Field(pattern=f"^{PREFIX}[A-Z0-9_]+$")] | None = None
+    password_file: Folder | None = None  # mode 0600
+    user_certificate: Folder | None = None
+    user_key: Folder | None = None  # None: as of the agent's
+
+    def access(self, state_dir: Path) -> Access:
+        """What the driver must know.
+
+        Args:
+            state_dir: where files are that are not named.
+        """
+        from joulemark_agent import opcua_access  # noqa: PLC0415 - only who has locked servers
+        from joulemark_agent.opcua_security import Mode  # noqa: PLC0415 - as above
+
+        folder = state_dir / opcua_access.FOLDER
+        certificate = self.certificate or folder / opcua_access.CERTIFICATE
+        named = self.model_dump(exclude={"trust", "certificate", "key", "mode"})
+        return opcua_access.Access(
+            trust=self.trust or folder / opcua_access.TRUSTED,
+            certificate=certificate,
+            key=self.key or certificate.with_suffix(".key"),
+            mode=Mode[self.mode.upper()],
+            **named,
+        )
+
+
+class LoginSettings(_Strict):
+    """Who logs in at a controller's web interface; a user of our own, who may only see."""
+
+    user: str = Field(pattern=r"^[!-~]([ -~]{0,62}[!-~])?$")
+    password_variable: Annotated[str, Field(pattern=f"^{PREFIX}[A-Z0-9_]+$")]
+
+
 class DeviceSettings(_Strict):
     """One device: what it is, where it answers, and how often it is read."""
 
@@ -223,14 +289,19 @@ class DeviceSettings(_Strict):
     url: LineUrl
     unit: int = Field(default=0, ge=0, le=255)  # on the line; OPC UA has none
     period_s: int = Field(ge=1, le=86_400)
-    timeout_s: Seconds = 1.0
+    timeout_s: Seconds = 1.0  # nobody waits longer, nor longer than a period
     pause_ms: Milliseconds = 0  # quiet time before each request to this unit
     connect_delay_ms: Milliseconds = 0  # quiet time after its connection was opened
+    security: SecuritySettings | None = None  # only OPC UA; without it the server is not locked
+    login: LoginSettings | None = None  # only Sigma Control, which shows nothing without it
+    subscribe: SubscribeSettings | None = None  # only OPC UA; without it the device is polled
     first_slot: AwareDatetime | None = None  # only in a replay: where its recording begins
     last_slot: AwareDatetime | None = None  # and ends; then the device is read no more
     equipment: dict[str, Any] | None = (
         None  # what its model must know: see joulemark_agent.equipment
     )
+    accept_disputed: tuple[str, ...] = ()  # points that passed a commissioning test
+    maximum_power_w: int | None = Field(default=None, ge=1, le=10**12)  # of its connection
 
     @property
     def period_us(self) -> int:
@@ -284,7 +355,17 @@ class SiteSettings(BaseSettings):
         return self.replay.first_slot_us if device.first_slot is None else _us(device.first_slot)
 
     def profile(self, device: DeviceSettings) -> tuple[Profile, bytes]:
-        """The device's profile and its document, read once: what is planned is what is signed."""
+        """The device's profile and its document, read once: what is planned is what is signed.
+
+        In the profile, what the site accepts is disputed no more, and its energy counters count no
+        more than the connection carries; the document is as it was.
+        """
+        profile, document = self.written_profile(device)
+        accepted = profile.accepting(device.accept_disputed)
+        return accepted.bounded(device.maximum_power_w), document
+
+    def written_profile(self, device: DeviceSettings) -> tuple[Profile, bytes]:
+        """The same, as its file has it."""
         if device.profile not in self._profiles:
             self._profiles[device.profile] = load_profile(device.profile, self._folder)
         return self._profiles[device.profile]
@@ -292,6 +373,14 @@ class SiteSettings(BaseSettings):
     def factor_set(self) -> tuple[FactorSet, bytes]:
         """The site's emission factors and their document."""
         return load_factors(self.factors.set, self._folder)
+
+    def _requests(self, device: DeviceSettings) -> tuple[Request, ...]:
+        """What to ask the device for, and whether its server watches it in the meantime."""
+        requests = plan_requests(self.profile(device)[0], _cost(device.url))
+        if device.subscribe is None:
+            return requests
+        subscribe = Subscribe(device.subscribe.sampling_ms, device.subscribe.queue)
+        return tuple(replace(request, subscribe=subscribe) for request in requests)
 
     def planned_devices(self) -> tuple[PlannedDevice, ...]:
         """What the lines must know of each device."""
@@ -301,15 +390,26 @@ class SiteSettings(BaseSettings):
                 url=device.url,
                 unit=device.unit,
                 period_us=device.period_us,
-                requests=plan_requests(self.profile(device)[0], _cost(device.url)),
+                requests=self._requests(device),
                 timeout_s=device.timeout_s,
                 pause_s=device.pause_ms / 1000,
                 connect_delay_s=device.connect_delay_ms / 1000,
                 first_us=self.first_slot_us(device),
                 last_us=device.last_slot_us,
+                identify=self.profile(device)[0].identify,
+                security=self._access(device),
+                fields=fields_of(self.profile(device)[0]),
+                max_words=self.profile(device)[0].max_words,
+                cost=_cost(device.url),
+                profile=digest_hex(self.profile(device)[1]),
             )
             for device in self.devices
         )
+
+    def _access(self, device: DeviceSettings) -> Access | Login | None:
+        if device.login is not None:
+            return Login(device.login.user, device.login.password_variable)
+        return None if device.security is None else device.security.access(self.state_dir)
 
 
 def load_site(path: Path) -> SiteSettings:
@@ -361,13 +461,17 @@ def _cost(url: str) -> Cost:
 def _device_mapping(device: DeviceSettings) -> dict[str, Any]:
     """What is evidence of a device; a key that was not written does not stand there."""
     windows = {"first_slot": device.first_slot, "last_slot": device.last_slot}
+    most = device.maximum_power_w
     return {
         "id": device.id,
         "period_s": device.period_s,
         "profile": device.profile,
         "unit": device.unit,
         **{name: str(_us(at)) for name, at in windows.items() if at is not None},
+        **({} if device.subscribe is None else {"subscribe": device.subscribe.model_dump()}),
         **({} if device.equipment is None else {"equipment": plain(device.equipment)}),
+        **({"accept_disputed": sorted(device.accept_disputed)} if device.accept_disputed else {}),
+        **({} if most is None else {"maximum_power_w": most}),
     }
 
 
@@ -382,7 +486,16 @@ def load_profile(name: str, folder: Path | None = None) -> tuple[Profile, bytes]
     Raises:
         ConfigError: no such profile, mistakes in it, or golden words that have another value.
     """
-    document = _document("devices", name, folder)
+    return checked_profile(_document("devices", name, folder))
+
+
+def checked_profile(document: Document) -> tuple[Profile, bytes]:
+    """The profile that a document holds, and what is signed of it.
+
+    Raises:
+        ConfigError: mistakes in it, or golden words that have another value.
+    """
+    document = resolved(document)
     profile = validate(Profile, document)
     found = [
         f"{document.name}:{document.line_of(('golden', i))}: the words of {row.point} are"
@@ -450,7 +563,8 @@ def _contradictions(settings: SiteSettings) -> Iterator[tuple[_Where, str]]:
         )
     seen: set[str] = set()
     read: dict[_Read, str] = {}
-    ports: dict[str, tuple[str, str]] = {}  # serial ports: who uses them, and how
+    ports: dict[str, tuple[str, str]] = {}  # of Modbus: who uses them first, and how
+    locks: dict[str, DeviceSettings] = {}  # servers: who reads them first
     for i, device in enumerate(settings.devices):
         if device.id in seen:
             yield ("devices", i, "id"), f"two devices are called {device.id!r}; rename one"
@@ -459,12 +573,20 @@ def _contradictions(settings: SiteSettings) -> Iterator[tuple[_Where, str]]:
         if other != device.id:
             text = f"{device.id!r} reads what {other!r} reads, which would count twice; remove one"
             yield ("devices", i, "unit"), text
-        if not (parts := urlsplit(line_of(device.url))).netloc:
-            first, how = ports.setdefault(parts.path, (device.id, parts.geturl()))
-            if how != parts.geturl():
+        if (parts := urlsplit(line_of(device.url))).scheme.startswith(IN_MODBUS):
+            look = parts.geturl().replace("sunspec", "modbus", 1)  # they share the connection
+            first, how = ports.setdefault(parts.netloc or parts.path, (device.id, look))
+            if how != look:
                 text = f"{first!r} uses this port as {how!r}; a line has one speed and one framing"
                 yield ("devices", i, "url"), text
-        if device.timeout_s > device.period_s:
+        first_there = locks.setdefault(line_of(device.url), device)
+        if first_there.login != device.login:
+            text = f"{first_there.id!r} is read from this controller too, with another 'login'; a"
+            yield ("devices", i, "login"), f"{text} connection has one: write the same for both"
+        if first_there.security != device.security:
+            text = f"{first_there.id!r} is read from this server too, with other 'security'; both"
+            yield ("devices", i, "security"), f"{text} share one session: write the same for both"
+        if device.timeout_s > max(device.period_s, LONGEST_TIMEOUT_S):
             text = f"'timeout_s' is longer than 'period_s' ({device.period_s} s); lower it"
             yield ("devices", i, "timeout_s"), text
         yield from ((("devices", i, *where), text) for where, text in _of_device(settings, device))
@@ -472,9 +594,9 @@ def _contradictions(settings: SiteSettings) -> Iterator[tuple[_Where, str]]:
 
 def _what_is_read(settings: SiteSettings, device: DeviceSettings) -> _Read:
     """Place, unit and points: the same whatever the scheme, and the name of the profile's file."""
-    profile, _ = settings.profile(device)
+    profile, _ = settings.written_profile(device)
     place = line_of(device.url).partition("://")[2]
-    return place, None if profile.protocol == "opcua" else device.unit, profile.points
+    return place, None if profile.protocol in WITHOUT_UNITS else device.unit, profile.points
 
 
 def _of_device(settings: SiteSettings, device: DeviceSettings) -> Iterator[tuple[_Where, str]]:
@@ -484,12 +606,36 @@ def _of_device(settings: SiteSettings, device: DeviceSettings) -> Iterator[tuple
     if (scheme := urlsplit(device.url).scheme) not in spoken:
         text = f"the profile speaks {profile.protocol}, over {' or '.join(spoken)}, not {scheme}"
         yield ("url",), text
-    if profile.protocol != "opcua" and "unit" not in device.model_fields_set:
+    if profile.protocol not in WITHOUT_UNITS and "unit" not in device.model_fields_set:
         yield (), "'unit' is missing: the device's number on its line, often 1"
     elif scheme.startswith(ON_A_BUS) and device.unit == 0:
         yield ("unit",), "unit 0 is every device of a serial line at once; write 1 to 247"
+    if any(isinstance(point, NodePoint) and point.path for point in profile.points):
+        text = "its nodes are places in a companion model, where each server has other identifiers"
+        yield ("profile",), f"{text}: run 'joulemark agent scan {device.url}' and use what it says"
+    for point in profile.registers:
+        every_s = point.every_s or device.period_s
+        if every_s % device.period_s and device.period_s % every_s:
+            text = f"{point.name} is due every {every_s} s: a multiple of 'period_s' is needed"
+            yield ("period_s",), f"{text}, or one of which 'period_s' is a multiple"
+    if device.subscribe is not None:
+        yield from _of_subscription(profile, device, device.subscribe)
+    if (profile.protocol == "sigma_control") != (device.login is not None):
+        text = "write 'login: {user: NAME, password_variable: JOULEMARK_NAME}', a user of its own"
+        yield ("login",), "only a Sigma Control logs in; remove it" if device.login else text
+    if device.security is not None:
+        yield from ((("security", *where), text) for where, text in _of_security(device))
     if device.equipment is not None:
         yield from _of_equipment(profile, device.equipment)
+    written = load_profile(device.profile)[0] if device.accept_disputed else profile
+    disputed = {point.name for point in written.points if point.disputed}
+    for i, name in enumerate(device.accept_disputed):
+        if name not in disputed:
+            known = ", ".join(sorted(disputed)) or "none"
+            text = f"{name!r} is no disputed point of this profile (disputed: {known}); remove it"
+            yield ("accept_disputed", i), text
+    if device.maximum_power_w is not None and not energy_counters(profile):
+        yield ("maximum_power_w",), "it bounds counters of Wh, and the profile has none; remove it"
     windows = {"first_slot": device.first_slot, "last_slot": device.last_slot}
     for name, at in windows.items():
         if at is not None and settings.replay is None:
@@ -508,6 +654,43 @@ def _of_device(settings: SiteSettings, device: DeviceSettings) -> Iterator[tuple
         yield ("last_slot",), text
 
 
+def energy_counters(profile: Profile) -> tuple[str, ...]:
+    """The counters that `maximum_power_w` of a device bounds."""
+    found = (point.name for point in profile.points if point.counter)
+    return tuple(name for name in found if unit_of(name) == "Wh")
+
+
+def _of_subscription(
+    profile: Profile, device: DeviceSettings, subscribe: SubscribeSettings
+) -> Iterator[tuple[_Where, str]]:
+    """What speaks against watching the device between its slots."""
+    if profile.protocol != "opcua":
+        yield ("subscribe",), "only an OPC UA server can be subscribed to; remove it"
+    if device.period_s > LONGEST_UNASKED_S:
+        text = f"the server keeps what changes for {LONGEST_UNASKED_S} s: lower 'period_s' to that"
+        yield ("subscribe",), f"{text}, or remove 'subscribe'"
+    if (values := len(profile.points) * subscribe.queue) > MAX_VALUES:
+        text = f"{values} values may wait for a slot, and a reading holds {MAX_VALUES}"
+        yield ("subscribe", "queue"), f"{text}; lower 'queue'"
+
+
+def _of_security(device: DeviceSettings) -> Iterator[tuple[_Where, str]]:
+    """What of a device's security does not fit together."""
+    security = device.security
+    assert security is not None
+    if urlsplit(device.url).scheme not in SPOKEN_OVER["opcua"]:
+        yield (), "'security' is only for OPC UA; remove it"
+    passwords = sum(one is not None for one in (security.password_variable, security.password_file))
+    if security.user is not None and passwords != 1:
+        yield (), "a 'user' needs either 'password_file' or 'password_variable'"
+    if security.user is None and passwords:
+        yield (), "a password needs a 'user'"
+    if security.user is not None and security.user_certificate is not None:
+        yield (), "'user' and 'user_certificate' are two ways to log in; write one"
+    if security.user_key is not None and security.user_certificate is None:
+        yield (), "'user_key' needs a 'user_certificate'"
+
+
 def _of_equipment(profile: Profile, section: Mapping[str, Any]) -> Iterator[tuple[_Where, str]]:
     """What of a device's section its equipment model does not take."""
     from joulemark_agent.equipment import parameters_of  # noqa: PLC0415 - brings numba
@@ -522,6 +705,24 @@ def _of_equipment(profile: Profile, section: Mapping[str, Any]) -> Iterator[tupl
 
 def _refuse_secrets(document: Document) -> None:
     """A password in a file is refused before anything could print it."""
+    devices = document.mapping.get("devices")
+    for i, device in enumerate(devices if isinstance(devices, Sequence) else ()):
+        security = device.get("security") if isinstance(device, Mapping) else None
+        if isinstance(security, Mapping) and "password" in security:
+            raise ConfigError(
+                f"{document.name}:{document.line_of(('devices', i, 'security', 'password'))}: a"
+                " password does not belong in a site file.",
+                "Remove it, change it on the server, and write 'password_file: FILE' (mode 0600) or"
+                f" 'password_variable: {PREFIX}NAME'.",
+            )
+        login = device.get("login") if isinstance(device, Mapping) else None
+        if isinstance(login, Mapping) and "password" in login:
+            raise ConfigError(
+                f"{document.name}:{document.line_of(('devices', i, 'login', 'password'))}: a"
+                " password does not belong in a site file.",
+                "Remove it, change it at the controller, and write 'password_variable:"
+                f" {PREFIX}NAME', an environment variable.",
+            )
     uplink = document.mapping.get("uplink")
     if not isinstance(uplink, Mapping):
         return

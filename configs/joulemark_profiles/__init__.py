@@ -18,3 +18,8 @@ def text(folder: str, name: str) -> str:
     if name not in names(folder):
         raise KeyError(name)
     return resources.files(__name__).joinpath(folder, f"{name}.yaml").read_text("utf-8")
+
+
+def sunspec_models() -> str:
+    """The JSON text of the SunSpec models whose points a profile may name."""
+    return resources.files(__name__).joinpath("sunspec", "models.json").read_text("utf-8")

@@ -16,6 +16,7 @@ KINDS = {
     "pv_inverter": "PV inverters",
     "air_compressor": "Air compressors",
     "furnace": "Furnaces and their controllers",
+    "gas_meter": "Gas meters",
     "production_counter": "Production counters",
 }
 HEAD = """# Devices
@@ -55,9 +56,12 @@ def _row(profile: Profile) -> str:
     counters = sum(point.counter for point in profile.points)
     disputed = sum(bool(point.disputed) for point in profile.points)
     known_by = f"{profile.confidence}, synthetic" if profile.synthetic else profile.confidence
-    identified = {"sunspec": "by its models", "opcua": "by its nodes"}.get(
-        profile.protocol, "by registers" if profile.identify else "no"
-    )
+    identified = {
+        "sunspec": "by its models",
+        "opcua": "by its nodes",
+        "elektronikon": "by its units",
+        "sigma_control": "by its model",
+    }.get(profile.protocol, "by registers" if profile.identify else "no")
     cells = (
         f"[{profile.model}](#{profile.model})",
         profile.protocol,
@@ -81,6 +85,10 @@ def _section(profile: Profile) -> list[str]:
         f"- Identified by {rule.table} register {rule.address}:"
         f" {' or '.join(map(str, rule.expected))}{f' ({rule.note})' if rule.note else ''}."
         for rule in profile.identify
+    ]
+    facts += [
+        f"- Identified by what it says of itself: {rule.field} {' or '.join(rule.one_of)}."
+        for rule in profile.controller
     ]
     facts += [f"- Disputed: `{p.name}`: {p.disputed}." for p in profile.points if p.disputed]
     facts += [

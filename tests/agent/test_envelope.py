@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from joulemark_agent.contract.canonical import parse_canonical
 from joulemark_agent.contract.factor import FactorSet
 from joulemark_agent.contract.reading import Gap, record_leaf
-from joulemark_agent.envelope import Carbon, Row, Tally, energy_fields, row_of, warm
+from joulemark_agent.envelope import Carbon, Row, Tally, energy_sums, row_of, warm
 from joulemark_agent.kernels.decode import decode_responses
 from support import evidence
 from support.evidence import COUNTER, METER, PERIOD_US, START_US
@@ -36,7 +36,11 @@ def rows(readings) -> list[Row]:
 
 
 def energy(found, anchor=None, carbon=CARBON, profile=PROFILE):
-    return energy_fields(profile, anchor, found, period_us=PERIOD_US, carbon=carbon)
+    return sums(found, anchor, carbon, profile).fields
+
+
+def sums(found, anchor=None, carbon=CARBON, profile=PROFILE):
+    return energy_sums(profile, anchor, found, period_us=PERIOD_US, carbon=carbon)
 
 
 def meter(*energy_wh: int, **options):
@@ -54,17 +58,63 @@ def meter(*energy_wh: int, **options):
 def test_the_energy_of_batches_adds_up_however_they_are_cut(wh, cuts):
     """Law: with the last reading before each batch as its anchor, no interval is lost or twice."""
     readings = meter(*wh)
-    all_leaves, all_rows = leaves(readings), rows(readings)
+    all_rows = rows(readings)
     edges = sorted({0, len(readings), *(c for c in cuts if c < len(readings))})
     total_wh = covered_us = 0
     for start, end in pairwise(edges):
-        anchor = all_leaves[start - 1] if start else None
+        anchor = all_rows[start - 1] if start else None
         part = energy(all_rows[start:end], anchor)
         if part:
             total_wh += int(part["energy_wh"])
             covered_us += int(part["covered_us"])
     assert total_wh == sum(wh)
     assert covered_us == len(wh) * PERIOD_US
+
+
+def counts_of(*counts):
+    found = rows(meter(*[100] * (len(counts) - 1)))
+    return [
+        row._replace(values={**row.values, "energy_wh": str(count)})
+        for row, count in zip(found, counts, strict=True)
+    ]
+
+
+def in_batches(found, edges, *, naive=False):
+    """What the envelopes of the batches state together."""
+    total_wh, spans_us, anchor = 0, 0, None
+    for start, end in pairwise(edges):
+        inside = found[start:end]
+        part, last = sums(inside, anchor)
+        anchor = inside[-1 if naive else last] if naive or last >= 0 else anchor
+        if part:
+            total_wh += int(part["energy_wh"])
+            spans_us += sum(
+                int(part[name]) for name in ("covered_us", "estimated_us", "missing_us")
+            )
+    return total_wh, spans_us
+
+
+@pytest.mark.parametrize("wrong", [(0,), (0, 0, 0), (40,)])
+def test_a_wrong_count_at_the_end_of_a_batch_books_no_lifetime(wrong):
+    found = counts_of(5000, 5100, *wrong, 5200, 5300)
+    n, naive = len(found), []
+    for cut in range(1, n):
+        assert in_batches(found, [0, cut, n]) == (300, (n - 1) * PERIOD_US)
+        naive.append(in_batches(found, [0, cut, n], naive=True)[0])
+    assert max(naive) > 5000
+
+
+def test_batches_of_zeros_only_state_nothing_and_keep_the_count_before_them():
+    found = counts_of(5000, 5100, 0, 0, 0, 0, 5200, 5300)
+    assert in_batches(found, [0, 3, 5, 7, 8])[0] == 300
+    anchor, inside = found[1], found[3:5]
+    assert sums(inside, anchor) == (
+        {
+            "point": "energy_wh", "energy_wh": "0", "covered_us": "0", "estimated_us": "0",
+            "missing_us": "0", "co2e_kg": "0",
+        },
+        -1,
+    )  # fmt: skip
 
 
 def test_covered_estimated_and_missing_are_the_whole_span():

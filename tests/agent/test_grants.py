@@ -2,10 +2,10 @@ import json
 
 import pytest
 
-from joulemark_agent.contract.canonical import canonical_bytes
+from joulemark_agent.contract.canonical import canonical_bytes, digest_hex
 from joulemark_agent.contract.errors import ConfigError
 from joulemark_agent.contract.signature import decode64, is_signed_by
-from joulemark_agent.grants import Terms, enroll, load_grant
+from joulemark_agent.grants import Terms, enroll, keep_site, kept_site, load_grant
 from joulemark_agent.keys import create_key
 
 
@@ -106,3 +106,60 @@ def test_a_damaged_grant_is_told_and_its_epoch_not_used_again(tmp_path, operator
     ):
         with pytest.raises(ConfigError, match="must not be used again"):
             attempt()
+
+
+def site(*rows, **changes) -> bytes:
+    """A site document with these devices."""
+    return canonical_bytes({"agent": "edge-1", "devices": list(rows), "site": "hall", **changes})
+
+
+METER = {"id": "main-meter", "unit": 1}
+OTHER = {"id": "other", "unit": 2}
+
+
+def granted(state_dir, operator, document: bytes) -> Terms:
+    """Terms under a site document, signed, and the document kept."""
+    papers = {"profile": "a" * 64, "site": digest_hex(document), "factors": "c" * 64}
+    found = terms(documents=papers)
+    enroll(state_dir, found, operator)
+    keep_site(state_dir, document)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("now", "goes_on"),
+    [
+        (site(METER, OTHER), True),
+        (site(METER, {**OTHER, "unit": 3}), True),
+        (site(OTHER, METER), True),
+        (site({**METER, "unit": 3}), False),
+        (site({**METER, "accept_disputed": ["energy_wh"]}), False),
+        (site({**METER, "maximum_power_w": 69_000}), False),
+        (site(METER, agent="edge-2"), False),
+        (site(METER, factors={"set": "other"}), False),
+        (site(OTHER), False),
+    ],
+)
+def test_a_device_goes_on_under_its_own_site_document_while_it_says_the_same_of_it(
+    tmp_path, operator, now, goes_on
+):
+    old = site(METER)
+    granted(tmp_path, operator, old)
+    assert kept_site(tmp_path, "main-meter", now) == (old if goes_on else now)
+
+
+def test_a_site_document_that_was_changed_on_disk_or_is_gone_is_not_used(tmp_path, operator):
+    granted(tmp_path, operator, site(METER))
+    (path,) = (tmp_path / "grants" / "sites").glob("*.json")
+    path.write_bytes(site(METER, site="forged"))
+    now = site(METER, OTHER)
+    assert kept_site(tmp_path, "main-meter", now) == now
+    path.unlink()
+    assert kept_site(tmp_path, "main-meter", now) == now
+    assert kept_site(tmp_path, "no-grant", now) == now
+
+
+def test_site_documents_that_no_grant_names_are_forgotten(tmp_path, operator):
+    for unit in range(5):
+        granted(tmp_path, operator, site({**METER, "unit": unit}))
+    assert len(list((tmp_path / "grants" / "sites").glob("*.json"))) == 1

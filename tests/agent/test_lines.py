@@ -2,16 +2,20 @@
 
 import asyncio
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
 from joulemark_agent.contract.errors import ConfigError, DeviceError
 from joulemark_agent.drivers.base import Request
-from joulemark_agent.lines import IDLE_S, Line, Lines, line_of, protocol_of, protocols
-from joulemark_agent.plan import PlannedDevice
+from joulemark_agent.fairness import SHARE
+from joulemark_agent.lines import IDLE_S, Line, Lines, by_line, line_of, protocol_of, protocols
+from joulemark_agent.plan import Field, PlannedDevice, Span
 from support.modbus import REQUEST as REQUEST_LAYOUT
 from support.modbus import Connection, peer, refusal, reply, truth
 
@@ -70,7 +74,7 @@ async def test_nothing_is_opened_before_it_is_needed() -> None:
 
 async def test_two_ports_are_two_lines() -> None:
     async with peer(truth) as one, peer(truth) as other:
-        devices = [device(one.url), device(other.url)]
+        devices = [device(one.url), device(other.url, 2)]
         lines = Lines(devices)
         for planned in devices:
             await lines.of(planned).read(planned)
@@ -212,24 +216,61 @@ async def test_a_unit_that_stays_silent_is_left_alone_and_the_others_are_read() 
     async def asked(unit: int) -> bool:
         before = len(served.requests)
         with suppress(DeviceError):
-            await line.read(device(served.url, unit, timeout_s=0.02))
+            await line.read(device(served.url, unit, timeout_s=0.02 if unit == 1 else 5.0))
         return len(served.requests) > before
 
     async with peer(answer) as served:
-        line = Line(served.url, timeout_s=5.0, now_s=now)
+        line = Line(served.url, timeout_s=5.0, is_shared=True, now_s=now)
+        assert await asked(2)
+        assert await asked(1), "it has not answered yet"
+        is_dead = False
+        now.now_s += 0.02 / SHARE
+        assert await asked(1)
+        is_dead = True
         assert await asked(1)
         assert await asked(1), "one lost answer costs one slot and no more"
-        for wait_s in (1, 2, 4, 8, 8):
-            now.now_s += wait_s - 0.01
+        for _ in range(4):
+            now.now_s += 0.02 / SHARE - 0.05
             assert not await asked(1)
             assert await asked(2)
-            now.now_s += 0.01
+            now.now_s += 0.05
             assert await asked(1)
         is_dead = False
-        now.now_s += 8.0
+        now.now_s += 0.02 / SHARE
         assert await asked(1)
         assert await asked(1), "a unit that answers is asked at every slot again"
         await line.close()
+
+
+async def test_a_suspect_is_asked_for_its_shortest_point_before_all_others() -> None:
+    now, is_dead = Time(), False
+
+    async def answer(connection: Connection, request: bytes) -> None:
+        if not is_dead:
+            await connection.say(reply(request))
+
+    async with peer(answer) as served:
+        line = Line(served.url, timeout_s=5.0, is_shared=True, now_s=now)
+        spans = (Span("holding", 0, 4), Span("holding", 7, 8), Span("input", 9, 11))
+        planned = replace(
+            device(served.url, timeout_s=0.02),
+            requests=(Request("holding", 0, 8), Request("input", 9, 2)),
+            fields=tuple(Field(f"p{i}_w", span, 0) for i, span in enumerate(spans)),
+        )
+        await line.read(planned)
+        await line.read(device(served.url, 2))
+        is_dead = True
+        for _ in range(3):
+            with pytest.raises(DeviceError, match="no bytes"):
+                await line.read(planned)
+            now.now_s += 1.0
+        is_dead = False
+        before = len(served.requests)
+        await line.read(planned)
+        await line.close()
+
+    places = [REQUEST_LAYOUT.unpack(request)[-2:] for request in served.requests]
+    assert places[before:] == [(7, 1), (0, 8), (9, 2)]
 
 
 async def test_a_device_is_left_alone_and_not_all_that_have_its_unit() -> None:
@@ -275,6 +316,41 @@ async def test_a_unit_that_needs_quiet_gets_it_before_each_request() -> None:
     assert asked_s[0] - opened_s >= 0.03
     assert asked_s[1] - asked_s[0] >= 0.02
     assert asked_s[2] - asked_s[1] >= 0.02
+
+
+async def test_a_pause_is_kept_in_the_walk_through_a_sunspec_map_and_before_a_repeat() -> None:
+    asked_s: list[float] = []
+    model = [40_000, 0x5375, 0x6E53, 1, 1, 7, 0xFFFF, 0]
+
+    async def answer(connection: Connection, request: bytes) -> None:
+        asked_s.append(time.monotonic())
+        *_, address, count = REQUEST_LAYOUT.unpack(request)
+        at = address - model[0] + 1
+        words = model[at : at + count]
+        await connection.say(reply(request, struct.pack(f">{count}H", *words)))
+
+    async with peer(answer) as served:
+        url = served.url.replace("modbus", "sunspec")
+        line = Line(url, timeout_s=5.0)
+        asked = PlannedDevice("a", url, 1, 1_000_000, (Request("sunspec", 1, 3),), 5.0, 0.02)
+        await line.read(asked)
+        await line.close()
+
+    assert len(asked_s) == 4, "marker, two heads, the model"
+    assert all(later - sooner >= 0.02 for sooner, later in pairwise(asked_s))
+
+
+async def test_a_plain_modbus_device_shares_the_connection_of_a_sunspec_one() -> None:
+    async with peer(truth) as served:
+        plain = device(served.url)
+        solar = replace(device(served.url.replace("modbus", "sunspec"), 2), id="solar")
+        lines = Lines([plain, solar])
+        for planned in (plain, solar, plain):
+            await lines.of(planned).read(planned)
+        await lines.close()
+
+    assert served.connections == 1
+    assert list(by_line([plain, solar]).values()) == [(plain, solar)]
 
 
 @pytest.mark.parametrize(
@@ -326,7 +402,9 @@ def test_a_path_stands_nowhere_else_and_has_no_surprises(url: str) -> None:
 
 
 def test_a_driver_is_found_by_the_name_of_its_file() -> None:
-    assert protocols() == ["modbus", "modbus_ascii", "modbus_rtu", "opcua", "sunspec"]
+    assert protocols() == [
+        "elektronikon", "modbus", "modbus_ascii", "modbus_rtu", "opcua", "sigma_control", "sunspec"
+    ]  # fmt: skip
     assert protocol_of("modbus-rtu-tcp://192.0.2.1") == "modbus_rtu"
     assert protocol_of("modbus-ascii:///dev/ttyS0") == "modbus_ascii"
     assert protocol_of("modbus-tcp://192.0.2.1") == "modbus"

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from random import Random
 from typing import Any
@@ -25,7 +26,16 @@ from joulemark_agent.contract.profile import (
     Table,
 )
 from joulemark_agent.drivers.base import MAX_WORDS, Request
-from joulemark_agent.plan import TCP, Cost, plan_requests
+from joulemark_agent.plan import (
+    TCP,
+    Cost,
+    PlannedDevice,
+    Span,
+    fields_of,
+    plan_requests,
+    plan_spans,
+    span_of,
+)
 from joulemark_agent.settings import load_profile
 
 TYPES: tuple[NumberType, ...] = ("uint16", "int32", "float32", "uint64")
@@ -281,15 +291,77 @@ def test_the_plan_of_a_shipped_profile_is_the_least(name: str) -> None:
     """By every grouping up to 12 points of a table; of all, by every fixed hole."""
     shipped, _ = load_profile(name)
     line = Cost.rtu(9600, 0.02)
-    plan = plan_requests(shipped, line)
-    for table in {p.table for p in shipped.registers}:
-        points = [p for p in shipped.registers if p.table == table]
+    device = planned(shipped, line)
+    for due_us in {device.due(second * 1_000_000) for second in range(86_400)}:
+        points = [p for p in shipped.registers if (p.every_s or 0) * 1_000_000 in {0, *due_us}]
+        check_least(points, device.plan(due_us), shipped.max_words, line)
+
+
+def check_least(
+    registers: Sequence[Point], plan: Sequence[Request], max_words: int, line: Cost
+) -> None:
+    for table in {p.table for p in registers}:
+        points = [p for p in registers if p.table == table]
         found = cost([request for request in plan if request.table == table])
         if len(points) <= 12:
-            least = least_cost(points, shipped.max_words, line.request_words, line.of(*found))
+            least = least_cost(points, max_words, line.request_words, line.of(*found))
             assert line.of(*found) == least
-        for hole in range(shipped.max_words):
-            assert line.of(*found) <= line.of(*cost(merged(points, hole, shipped.max_words)))
+        for hole in range(max_words):
+            assert line.of(*found) <= line.of(*cost(merged(points, hole, max_words)))
+
+
+def slow(layout: Sequence[Point], periods: Sequence[int | None]) -> Profile:
+    """The points with periods of their own; the first is always due."""
+    given = (None, *periods)
+    return profile(
+        [p.model_copy(update={"every_s": every}) for p, every in zip(layout, given, strict=False)]
+    )
+
+
+def planned(subject: Profile, line: Cost) -> PlannedDevice:
+    device = PlannedDevice("meter", "modbus-tcp://h", 1, 1_000_000, plan_requests(subject, line))
+    return replace(device, fields=fields_of(subject), max_words=subject.max_words, cost=line)
+
+
+@settings(deadline=None)
+@given(layouts(), st.fractions(0, 20), st.lists(st.sampled_from([None, 5, 60]), min_size=10))
+def test_of_each_set_of_points_that_are_due_together_the_plan_is_the_least(
+    layout: tuple[list[Point], int], request_words: Fraction, periods: list[int | None]
+) -> None:
+    line = Cost(request_words)
+    device = planned(slow(layout[0], periods).model_copy(update={"max_words": layout[1]}), line)
+    for slot_s in (1, 5, 60, 65, 300):
+        every = zip(layout[0], (None, *periods), strict=False)
+        due = [p for p, every_s in every if not every_s or slot_s % every_s == 0]
+        plan = device.plan(device.due(slot_s * 1_000_000))
+
+        assert line.of(*cost(plan)) == least_cost(due, layout[1], request_words)
+    assert device.plan(device.due(None)) == device.requests, "what is shown and read by hand is all"
+
+
+@settings(deadline=None)
+@given(layouts(), st.sets(st.integers(0, 60), max_size=6))
+def test_around_what_is_refused_the_plan_is_the_least_that_asks_for_none_of_it(
+    layout: tuple[list[Point], int], holes: set[int]
+) -> None:
+    points, max_words = layout
+    spans = {Span(p.table, *p.span) for p in points}
+    refused = [Span(table, hole, hole + 1) for hole in holes for table in ("holding", "input")]
+    left = [s for s in spans if not any(s.contains(hole) for hole in refused)]
+    plan = plan_spans(spans, max_words, TCP, refused)
+
+    assert not any(span_of(request).contains(hole) for request in plan for hole in refused)
+    assert all(any(span_of(request).contains(span) for request in plan) for span in left)
+    assert len(plan) <= len(left)
+    greedy = 0
+    for table in ("holding", "input"):  # leftmost first: fewest blocks of a line of spans
+        end = first = -1
+        for span in sorted(s for s in left if s.table == table):
+            block = Span(table, first, max(end, span.end))
+            if first < 0 or block.end - first > max_words or any(map(block.contains, refused)):
+                greedy, first, end = greedy + 1, span.first, span.end
+            end = max(end, span.end)
+    assert len(plan) <= greedy
 
 
 def test_the_hole_that_pays_grows_with_speed_and_delay() -> None:

@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import struct
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -230,3 +232,33 @@ async def test_a_device_is_said_to_be_down_once_and_back_once_with_how_long(
     assert vars(down)["cause"] == "exception_04"
     assert vars(back)["slots"] == 3
     assert vars(back)["down_s"] > 0
+
+
+async def test_the_turn_is_whose_slot_ends_first_then_who_answers_then_who_waited_longest() -> None:
+    now_dead: set[int] = set()
+
+    async def answer(connection: Connection, request: bytes) -> None:
+        if request[6] not in now_dead:
+            await connection.say(reply(request))
+
+    async with peer(answer) as served:
+        quick, slow, other, dead = (
+            replace(device(name, served.url, unit, timeout_s=0.05), period_us=period_us)
+            for unit, (name, period_us) in enumerate(
+                [("quick", 10**6), ("slow", 60 * 10**6), ("other", 10**6), ("dead", 10**6)], 1
+            )
+        )
+        lines = Lines([slow, dead, quick, other], is_shared=True)
+        subject = Poller([slow, dead, quick, other], lines, FixedClock())
+        now_dead.add(4)
+        for planned in (dead, quick, other):
+            with suppress(DeviceError):
+                await lines.of(planned).read(planned)
+        ready_us = dict.fromkeys(("slow", "dead", "quick", "other"), 0)
+        order = []
+        while ready_us:
+            order.append(subject.most_urgent(ready_us))
+            del ready_us[order[-1]]
+        assert order == ["quick", "other", "dead", "slow"]
+        assert subject.most_urgent({"dead": 0, "quick": 10**6}) == "dead", "it does not starve"
+        await lines.close()

@@ -1,6 +1,7 @@
 import sqlite3
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 from hypothesis import given, settings
@@ -12,9 +13,11 @@ from joulemark_agent.contract.reading import Gap, Reading
 from joulemark_agent.contract.signature import decode64, encode64, is_log_signed, new_private_key
 from joulemark_agent.contract.signature import public_key as public
 from joulemark_agent.contract.tree import EMPTY_ROOT, Edge, append, root
+from joulemark_agent.kernels.decode import decode_responses
 from joulemark_agent.keys import Key
 from joulemark_agent.outbox import Outbox
 from joulemark_gateway.evidence import history
+from joulemark_gateway.evidence.claims import check_energy
 from support import evidence
 from support.evidence import COUNTER, METER, PERIOD_US, START_US
 from support.recording import (
@@ -184,6 +187,36 @@ def test_the_energy_goes_on_over_a_restart_in_the_middle_of_a_batch(tmp_path):
     recorder(box, recorded(SITE), slots=20).commit(READINGS[30:40])
     last = kept(box).of_type("batch")[-1]
     assert last["energy"]["energy_wh"] == str(sum(1000 + 7 * i for i in range(19, 39)))
+    box.close()
+
+
+def with_counts(readings, wrong):
+    """The readings, some with another count of energy."""
+    profile, found = SITE.profile(METER), []
+    for i, read in enumerate(readings):
+        values = {n: Decimal(t) for n, t in decode_responses(profile, read.responses)[0].items()}
+        values["energy_wh"] = Decimal(wrong.get(i, values["energy_wh"] + 18_345_000))
+        found.append(replace(read, responses=evidence.respond(profile, values)))
+    return found
+
+
+@pytest.mark.parametrize("slots", [2, 3, 5, 7])
+def test_a_false_zero_wherever_it_lies_books_no_lifetime_and_the_verifier_says_the_same(
+    tmp_path, slots
+):
+    readings = with_counts(READINGS[:40], {9: 0, 10: 0, 20: 0, 26: 5, 33: 0, 34: 0, 35: 0})
+    box = Outbox(state(tmp_path))
+    recorder(box, recorded(SITE), slots=slots).commit(readings[:22])
+    box.close()
+    box = Outbox(state(tmp_path))
+    writer = recorder(box, recorded(SITE), slots=slots)
+    writer.commit(readings[22:])
+    writer.seal_all()
+    tree = history.parse_tree(kept(box).leaves)
+    check_energy(tree, SITE.by_digest(METER))
+    stated = [e.fields["energy"] for e in tree.envelopes if e.fields["energy"]]
+    assert sum(int(one["energy_wh"]) for one in stated) == sum(1000 + 7 * i for i in range(39))
+    assert {one["missing_us"] for one in stated} == {"0"}
     box.close()
 
 
@@ -443,3 +476,88 @@ def test_a_batch_never_grows_beyond_what_the_wire_takes(outbox, monkeypatch):
     monkeypatch.setattr("joulemark_agent.recorder.MAX_OPEN_BYTES", 2000)
     writer.commit(READINGS[30:31])
     assert outbox.open_leaves(METER, 1) == []
+
+
+# --------------------------------------------------------- devices come and go
+
+
+def test_a_new_epoch_of_one_device_touches_no_leaf_of_another(outbox):
+    live = evidence.meter_readings(LIVE, [500] * 40)
+    production = evidence.counter_readings(LIVE, [5] * 40)
+    other = recorded(LIVE, COUNTER)
+    writer = recorder(outbox, recorded(LIVE), other)
+    writer.commit([*live[:5], *production[:5]])
+    before = kept(outbox, COUNTER)
+    changed = evidence.documents(
+        clock="system", first_slot_us=None, factors=evidence.factor_mapping("dataset_check")
+    )
+    sealed = writer.change([recorded(changed, epoch=2), other])
+    assert {(batch.device, batch.epoch) for batch in sealed} == {(METER, 1), (METER, 2)}
+    assert kept(outbox, COUNTER) == before
+    writer.commit([*live[5:10], *production[5:10]])
+    old, new = kept(outbox), kept(outbox, epoch=2)
+    assert old.contents[-1]["type"] == "batch"
+    assert new.of_type("gap") == []
+    slots = slots_of(old.contents, PERIOD_US) + slots_of(new.contents, PERIOD_US)
+    assert slots == slots_read(live[:10])
+    assert slots_of(kept(outbox, COUNTER).contents, PERIOD_US) == slots_read(production[:10])
+
+
+def test_a_device_that_went_and_came_back_says_why_its_slots_are_missing(outbox):
+    live = evidence.meter_readings(LIVE, [500] * 40)
+    meter, other = recorded(LIVE), recorded(LIVE, COUNTER)
+    writer = recorder(outbox, meter, other)
+    writer.commit(live[:5])
+    (closed,) = writer.change([other])
+    assert (closed.device, closed.epoch) == (METER, 1)
+    with pytest.raises(KeyError):
+        writer.commit(live[5:6])
+    assert writer.change([meter, other]) == []
+    writer.commit(live[8:10])
+    leaves = kept(outbox)
+    (missing,) = leaves.of_type("gap")
+    assert (missing["cause"], missing["slots"]) == ("not_configured", "3")
+    assert len(leaves.of_type("boot")) == 1  # the agent was not started again
+    assert slots_of(leaves.contents, PERIOD_US) == slots_read(live[:10])
+
+
+def test_a_change_that_cannot_be_kept_or_is_not_granted_changes_nothing(tmp_path):
+    live = evidence.meter_readings(LIVE, [500] * 40)
+    with closing(Outbox(state(tmp_path))) as box:
+        meter = recorded(LIVE)
+        writer = recorder(box, meter)
+        writer.commit(live[:5])
+        foreign = Key(evidence.FOREIGN.agent, public(evidence.FOREIGN.agent))
+        with pytest.raises(ConfigError, match="another key"):
+            writer.change([meter, recorded(LIVE, COUNTER, key=foreign)])
+        database(box).execute(
+            "CREATE TRIGGER full BEFORE INSERT ON trees BEGIN SELECT RAISE(ABORT, ''); END"
+        )
+        with pytest.raises(StoreError):
+            writer.change([meter, recorded(LIVE, COUNTER)])
+        database(box).execute("DROP TRIGGER full")
+        writer.commit(live[5:10])
+        assert slots_of(kept(box).contents, PERIOD_US) == slots_read(live[:10])
+        assert {tree.device for tree in box.trees()} == {METER}
+        writer.change([meter, recorded(LIVE, COUNTER)])
+        assert {tree.device for tree in box.trees()} == {METER, COUNTER}
+
+
+def test_what_a_full_disk_refused_is_shown_to_nobody_until_it_is_kept(tmp_path):
+    live, shown = evidence.meter_readings(LIVE, [500] * 10), []
+    with closing(Outbox(state(tmp_path))) as box:
+        meter = recorded(LIVE)
+        writer = recorder(box, meter, observe=lambda reading, *_: shown.append(reading.slot_us))
+        database(box).execute(
+            "CREATE TRIGGER full BEFORE INSERT ON trees BEGIN SELECT RAISE(ABORT, ''); END"
+        )
+        database(box).execute(
+            "CREATE TRIGGER full2 BEFORE UPDATE ON trees BEGIN SELECT RAISE(ABORT, ''); END"
+        )
+        with pytest.raises(StoreError):
+            writer.commit(live[:5])
+        assert shown == []
+        database(box).execute("DROP TRIGGER full")
+        database(box).execute("DROP TRIGGER full2")
+        writer.commit(live[:5])
+    assert shown == slots_read(live[:5])

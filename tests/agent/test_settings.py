@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import joulemark_profiles
 from joulemark_agent.contract.document import document_bytes, parse_yaml
 from joulemark_agent.contract.errors import ConfigError
 from joulemark_agent.settings import (
@@ -164,7 +165,7 @@ def test_a_mistake_is_told_with_file_line_and_what_to_do(
         ("modbus-rtu:///dev/ttyS0?parity=X", "has parity 'x'; use one of: n, e, o"),
         ("modbus-ascii:///dev/ttyS0?stop_bits=3", "has stop_bits '3'; use one of: 1, 2"),
         ("base://127.0.0.1:5020", "no driver for 'base'"),
-        ("127.0.0.1:5020", "the schemes are: modbus-tcp"),
+        ("127.0.0.1:5020", "the schemes are: elektronikon-http, modbus-tcp"),
         ("modbus-tcp://", "not the address of a line"),
         ("modbus-tcp://127.0.0.1:5020/1", "not the address of a line"),
         ("modbus-tcp://127.0.0.1:x", "is not an address"),
@@ -547,11 +548,11 @@ def test_a_window_is_evidence_and_what_was_not_written_does_not_stand_there(tmp_
         ("unit: 13,", "", "inverter", "'unit' is missing"),
         (", unit: 1,", ",", "meter", "'unit' is missing"),
         ('sunspec-tcp://192.0.2.1", unit: 13', 'modbus-tcp://192.0.2.1", unit: 13', "inverter",
-         "the profile speaks sunspec, over sunspec-tcp, not modbus-tcp"),
+         "the profile speaks sunspec, over sunspec-tcp or sunspec-rtu or"),
         ("opc.tcp://192.0.2.2/plant", "sunspec-tcp://192.0.2.2", "furnace",
          "the profile speaks opcua, over opc.tcp, not sunspec-tcp"),
         ('sunspec-tcp://192.0.2.1", unit: 1,', 'opc.tcp://192.0.2.1", unit: 1,', "meter",
-         "or modbus-ascii or modbus-ascii-tcp or sunspec-tcp, not opc.tcp"),
+         "or sunspec-rtu or sunspec-rtu-tcp, not opc.tcp"),
         ('sunspec-tcp://192.0.2.1", unit: 1,', 'sunspec-tcp://192.0.2.1/x", unit: 1,', "meter",
          "not the address of a line"),
         ("opc.tcp://192.0.2.2/plant", "opc.tcp://192.0.2.2/a plant", "furnace",
@@ -644,3 +645,34 @@ def test_a_serial_port_has_one_speed_and_one_framing(tmp_path: Path, other: str)
         load_site(path)
 
     assert f"{path}:{line_of(path, other)}: " in str(caught.value)
+
+
+REPLAYED = """clock: simulated # a real site: system, and no 'replay'
+replay:
+  url: "tcp://127.0.0.1:5021"
+  first_slot: "2018-01-01T00:00:00+09:00"
+"""
+
+
+@pytest.mark.parametrize(
+    ("period_s", "is_right"), [(1, True), (30, True), (120, True), (45, False)]
+)
+def test_a_slow_point_must_come_round_at_slots(
+    tmp_path: Path, period_s: int, *, is_right: bool
+) -> None:
+    text = joulemark_profiles.text("devices", "virtual_main_meter")
+    assert "  - {name: power_w," in text
+    slow = text.replace("  - {name: power_w,", "  - {every_s: 60, name: power_w,")
+    (tmp_path / "slow.yaml").write_text(slow, "utf-8")
+    path = changed(
+        tmp_path,
+        ("profile: virtual_main_meter", "profile: slow.yaml"),
+        ("period_s: 900", f"period_s: {period_s}"),
+        (REPLAYED, "clock: system\n"),
+    )
+    if is_right:
+        planned = load_site(path).planned_devices()[0]
+        assert planned.periods_us == (60_000_000,)
+        return
+    with pytest.raises(ConfigError, match="power_w is due every 60 s: a multiple of 'period_s'"):
+        load_site(path)

@@ -6,6 +6,7 @@ Register n holds n, a bit is that of its address.
 import asyncio
 import os
 import pty
+import socket
 import struct
 import tty
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -20,21 +21,14 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 
 from joulemark_agent.contract.errors import DeviceError
 from joulemark_agent.drivers.base import Request
+from joulemark_agent.drivers.modbus_rtu import Rtu
 from joulemark_agent.modbus_line import ModbusLine
+from joulemark_agent.serial_port import SerialExchange, settings_of
+from support.leaving import crc
 from support.tcp import serving
 
 LOOK = "?baud=115200&parity=N&stop_bits=1"
 REQUEST_SIZE = 8  # of RTU
-
-
-def crc(body: bytes) -> bytes:
-    """Bit by bit, as the standard's appendix B describes it."""
-    value = 0xFFFF
-    for byte in body:
-        value ^= byte
-        for _ in range(8):
-            value = value >> 1 ^ 0xA001 if value & 1 else value >> 1
-    return struct.pack("<H", value)
 
 
 def rtu(*body: int | bytes) -> bytes:
@@ -129,6 +123,28 @@ async def null_modem() -> AsyncIterator[tuple[str, str]]:
         finally:
             loop.remove_reader(one)
             loop.remove_reader(other)
+
+
+@asynccontextmanager
+async def wire(
+    heard: Callable[[bytes], None], *, timeout_s: float = 0.5
+) -> AsyncIterator[tuple[Callable[[bytes], None], ModbusLine]]:
+    """The serial code on a pair of sockets, for virtual time; `heard` gets whole questions."""
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+    for end in (ours, theirs):
+        end.setblocking(False)
+    settings = settings_of(f"modbus-rtu:///dev/pair{LOOK}")
+    port = SerialExchange(os.dup(ours.fileno()), settings)
+    driver = ModbusLine(port, Rtu(), timeout_s=timeout_s, byte_s=settings.byte_s)
+    loop.add_reader(theirs, lambda: heard(theirs.recv(4096)))
+    try:
+        yield lambda data: void(theirs.send(data)), driver
+    finally:
+        await driver.close()
+        loop.remove_reader(theirs)
+        ours.close()
+        theirs.close()
 
 
 Respond = Callable[[bytes], list[bytes]]  # RTU frames, for an RTU request

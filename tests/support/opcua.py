@@ -2,13 +2,13 @@
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Event
-from typing import Any
+from typing import Any, TypeVar
 
 from asyncua import Server, ua
 from asyncua.ua.ua_binary import struct_to_binary
@@ -36,6 +36,8 @@ VARIABLES = {
     "signed": ua.Variant(-(2**63), Types.Int64),
     "tiny": ua.Variant(-7, Types.SByte),
 }
+Served = TypeVar("Served")
+TICKING, TICK_S = "ticking", 0.02
 CHUNK = struct.Struct("<3scIIIII")  # kind, final, size, channel, token, sequence, request
 # Of the server's messages on a connection, each by its place.
 ACK, OPENED, CREATED, ACTIVATED, NAMESPACES, FIRST_READ = range(6)
@@ -45,14 +47,23 @@ ACK, OPENED, CREATED, ACTIVATED, NAMESPACES, FIRST_READ = range(6)
 def plant() -> Iterator[int]:
     """The port of a server of `VARIABLES`, in a thread of its own: it takes seconds to make.
 
-    In the namespace after theirs each of them is 0.
+    In the namespace after theirs each of them is 0. `TICKING` counts as long as the server lives.
     """
-    ports: Future[int] = Future()
+    with in_a_thread(_serve) as port:
+        yield port
+
+
+@contextmanager
+def in_a_thread(
+    serve: Callable[[Future[Served], Event], Coroutine[Any, Any, None]],
+) -> Iterator[Served]:
+    """What a server says of itself once it runs, in a thread of its own."""
+    made: Future[Served] = Future()
     stop = Event()
     with ThreadPoolExecutor(1) as pool:
-        ending = pool.submit(asyncio.run, _serve(ports, stop))
+        ending = pool.submit(asyncio.run, serve(made, stop))
         try:
-            yield ports.result()
+            yield made.result()
         finally:
             stop.set()
             ending.result()
@@ -71,14 +82,63 @@ async def _serve(ports: Future[int], stop: Event) -> None:
             if isinstance(held, ua.DataValue):
                 await server.write_attribute_value(node.nodeid, held)
             await server.nodes.objects.add_variable(ua.NodeId(name, other), name, 0.0)
+        await add_compressor(server)
         async with server:
             listener: Any = server.bserver
             ports.set_result(listener._server.sockets[0].getsockname()[1])
-            await asyncio.to_thread(stop.wait)
+            ticking = ua.NodeId(TICKING, index)
+            await server.nodes.objects.add_variable(ticking, TICKING, ua.UInt64(0))
+            count = 0
+            while not stop.is_set():
+                count += 1
+                value = ua.DataValue(ua.Variant(count, Types.UInt64), SourceTimestamp=AT)
+                await server.write_attribute_value(ticking, value)
+                await asyncio.sleep(TICK_S)
     except Exception as error:
         if ports.done():
             raise
         ports.set_exception(error)
+
+
+CAS = "http://opcfoundation.org/UA/CAS/"
+COMPRESSOR: dict[str, tuple[float, str]] = {  # by path: value and UN/CEFACT code of its unit
+    "ElectricalCircuit/Input/Energy": (84728.278, "KWH"),
+    "ElectricalCircuit/Input/Power": (106.88, "KWT"),
+    "ProcessFluidCircuit/Outlet/AccumulatedVolume": (595275.5, "MTQ"),
+    "ProcessFluidCircuit/Outlet/VolumeFlowRate": (12.0, "G53"),
+    "ProcessFluidCircuit/Outlet/GaugePressure": (7.1, "BAR"),
+    "ProcessFluidCircuit/Outlet/Temperature": (25.0, "CEL"),
+    "Operational/SpecificEnergyRequirement": (0.142335, "E46"),
+    "Operational/FlowRateRatio": (85.0, ""),
+    "Statistics/RunningTime": (12345.0, "HUR"),
+}
+
+
+async def add_compressor(server: Server) -> None:
+    """A compressor with the names of OPC 40250-1, a variable that leads back to it, and units."""
+    index = await server.register_namespace(CAS)
+    machine = await server.nodes.objects.add_object(ua.NodeId("c1", index), f"{index}:Compressor 1")
+    places = {"": machine}
+    for path, (value, code) in COMPRESSOR.items():
+        names, above = path.split("/"), ""
+        for name in names[:-1]:
+            place = f"{above}/{name}".strip("/")
+            if place not in places:
+                places[place] = await places[above].add_object(index, name)
+            above = place
+        variable = await places[above].add_variable(index, names[-1], value)
+        if code:
+            await variable.add_property(0, "EngineeringUnits", engineering_unit(code))
+            await variable.add_property(0, "EURange", ua.Range(0.0, 2.0 * value))
+    await places["Statistics"].add_reference(machine, ua.ObjectIds.Organizes)
+
+
+def engineering_unit(code: str) -> ua.EUInformation:
+    """The unit of a UN/CEFACT code."""
+    return ua.EUInformation(
+        "http://www.opcfoundation.org/UA/units/un/cefact",
+        ua.Int32(int.from_bytes(code.encode(), "big")), ua.LocalizedText(code), ua.LocalizedText(),
+    )  # fmt: skip
 
 
 Change = Callable[[int, bytes], list[bytes] | None]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -133,16 +133,7 @@ def fill(folder: Path, *, days: int = 4, cause: str = "timeout", clock: str = "s
         COMPRESSOR: compressor_readings(site, days * STEPS_A_DAY, sync),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    book = Book(registry(devices=(METER, COUNTER, COMPRESSOR)))
-    with SqliteStore(folder / FILE) as store:
-        for device, rows in results.items():
-            for batch in build_tree(site, device, rows):
-                verdict, note = book.accepted(batch)
-                store.accept(verdict, note=note, received_us=NOW_US)
-        series = EmbeddedSeries(folder / "series.duckdb")
-        while catch_up(store, series):
-            pass
-        series.close()
+    _collect(folder, site, results)
     report = folder / "report"
     report.mkdir()
     issued = true_report()
@@ -154,7 +145,32 @@ def fill(folder: Path, *, days: int = 4, cause: str = "timeout", clock: str = "s
     return State(folder, report)
 
 
+def _collect(folder: Path, site: Documents, results: Mapping[str, Sequence[Reading | Gap]]) -> None:
+    """The evidence of these devices, and its series."""
+    book = Book(registry(devices=tuple(results)))
+    with SqliteStore(folder / FILE) as store:
+        for device, rows in results.items():
+            for batch in build_tree(site, device, rows):
+                verdict, note = book.accepted(batch)
+                store.accept(verdict, note=note, received_us=NOW_US)
+        series = EmbeddedSeries(folder / "series.duckdb")
+        while catch_up(store, series):
+            pass
+        series.close()
+
+
 PLACE = f"/sites/{SITE}/devices/{METER}"
+
+
+@asynccontextmanager
+async def asking_of(
+    folder: Path, site: Documents, device: str, results: Sequence[Reading | Gap]
+) -> AsyncIterator[AsyncClient]:
+    """A client of a collector that holds these results of one device, and nothing else."""
+    _collect(folder, site, {device: results})
+    with State(folder, folder).sources() as sources:
+        async with asking(sources) as asked:
+            yield asked
 
 
 def asking(sources: Sources, app: Guard | None = None) -> AsyncClient:

@@ -22,7 +22,7 @@ from joulemark_agent.contract.signature import (
 from joulemark_agent.envelope import Carbon
 from joulemark_agent.keys import Key
 from joulemark_agent.outbox import Outbox, Sealed
-from joulemark_agent.recorder import Limits, Recorded, Recorder, Wall
+from joulemark_agent.recorder import Limits, Observe, Recorded, Recorder, Wall
 from support import evidence
 
 KEY = Key(evidence.KEYS.agent, public_key(evidence.KEYS.agent))
@@ -85,6 +85,7 @@ def recorder(
     seconds: float = 5.0,
     wall: StoppedWall | None = None,
     key: Key = KEY,
+    observe: Observe | None = None,
 ) -> Recorder:
     """A recorder whose wall time stands still unless the test moves it."""
     return Recorder(
@@ -93,6 +94,7 @@ def recorder(
         devices,
         limits=Limits(slots, seconds),
         software=SOFTWARE,
+        observe=observe,
         wall=(wall or StoppedWall()).wall(),
     )
 

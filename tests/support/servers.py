@@ -29,6 +29,17 @@ def free_port() -> int:
         return int(opened.getsockname()[1])
 
 
+def node_modules(package: str) -> Path | None:
+    """The folder of global npm packages; None: the package is not in it, or there is no npm."""
+    npm = shutil.which("npm")
+    if npm is None or shutil.which("node") is None:
+        return None
+    asked = [npm, "root", "--global"]
+    folder = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=60).stdout
+    found = Path(folder.strip())
+    return found if (found / package).is_dir() else None
+
+
 def program(name: str) -> str | None:
     """The path of a server's program."""
     return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")

@@ -86,14 +86,21 @@ def validate(model: type[Model], document: Document) -> Model:
         for item in error.errors(include_url=False):
             path = tuple(part for part in item["loc"] if not str(part).startswith("("))
             where = ".".join(str(part) for part in path) or "file"
-            given = "" if item["type"] == "missing" else f" (found: {str(item['input'])[:60]!r})"
-            line = document.line_of(path)
-            mistakes.append((line, f"{document.name}:{line}: {where}: {item['msg']}{given}"))
+            line, said = document.line_of(path), item["msg"].removeprefix("Value error, ")
+            mistakes.append((line, f"{document.name}:{line}: {where}: {said}{_found(item)}"))
         listed = "\n  ".join(text for _, text in sorted(mistakes))
         raise ConfigError(
             f"{len(mistakes)} mistake(s):\n  {listed}\n",
             "Correct the lines named and run the command again.",
         ) from error
+
+
+def _found(item: Mapping[str, Any]) -> str:
+    """What stood there, unless the line shows it as well as we could, or the mistake is inside."""
+    is_short = not isinstance(item["input"], (Mapping, list))
+    if item["type"] == "missing" or not is_short or "\n" in item["msg"]:
+        return ""
+    return f" (found: {str(item['input'])[:60]!r})"
 
 
 def plain(value: Any) -> Any:

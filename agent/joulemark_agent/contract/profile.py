@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import uuid
-from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from collections.abc import Collection, Mapping
+from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from functools import partial
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -23,7 +23,10 @@ from joulemark_agent.contract.quantities import UNITS, unit_of
 
 Table = Literal["holding", "input", "coil", "discrete"]
 SUNSPEC, NODE = "sunspec", "node"  # the tables of the other protocols: a model, a variable
-Protocol = Literal["modbus", "sunspec", "opcua"]
+SELECTOR = "selector"  # of an Elektronikon: index and subindex
+OBJECT, LED, CONTROLLER = "object", "led", "controller"  # of a Sigma Control 2
+Protocol = Literal["modbus", "sunspec", "opcua", "elektronikon", "sigma_control"]
+WITHOUT_UNITS = ("opcua", "elektronikon", "sigma_control")  # one device to an address
 NumberType = Literal[
     "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "float32", "float64",
     "bcd16", "bcd32", "bit", "string",
@@ -49,18 +52,27 @@ ORDERS_OF_64_BITS = ("EFGHABCD", "GHEFCDAB", "CDABGHEF")
 Direction = Literal["import", "export", "generation", "sum"]
 DIRECTED_UNITS = ("W", "Wh", "var", "varh", "VA")
 SunspecType = Literal[
-    "int16", "uint16", "acc16", "enum16", "int32", "uint32", "acc32", "bitfield32", "int64",
-    "uint64", "acc64", "float32",
+    "int16", "uint16", "acc16", "enum16", "bitfield16", "int32", "uint32", "acc32", "enum32",
+    "bitfield32", "int64", "uint64", "acc64", "bitfield64", "float32", "float64", "string",
 ]  # fmt: skip
-SUNSPEC_WORDS: dict[str, int] = {
-    **dict.fromkeys(("int16", "uint16", "acc16", "enum16"), 1),
-    **dict.fromkeys(("int32", "uint32", "acc32", "bitfield32", "float32"), 2),
-    **dict.fromkeys(("int64", "uint64", "acc64"), 4),
+SUNSPEC_WORDS: dict[str, int] = {  # a string says its own length
+    **dict.fromkeys(("int16", "uint16", "acc16", "enum16", "bitfield16"), 1),
+    **dict.fromkeys(("int32", "uint32", "acc32", "enum32", "bitfield32", "float32"), 2),
+    **dict.fromkeys(("int64", "uint64", "acc64", "bitfield64", "float64"), 4),
 }
 NodeType = Literal[
     "bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32",
     "float64",
 ]  # fmt: skip
+
+_COUNTER_KEYS = ("modulus", "quantum", "daily", "false_zero", "maximum_rate", "stuck_s")
+# Where in the four bytes of an Elektronikon's answer the number stands; 'high' are the first two.
+SelectorType = Literal["uint32", "int32", "uint16_high", "int16_high", "uint16_low", "int16_low"]
+Lamp = Literal[
+    "led_error", "led_com_error", "led_maintenance", "led_voltage", "led_load", "led_idle",
+    "led_remote", "led_clock", "led_power_on",
+]  # fmt: skip
+LAMPS: tuple[str, ...] = get_args(Lamp)
 
 MAX_DIGITS = 80  # before or after the point: 1e999999999 is short to write and long to compute
 
@@ -97,6 +109,13 @@ class _Quantity(_Strict):
     disputed: str = ""  # why public sources disagree: such a point is never good
     minimum: Exact | None = None  # outside -> quality 'range', in SI
     maximum: Exact | None = None
+    # Of a counter, how it counts; docs/counters.md says what each is good for.
+    modulus: int | None = Field(default=None, ge=2)  # the raw count that shows as 0
+    quantum: Exact | None = Field(default=None, gt=0)  # by which it may go backwards, in SI
+    daily: bool = False  # it starts at 0 every day
+    false_zero: bool = False  # 0 is what it shows before it has a count
+    maximum_rate: Exact | None = Field(default=None, gt=0)  # the most it counts in a second, in SI
+    stuck_s: Exact | None = Field(default=None, gt=0)  # how long it stands still at most
 
     @model_validator(mode="after")
     def _has_a_unit(self) -> Self:
@@ -107,11 +126,22 @@ class _Quantity(_Strict):
             raise ValueError("a scale of 0 makes every value 0")
         if self.direction and unit_of(self.name) not in DIRECTED_UNITS:
             raise ValueError(f"only power and energy have a direction: {', '.join(DIRECTED_UNITS)}")
+        written = [key for key in _COUNTER_KEYS if getattr(self, key)]
+        if written and not self.counter:
+            raise ValueError(f"{', '.join(written)} are of a counter, and this is none")
+        if self.daily and (self.modulus or self.false_zero):
+            raise ValueError("a daily counter starts at 0: it has no 'modulus' and no 'false_zero'")
         return self
 
-    def _check_counter(self, kind: str, *, is_unsigned: bool) -> None:
-        is_whole = self.scale > 0 and self.scale == self.scale.to_integral_value()
-        if self.counter and not (is_unsigned and is_whole):
+    def _check_counter(self, kind: str, number: str, *, is_unsigned: bool) -> None:
+        if not self.counter:
+            return
+        if number.startswith("float"):
+            if not (self.scale > 0 and self.minimum is not None and self.minimum >= 0):
+                raise ValueError("a counter of a float needs a scale above 0 and 'minimum: 0'")
+            if self.modulus is not None:
+                raise ValueError("a float has no modulus: it loses its steps before it wraps")
+        elif not (is_unsigned and self.scale > 0 and self.scale == int(self.scale)):
             raise ValueError(f"a counter is an unsigned integer {kind} with a whole scale above 0")
 
 
@@ -177,9 +207,7 @@ class Point(_Registers, _Quantity):
     offset: Exact = Decimal(0)  # in SI: 273.15 makes kelvins of degrees Celsius
     scale_register: ScaleRegister | None = None  # read in the same request as the point
     sentinels: tuple[int, ...] = ()  # raw integers that mean "not available"
-    modulus: int | None = Field(default=None, ge=2)  # of a counter: the raw count that shows as 0
-    daily: bool = False  # a counter that starts at 0 every day
-    quantum: Exact | None = Field(default=None, gt=0)  # the least step of a counter, in SI
+    every_s: int | None = Field(default=None, ge=1, le=86_400)  # None: read at every slot
 
     @property
     def span(self) -> tuple[int, int]:
@@ -195,13 +223,13 @@ class Point(_Registers, _Quantity):
         is_never_negative = self.minimum is not None and self.minimum >= 0
         is_whole = is_unsigned or (self.type.startswith("int") and is_never_negative)
         self._check_counter(
-            "register (or a signed one with a 'minimum' of 0)", is_unsigned=is_whole
+            "register (or a signed one with a 'minimum' of 0)", self.type, is_unsigned=is_whole
         )
         _check_sentinels(self.words, self.sentinels)
         if self.counter and self.offset:
             raise ValueError("a counter counts from 0: it has no offset")
-        if not self.counter and (self.modulus or self.daily or self.quantum):
-            raise ValueError("'modulus', 'daily' and 'quantum' are of a counter")
+        if self.modulus is not None and self.scale_register is not None:
+            raise ValueError("a counter whose scale may change has no modulus that stays")
         if self.modulus is not None and self.modulus > 1 << 16 * self.words:
             raise ValueError(f"{self.words} words cannot count to a modulus of {self.modulus}")
         if (self.type == "string") != self.name.endswith("_text"):
@@ -242,12 +270,13 @@ class SunspecPoint(_Quantity):
     model: int = Field(ge=1, le=0xFFFE)
     offset: int = Field(ge=2, le=0xFFFF)  # from the model's own ID register, which is 0
     type: SunspecType
+    length: int | None = Field(default=None, ge=1, le=123)  # of a string, in words
     scale_offset: int | None = Field(default=None, ge=2, le=0xFFFF)  # of its scale factor
 
     @property
     def words(self) -> int:
         """How many 16-bit words the point takes, its scale factor not counted."""
-        return SUNSPEC_WORDS[self.type]
+        return SUNSPEC_WORDS[self.type] if self.length is None else self.length
 
     @property
     def end(self) -> int:
@@ -258,21 +287,45 @@ class SunspecPoint(_Quantity):
     @model_validator(mode="after")
     def _makes_sense(self) -> SunspecPoint:
         is_unsigned = self.type.startswith(("uint", "acc"))
-        self._check_counter("point", is_unsigned=is_unsigned)
+        self._check_counter("point", self.type, is_unsigned=is_unsigned)
+        if self.modulus is not None and self.scale_offset is not None:
+            raise ValueError("a counter whose scale may change has no modulus that stays")
+        if (self.length is None) == (self.type == "string"):
+            raise ValueError("'length' is for the type string, and a string needs it")
+        if (self.type == "string") != self.name.endswith("_text"):
+            raise ValueError("a string's name ends in '_text', and no other's does")
+        if self.type == "string" and self.scale_offset is not None:
+            raise ValueError("a string is no number: remove scale_offset")
         return self
 
 
 class NodePoint(_Quantity):
-    """One quantity of an OPC UA server: a variable, by the URI of its namespace."""
+    """One quantity of an OPC UA server: a variable, by the URI of its namespace.
 
-    node: str = Field(pattern=r"^nsu=[^;]+;[isgb]=.+$", max_length=512)
+    `path=A/B/C` is a place in a companion model instead, from a machine's object on: every server
+    has other identifiers there, and `joulemark agent scan` makes a profile of them.
+    """
+
+    node: str = Field(pattern=r"^nsu=[^;]+;([isgb]|path)=.+$", max_length=512)
     type: NodeType
+    offset: Exact = Decimal(0)  # in SI: 273.15 makes kelvins of degrees Celsius
+    max_age_s: Exact | None = Field(default=None, gt=0)  # from source to server; older is 'stale'
+
+    @property
+    def path(self) -> tuple[str, ...] | None:
+        """The browse names from the machine's object on; None: it is a variable's identifier."""
+        kind, _, value = self.node.partition(";")[2].partition("=")
+        return tuple(value.split("/")) if kind == "path" else None
 
     @model_validator(mode="after")
     def _makes_sense(self) -> NodePoint:
-        self._check_counter("variable", is_unsigned=self.type.startswith("uint"))
+        self._check_counter("variable", self.type, is_unsigned=self.type.startswith("uint"))
+        if self.counter and self.offset:
+            raise ValueError("a counter counts from 0: it has no offset")
         kind, _, value = self.node.partition(";")[2].partition("=")
-        if not _is_identifier(kind, value):
+        if self.path is not None and not all(self.path):
+            raise ValueError("a path is browse names with a '/' between two of them")
+        if self.path is None and not _is_identifier(kind, value):
             raise ValueError(
                 f"{value!r} is no identifier of kind '{kind}': i= a number below 2^32, s= text,"
                 " g= a GUID, b= base64"
@@ -292,20 +345,106 @@ def _is_identifier(kind: str, value: str) -> bool:
         return False
 
 
-AnyPoint = Point | SunspecPoint | NodePoint
+class SelectorPoint(_Quantity):
+    """One quantity of an Atlas Copco Elektronikon; value = raw * scale + offset.
+
+    The answer to `unit_selector`, asked together with the value, says what the controller counts
+    or measures there: a value in another unit than `unit_code`, or of nothing, is no value.
+    """
+
+    selector: str = Field(pattern=r"^[0-9a-f]{6}$")  # index, 4 digits; subindex, 2
+    type: SelectorType
+    offset: Exact = Decimal(0)  # in SI: 273.15 makes kelvins of degrees Celsius
+    unit_selector: str | None = Field(default=None, pattern=r"^[0-9a-f]{6}$")
+    unit_code: int | None = Field(default=None, ge=0, le=0xFF)
+
+    @property
+    def selectors(self) -> tuple[str, ...]:
+        """What must be asked in one question."""
+        return tuple(one for one in (self.selector, self.unit_selector) if one is not None)
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> SelectorPoint:
+        self._check_counter("answer", self.type, is_unsigned=self.type.startswith("uint"))
+        if self.counter and self.offset:
+            raise ValueError("a counter counts from 0: it has no offset")
+        if (self.unit_selector is None) != (self.unit_code is None):
+            raise ValueError("'unit_selector' and 'unit_code' belong together")
+        return self
+
+
+class StatedUnit(_Strict):
+    """A unit the controller may state beside a number; value = number * scale + offset."""
+
+    unit: str = Field(max_length=16)
+    scale: Exact = Decimal(1)
+    offset: Exact = Decimal(0)
+
+
+class ObjectPoint(_Quantity):
+    """One quantity of a Kaeser Sigma Control 2: an object of its menu, or a lamp of its panel.
+
+    A number is shown with the unit that is set on the controller, and only those in `units` are
+    understood. A lamp is 0 off, 1 on, 2 flashing.
+    """
+
+    object: int | None = Field(default=None, ge=1, le=0xFFFF_FFFF)
+    led: Lamp | None = None
+    units: tuple[StatedUnit, ...] = ()
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Table and address of the answer in a reading."""
+        if self.led is not None:
+            return LED, LAMPS.index(self.led)
+        assert self.object is not None  # the one or the other
+        return OBJECT, self.object
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> ObjectPoint:
+        if (self.object is None) == (self.led is None):
+            raise ValueError("write either 'object' or 'led'")
+        if bool(self.units) != (self.led is None):
+            raise ValueError("an object needs 'units', a list; a lamp has none")
+        if len({known.unit for known in self.units}) != len(self.units):
+            raise ValueError("a unit stands twice in 'units'")
+        if self.scale != 1:
+            raise ValueError("write the scale beside the unit it belongs to")
+        if any(known.scale == 0 for known in self.units):
+            raise ValueError("a scale of 0 makes every value 0")
+        if self.counter and any(known.scale < 0 or known.offset for known in self.units):
+            raise ValueError("a counter counts upwards from 0, in every unit")
+        if self.counter and self.led is not None:
+            raise ValueError("a lamp is no counter")
+        return self
+
+
+AnyPoint = Point | SunspecPoint | NodePoint | SelectorPoint | ObjectPoint
+
+
+def own_period_us(point: AnyPoint, period_us: int) -> int:
+    """From value to value of a point, in a device with that time from slot to slot. [us]"""
+    every_s = point.every_s if isinstance(point, Point) else None
+    return max((every_s or 0) * 1_000_000, period_us)
 
 
 def _protocol(point: Any) -> str:
     """The protocol whose point this is; of a mapping, the one its keys tell of."""
     has = point.__contains__ if isinstance(point, Mapping) else partial(hasattr, point)
-    return "opcua" if has("node") else "sunspec" if has("model") else "modbus"
+    told_by = {
+        "node": "opcua", "model": "sunspec", "selector": "elektronikon",
+        "object": "sigma_control", "led": "sigma_control",
+    }  # fmt: skip
+    return next((protocol for key, protocol in told_by.items() if has(key)), "modbus")
 
 
 # A tag in parentheses is no part of the path that a mistake is reported with.
 _Written = Annotated[
     Annotated[Point, Tag("(modbus)")]
     | Annotated[SunspecPoint, Tag("(sunspec)")]
-    | Annotated[NodePoint, Tag("(opcua)")],
+    | Annotated[NodePoint, Tag("(opcua)")]
+    | Annotated[SelectorPoint, Tag("(elektronikon)")]
+    | Annotated[ObjectPoint, Tag("(sigma_control)")],
     Discriminator(lambda point: f"({_protocol(point)})"),
 ]
 
@@ -378,6 +517,24 @@ class MonotonicCheck(_Strict):
         """Any unit can be counted."""
 
 
+class AtMostCheck(_Strict):
+    """A point is never above another: hours under load are some of the hours of running."""
+
+    rule: Literal["at_most"]
+    point: str
+    limit: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The points the rule compares, of one unit."""
+        return self.point, self.limit
+
+    def check_units(self) -> None:
+        """Refuse points that cannot be compared."""
+        if unit_of(self.point) != unit_of(self.limit):
+            raise ValueError(f"{self.point} and {self.limit} are not of one unit")
+
+
 def _rule(check: Any) -> str:
     rule = check.get("rule") if isinstance(check, Mapping) else getattr(check, "rule", None)
     return f"({rule})"
@@ -386,11 +543,12 @@ def _rule(check: Any) -> str:
 Check = Annotated[
     Annotated[SumCheck, Tag("(sum_of_phases)")]
     | Annotated[RateCheck, Tag("(rate)")]
-    | Annotated[MonotonicCheck, Tag("(monotonic)")],
+    | Annotated[MonotonicCheck, Tag("(monotonic)")]
+    | Annotated[AtMostCheck, Tag("(at_most)")],
     Discriminator(
         _rule,
         custom_error_type="unknown_rule",
-        custom_error_message="a 'rule' is sum_of_phases, rate or monotonic",
+        custom_error_message="a 'rule' is sum_of_phases, rate, monotonic or at_most",
     ),
 ]
 
@@ -407,21 +565,31 @@ class Identify(_Registers):
 
     equals: Written | None = None
     one_of: tuple[Written, ...] = ()
+    none_of: tuple[Written, ...] = ()  # what other models, known ones, have there
+    unreadable: Literal["refuse", "warn"] = "refuse"  # when the device does not answer for them
     note: str = ""
 
     @property
     def expected(self) -> tuple[str | Decimal, ...]:
         """What proves the model: texts of a string, raw numbers (with their sign) of the others."""
-        values = self.one_of if self.equals is None else (self.equals,)
+        return self._of_type(self.one_of if self.equals is None else (self.equals,))
+
+    @property
+    def excluded(self) -> tuple[str | Decimal, ...]:
+        """What proves that it is another model."""
+        return self._of_type(self.none_of)
+
+    def _of_type(self, values: tuple[str | Decimal, ...]) -> tuple[str | Decimal, ...]:
         if self.type == "string":
             return values
         return tuple(Decimal(value) for value in values)
 
     @model_validator(mode="after")
     def _can_be_met(self) -> Self:
-        if (self.equals is None) == (not self.one_of):
-            raise ValueError("write either 'equals' or 'one_of'")
-        for value in self.one_of if self.equals is None else (self.equals,):
+        if (self.equals is not None) + bool(self.one_of) + bool(self.none_of) != 1:
+            raise ValueError("write either 'equals' or 'one_of' or 'none_of'")
+        written = (self.equals, *self.one_of, *self.none_of)
+        for value in (value for value in written if value is not None):
             if self.type == "string" and not isinstance(value, str):
                 raise ValueError(f"the type is string: put quotes around {value}")
             if self.type != "string":
@@ -452,6 +620,16 @@ class Sentinels(_Strict):
         return self
 
 
+class Controller(_Strict):
+    """What a Sigma Control 2 must say of itself before an object of its menu is believed.
+
+    The numbers of the objects are those of one model and firmware: another has others there.
+    """
+
+    field: str = Field(pattern=r"^[A-Za-z0-9_]{1,32}$")
+    one_of: tuple[str, ...] = Field(min_length=1)
+
+
 class Quirk(_Strict):
     """What a user of the device must know, and who says so."""
 
@@ -471,23 +649,27 @@ class Golden(_Strict):
     """Raw words whose value is known: the profile's own test.
 
     Modbus and SunSpec: the point's words, then its scale register or factor where it has one.
-    OPC UA: `data`, the DataValue in its binary encoding.
+    OPC UA: `data`, the DataValue in its binary encoding. Over HTTP: `text`, as it was answered; of
+    an Elektronikon the answer to the selector, then that to the unit selector.
     """
 
     point: str
     words: tuple[Annotated[int, Field(ge=0, le=0xFFFF)], ...] = ()
     data: str = Field(default="", pattern=r"^([0-9a-f]{2})*$")
+    text: str = ""
     value: Exact | None  # None: the words are a sentinel
 
     @property
     def raw(self) -> bytes:
         """The bytes that are decoded."""
+        if self.text:
+            return self.text.encode()
         return bytes.fromhex(self.data) or b"".join(word.to_bytes(2, "big") for word in self.words)
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Golden:
-        if bool(self.words) == bool(self.data):
-            raise ValueError("a golden row has either 'words' or, for OPC UA, 'data'")
+        if bool(self.words) + bool(self.data) + bool(self.text) != 1:
+            raise ValueError("a golden row has 'words', or 'data' for OPC UA, or 'text' for HTTP")
         return self
 
 
@@ -495,7 +677,9 @@ class Profile(_Strict):
     """One device model; what is signed is the canonical form of the mapping it was read from."""
 
     model: str
-    kind: Literal["power_meter", "production_counter", "air_compressor", "pv_inverter", "furnace"]
+    kind: Literal[
+        "power_meter", "production_counter", "air_compressor", "pv_inverter", "furnace", "gas_meter"
+    ]
     protocol: Protocol
     source: str = Field(min_length=10)
     # second_hand: read in the code of others, not in the manual.
@@ -504,13 +688,14 @@ class Profile(_Strict):
     max_words: int = Field(default=125, ge=1, le=125)  # per request
     points: tuple[_Written, ...] = Field(min_length=1)
     rules: tuple[AllZeroRule, ...] = ()
-    golden: tuple[Golden, ...] = Field(min_length=1)
+    golden: tuple[Golden, ...] = ()  # every shipped profile has some for each of its points
     # By type, for every point of it that names none of its own; raw and without a sign.
     sentinels: Sentinels = Sentinels()
     identify: tuple[Identify, ...] = ()
     checks: tuple[Check, ...] = ()
     quirks: tuple[Quirk, ...] = ()
     serial: Serial | None = None
+    controller: tuple[Controller, ...] = ()  # of a Sigma Control 2
 
     @property
     def registers(self) -> tuple[Point, ...]:
@@ -520,6 +705,37 @@ class Profile(_Strict):
     def point(self, name: str) -> AnyPoint:
         """The point of that name (KeyError where there is none)."""
         return {point.name: point for point in self.points}[name]
+
+    def accepting(self, names: Collection[str]) -> Profile:
+        """The profile in which these points are disputed no more: a commissioning test has passed.
+
+        What is approved is not changed: the site document names the points, and who decodes the
+        evidence makes this profile again from both documents.
+        """
+        if not names:
+            return self
+        points = tuple(
+            point.model_copy(update={"disputed": ""}) if point.name in names else point
+            for point in self.points
+        )
+        return self.model_copy(update={"points": points})
+
+    def bounded(self, maximum_power_w: int | None) -> Profile:
+        """The profile in which no counter of Wh counts more in a second than this power gives.
+
+        The site document says what the connection can carry; what the profile says stands where
+        it is less.
+        """
+        if maximum_power_w is None:
+            return self
+        most = (Decimal(maximum_power_w) / 3600).quantize(Decimal("1e-9"), ROUND_CEILING)
+        points = tuple(
+            point.model_copy(update={"maximum_rate": min(point.maximum_rate or most, most)})
+            if point.counter and unit_of(point.name) == "Wh"
+            else point
+            for point in self.points
+        )
+        return self.model_copy(update={"points": points})
 
     @model_validator(mode="after")
     def _gives_its_sentinels_to_its_points(self) -> Self:
@@ -539,6 +755,8 @@ class Profile(_Strict):
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
         names = [point.name for point in self.points]
+        if all(isinstance(point, Point) and point.every_s for point in self.points):
+            raise ValueError("a point without 'every_s' is needed: without it slots have nothing")
         if len(set(names)) != len(names):
             raise ValueError("two points share a name")
         used = {row.point for row in self.golden}
@@ -554,7 +772,14 @@ class Profile(_Strict):
             for key in ("sentinels", "identify", "serial"):
                 if key in self.model_fields_set:
                     raise ValueError(f"'{key}' is for Modbus registers, not {self.protocol}")
+        if self.controller and self.protocol != "sigma_control":
+            raise ValueError(f"'controller' is for sigma_control, not {self.protocol}")
         counters = {point.name for point in self.points if point.counter}
+        for point in self.points:
+            if point.modulus is not None and point.maximum_rate is None:
+                raise ValueError(
+                    f"{point.name} wraps: give its 'maximum_rate', or a reset looks like a wrap"
+                )
         for rule in self.rules:
             if gauges := set(rule.counters) - counters:
                 raise ValueError(f"a rule counts on what is no counter: {sorted(gauges)}")
@@ -564,15 +789,18 @@ class Profile(_Strict):
                     f"{point.name} is a point of {_protocol(point)}, not {self.protocol}"
                 )
         for row in self.golden:
-            if bool(row.data) != (self.protocol == "opcua"):
-                raise ValueError(f"golden row of {row.point}: OPC UA has 'data', others 'words'")
+            key = {"opcua": "data", "elektronikon": "text", "sigma_control": "text"}.get(
+                self.protocol, "words"
+            )
+            if not getattr(row, key):
+                raise ValueError(f"golden row of {row.point}: {self.protocol} has '{key}'")
             if len(row.words) != _golden_words(self.point(row.point)):
                 raise ValueError(f"golden words of {row.point}: another number than its type has")
         return self
 
 
 def _golden_words(point: AnyPoint) -> int:
-    if isinstance(point, NodePoint):
+    if isinstance(point, (NodePoint, SelectorPoint, ObjectPoint)):
         return 0
     factor = point.scale_register if isinstance(point, Point) else point.scale_offset
     return point.words + int(factor is not None)

@@ -1,4 +1,4 @@
-"""Modbus TCP, reading only: function codes 1 to 4 are all this file knows.
+"""Modbus TCP, reading only: function codes 1 to 4 and the identification (43/14) are all it knows.
 
 Every answer must be exactly the one that was asked for: transaction, protocol, length, unit,
 function and byte count are compared byte by byte as they arrive, and the first that differs ends
@@ -10,6 +10,7 @@ Source: MODBUS Messaging on TCP/IP Implementation Guide 1.0b, section 3.1; appli
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import secrets
 import struct
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 from functools import partial
 from urllib.parse import urlsplit
 
-from joulemark_agent import exchange
+from joulemark_agent import exchange, identification
 from joulemark_agent.contract.errors import DeviceError
 from joulemark_agent.contract.reading import Response
 from joulemark_agent.drivers.base import Request
@@ -28,6 +29,7 @@ DEFAULT_PORT = 502
 HAS_PATH = False
 FUNCTIONS = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
 
+_MBAP = struct.Struct(">HH")  # transaction, protocol
 _HEAD = struct.Struct(">HHHBBB")  # transaction, protocol, length, unit, function, byte count
 _REQUEST = struct.Struct(">HHHBBHH")  # ..., function, address, count
 _FIELDS = (
@@ -48,7 +50,8 @@ _EXCEPTIONS = {
     10: ("gateway path unavailable", "Check the gateway's settings for this unit."),
     11: ("gateway got no answer", "Check the unit's number, power and wiring behind the gateway."),
 }
-
+BUSY = {5, 6}  # exceptions of a device that may answer when it is asked once more
+BUSY_PAUSE_S = 0.1  # before that
 
 _transactions = itertools.count(secrets.randbelow(0x10000))
 
@@ -93,13 +96,47 @@ class ModbusTcp:
                 `exception_NN` (the device says no; the connection stays).
         """
         wait_s = self._timeout_s if timeout_s is None else timeout_s
-        return tuple([await self._ask(unit, request, wait_s) for request in requests])
+        return tuple([await self._read(unit, request, wait_s) for request in requests])
+
+    def pace(self, pause_s: float) -> None:
+        """Keep so long quiet before each question from now on. [s]"""
+        self._exchange.pause_s = pause_s
+
+    async def identification(
+        self, unit: int, level: int, first: int, *, timeout_s: float | None = None
+    ) -> bytes:
+        """What the device says of itself, from the answer's function code on.
+
+        Raises:
+            DeviceError: as `read` does.
+        """
+        transaction = next(_transactions) & 0xFFFF
+        said = bytes((unit,)) + identification.question(level, first)
+        wanted = _MBAP.pack(transaction, 0), bytes((unit,)) + identification.head(level)
+        answer = await self._exchange.ask(
+            _MBAP.pack(transaction, 0) + len(said).to_bytes(2, "big") + said,
+            partial(_identified, self._exchange.peer, *wanted),
+            timeout_s=self._timeout_s if timeout_s is None else timeout_s,
+        )
+        if answer[7] & 0x80:
+            raise identification.refused(self._exchange.peer, unit, answer[8])
+        return answer[7:]
 
     async def close(self) -> None:
         """Give the connection back."""
         await self._exchange.close()
 
-    async def _ask(self, unit: int, request: Request, timeout_s: float) -> Response:
+    async def _read(self, unit: int, request: Request, timeout_s: float) -> Response:
+        answer = await self._ask(unit, request, timeout_s)
+        if isinstance(answer, int) and answer in BUSY:
+            await asyncio.sleep(BUSY_PAUSE_S)
+            answer = await self._ask(unit, request, timeout_s)
+        if isinstance(answer, int):
+            raise exception_error(self._exchange.peer, unit, request, answer)
+        return Response(request.table, request.address, answer)
+
+    async def _ask(self, unit: int, request: Request, timeout_s: float) -> bytes | int:
+        """The words, or the number of an exception."""
         function = FUNCTIONS[request.table]
         is_bits = function <= 2
         size = (request.count + 7) // 8 if is_bits else 2 * request.count
@@ -110,11 +147,9 @@ class ModbusTcp:
             question, partial(_checked, self._exchange.peer, wanted, size), timeout_s=timeout_s
         )
         if len(answer) == 9:  # a good answer has at least one byte of data
-            raise exception_error(self._exchange.peer, unit, request, answer[8])
+            return answer[8]
         data = answer[9:]
-        return Response(
-            request.table, request.address, bit_words(data, request.count) if is_bits else data
-        )
+        return bit_words(data, request.count) if is_bits else data
 
 
 def _checked(peer: str, wanted: bytes, size: int, received: bytes) -> bytes | None:
@@ -139,6 +174,25 @@ def _checked(peer: str, wanted: bytes, size: int, received: bytes) -> bytes | No
         if not due.startswith(found):
             raise _bad(peer, f"{name} 0x{found.hex()} where 0x{due.hex()} was due")
     raise AssertionError("a reply that differs nowhere was not accepted")
+
+
+def _identified(peer: str, start: bytes, head: bytes, received: bytes) -> bytes | None:
+    """The whole identification, whose length its own head says, or an exception."""
+    found, said = received[:4], received[6:]
+    if not start.startswith(found):
+        raise _bad(peer, f"transaction and protocol 0x{found.hex()} where 0x{start.hex()} was due")
+    refusal = head[:1] + bytes((head[1] | 0x80,))
+    is_refusal = said[:2] == refusal
+    if not (is_refusal or head.startswith(said[:4])):
+        raise _bad(peer, f"0x{said[:4].hex()} where 0x{head.hex()} was due")
+    if len(received) < 6:
+        return None
+    due = int.from_bytes(received[4:6], "big")
+    if not 3 <= due <= 1 + identification.MAX_PDU or (is_refusal and due != 3):
+        raise _bad(peer, f"an identification of {due} bytes")
+    if len(said) > due:
+        raise _bad(peer, f"{len(said) - due} bytes too many")
+    return received if len(said) == due else None
 
 
 def bit_words(bits: bytes, count: int) -> bytes:

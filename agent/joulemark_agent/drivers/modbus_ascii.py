@@ -58,12 +58,15 @@ class Ascii:
             if not end:
                 return None
             body = _body(peer, text)
-            if _is_one_of(wanted, body):
-                if rest:
-                    raise bad_reply(peer, f"{len(rest)} characters too many")
-                return body
-            if not _is_one_of(late, body):
-                raise bad_reply(peer, difference(wanted, body))
+            try:
+                if _is_one_of(wanted, body):
+                    if rest:
+                        raise bad_reply(peer, f"{len(rest)} characters too many")
+                    return body
+                if not _is_one_of(late, body):
+                    raise bad_reply(peer, difference(wanted, body))
+            except ValueError as error:
+                raise bad_reply(peer, f"an identification of {error}") from error
             received = rest
         return None
 
@@ -80,7 +83,7 @@ def _body(peer: str, text: bytes) -> bytes:
 
 
 def _is_one_of(frames: Sequence[Frame], body: bytes) -> bool:
-    return any(body.startswith(frame.head) and len(body) == frame.size for frame in frames)
+    return any(body.startswith(frame.head) and frame.length(body) == len(body) for frame in frames)
 
 
 def lrc(data: bytes) -> bytes:

@@ -51,10 +51,13 @@ class Rtu:
             frame = _begun(wanted, received) or _begun(late, received)
             if frame is None:
                 raise bad_reply(peer, difference(wanted, received))
-            end = frame.size + CHECK_SIZE
-            if len(received) < end:
+            try:
+                size = frame.length(received)
+            except ValueError as error:
+                raise bad_reply(peer, f"an identification of {error}") from error
+            if size is None or len(received) < (end := size + CHECK_SIZE):
                 return None
-            body, found, rest = received[: frame.size], received[frame.size : end], received[end:]
+            body, found, rest = received[:size], received[size:end], received[end:]
             if found != (due := crc(body)):
                 raise bad_reply(peer, f"CRC 0x{found.hex()} where 0x{due.hex()} was due")
             if frame in wanted:

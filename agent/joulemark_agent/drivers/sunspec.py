@@ -1,4 +1,4 @@
-"""SunSpec over Modbus TCP: models are found on the wire, where a device happens to keep them.
+"""SunSpec over Modbus TCP, RTU and RTU over TCP: models are found where a device keeps them.
 
 The map of a unit is walked at its first read on a connection and remembered as long as that lives.
 Each model is then one Modbus read from its own ID register on, so that a value and its scale factor
@@ -10,22 +10,27 @@ end model; the base addresses are those of its Modbus binding.
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import urlsplit
 
 from joulemark_agent.contract.errors import DeviceError
 from joulemark_agent.contract.profile import SUNSPEC
 from joulemark_agent.contract.reading import Response
-from joulemark_agent.drivers import modbus
-from joulemark_agent.drivers.base import Request
-from joulemark_agent.drivers.modbus import ModbusTcp
+from joulemark_agent.drivers import modbus, modbus_rtu
+from joulemark_agent.drivers.base import Driver, Paced, Request
+from joulemark_agent.exchange import TIMEOUT
 
-SCHEMES = ("sunspec-tcp",)
+SERIAL_SCHEMES = ("sunspec-rtu",)
+SCHEMES = ("sunspec-tcp", *SERIAL_SCHEMES, "sunspec-rtu-tcp")
 DEFAULT_PORT = modbus.DEFAULT_PORT
 HAS_PATH = False
 BASES = (40_000, 0, 50_000)
 MAX_MODELS = 128  # a map has some ten; the walk through a hostile one must end
+WALK_TIMEOUTS = 10  # for all of it
 
 NOT_SUNSPEC, BAD_MAP, MOVED = "not_sunspec", "bad_map", "model_moved"
 _MARKER = b"SunS"
@@ -36,26 +41,37 @@ _NOT_HERE = {"exception_01", _NO_SUCH_ADDRESS, "exception_03", "exception_04"}  
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
+    """Where a model stands on a unit."""
+
     address: int  # of the model's ID register
     words: int  # with ID and length
 
 
-async def connect(url: str, *, timeout_s: float) -> SunspecTcp:
-    """An open connection to `sunspec-tcp://HOST[:PORT]`.
+class Modbus(Driver, Protocol):
+    """A Modbus client: over TCP or a line."""
+
+    @property
+    def peer(self) -> str:
+        """Host and port or the device file, for messages."""
+
+
+async def connect(url: str, *, timeout_s: float) -> Sunspec:
+    """An open connection to `sunspec-tcp://HOST`, `sunspec-rtu:///dev/NAME` or `sunspec-rtu-tcp`.
 
     Raises:
         DeviceError: there is none to be had.
     """
-    return SunspecTcp(await modbus.connect(url, timeout_s=timeout_s))
+    wire = modbus if urlsplit(url).scheme == "sunspec-tcp" else modbus_rtu
+    return Sunspec(await wire.connect(url, timeout_s=timeout_s))
 
 
-class SunspecTcp:
+class Sunspec:
     """A SunSpec client over a Modbus client that believes nothing."""
 
-    def __init__(self, opened: ModbusTcp) -> None:
+    def __init__(self, opened: Modbus) -> None:
         self._modbus = opened
-        self._maps: dict[int, dict[int, _Place]] = {}  # by unit, then by model
+        self._maps: dict[int, dict[int, Place]] = {}  # by unit, then by model
 
     @property
     def is_open(self) -> bool:
@@ -80,6 +96,11 @@ class SunspecTcp:
                 for request in requests
             ]
         )
+
+    def pace(self, pause_s: float) -> None:
+        """Keep so long quiet before each question from now on, those of the walk too. [s]"""
+        if isinstance(self._modbus, Paced):
+            self._modbus.pace(pause_s)
 
     async def close(self) -> None:
         """Give the connection back."""
@@ -107,10 +128,28 @@ class SunspecTcp:
             code=MOVED,
         )
 
-    async def _place(self, unit: int, model: int, timeout_s: float | None) -> _Place:
-        known = self._maps.get(unit)
-        if known is None:
-            known = self._maps[unit] = await self._walk(unit, timeout_s)
+    async def models(self, unit: int, *, timeout_s: float | None = None) -> dict[int, Place]:
+        """The first model of each kind that the unit has, as they follow one another.
+
+        Raises:
+            DeviceError: as `read` does.
+        """
+        if unit not in self._maps:
+            limit_s = None if timeout_s is None else WALK_TIMEOUTS * timeout_s
+            try:
+                async with asyncio.timeout(limit_s):  # others of the line wait meanwhile
+                    self._maps[unit] = await self._walk(unit, timeout_s)
+            except TimeoutError as error:
+                raise DeviceError(
+                    f"Unit {unit} at {self._modbus.peer} has not shown all its SunSpec models"
+                    f" within {limit_s:g} s.",
+                    "Raise 'timeout_s', or use a Modbus profile for it.",
+                    code=TIMEOUT,
+                ) from error
+        return self._maps[unit]
+
+    async def _place(self, unit: int, model: int, timeout_s: float | None) -> Place:
+        known = await self.models(unit, timeout_s=timeout_s)
         if model not in known:
             del self._maps[unit]  # it may still be starting: look again next time
             raise DeviceError(
@@ -121,9 +160,9 @@ class SunspecTcp:
             )
         return known[model]
 
-    async def _walk(self, unit: int, timeout_s: float | None) -> dict[int, _Place]:
+    async def _walk(self, unit: int, timeout_s: float | None) -> dict[int, Place]:
         address = await self._base(unit, timeout_s) + len(_MARKER) // 2
-        found: dict[int, _Place] = {}
+        found: dict[int, Place] = {}
         for _ in range(MAX_MODELS):
             try:
                 head = await self._words(unit, Request("holding", address, 2), timeout_s)
@@ -134,7 +173,7 @@ class SunspecTcp:
             model, length = _HEAD.unpack(head.data)
             if model == _END:
                 return found
-            found.setdefault(model, _Place(address, _HEAD_WORDS + length))
+            found.setdefault(model, Place(address, _HEAD_WORDS + length))
             address += _HEAD_WORDS + length
             if address > 0x10000 - _HEAD_WORDS:
                 raise self._bad_map(unit, f"model {model} with {length} words ends at {address}")

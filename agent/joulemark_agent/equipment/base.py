@@ -13,15 +13,16 @@ energy and no state. Every figure says what share of its time is backed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from joulemark_agent.contract.quantities import unit_of
-from joulemark_agent.kernels.clean import false_zeros
+from joulemark_agent.kernels.counter import LARGEST, Semantics, follow
 from joulemark_agent.kernels.energy import counter_energy, left_hold
 
 US_PER_S = 1_000_000
@@ -49,6 +50,8 @@ class Samples:
     t_us: Times  # shape (n,)
     values: Mapping[str, Values]  # shape (n,) each
     max_gap_us: int
+    counters: Mapping[str, Semantics] = field(default_factory=dict)  # by point
+    zone: ZoneInfo | None = None  # of the site, whose days a daily counter has; None: UTC
 
     def __post_init__(self) -> None:
         if np.any(np.diff(self.t_us) < 0):
@@ -67,7 +70,7 @@ class Samples:
             return self
         keep = np.append(np.diff(self.t_us) > 0, True)
         kept = {name: column[keep] for name, column in self.values.items()}
-        return Samples(self.t_us[keep], kept, self.max_gap_us)
+        return replace(self, t_us=self.t_us[keep], values=kept)
 
 
 @dataclass(frozen=True)
@@ -174,7 +177,7 @@ def drawn(samples: Samples, point: str) -> tuple[Samples, tuple[Finding, ...]]:
         int(at_us[0]),
         int(at_us[-1]),
     )
-    return Samples(samples.t_us, values, samples.max_gap_us), (finding,)
+    return replace(samples, values=values), (finding,)
 
 
 def held(samples: Samples, value: str | Values, edges_us: Times) -> Windows:
@@ -198,20 +201,23 @@ def held(samples: Samples, value: str | Values, edges_us: Times) -> Windows:
 def counted(samples: Samples, point: str, edges_us: Times) -> Windows:
     """What a counter counted in windows, exactly: they add up to the register's difference.
 
-    A zero between two counts is none (it would book the whole register again); a step in which the
-    register falls books nothing and is missing.
+    It is followed as the profile says (`Samples.counters`). A zero between two counts is none (it
+    would book the whole register again); a step in which the register falls is missing.
     """
     column = samples.column(point)
     if column is None:
         column = np.full(samples.t_us.size, np.nan)
     good = (column >= 0) & (column <= _MOST_COUNT)  # NaN is neither
-    count = np.rint(np.where(good, column, 0)).astype(np.int64)
-    good &= ~false_zeros(count, good)
-    step_ok = np.ones(max(count.size - 1, 0), np.bool_)
-    amount, covered_us, estimated_us, missing_us, falls = counter_energy(
-        samples.t_us, count, good, step_ok, edges_us, samples.max_gap_us
-    )
-    return Windows(amount.astype(np.float64), covered_us, estimated_us, missing_us, int(falls))
+    count = np.floor(np.where(good, column, 0)).astype(np.int64)
+    semantics = samples.counters.get(point) or Semantics(samples.max_gap_us)
+    all_ok = np.ones(count.size, np.bool_)
+    nodes = follow(semantics, samples.t_us, count, good, all_ok, samples.zone)
+    amount, covered_us, estimated_us, missing_us, _ = counter_energy(
+        nodes.t_us, nodes.count, np.ones(nodes.t_us.size, np.bool_), nodes.step[1:],
+        edges_us, LARGEST,
+    )  # fmt: skip
+    falls = sum(event.code in {"reset", "replacement"} for event in nodes.events)
+    return Windows(amount.astype(np.float64), covered_us, estimated_us, missing_us, falls)
 
 
 def held_steps_us(t_us: Times, values: Values, max_gap_us: int) -> Times:

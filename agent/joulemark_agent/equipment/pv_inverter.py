@@ -17,6 +17,9 @@ irradiance is measured the DC voltage still shows light, not how much: a day in 
 half of its largest value for three hours without any AC energy is told as `light_without_ac`. That
 is a reason to look (a tripped inverter, snow), never a claim of lost energy.
 
+Power that stands still: AC power that is the same to the last digit for more than two hours, while
+the inverter is neither at rest nor says that it is throttled. Its energy is counted as it is told.
+
 Source: IEC 61724-1 as used by the Sandia PV Performance Modeling Collaborative (Yf, Yr, PR).
 """
 
@@ -51,6 +54,7 @@ from joulemark_agent.equipment.base import (
     measured,
     of_unit,
 )
+from joulemark_agent.kernels.stuck import stuck
 
 AC, DC, VOLTAGE, CURRENT = "ac_power_w", "dc_power_w", "dc_voltage_v", "dc_current_a"
 COUNTER, STATE = "generated_wh", "operating_state"
@@ -63,6 +67,8 @@ _MOST_EFFICIENCY = 1.02  # both sides are metered within about a hundredth
 _LEAST_SUN_WH_M2 = 500.0
 _LEAST_LIGHT_H = 3.0
 _STC_W_M2 = 1000.0
+_LONGEST_STILL_US = 2 * US_PER_H
+_THROTTLED = 5
 _STATES = {
     1: "off", 2: "sleeping", 3: "starting", 4: "at its working point", 5: "throttled",
     6: "shutting down", 7: "fault", 8: "standby",
@@ -104,7 +110,12 @@ def analyse(parameters: Parameters, samples: Samples) -> Analysis:
     return Analysis(
         figures=(*_figures(parameters, whole, 0), deviation),
         spans=(*spans, *_dark_days(days)),
-        findings=(*findings, *_impossible(whole), *_dark_findings(days, samples)),
+        findings=(
+            *findings,
+            *_impossible(whole),
+            *_still(samples),
+            *_dark_findings(days, samples),
+        ),
     )
 
 
@@ -313,6 +324,28 @@ def _impossible(whole: _Amounts) -> Iterator[Finding]:
             int(whole.edges_us[0]),
             int(whole.edges_us[-1]),
         )
+
+
+def _still(samples: Samples) -> Iterator[Finding]:
+    """Power that stands still is what somebody has kept, not what flows."""
+    power, state = samples.column(AC), samples.column(STATE)
+    if power is None:
+        return
+    judged = power if state is None else np.where(state == _THROTTLED, np.nan, power)
+    rest_w = -np.inf, 0.0
+    found = stuck(samples.t_us, judged, _LONGEST_STILL_US, samples.max_gap_us, *rest_w)
+    at_us = samples.t_us[found]
+    if at_us.size == 0:
+        return
+    yield Finding(
+        "power_stuck",
+        f"In {at_us.size} of {np.sum(~np.isnan(power))} samples {AC!r} is the same to the last"
+        f" digit for more than {_LONGEST_STILL_US // US_PER_H} h.",
+        "Find out whether the inverter was limited then; if not, whoever stands between it and"
+        " the reader (a logger, a gateway) had lost it and went on with the last value.",
+        int(at_us[0]),
+        int(at_us[-1]),
+    )
 
 
 def _step(values: Values, coarsest: int) -> float:

@@ -1,7 +1,4 @@
-"""What the readings of a counter show besides its count: holes and false zeros.
-
-Nothing is repaired. A step or reading that is no measurement is named, and stays missing.
-"""
+"""Which steps between readings are no measurement, by the rules of a profile; they stay missing."""
 
 from __future__ import annotations
 
@@ -38,35 +35,3 @@ def all_zero_steps(counters: NDArray[np.int64], gauges: NDArray[np.float64]) -> 
             if gauges[g, i + 1] != 0.0:  # NaN too
                 step_ok[i] = True
     return step_ok
-
-
-@compiled
-def false_zeros(counter: NDArray[np.int64], good: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which good readings of 0 are no count: the value before comes back, or more, after them.
-
-    Booking the way back up would add the whole register once more (a recorded counter gained
-    49 %). A counter that starts anew from 0 and stays below its old value is a reset, not this.
-
-    Args:
-        counter: register values, read only where `good`, shape (n,).
-        good: whether the reading has a value, shape (n,).
-
-    Returns:
-        True at each false zero, shape (n,).
-    """
-    is_false = np.zeros(counter.size, np.bool_)
-    before = np.int64(0)
-    first_zero = -1
-    for i in range(counter.size):
-        if not good[i]:
-            continue
-        if counter[i] == 0 and before > 0:
-            if first_zero < 0:
-                first_zero = i
-            continue
-        if first_zero >= 0 and counter[i] >= before:
-            for j in range(first_zero, i):
-                is_false[j] = good[j]
-        first_zero = -1
-        before = counter[i]
-    return is_false

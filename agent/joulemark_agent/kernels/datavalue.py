@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-UNCERTAIN, BAD_STATUS, TYPE = "uncertain", "bad_status", "type"
+UNCERTAIN, BAD_STATUS, TYPE, STALE = "uncertain", "bad_status", "type", "stale"
 
 # Built-in type numbers: part 6, table 1.
 NUMBERS: dict[str, tuple[int, str]] = {
@@ -42,7 +42,8 @@ class DataValue:
     type: str | None  # a key of NUMBERS; None: there is no value
     raw: bytes
     status: int = 0
-    source_time_us: int | None = None  # UTC
+    source_time_us: int | None = None  # when the value was measured, UTC
+    server_time_us: int | None = None  # when the server had it, by its own clock, UTC
 
 
 def parse(data: bytes) -> DataValue | None:
@@ -78,29 +79,44 @@ def number_of(data: bytes, wanted: str) -> tuple[int | bytes | None, str | None]
     return (int(number != 0) if wanted == "bool" else number), code
 
 
+def is_older(data: bytes, age_us: int) -> bool:
+    """Whether the value is older than that, or its age cannot be told, by the server's own words.
+
+    Source and server time come in one answer, so neither the agent's clock nor the way counts. A
+    source in the future by as much has no age that can be told.
+    """
+    found = parse(data)
+    if found is None or found.source_time_us is None or found.server_time_us is None:
+        return True
+    return abs(found.server_time_us - found.source_time_us) > age_us
+
+
 def is_bad(status: int) -> bool:
     """Whether a StatusCode is bad, or of a severity that is not defined."""
     return status >> _SEVERITY >= 2
 
 
 def encode(value: DataValue) -> bytes:
-    """The binary encoding of a DataValue, without server time."""
+    """The binary encoding of a DataValue."""
     mask = (_VALUE if value.type else 0) | (_STATUS if value.status else 0)
-    mask |= 0 if value.source_time_us is None else _SOURCE_TIME
+    times = (_SOURCE_TIME, value.source_time_us), (_SERVER_TIME, value.server_time_us)
+    mask |= sum(bit for bit, time_us in times if time_us is not None)
     parts = [bytes([mask])]
     if value.type:
         parts += [bytes([NUMBERS[value.type][0]]), value.raw[::-1]]
     if value.status:
         parts.append(struct.pack("<I", value.status))
-    if value.source_time_us is not None:
-        ticks = value.source_time_us * _TICKS_PER_US + _EPOCH_TICKS
-        parts.append(struct.pack("<q", ticks))
+    for _, time_us in times:
+        if time_us is not None:
+            parts.append(struct.pack("<q", time_us * _TICKS_PER_US + _EPOCH_TICKS))
     return b"".join(parts)
 
 
 def _parse(data: bytes) -> DataValue | None:
     mask, at = data[0], 1
-    name, raw, status, source_us = None, b"", 0, None
+    name, raw, status = None, b"", 0
+    source_us: int | None = None
+    server_us: int | None = None
     if mask & _VALUE and data[at] == _NULL:
         at += 1
     elif mask & _VALUE:
@@ -115,9 +131,15 @@ def _parse(data: bytes) -> DataValue | None:
         (status,) = struct.unpack_from("<I", data, at)
         at += 4
     if mask & _SOURCE_TIME:
-        (ticks,) = struct.unpack_from("<q", data, at)
-        source_us, at = (ticks - _EPOCH_TICKS) // _TICKS_PER_US, at + 8
-    at += 2 * bool(mask & _SOURCE_PICO) + 8 * bool(mask & _SERVER_TIME)
+        source_us, at = _time_us(data, at), at + 8
+    at += 2 * bool(mask & _SOURCE_PICO)
+    if mask & _SERVER_TIME:
+        server_us, at = _time_us(data, at), at + 8
     at += 2 * bool(mask & _SERVER_PICO)
     is_whole = at == len(data) and not mask >> 6
-    return DataValue(name, raw, status, source_us) if is_whole else None
+    return DataValue(name, raw, status, source_us, server_us) if is_whole else None
+
+
+def _time_us(data: bytes, at: int) -> int:
+    (ticks,) = struct.unpack_from("<q", data, at)
+    return int(ticks - _EPOCH_TICKS) // _TICKS_PER_US

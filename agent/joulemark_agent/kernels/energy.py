@@ -25,7 +25,7 @@ def counter_energy(  # noqa: PLR0917 -- compiled code takes its arguments by pos
     t_us: Times,
     counter: NDArray[np.int64],
     good: NDArray[np.bool_],
-    step_ok: NDArray[np.bool_],
+    step_ok: NDArray[np.bool_] | NDArray[np.int64],
     edges_us: Times,
     max_gap_us: int,
 ) -> tuple[NDArray[np.int64], Times, Times, Times, int]:
@@ -41,7 +41,8 @@ def counter_energy(  # noqa: PLR0917 -- compiled code takes its arguments by pos
             than the good one before it is passed over. [us]
         counter: register values from 0 to 2^63 - 1, read only where `good`, shape (n,). [Wh]
         good: whether the reading has a value, shape (n,).
-        step_ok: whether the time between readings i and i + 1 counts as measured, shape (n - 1,).
+        step_ok: whether the time between readings i and i + 1 counts as measured, shape (n - 1,);
+            or a code: 0 and below it does not, 1 it does, 2 (estimated) only its sum is known.
         edges_us: edges of the windows, strictly increasing, shape (w + 1,). [us]
         max_gap_us: a longer step is booked, but as estimated: only its sum is known. [us]
 
@@ -60,11 +61,13 @@ def counter_energy(  # noqa: PLR0917 -- compiled code takes its arguments by pos
     fallen = 0
     last = -1
     left = _MOST  # that can still be booked: a counter that falls may rise as far again
-    is_masked = False
+    is_masked = is_sum = False
     window = 0
     for i in range(t_us.size):
-        if i > 0 and not step_ok[i - 1]:
+        if i > 0 and step_ok[i - 1] <= 0:
             is_masked = True
+        if i > 0 and step_ok[i - 1] == 2:
+            is_sum = True
         if not good[i]:
             continue
         if last >= 0:
@@ -78,7 +81,8 @@ def counter_energy(  # noqa: PLR0917 -- compiled code takes its arguments by pos
                 left -= difference
                 while window < windows and edges_us[window + 1] <= start_us:
                     window += 1
-                booked_us = covered_us if end_us - start_us <= max_gap_us else estimated_us
+                is_known = end_us - start_us <= max_gap_us and not is_sum
+                booked_us = covered_us if is_known else estimated_us
                 if window < windows and (
                     edges_us[window] <= start_us and end_us <= edges_us[window + 1]
                 ):
@@ -87,7 +91,7 @@ def counter_energy(  # noqa: PLR0917 -- compiled code takes its arguments by pos
                 else:
                     _book(start_us, end_us, difference, edges_us, window, energy_wh, booked_us)
         last = i
-        is_masked = False
+        is_masked = is_sum = False
     missing_us = edges_us[1:] - edges_us[:-1] - covered_us - estimated_us
     return energy_wh, covered_us, estimated_us, missing_us, fallen
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import json
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from joulemark_agent.simulate.slots import Slots, union_us
@@ -114,13 +114,39 @@ class LockStep:
 class ControlServer:
     """Gives the clock to the newest connection: a killed agent's last line may still wait."""
 
-    def __init__(self, clock: LockStep) -> None:
-        self.clock = clock
+    def __init__(self, clock: LockStep, moved: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Nobody has the clock yet.
+
+        Args:
+            clock: what is moved.
+            moved: awaited when the clock stands at another slot, before that is answered.
+        """
+        self.clock, self.moved = clock, moved
         self.connections: set[asyncio.Transport] = set()
+        self._telling: set[asyncio.Task[None]] = set()
 
     def connect(self) -> ControlConnection:
         """A protocol for one more connection."""
         return ControlConnection(self)
+
+    def answer(self, line: bytes, send: Callable[[dict[str, Any]], None]) -> None:
+        """Move the clock, and send the answer when every device shows the slot."""
+        reply = self.clock.answer(line)
+        if self.moved is None or "now_us" not in reply:
+            send(reply)
+            return
+        task = asyncio.get_running_loop().create_task(self._tell(self.moved, reply, send))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    @staticmethod
+    async def _tell(
+        moved: Callable[[], Awaitable[None]],
+        reply: dict[str, Any],
+        send: Callable[[dict[str, Any]], None],
+    ) -> None:
+        await moved()
+        send(reply)
 
 
 class ControlConnection(asyncio.Protocol):
@@ -146,7 +172,7 @@ class ControlConnection(asyncio.Protocol):
         """Answer every whole line; the registers change before the answer is sent."""
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         for line in lines:
-            self._send(self._server.clock.answer(line))
+            self._server.answer(line, self._send)
         if len(self._buffer) > MAX_LINE_BYTES:
             self._send(_error("malformed", f"A line has at most {MAX_LINE_BYTES} bytes."))
             self._transport.close()

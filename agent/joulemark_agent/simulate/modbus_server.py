@@ -1,6 +1,6 @@
-"""A Modbus TCP server that reads registers and nothing else: several units, functions 3 and 4.
+"""A Modbus TCP server that reads registers and nothing else: several units, functions 1 to 4.
 
-Source: MODBUS Application Protocol V1.1b3, sections 6.3, 6.4 and 7; MODBUS Messaging on TCP/IP
+Source: MODBUS Application Protocol V1.1b3, sections 6.1 to 6.4 and 7; MODBUS Messaging on TCP/IP
 Implementation Guide V1.0b, section 3.1 (MBAP header).
 """
 
@@ -11,8 +11,8 @@ import struct
 from typing import Protocol
 
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, NO_SUCH_UNIT = 0x01, 0x02, 0x03, 0x0B
-TABLES = {3: "holding", 4: "input"}
-MAX_WORDS = 125
+TABLES = {1: "coil", 2: "discrete", 3: "holding", 4: "input"}
+MAX_WORDS, MAX_BITS = 125, 2000
 _HEADER = struct.Struct(">HHHB")  # transaction, protocol, length from the unit on, unit
 _REQUEST = struct.Struct(">BHH")
 _MIN_LENGTH, _MAX_LENGTH = 2, 254
@@ -25,7 +25,10 @@ class Registers(Protocol):
         """Whether a device answers under this unit number."""
 
     def read(self, unit: int, table: str, address: int, count: int) -> bytes | None:
-        """2 * count bytes in transmission order; None where a register does not exist."""
+        """2 * count bytes in transmission order; None where a register does not exist.
+
+        A coil or discrete input is a register that holds 0 or 1.
+        """
 
 
 class ModbusConnection(asyncio.Protocol):
@@ -85,11 +88,15 @@ def reply_pdu(registers: Registers, unit: int, pdu: bytes) -> bytes:
     if len(pdu) != _REQUEST.size:
         return _exception(function, ILLEGAL_VALUE)
     _, address, count = _REQUEST.unpack(pdu)
-    if not 1 <= count <= MAX_WORDS:
+    is_bits = function <= 2
+    if not 1 <= count <= (MAX_BITS if is_bits else MAX_WORDS):
         return _exception(function, ILLEGAL_VALUE)
     data = registers.read(unit, TABLES[function], address, count)
     if data is None:
         return _exception(function, ILLEGAL_ADDRESS)
+    if is_bits:
+        packed = sum((data[2 * i + 1] & 1) << i for i in range(count))
+        data = packed.to_bytes((count + 7) // 8, "little")
     return bytes((function, len(data))) + data
 
 

@@ -1,6 +1,7 @@
 """A scenario: what is replayed, what is changed in it, and what is synthetic beside it.
 
-`kind: equipment_hall` is the hall with four machines; a file without `kind` is the steel works.
+`kind: equipment_hall` is the hall with four machines, `kind: devices` any devices that a profile is
+shipped for, with faults; a file without `kind` is the steel works.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ from pydantic import (
 from joulemark_agent.contract.document import MAX_BYTES, Document, parse_yaml, validate
 from joulemark_agent.contract.errors import ConfigError
 from joulemark_agent.contract.profile import Exact
+from joulemark_agent.simulate.faults import Faults
+from joulemark_agent.simulate.slots import Slots
 
-EQUIPMENT_HALL = "equipment_hall"
+EQUIPMENT_HALL, DEVICES = "equipment_hall", "devices"
 _FOLDER = "scenarios"
 _GRID_MIN = 15
 _FURNACE_PERIOD_S = 30
@@ -147,7 +150,50 @@ class HallScenario(_Strict):
     furnace: FurnaceRun
 
 
-AnyScenario = Scenario | HallScenario
+class VirtualDevice(_Strict):
+    """One unit that shows plausible values of its profile; SYNTHETIC."""
+
+    unit: int = Field(ge=1, le=247)
+    profile: str  # the name of a shipped one
+    seed: int = Field(default=1, ge=0, lt=2**32)
+
+
+class DevicesScenario(_Strict):
+    """One scenario file of any devices; all of them, and the furnace, have the same slots."""
+
+    scenario: str = Field(pattern=r"^[a-z0-9][a-z0-9_]{0,62}$")
+    kind: Literal["devices"]
+    about: str = Field(min_length=10)
+    synthetic: Literal[True]
+    first_slot: AwareDatetime
+    period_s: int = Field(ge=1, le=86_400)
+    count: int = Field(ge=1, le=10**7)  # of slots
+    devices: tuple[VirtualDevice, ...] = Field(min_length=1)
+    furnace: FurnaceRun | None = None
+    faults: Faults = Faults(seed=0)
+
+    @property
+    def slots(self) -> Slots:
+        """Those of every device."""
+        first_us = int(self.first_slot.timestamp()) * 1_000_000
+        return Slots(first_us, self.period_s * 1_000_000, self.count)
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> DevicesScenario:
+        if int(self.first_slot.timestamp()) % self.period_s or self.first_slot.microsecond:
+            raise ValueError("the first slot is a multiple of period_s since 1970")
+        units = [device.unit for device in self.devices]
+        if len(set(units)) != len(units):
+            raise ValueError("two devices have one unit number")
+        named = {fault.unit for fault in self.faults.plan}
+        if strangers := [unit for unit in named if unit is not None and unit not in units]:
+            raise ValueError(f"a fault names units that are not there: {sorted(strangers)}")
+        if None in named and self.furnace is None:
+            raise ValueError("a fault of OPC UA needs a 'furnace'")
+        return self
+
+
+AnyScenario = Scenario | HallScenario | DevicesScenario
 
 
 def shipped() -> list[str]:
@@ -163,9 +209,9 @@ def load_scenario(name_or_path: str) -> Scenario:
         ConfigError: as `load_any_scenario`, or it is one of the equipment hall.
     """
     found = load_any_scenario(name_or_path)
-    if isinstance(found, HallScenario):
+    if not isinstance(found, Scenario):
         raise ConfigError(
-            f"The scenario {found.scenario!r} is one of the {EQUIPMENT_HALL}, not of the works.",
+            f"The scenario {found.scenario!r} is of kind {found.kind!r}, not of the works.",
             "Name one of the works: unchanged, retrofit.",
         )
     return found
@@ -194,4 +240,6 @@ def load_any_scenario(name_or_path: str) -> AnyScenario:
 def _validated(document: Document) -> AnyScenario:
     if document.mapping.get("kind") == EQUIPMENT_HALL:
         return validate(HallScenario, document)
+    if document.mapping.get("kind") == DEVICES:
+        return validate(DevicesScenario, document)
     return validate(Scenario, document)

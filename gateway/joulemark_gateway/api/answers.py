@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -12,15 +13,24 @@ from decimal import Decimal
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
+import numpy as np
+
 from joulemark_agent.contract.errors import JoulemarkError
 from joulemark_agent.contract.reading import Gap
 from joulemark_agent.equipment import Figure as FigureOf
+from joulemark_agent.kernels.counter import Event
 from joulemark_gateway.api import energy, models, plant, projects, records
 from joulemark_gateway.api.plant import Device, Shown, Site
 from joulemark_gateway.api.problems import Problem, unknown
 from joulemark_gateway.api.sources import Sources
-from joulemark_gateway.equipment import analysis_of, of_series
+from joulemark_gateway.equipment import (
+    analysis_of,
+    as_declared,
+    of_series,
+    slow_gauges_us,
+)
 from joulemark_gateway.evidence.base import EvidenceStore
+from joulemark_gateway.measure.intervals import Counted
 from joulemark_gateway.series.base import QUALITY, Latest, SeriesReader
 from joulemark_gateway.software import VERSION
 
@@ -31,6 +41,9 @@ MOST_SPANS = 2_000
 MOST_GAPS = 200
 MOST_ROWS = 10_000
 MOST_LEAVES = 500
+MOST_CHECKED = 5_000  # leaves that are parsed to check what a device says: some 0.2 s
+MOST_FOLLOWED = 20_000  # leaves that are decoded to follow counters: some 2 s
+MOST_EVENTS = 500
 QUALITY_NAMES = {code: name for name, code in QUALITY.items()}
 _DAY_US = 86_400_000_000
 
@@ -528,7 +541,9 @@ def analysis(read: Open, site: str, name: str, span_us: tuple[int, int]) -> mode
     device = read.device(site, name)
     require_readable(device, span_us, MOST_SLOTS)
     names = [point.name for point in device.profile.points]
-    given = of_series(read.reader, (site, name), names, span_us, device.period_us)
+    slow_us = slow_gauges_us(device.profile)
+    given = of_series(read.reader, (site, name), names, span_us, device.period_us, slow_us=slow_us)
+    given = as_declared(given, device.profile, device.period_us, device.zone)
     found = analysis_of(device.profile.kind, device.equipment, given)
     spans = () if found is None else found.spans
     return models.Analysis(
@@ -593,6 +608,76 @@ def quality(read: Open, site: str, name: str, span: tuple[date, date]) -> models
         gaps_in_all=len(gaps),
         gap_slots=sum(gap.slots for _, gap in gaps),
         is_whole=is_whole,
+    )
+
+
+def counters(
+    read: Open, site: str, name: str, span: tuple[date, date], most: int = MOST_FOLLOWED
+) -> models.Counters:
+    """How the device's counters count, and what they did besides counting in the local days."""
+    device = read.device(site, name)
+    span_us = span_us_of(read.site(site), span)
+    rows: dict[str, models.Counter] = {}
+    events: list[models.CounterEvent] = []
+    is_whole = True
+    for one in reversed(device.epochs):
+        found, is_all = records.counted_of(read.store, one, span_us, most)
+        is_whole = is_whole and is_all
+        for counter in found:
+            rows[counter.point.name] = _counter(counter)
+            events += [
+                _counter_event(counter, event)
+                for event in counter.events
+                if span_us[0] <= event.at_us < span_us[1]
+            ]
+    events.sort(key=lambda event: (event.at_us, event.point))
+    return models.Counters(
+        device=name,
+        counters=list(rows.values()),
+        events=events[:MOST_EVENTS],
+        events_in_all=len(events),
+        by_code=dict(sorted(Counter(event.code for event in events).items())),
+        is_whole=is_whole,
+    )
+
+
+def checks(read: Open, site: str, name: str) -> models.Checks:
+    """The checks that the device's last readings fail."""
+    found, newest_us = records.implausible_in(read.store, read.device(site, name), MOST_CHECKED)
+    return models.Checks(
+        device=name,
+        newest_us=newest_us,
+        findings=[
+            models.Implausible(rule=v.rule, points=list(v.points), found=v.found, do=v.do)
+            for v in found
+        ],
+    )
+
+
+def _counter(counter: Counted) -> models.Counter:
+    semantics = counter.semantics
+    return models.Counter(
+        point=counter.point.name,
+        unit=counter.unit,
+        daily=bool(semantics.is_daily),
+        wraps_at=str(semantics.modulus) if semantics.modulus else None,
+        step=str(counter.step),
+        most_per_hour=str(semantics.most_per_h) if semantics.most_per_h else None,
+    )
+
+
+def _counter_event(counter: Counted, event: Event) -> models.CounterEvent:
+    history = counter.history
+    row = int(np.searchsorted(history.slot_us, event.at_us))
+    return models.CounterEvent(
+        point=counter.point.name,
+        code=event.code,
+        start_us=event.start_us,
+        at_us=event.at_us,
+        before=str(event.before),
+        after=str(event.after),
+        booked=str(event.booked),
+        seq=int(history.sources[row]),
     )
 
 

@@ -22,11 +22,12 @@ import numpy as np
 from joulemark_agent.contract.canonical import decimal_text
 from joulemark_agent.contract.errors import MeasureError
 from joulemark_agent.contract.factor import Factor
+from joulemark_agent.contract.profile import own_period_us
 from joulemark_agent.envelope import Carbon
 from joulemark_agent.equipment.base import SAMPLED_AT, held
 from joulemark_agent.kernels.carbon import co2e
 from joulemark_gateway.api.plant import DAY, ENERGY, Device, midnight_us
-from joulemark_gateway.equipment import longest_step_us, of_series
+from joulemark_gateway.equipment import longest_step_us, of_series, slow_gauges_us
 from joulemark_gateway.series.base import QUALITY, Integers, SeriesReader
 
 Basis = Literal["counter", "held", "none"]
@@ -202,10 +203,12 @@ def _counted(
 def _held(
     reader: SeriesReader, site: str, device: Device, point: str, edges_us: Integers
 ) -> tuple[Integers, Integers, Integers]:
-    around_us = 2 * longest_step_us(device.period_us)
+    period_us = own_period_us(device.profile.point(point), device.period_us)
+    around_us = 2 * longest_step_us(period_us)
     span_us = (int(edges_us[0]) - around_us, int(edges_us[-1]) + around_us)
     points = _with_stamp(device, point)
-    samples = of_series(reader, (site, device.id), points, span_us, device.period_us)
+    slow_us = slow_gauges_us(device.profile)
+    samples = of_series(reader, (site, device.id), points, span_us, period_us, slow_us=slow_us)
     windows = held(samples, point, edges_us)
     return windows.amount, windows.covered_us, windows.estimated_us  # type: ignore[return-value]  # Wh are floats here
 
@@ -242,12 +245,12 @@ def quality_of(
     end_us = min(span_us[1], now_us + 1)
     if device.last_slot_us is not None:
         end_us = min(end_us, device.last_slot_us + 1)
-    slots = max(-(-end_us // device.period_us) - -(-start_us // device.period_us), 0)
-    counts = np.zeros(256, np.int64)
+    counts, due = np.zeros(256, np.int64), 0
     for point in device.profile.points:
         samples = reader.samples(site, device.id, point.name, *span_us)
         counts += np.bincount(samples.quality, minlength=256)
-    due = slots * len(device.profile.points)
+        period_us = own_period_us(point, device.period_us)
+        due += max(-(-end_us // period_us) - -(-start_us // period_us), 0)
     good, uncertain = int(counts[QUALITY["good"]]), int(counts[QUALITY["uncertain"]])
     absent = int(counts[QUALITY["missing"]])
     bad = int(counts.sum()) - good - uncertain - absent

@@ -258,6 +258,58 @@ class Analysis(_Answer):
     findings: list[Finding]
 
 
+class Counter(_Answer):
+    """How a counter counts, as its profile says; amounts in the unit, as text."""
+
+    point: str
+    unit: str
+    daily: bool = Field(description="it starts at 0 every day")
+    wraps_at: str | None = Field(description="the count that shows as 0")
+    step: str = Field(description="the least it can show beside its newest count")
+    most_per_hour: str | None = Field(description="null: not known, so no leap is refused")
+
+
+class CounterEvent(_Answer):
+    """What a counter did besides counting, and what was booked for it."""
+
+    point: str
+    code: str
+    start_us: int = Field(description="the reading before it that was believed")
+    at_us: int = Field(description="the reading that shows it")
+    before: str
+    after: str
+    booked: str
+    seq: int = Field(description="the leaf of the reading that shows it")
+
+
+class Counters(_Answer):
+    """The counters of a device and their events in a span, from its records."""
+
+    device: str
+    counters: list[Counter]
+    events: list[CounterEvent]
+    events_in_all: int
+    by_code: dict[str, int]
+    is_whole: bool = Field(description="false: only the last records of the span were followed")
+
+
+class Implausible(_Answer):
+    """A check that fails: what a device says cannot be true."""
+
+    rule: str
+    points: list[str]
+    found: str
+    do: str
+
+
+class Checks(_Answer):
+    """What the last readings of a device, up to six hours, say that cannot be true."""
+
+    device: str
+    newest_us: int | None = Field(description="the last reading; null: there is none")
+    findings: list[Implausible]
+
+
 class Gap(_Answer):
     """A signed statement that slots have no reading."""
 

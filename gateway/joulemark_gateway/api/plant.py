@@ -18,6 +18,7 @@ from joulemark_agent.contract.quantities import unit_of
 from joulemark_agent.contract.reading import SIMULATED
 from joulemark_agent.envelope import Carbon
 from joulemark_gateway.evidence.base import EvidenceStore, Head
+from joulemark_gateway.evidence.history import profile_at
 from joulemark_gateway.series.base import Latest, SeriesReader
 
 ENERGY, GENERATED = "energy_wh", "generated_wh"  # what a device used, and what it made
@@ -139,8 +140,8 @@ def _readable(heads: Iterable[Head], documents: Mapping[str, bytes]) -> tuple[De
 def _device(head: Head, documents: Mapping[str, bytes]) -> Device:
     named, name = head.grant["documents"], head.grant["dev"]
     try:
-        profile = _profile(documents[named["profile"]])
         site = _parsed(documents[named["site"]])
+        profile = profile_at(documents[named["profile"]], site, name)
         row = next(item for item in site["devices"] if item["id"] == name)
         period_us, last = int(row["period_s"]) * 1_000_000, row.get("last_slot")
         zone, equipment = ZoneInfo(site["time_zone"]), row.get("equipment")
@@ -176,11 +177,6 @@ def _carbon(
 def _zone_of(devices: Iterable[Device]) -> ZoneInfo:
     zones = [device.zone for device in devices]
     return zones[0] if zones else ZoneInfo("UTC")
-
-
-@lru_cache(maxsize=256)
-def _profile(document: bytes) -> Profile:
-    return Profile.model_validate(parse_canonical(document))
 
 
 @lru_cache(maxsize=64)

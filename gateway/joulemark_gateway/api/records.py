@@ -7,6 +7,7 @@ series: sums are decoded from the raw words once more.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +15,8 @@ import numpy as np
 
 from joulemark_agent.contract.batch import MAX_LEAVES
 from joulemark_agent.contract.canonical import parse_canonical
-from joulemark_agent.contract.errors import EvidenceError
-from joulemark_agent.contract.profile import Profile
+from joulemark_agent.contract.errors import EvidenceError, MeasureError
+from joulemark_agent.contract.profile import own_period_us
 from joulemark_agent.contract.reading import Gap
 from joulemark_agent.contract.signature import (
     cosigned_at,
@@ -27,11 +28,20 @@ from joulemark_agent.contract.signature import (
 )
 from joulemark_agent.contract.tree import leaf_hash
 from joulemark_agent.equipment.base import SAMPLED_AT, held
+from joulemark_agent.kernels.checks import Verdict, failures, in_windows, sample_of
+from joulemark_agent.kernels.decode import decode_responses
 from joulemark_gateway.api.plant import Device
-from joulemark_gateway.equipment import longest_step_us, of_records
+from joulemark_gateway.equipment import longest_step_us, of_records, slow_gauges_us
 from joulemark_gateway.evidence.base import EvidenceStore, Head
-from joulemark_gateway.evidence.history import Tree, check_decode, parse_leaf, parse_part
+from joulemark_gateway.evidence.history import (
+    Tree,
+    check_decode,
+    history_of,
+    parse_leaf,
+    parse_part,
+)
 from joulemark_gateway.evidence.proof import inclusion_path
+from joulemark_gateway.measure.intervals import Counted, counted
 from joulemark_gateway.series.base import Carry
 from joulemark_gateway.series.project import part_of
 
@@ -41,6 +51,7 @@ MOST_HASHED = 1_000_000  # leaves of a tree a proof is computed over
 PROOF_FORMAT = "joulemark-proof/1"
 _CHUNK = 8192
 _BACK = 256
+_AHEAD = 4  # leaves, so that the last reading is not left waiting
 
 
 @dataclass(frozen=True)
@@ -214,7 +225,8 @@ def sum_of(
     if after - first > MOST_SUMMED:
         return None
     if basis == "held":
-        around_us = 2 * longest_step_us(device.period_us)
+        own_us = own_period_us(device.profile.point(point), device.period_us)
+        around_us = 2 * longest_step_us(own_us)
         start, end = span_of(store, head, span_us[0] - around_us, span_us[1] + around_us)
     else:
         start, end = _anchored(store, device, point, first), _closed(store, device, point, after)
@@ -226,7 +238,7 @@ def sum_of(
     if basis == "held":
         sums = _held(tree, device, point, span_us)
     else:
-        sums = _counted(tree, device.profile, device.period_us, point, span_us)
+        sums = _counted(tree, device, point, span_us)
     amount, covered_us, estimated_us, missing_us = sums
     energy_wh = amount if covered_us + estimated_us else None
     return Sum(
@@ -242,13 +254,71 @@ def sum_of(
 
 
 def _counted(
-    tree: Tree, profile: Profile, period_us: int, point: str, span_us: tuple[int, int]
+    tree: Tree, device: Device, point: str, span_us: tuple[int, int]
 ) -> tuple[float, int, int, int]:
-    rows = part_of(tree, 0, profile, period_us, Carry()).intervals
+    rows = part_of(tree, 0, device.profile, device.period_us, device.zone, Carry()).intervals
     mine = (rows.point == point) & (rows.start_us >= span_us[0]) & (rows.start_us < span_us[1])
     columns = (rows.amount, rows.covered_us, rows.estimated_us, rows.missing_us)
     amount, covered_us, estimated_us, missing_us = (int(column[mine].sum()) for column in columns)
     return float(amount), covered_us, estimated_us, missing_us
+
+
+def implausible_in(
+    store: EvidenceStore, device: Device, most: int
+) -> tuple[list[Verdict], int | None]:
+    """The checks that the last readings of a device fail, decoded anew: as an agent makes them.
+
+    Args:
+        store: the evidence.
+        device: of one epoch.
+        most: leaves that are looked at.
+
+    Returns:
+        what fails, and when the last reading was. [us UTC]
+    """
+    head = device.head
+    start = max(head.size - most, 0)
+    leaves = store.leaves(head.origin, start, head.size)
+    rows = parse_part(leaves, start, head.grant, head.operator_signature).records
+    found: dict[str, Verdict] = {}
+    for window in reversed(in_windows([row.t_utc_us / 1e6 for row in rows])):
+        samples = [
+            sample_of(rows[i].t_utc_us / 1e6, *decode_responses(device.profile, rows[i].responses))
+            for i in window
+        ]
+        found |= {verdict.name: verdict for verdict in failures(device.profile, samples)}
+    return list(found.values()), rows[-1].t_utc_us if rows else None
+
+
+def counted_of(
+    store: EvidenceStore, device: Device, span_us: tuple[int, int], most: int
+) -> tuple[list[Counted], bool]:
+    """Every counter of the device, followed over the records of a span and some before it.
+
+    Args:
+        store: the evidence.
+        device: of one epoch.
+        span_us: from, and before which. [us UTC]
+        most: leaves that are decoded; of more, the last.
+
+    Returns:
+        the counters, and whether the whole span was followed.
+
+    Raises:
+        EvidenceError: the records or documents cannot be read.
+    """
+    head = device.head
+    first, after = span_of(store, head, *span_us)
+    start = max(first - _BACK, after - most, 0)
+    leaves = store.leaves(head.origin, start, min(after + _AHEAD, head.size))
+    tree = parse_part(leaves, start, head.grant, head.operator_signature)
+    found = history_of(tree, store.documents())
+    counters = []
+    for point in found.profile.points:
+        if point.counter:
+            with suppress(MeasureError):  # out of range: no device counts that much
+                counters.append(counted(found, point))
+    return counters, start <= first
 
 
 def _held(
@@ -256,7 +326,8 @@ def _held(
 ) -> tuple[float, int, int, int]:
     names = {other.name for other in device.profile.points}
     points = [point, SAMPLED_AT] if SAMPLED_AT in names else [point]
-    samples = of_records(tree.records, points, device.period_us)
+    period_us = own_period_us(device.profile.point(point), device.period_us)
+    samples = of_records(tree.records, points, period_us, slow_us=slow_gauges_us(device.profile))
     windows = held(samples, point, np.array(span_us, np.int64))
     return float(windows.amount[0]), int(windows.covered_us[0]), 0, int(windows.missing_us[0])
 
@@ -272,12 +343,13 @@ def _anchored(store: EvidenceStore, device: Device, point: str, first: int) -> i
 
 
 def _closed(store: EvidenceStore, device: Device, point: str, after: int) -> int:
-    """After the leaf at which the counter next counted: there the last step ends."""
-    end = after
+    """After the second leaf at which the counter counted again: so the last step is certain."""
+    end, counted = after, 0
     while end < device.head.size and end - after < MOST_SUMMED:
         stop = min(end + _BACK, device.head.size)
         for leaf in leaves_of(store, device.head, end, stop):
-            if _has_counted(leaf, point):
+            counted += _has_counted(leaf, point)
+            if counted == 2:
                 return leaf.seq + 1
         end = stop
     return end

@@ -116,6 +116,21 @@ def get_quality(
     return answers.quality(read, site, device, span)
 
 
+@router.get("/sites/{site}/devices/{device}/counters")
+def get_counters(
+    read: Reading, site: SiteId, device: DeviceId, first: FirstDay = None, last: LastDay = None
+) -> models.Counters:
+    """How the counters count, and their event log: rollovers, resets, false zeros, leaps."""
+    span = days_asked(read, site, device, first, last)
+    return answers.counters(read, site, device, span)
+
+
+@router.get("/sites/{site}/devices/{device}/checks")
+def get_checks(read: Reading, site: SiteId, device: DeviceId) -> models.Checks:
+    """What the device's last readings say that cannot be true, and what to look at."""
+    return answers.checks(read, site, device)
+
+
 @router.get("/sites/{site}/devices/{device}/samples")
 def get_samples(
     *,

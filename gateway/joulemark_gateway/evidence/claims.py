@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -9,7 +10,7 @@ from zoneinfo import ZoneInfo
 from joulemark_agent.contract.canonical import parse_canonical
 from joulemark_agent.contract.errors import EvidenceError
 from joulemark_agent.contract.factor import FactorSet
-from joulemark_agent.envelope import Carbon, Row, energy_fields
+from joulemark_agent.envelope import Carbon, Row, energy_sums
 from joulemark_gateway.evidence.history import Tree, period_us_of, profile_of
 
 
@@ -23,18 +24,17 @@ def check_energy(tree: Tree, documents: Mapping[str, bytes]) -> None:
     """
     profile, period_us = profile_of(tree, documents), period_us_of(tree, documents)
     carbon = _carbon_of(tree, documents)
-    rows = [(r.seq, Row(r.slot_us, r.values, r.quality)) for r in tree.records]
+    rows = [Row(r.slot_us, r.values, r.quality) for r in tree.records]
+    seqs = [record.seq for record in tree.records]
+    anchor: Row | None = None
     taken = 0
     for envelope in tree.envelopes:
-        first = max(taken - 1, 0)  # the last record before the batch closes its first step
-        while taken < len(rows) and rows[taken][0] < envelope.seq:
-            taken += 1
+        first, taken = taken, bisect_left(seqs, envelope.seq, taken)
+        inside = rows[first:taken]
+        given, last = energy_sums(profile, anchor, inside, period_us=period_us, carbon=carbon)
+        anchor = inside[last] if last >= 0 else anchor
         claimed = envelope.fields.get("energy")
-        if claimed == {}:
-            continue
-        inside = [row for _, row in rows[first:taken]]
-        given = energy_fields(profile, None, inside, period_us=period_us, carbon=carbon)
-        if claimed != given:
+        if claimed not in ({}, given):
             raise EvidenceError(
                 f"Envelope {envelope.seq} of {tree.origin} states {_told(claimed)}; its records "
                 f"give {_told(given)}.",

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,8 @@ from joulemark_agent.contract.profile import Profile
 from joulemark_agent.contract.reading import SIMULATED, SYSTEM, VERSION, Gap, Response
 from joulemark_agent.contract.signature import decode64, is_signed_by
 from joulemark_agent.contract.topics import is_id, origin
-from joulemark_agent.kernels.decode import decode_responses
+from joulemark_agent.kernels.counter import LARGEST, count_of
+from joulemark_agent.kernels.decode import NOT_DUE, decode_responses
 
 _RECORD = {
     "boot",
@@ -42,8 +44,8 @@ _RECORD = {
 _SET_CLOCKS = {"ntp", SIMULATED}  # a word that nobody knows is no promise
 _EVENTS = {"epoch_start", "boot", "gap", "batch"}
 _END_OF_TIME_US = 2**60  # 36,000 years
+_MOST_W = 10**12  # of a connection
 _SLACK_US = 300 * 1_000_000  # beside a period: what slow lines and a set clock may cost
-_LARGEST = 2**63 - 1  # a counter above it is a device's way of saying "not available"
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,9 @@ class Tree:
 class DeviceHistory:
     """The readings of one device as arrays over its slots, decoded from raw words.
 
-    Counters are exact integers in the unit of the point's name and 0 where `good` is False; gauges
-    are NaN where the point is bad or absent. `sources` gives the leaf each reading came from.
+    Counters are exact integers in the unit of the point's name (a float's whole units) and 0 where
+    `good` is False; gauges are NaN where the point is bad or absent. `sources` gives the leaf each
+    reading came from, `time_zone` is that of the site.
     """
 
     site: str
@@ -110,6 +113,8 @@ class DeviceHistory:
     gaps: tuple[Gap, ...]
     sources: NDArray[np.int64]
     documents: Mapping[str, str]  # digest (hex) of profile, site, factors
+    time_zone: str = "UTC"
+    not_due: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)  # of slower points
 
     @property
     def synthetic(self) -> bool:
@@ -337,16 +342,46 @@ def check_named_documents(tree: Tree) -> None:
 
 
 def profile_of(tree: Tree, documents: Mapping[str, bytes]) -> Profile:
-    """The profile the operator approved for this tree.
+    """The profile the operator approved for this tree, with what the site accepts of it.
 
     Raises:
         EvidenceError: `document_missing`, or `bad_document` where it is no profile.
     """
     document = _document(tree, documents, "profile")
     try:
-        return _profile(document)
+        profile_from(document)
     except ValueError as error:
         raise _bad("bad_document", f"the profile of {tree.origin} is none: {error}") from error
+    site = parse_canonical(_document(tree, documents, "site"))
+    return profile_at(document, site, tree.device)
+
+
+def profile_at(document: bytes, site: Any, device: str) -> Profile:
+    """The profile with what the site document accepts and bounds of the device.
+
+    Raises:
+        ValueError: it is no profile.
+    """
+    return profile_from(document, accepted_points(site, device), maximum_power_w(site, device))
+
+
+def accepted_points(site: Any, device: str) -> frozenset[str]:
+    """The disputed points that the site document accepts of a device: a test has passed."""
+    names = _row_of(site, device).get("accept_disputed", [])
+    is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return frozenset(names if is_list else ())
+
+
+def maximum_power_w(site: Any, device: str) -> int | None:
+    """The most that the device's connection carries; None where the site document says nothing."""
+    most = _row_of(site, device).get("maximum_power_w")
+    return most if type(most) is int and 0 < most <= _MOST_W else None
+
+
+def _row_of(site: Any, device: str) -> dict[str, Any]:
+    rows = site.get("devices") if isinstance(site, dict) else None
+    known = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    return next((row for row in known if row.get("id") == device), {})
 
 
 def _document(tree: Tree, documents: Mapping[str, bytes], name: str) -> bytes:
@@ -357,9 +392,15 @@ def _document(tree: Tree, documents: Mapping[str, bytes], name: str) -> bytes:
 
 
 @lru_cache(maxsize=256)
-def _profile(document: bytes) -> Profile:
-    """One object for one document: decoding finds its tables by it, by identity."""
-    return Profile.model_validate(parse_canonical(document))
+def profile_from(
+    document: bytes, accepted: frozenset[str] = frozenset(), most_w: int | None = None
+) -> Profile:
+    """One object for one document: decoding finds its tables by it, by identity.
+
+    Raises:
+        ValueError: it is no profile.
+    """
+    return Profile.model_validate(parse_canonical(document)).accepting(accepted).bounded(most_w)
 
 
 def period_us_of(tree: Tree, documents: Mapping[str, bytes]) -> int:
@@ -379,6 +420,19 @@ def period_us_of(tree: Tree, documents: Mapping[str, bytes]) -> int:
     return periods[tree.device] * 1_000_000
 
 
+def time_zone_of(tree: Tree, documents: Mapping[str, bytes]) -> ZoneInfo:
+    """The time zone of the site in the approved site document.
+
+    Raises:
+        EvidenceError: `document_missing`, or `bad_document` where it names no time zone.
+    """
+    site = parse_canonical(_document(tree, documents, "site"))
+    try:
+        return ZoneInfo(site["time_zone"])
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise _bad("bad_document", f"the site document names no time zone: {error!r}") from error
+
+
 def history_of(tree: Tree, documents: Mapping[str, bytes]) -> DeviceHistory:
     """The readings as arrays, decoded from the raw words with the approved profile."""
     profile = profile_of(tree, documents)
@@ -386,16 +440,21 @@ def history_of(tree: Tree, documents: Mapping[str, bytes]) -> DeviceHistory:
     counters = {p.name: np.zeros(n, np.int64) for p in profile.points if p.counter}
     gauges = {p.name: np.full(n, np.nan) for p in profile.points if not p.counter}
     good = {p.name: np.zeros(n, np.bool_) for p in profile.points}
+    not_due = {p.name: np.zeros(n, np.bool_) for p in profile.registers if p.every_s}
     for i, record in enumerate(tree.records):
         values, quality = decode_responses(profile, record.responses)
+        for name, column in not_due.items():
+            column[i] = quality.get(name) == NOT_DUE
         for name, text in values.items():
-            if name in quality or (name in counters and int(text) > _LARGEST):
+            if name in quality:
+                continue
+            if name in gauges:
+                gauges[name][i] = float(text)
+            elif (count := count_of(text)) <= LARGEST:
+                counters[name][i] = count
+            else:
                 continue
             good[name][i] = True
-            if name in counters:
-                counters[name][i] = int(text)
-            else:
-                gauges[name][i] = float(text)
     return DeviceHistory(
         site=tree.site,
         device=tree.device,
@@ -411,6 +470,8 @@ def history_of(tree: Tree, documents: Mapping[str, bytes]) -> DeviceHistory:
         gaps=tuple(gap for _, gap in tree.gaps),
         sources=np.array([r.seq for r in tree.records], np.int64),
         documents=dict(tree.grant["documents"]),
+        time_zone=time_zone_of(tree, documents).key,
+        not_due=not_due,
     )
 
 

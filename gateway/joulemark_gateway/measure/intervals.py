@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,14 +14,30 @@ from numpy.typing import NDArray
 from joulemark_agent.contract.errors import MeasureError
 from joulemark_agent.contract.profile import AnyPoint, Profile
 from joulemark_agent.contract.quantities import unit_of
-from joulemark_agent.kernels.clean import all_zero_steps, false_zeros
+from joulemark_agent.kernels.clean import all_zero_steps
+from joulemark_agent.kernels.counter import (
+    ESTIMATED,
+    EVENTS,
+    FALSE_ZERO,
+    LARGEST,
+    MASKED,
+    MEASURED,
+    REPLACEMENT,
+    RESET,
+    WAKE_UP_ZERO,
+    Event,
+    Followed,
+    Semantics,
+    follow,
+    semantics_of,
+)
 from joulemark_agent.kernels.energy import counter_energy
 from joulemark_gateway.evidence.history import DeviceHistory
 
 Times = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
-ALL_ZERO, BAD_VALUE, FELL, FALSE_ZERO = "all_zero", "bad_value", "counter_fell", "false_zero"
+ALL_ZERO, BAD_VALUE, FELL = "all_zero", "bad_value", "counter_fell"
 BEFORE, AFTER, NO_READING = "before_first_reading", "after_last_reading", "no_reading"
 _WIDTHS_US = (900_000_000, 3_600_000_000, 86_400_000_000)
 _MOST = 2.0**62  # all rises of a counter together, so that no sum of them wraps around
@@ -53,17 +70,37 @@ class Counted:
 
     history: DeviceHistory
     point: AnyPoint
-    usable: Flags  # good, and no false zero
-    step_ok: Flags
-    max_gap_us: int
-    false_zeros: int
-    fallen: int
+    semantics: Semantics
+    followed: Followed
     unmeasured: tuple[Span, ...]  # from -inf to +inf, in order, without overlap
 
     @property
     def unit(self) -> str:
         """What it counts, told by the point's name."""
         return unit_of(self.point.name) or ""
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """What it did besides counting."""
+        return self.followed.events
+
+    @property
+    def step(self) -> int:
+        """The least it can show beside its newest count: a difference is good to one such step."""
+        good = self.history.good[self.point.name]
+        count = int(self.history.counters[self.point.name][good][-1]) if good.any() else 0
+        semantics = self.semantics
+        return max(semantics.step, semantics.quantum, (count >> semantics.float_bits) + 1)
+
+    @property
+    def fallen(self) -> int:
+        """How often it began anew where the profile does not say so."""
+        return self._events_of(RESET, REPLACEMENT)
+
+    @property
+    def false_zeros(self) -> int:
+        """How often it showed 0 and then went on from before."""
+        return self._events_of(FALSE_ZERO, WAKE_UP_ZERO)
 
     @property
     def interval_us(self) -> int:
@@ -73,13 +110,10 @@ class Counted:
 
     def totals(self, edges_us: Times) -> Totals:
         """The counter's totals in the windows between the edges."""
+        nodes = self.followed
+        all_good = np.ones(nodes.t_us.size, np.bool_)
         total, covered, estimated, missing, _ = counter_energy(
-            self.history.slot_us,
-            self.history.counters[self.point.name],
-            self.usable,
-            self.step_ok,
-            edges_us,
-            self.max_gap_us,
+            nodes.t_us, nodes.count, all_good, nodes.step[1:], edges_us, LARGEST
         )
         return Totals(total, covered, estimated, missing)
 
@@ -92,98 +126,87 @@ class Counted:
             low, high = max(span.start_us, start_us), min(span.end_us, end_us)
             yield Span(low, high, span.is_estimated, span.reasons)
 
+    def _events_of(self, *codes: int) -> int:
+        names = {EVENTS[code] for code in codes}
+        return sum(event.code in names for event in self.events)
+
 
 def counted(history: DeviceHistory, point: AnyPoint) -> Counted:
-    """The counter with its false zeros and holes found; a step over 1.5 periods is estimated.
+    """The counter followed as its profile says; a step over 1.5 of its periods is estimated.
 
     Raises:
         MeasureError: `counter_out_of_range`, its steps add up to more than a sum can hold.
     """
+    semantics = semantics_of(history.profile, point, history.period_us)
     counter, good = history.counters[point.name], history.good[point.name]
-    zeros = false_zeros(counter, good)
-    usable = good & ~zeros
-    rises = np.diff(counter[usable])
-    if float(rises[rises > 0].astype(np.float64).sum()) >= _MOST:
+    rises = np.diff(counter[good])
+    if float(rises[rises > 0].astype(np.float64).sum()) >= _MOST and not semantics.most_per_h:
         raise MeasureError(
             f"{history.device}/{point.name} rose by more than {_MOST:.0e} {unit_of(point.name)}.",
             "Look at its register map: no device counts that much.",
             code="counter_out_of_range",
         )
-    step_ok = _steps_ok(history, history.profile, point.name)
-    max_gap_us = history.period_us * 3 // 2
-    spans, fallen = _unmeasured(
-        history,
-        point.name,
-        usable=usable,
-        zeros=zeros,
-        step_ok=step_ok,
-        max_gap_us=max_gap_us,
+    followed = follow(
+        semantics,
+        history.slot_us,
+        counter,
+        good,
+        _steps_ok(history, history.profile, point.name),
+        ZoneInfo(history.time_zone),
     )
-    return Counted(
-        history, point, usable, step_ok, max_gap_us, int(zeros.sum()), fallen, tuple(spans)
-    )
+    spans = _unmeasured(history, point.name, followed, semantics.max_gap_us)
+    return Counted(history, point, semantics, followed, tuple(spans))
 
 
 def _steps_ok(history: DeviceHistory, profile: Profile, name: str) -> Flags:
-    """The steps that no rule of the profile takes away from this counter."""
-    step_ok = np.ones(max(history.slot_us.size - 1, 0), np.bool_)
+    """Whether the step to each reading counts: no rule of the profile takes it away."""
+    step_ok = np.ones(history.slot_us.size, np.bool_)
     for rule in profile.rules:
         if name not in rule.counters:
             continue
         counters = [np.where(history.good[c], history.counters[c], -1) for c in rule.counters]
         gauges = np.array([history.gauges[g] for g in rule.gauges])
         gauges = gauges.reshape(len(rule.gauges), history.slot_us.size)
-        step_ok &= all_zero_steps(np.array(counters), gauges)
+        step_ok[1:] &= all_zero_steps(np.array(counters), gauges)
     return step_ok
 
 
 def _unmeasured(
-    history: DeviceHistory,
-    name: str,
-    *,
-    usable: Flags,
-    zeros: Flags,
-    step_ok: Flags,
-    max_gap_us: int,
-) -> tuple[list[Span], int]:
-    """Every stretch between usable readings that was not measured, and how many steps fell."""
-    t_us, counter = history.slot_us, history.counters[name]
-    index = np.flatnonzero(usable)
-    if index.size == 0:
-        return [Span(_FIRST_US, _LAST_US, is_estimated=False, reasons=(NO_READING,))], 0
-    start, end = index[:-1], index[1:]
-    masked_before = np.append(0, np.cumsum(~step_ok))
-    is_masked = masked_before[end] > masked_before[start]
-    has_fallen = counter[end] < counter[start]
-    is_long = t_us[end] - t_us[start] > max_gap_us
-    spans = [Span(_FIRST_US, int(t_us[index[0]]), is_estimated=False, reasons=(BEFORE,))]
-    for k in np.flatnonzero(is_masked | has_fallen | is_long).tolist():
-        a, b = int(start[k]), int(end[k])
-        reasons: list[str] = []
-        if has_fallen[k]:
-            reasons.append(FELL)
-        elif is_masked[k]:
-            reasons.append(ALL_ZERO)
-        if is_long[k]:
-            reasons += _why_long(history, a, b, zeros)
-        low, high = int(t_us[a]), int(t_us[b])
-        is_estimated = not (has_fallen[k] or is_masked[k])
-        spans.append(Span(low, high, is_estimated, tuple(reasons)))
-    spans.append(Span(int(t_us[index[-1]]), _LAST_US, is_estimated=False, reasons=(AFTER,)))
-    return spans, int(has_fallen.sum())
+    history: DeviceHistory, name: str, followed: Followed, max_gap_us: int
+) -> list[Span]:
+    """Every stretch between counts that was not measured."""
+    t_us = followed.t_us
+    if t_us.size == 0:
+        return [Span(_FIRST_US, _LAST_US, is_estimated=False, reasons=(NO_READING,))]
+    at_us = [event.at_us for event in followed.events]  # in order
+    is_bad = ~history.good[name]
+    if name in history.not_due:
+        is_bad &= ~history.not_due[name]
+    spans = [Span(_FIRST_US, int(t_us[0]), is_estimated=False, reasons=(BEFORE,))]
+    for k in (np.flatnonzero(followed.step[1:] != MEASURED) + 1).tolist():
+        low, high, step = int(t_us[k - 1]), int(t_us[k]), int(followed.step[k])
+        reasons = [ALL_ZERO] * (step == MASKED)
+        shown = slice(bisect_right(at_us, low), bisect_right(at_us, high))
+        reasons += [_reason(event.code) for event in followed.events[shown]]
+        if high - low > max_gap_us:
+            inside = slice(int(followed.index[k - 1]) + 1, int(followed.index[k]))
+            reasons += _why_long(history, low, high, is_bad[inside])
+        spans.append(
+            Span(low, high, step == ESTIMATED, tuple(dict.fromkeys(reasons)) or (NO_READING,))
+        )
+    spans.append(Span(int(t_us[-1]), _LAST_US, is_estimated=False, reasons=(AFTER,)))
+    return spans
 
 
-def _why_long(history: DeviceHistory, a: int, b: int, zeros: Flags) -> list[str]:
-    """Why there is no usable reading between readings a and b."""
-    low, high = int(history.slot_us[a]), int(history.slot_us[b])
-    reasons = sorted(
-        {
-            f"gap:{gap.cause}"
-            for gap in history.gaps
-            if gap.first_slot_us < high and gap.last_slot_us > low
-        }
-    )
-    if b - a > 1:
-        inside = zeros[a + 1 : b]
-        reasons += [FALSE_ZERO] * bool(inside.any()) + [BAD_VALUE] * bool((~inside).any())
-    return reasons or [NO_READING]
+def _reason(code: str) -> str:
+    return FELL if code in {EVENTS[RESET], EVENTS[REPLACEMENT]} else code
+
+
+def _why_long(history: DeviceHistory, low_us: int, high_us: int, is_bad: Flags) -> list[str]:
+    """Why there is no reading that counts between two, besides what the counter itself did."""
+    causes = {
+        gap.cause
+        for gap in history.gaps
+        if gap.first_slot_us < high_us and gap.last_slot_us > low_us
+    }
+    return [f"gap:{cause}" for cause in sorted(causes)] + [BAD_VALUE] * bool(is_bad.any())

@@ -12,6 +12,7 @@ from datetime import date
 from typing import Literal
 
 from joulemark_agent.contract.factor import Factor
+from joulemark_agent.kernels.counter import Event
 from joulemark_gateway.measure.finding import Finding, PolicyUsed
 from joulemark_gateway.measure.project import Project
 
@@ -45,6 +46,15 @@ class Stream:
     covered_us: int
     estimated_us: int
     missing_us: int
+
+
+@dataclass(frozen=True)
+class CounterEvent:
+    """What a counter did besides counting, in one of the periods, and what was booked for it."""
+
+    device: str
+    point: str
+    event: Event
 
 
 @dataclass(frozen=True)
@@ -290,6 +300,7 @@ class Measurement:
     reporting: PeriodSummary
     units: tuple[Unit, ...]  # baseline, then reporting
     missing: tuple[MissingSpan, ...]
+    events: tuple[CounterEvent, ...]
     model: Model | None
     saving: Saving | None
     split: Split | None

@@ -12,7 +12,14 @@ from joulemark_gateway.measure.inputs import Prepared
 from joulemark_gateway.measure.intervals import Flags, Span
 from joulemark_gateway.measure.periods import Units
 from joulemark_gateway.measure.project import Dates
-from joulemark_gateway.measure.result import MissingSpan, Period, PeriodSummary, Stream, Unit
+from joulemark_gateway.measure.result import (
+    CounterEvent,
+    MissingSpan,
+    Period,
+    PeriodSummary,
+    Stream,
+    Unit,
+)
 from joulemark_gateway.measure.savings import Reported, cumulative
 from joulemark_gateway.measure.uncertainty import Noise
 
@@ -118,6 +125,17 @@ def missing(prepared: Prepared) -> list[MissingSpan]:
             for span in _on_grid(spans, width_us)
         ]
     return rows
+
+
+def events_of(prepared: Prepared) -> list[CounterEvent]:
+    """What the counters did besides counting in both periods, counter by counter."""
+    bounds = [_bounds(prepared.baseline), _bounds(prepared.reporting)]
+    return [
+        CounterEvent(counter.history.device, counter.point.name, event)
+        for counter in prepared.counters
+        for event in counter.events
+        if any(start < event.at_us <= end for start, end in bounds)
+    ]
 
 
 def _on_grid(spans: Sequence[Span], width_us: int) -> list[Span]:

@@ -27,6 +27,7 @@ from joulemark_gateway.measure.project import Project
 from joulemark_gateway.measure.result import Measurement, Saving
 from joulemark_gateway.measure.rows import (
     baseline_units,
+    events_of,
     missing,
     reporting_units,
     streams_of,
@@ -86,6 +87,7 @@ def measure(
             *reporting_units(after, noise, units, float(project.confidence)),
         ),
         missing=tuple(missing(prepared)),
+        events=tuple(events_of(prepared)),
         model=reported_model,
         saving=saving,
         split=None if units is None else split_of(before.energy_wh, units),

@@ -15,6 +15,7 @@ from joulemark_gateway.reports import plots
 from joulemark_gateway.reports.plots import Report
 from joulemark_gateway.reports.words import WORDS, Language, Words
 
+_MOST_EVENTS = 60  # of counters, printed
 _LISTED = 6  # missing intervals shown under the calendar
 _DATE = re.compile(r"[0-9]{4}-")
 
@@ -684,6 +685,7 @@ class _Writer:
                 words["missing_intervals"],
                 (Paragraph(say("missing_note")), self._missing_table()),
             ),
+            *self._counter_events(),
             Section(words["gaps"], (Paragraph(say("gaps_note")), self._gaps_table())),
             Section(words["units_left_out"], (Paragraph(say("units_left_out_note")), masked)),
             Section(words["units_in_part"], (Paragraph(say("units_in_part_note")), partial)),
@@ -706,6 +708,32 @@ class _Writer:
             ),
             self.words["nothing_missing"],
         )
+
+    def _counter_events(self) -> tuple[Section, ...]:
+        events = self.report["counter_events"]
+        if not events:
+            return ()
+        table = Table(
+            self._heads("point", "from", "to", "event", "count_before", "count_after", "booked"),
+            tuple(
+                (
+                    (f"{event['device']} {event['point']}",),
+                    self._n(event["start"]),
+                    self._n(event["at"]),
+                    self._codes([event["code"]]),
+                    self._n(event["before"]),
+                    self._n(event["after"]),
+                    self._n(event["booked"]),
+                )
+                for event in events[:_MOST_EVENTS]
+            ),
+        )
+        listed = {
+            "n": self._n(str(min(len(events), _MOST_EVENTS))),
+            "in_all": self._n(self.report["counter_events_in_all"]),
+        }
+        note = Paragraph(self._say("counter_events_note", **listed))
+        return (Section(self.words["counter_events"], (note, table)),)
 
     def _gaps_table(self) -> Table:
         return Table(

@@ -15,6 +15,7 @@ from joulemark_agent.contract.reading import SIMULATED
 from joulemark_gateway.measure.finding import Finding, PolicyUsed
 from joulemark_gateway.measure.project import Project
 from joulemark_gateway.measure.result import (
+    CounterEvent,
     Creditable,
     Measurement,
     Model,
@@ -40,6 +41,7 @@ from joulemark_gateway.reports.figures import (
 from joulemark_gateway.reports.provenance import Provenance, TreeUsed
 
 FORMAT = "joulemark-report/1"
+_MOST_EVENTS = 1000  # of counters, listed
 MEASURED, DISQUALIFIED = "measured", "disqualified"
 REPLAYED = (
     "Replayed data: slot and sample times are simulated. The chain is real; the plant is not "
@@ -101,6 +103,8 @@ def reduction_report(project: Project, measurement: Measurement, provenance: Pro
             }
             for span in measurement.missing
         ],
+        "counter_events": [_event(row, zone) for row in measurement.events[:_MOST_EVENTS]],
+        "counter_events_in_all": str(len(measurement.events)),
         "gaps": _gaps(provenance.trees, zone),
         "exclusions": _exclusions(project),
         "masked": [_part(unit) for unit in measurement.units if unit.masked],
@@ -422,6 +426,19 @@ def _stream(stream: Stream) -> Json:
         "covered_percent": share(stream.covered_us, whole),
         "estimated_percent": share(stream.estimated_us, whole),
         "missing_percent": share(stream.missing_us, whole),
+    }
+
+
+def _event(row: CounterEvent, zone: ZoneInfo) -> Json:
+    return {
+        "device": row.device,
+        "point": row.point,
+        "code": row.event.code,
+        "start": local_time(row.event.start_us, zone),
+        "at": local_time(row.event.at_us, zone),
+        "before": str(row.event.before),
+        "after": str(row.event.after),
+        "booked": str(row.event.booked),
     }
 
 

@@ -14,6 +14,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from joulemark_agent.contract.errors import StoreError
+
 # Quality is a number, because some databases store text as 0. Codes are never given a new meaning.
 QUALITY = {
     "good": 0,
@@ -27,6 +29,9 @@ QUALITY = {
     "uncertain": 8,
     "text": 9,
     "disputed": 10,
+    "not_due": 11,
+    "unit": 12,
+    "stale": 13,
 }
 OTHER_QUALITY = 255
 HELD = "series_held"  # code of the StoreError where another process has the series open
@@ -59,22 +64,13 @@ class Intervals:
 
 
 @dataclass(frozen=True)
-class Last:
-    """The last reading that counts of one counter."""
-
-    slot_us: int
-    value: int
-    is_masked: bool  # since it, a rule of the profile took a step away
-
-
-@dataclass(frozen=True)
 class Carry:
     """What the rows after this point need of those before it."""
 
     values: dict[str, str] = field(
         default_factory=dict
     )  # good values of the last record; empty before the first
-    counters: dict[str, Last] = field(default_factory=dict)
+    followed: dict[str, tuple[int, ...]] = field(default_factory=dict)  # state of each counter
 
     def to_text(self) -> str:
         """As it is kept beside the rows."""
@@ -82,10 +78,20 @@ class Carry:
 
     @classmethod
     def from_text(cls, text: str) -> Carry:
-        """What `to_text` wrote."""
+        """What `to_text` wrote.
+
+        Raises:
+            StoreError: another version wrote it.
+        """
         content = json.loads(text)
-        counters = {name: Last(**last) for name, last in content["counters"].items()}
-        return cls(content["values"], counters)
+        if set(content) != {"values", "followed"}:
+            raise StoreError(
+                "The series was written by another version.",
+                "Run 'joulemark series rebuild': it is a copy of the evidence.",
+                code="series_foreign",
+            )
+        followed = {name: tuple(state) for name, state in content["followed"].items()}
+        return cls(content["values"], followed)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
+from zoneinfo import ZoneInfo
 
 from joulemark_agent.contract.errors import JoulemarkError, StoreError
 from joulemark_agent.contract.profile import Profile
@@ -31,7 +32,7 @@ _LAST_ROUNDS_S = 5.0
 
 log = logging.getLogger(__name__)
 
-_Known = dict[str, tuple[Profile, int]]
+_Known = dict[str, tuple[Profile, int, ZoneInfo]]
 
 
 def catch_up(
@@ -47,7 +48,7 @@ def catch_up(
         store: the evidence.
         series: the copy.
         leaves: how many at most.
-        known: profile and period by tree, filled and used again.
+        known: profile, period and time zone by tree, filled and used again.
 
     Returns:
         whether leaves are left for another round.
@@ -228,7 +229,8 @@ def _part(
         tree = history.parse_part((), 0, head.grant, head.operator_signature)
         documents = store.documents()
         period_us = history.period_us_of(tree, documents)
-        known[head.origin] = (history.profile_of(tree, documents), period_us)
+        zone = history.time_zone_of(tree, documents)
+        known[head.origin] = (history.profile_of(tree, documents), period_us, zone)
     leaves = store.leaves(head.origin, *span)
     tree = history.parse_part(leaves, span[0], head.grant, head.operator_signature)
     return part_of(tree, span[1], *known[head.origin], carry)

@@ -1,20 +1,30 @@
 """From leaves to rows, a part at a time; however the parts are cut, the rows are the same. Pure.
 
 Intervals are differences of carried counters, never max - min (which loses what lies between two
-windows), and take the same steps away as measurement does. One thing differs, because the future is
-not known here: a counter that reads 0 after it counted is passed over until it counts again. A step
-over more than LONGEST_STEP slots stands as one row, so that no reading asks for rows without end.
+windows), followed as measurement follows them: what a reading alone cannot tell waits for the next.
+A step over more than LONGEST_STEP slots stands as one row, or as one for each local day, so that no
+reading asks for rows without end and every day has its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from zoneinfo import ZoneInfo
 
 import numpy as np
-from numpy.typing import NDArray
 
 from joulemark_agent.contract.profile import Profile
 from joulemark_agent.kernels.clean import all_zero_steps
+from joulemark_agent.kernels.counter import (
+    LARGEST,
+    Flags,
+    Followed,
+    count_of,
+    follow,
+    midnights_us,
+    semantics_of,
+)
+from joulemark_agent.kernels.decode import NOT_DUE
 from joulemark_agent.kernels.energy import counter_energy
 from joulemark_gateway.evidence.history import Record, Tree
 from joulemark_gateway.series.base import (
@@ -23,16 +33,16 @@ from joulemark_gateway.series.base import (
     Carry,
     Integers,
     Intervals,
-    Last,
     Part,
     Points,
 )
 
-LONGEST_STEP = 1000  # slots that a step is spread over
-_LARGEST = 2**63 - 1
+LONGEST_STEP = 1000  # slots that a step is spread over, or days
 
 
-def part_of(tree: Tree, size: int, profile: Profile, period_us: int, carry: Carry) -> Part:
+def part_of(  # noqa: PLR0917 -- the leaves, and four things that are known of their device
+    tree: Tree, size: int, profile: Profile, period_us: int, zone: ZoneInfo, carry: Carry
+) -> Part:
     """The rows of some leaves of a tree.
 
     Args:
@@ -40,24 +50,32 @@ def part_of(tree: Tree, size: int, profile: Profile, period_us: int, carry: Carr
         size: of the whole tree after them.
         profile: of the device.
         period_us: distance of its slots. [us]
+        zone: of its site.
         carry: what the part before left.
     """
     records = tree.records
+    if not records:
+        return Part(tree.origin, size, carry, _points(records), _intervals([]))
     goods = [_good_values(record) for record in records]
-    slots_us = [record.slot_us for record in records]
-    counters: dict[str, Last] = dict(carry.counters)
+    slot_us = np.array([record.slot_us for record in records], np.int64)
+    states: dict[str, tuple[int, ...]] = {}
     found: list[tuple[str, Sequence[Integers]]] = []
     for point in profile.points:
-        if not point.counter or not records:
+        if not point.counter:
             continue
-        step_ok = _steps_ok(profile, point.name, goods, carry)
-        values = [_counter(good, point.name) for good in goods]
-        columns, last = _counted(slots_us, values, step_ok, period_us, counters.get(point.name))
-        if last is not None:
-            counters[point.name] = last
-        found.append((point.name, columns))
-    after = Carry(goods[-1], counters) if records else carry
-    return Part(tree.origin, size, after, _points(records), _intervals(found))
+        counts = np.array([_count(good, point.name) for good in goods], np.int64)
+        followed = follow(
+            semantics_of(profile, point, period_us),
+            slot_us,
+            counts,
+            (counts >= 0) & (slot_us % period_us == 0),
+            _steps_ok(profile, point.name, goods, carry),
+            zone,
+            carry.followed.get(point.name, ()),
+        )
+        states[point.name] = followed.state
+        found.append((point.name, _counted(followed, period_us, zone)))
+    return Part(tree.origin, size, Carry(goods[-1], states), _points(records), _intervals(found))
 
 
 def _good_values(record: Record) -> dict[str, str]:
@@ -71,6 +89,8 @@ def _points(records: Sequence[Record]) -> Points:
     codes: list[int] = []
     for record in records:
         for name in sorted({*record.values, *record.quality}):
+            if record.quality.get(name) == NOT_DUE:
+                continue  # nobody asked: that is no sample
             names.append(name)
             times_us.append(record.t_utc_us)
             values.append(float(record.values.get(name, "nan")))
@@ -83,74 +103,49 @@ def _points(records: Sequence[Record]) -> Points:
     )
 
 
-def _counted(
-    slots_us: list[int],
-    values: list[int],
-    step_ok: NDArray[np.bool_],
-    period_us: int,
-    last: Last | None,
-) -> tuple[Sequence[Integers], Last | None]:
-    """The intervals up to the counter's last reading that counts, and that reading."""
-    if last is not None:
-        slots_us, values = [last.slot_us, *slots_us], [last.value, *values]
-        step_ok = step_ok.copy()
-        step_ok[0] &= not last.is_masked
-    else:
-        step_ok = step_ok[1:]
-    t_us, counter = np.array(slots_us, np.int64), np.array(values, np.int64)
-    good = _usable(t_us, counter, period_us)
-    index = np.flatnonzero(good)
-    if index.size == 0:
-        return (), last
-    end = int(index[-1])
-    edges_us = _edges(t_us[index], period_us)
+def _counted(followed: Followed, period_us: int, zone: ZoneInfo) -> Sequence[Integers]:
+    """The intervals between the nodes."""
+    if followed.t_us.size == 0:
+        return ()
+    edges_us = _edges(followed.t_us, period_us, zone)
+    all_good = np.ones(followed.t_us.size, np.bool_)
     amount, covered, estimated, missing, _ = counter_energy(
-        t_us, counter, good, step_ok, edges_us, period_us * 3 // 2
+        followed.t_us, followed.count, all_good, followed.step[1:], edges_us, LARGEST
     )
-    is_masked = not bool(step_ok[end:].all())
-    columns = (edges_us[:-1], edges_us[1:], amount, covered, estimated, missing)
-    return columns, Last(int(t_us[end]), int(counter[end]), is_masked)
+    return edges_us[:-1], edges_us[1:], amount, covered, estimated, missing
 
 
-def _edges(t_us: Integers, period_us: int) -> Integers:
-    """The slots from the first reading to the last, without those inside a very long step."""
+def _edges(t_us: Integers, period_us: int, zone: ZoneInfo) -> Integers:
+    """The slots from the first node to the last; of a very long step only the midnights in it."""
     is_long = np.flatnonzero(np.diff(t_us) > LONGEST_STEP * period_us)
-    starts = t_us[np.append(0, is_long + 1)]
-    ends = t_us[np.append(is_long, t_us.size - 1)]
-    pairs = zip(starts.tolist(), ends.tolist(), strict=True)
-    runs = [np.arange(start, end + 1, period_us, dtype=np.int64) for start, end in pairs]
-    return np.concatenate(runs)
-
-
-def _usable(t_us: Integers, counter: Integers, period_us: int) -> NDArray[np.bool_]:
-    """On the grid, later than those before, a value, and no 0 after the counter has counted."""
-    good = (counter >= 0) & (t_us % period_us == 0)
-    highest = np.maximum.accumulate(np.where(good, counter, -1))
-    good &= (counter > 0) | (highest <= 0)
-    latest_us = np.maximum.accumulate(np.where(good, t_us, -1))
-    good[1:] &= t_us[1:] > latest_us[:-1]
-    return np.asarray(good, np.bool_)
+    starts = t_us[np.append(0, is_long + 1)].tolist()
+    ends = t_us[np.append(is_long, t_us.size - 1)].tolist()
+    edges: list[Integers] = []
+    for start, end, following in zip(starts, ends, [*starts[1:], ends[-1]], strict=True):
+        edges.append(np.arange(start, end + 1, period_us, dtype=np.int64))
+        edges.append(midnights_us(end, following, zone, LONGEST_STEP))
+    return np.concatenate(edges)
 
 
 def _steps_ok(
     profile: Profile, name: str, goods: Sequence[Mapping[str, str]], carry: Carry
-) -> NDArray[np.bool_]:
+) -> Flags:
     """Whether the step to each record counts: no rule of the profile takes it away."""
     rows = [carry.values, *goods]
     step_ok = np.ones(len(goods), np.bool_)
     for rule in profile.rules:
         if name not in rule.counters:
             continue
-        counters = np.array([[_counter(row, c) for row in rows] for c in rule.counters], np.int64)
+        counters = np.array([[_count(row, c) for row in rows] for c in rule.counters], np.int64)
         gauges = np.array([[float(row.get(g, "nan")) for row in rows] for g in rule.gauges])
         step_ok &= all_zero_steps(counters, gauges.reshape(len(rule.gauges), len(rows)))
     return step_ok
 
 
-def _counter(good: Mapping[str, str], name: str) -> int:
-    """The counter's value, -1 where it has none that counts."""
-    value = int(good.get(name, "-1"))
-    return value if value <= _LARGEST else -1
+def _count(good: Mapping[str, str], name: str) -> int:
+    """The counter's count, -1 where it has none that counts."""
+    count = count_of(good.get(name, "-1"))
+    return count if count <= LARGEST else -1
 
 
 def _intervals(found: Sequence[tuple[str, Sequence[Integers]]]) -> Intervals:

@@ -46,6 +46,7 @@ _PAGES = 10  # of records, on either side of the one shown
 _EPISODES = 60  # rows of one table of spans
 _ALARMS = {"sun_without_ac", "light_without_ac", "leak", "alarm"}
 _NO_STATES = {"day"}  # spans that only part the time
+_FOLLOWED = 3000  # leaves that are decoded for the events of counters
 _SHARES = ("good", "uncertain", "bad", "missing")
 # The page of a report is a document of its own: nothing of it may run or be fetched.
 _REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
@@ -215,6 +216,8 @@ def get_device(
             "steps": _steps(days, None, point=chosen),
             "quality": (quality := answers.quality(read, site, device, span)),
             "bar": _share_bar(words, quality.shares),
+            "checks": answers.checks(read, site, device),
+            "counters": answers.counters(read, site, device, span, _FOLLOWED),
             "chart": _point_chart(words, read, found, site=site, point=chosen, span_us=chart_us),
             "equipment": _equipment(words, read, place, device, inside_us),
             "records": answers.records_url("", site, device, *span_us),

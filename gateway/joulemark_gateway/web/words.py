@@ -1,7 +1,7 @@
 """The words of the pages in English and Korean, side by side in `words.json`.
 
 What operators wrote (ids, titles, causes) and stable codes are never translated. What equipment
-models say in English has its Korean in `sentences.json`; what is not there stays English.
+models and checks say in English has its Korean in `sentences.json`; what is not there stays so.
 """
 
 from __future__ import annotations

@@ -558,3 +558,26 @@ async def test_a_name_that_no_resolver_can_be_asked_for_is_a_device_out_of_reach
     with pytest.raises(DeviceError) as caught:
         await modbus.connect(f"modbus-tcp://{host}:502", timeout_s=5.0)
     assert caught.value.code == "unreachable"
+
+
+@pytest.mark.parametrize(("number", "asked"), [(5, 2), (6, 2), (2, 1), (4, 1), (10, 1), (11, 1)])
+async def test_only_a_busy_device_is_asked_once_more(
+    number: int, asked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(modbus, "BUSY_PAUSE_S", 0.001)
+
+    async def answer(connection: Connection, request: bytes) -> None:
+        is_first = len(served.requests) == 1
+        await connection.say(refusal(request, number) if is_first else reply(request))
+
+    async with peer(answer) as served:
+        driver = await modbus.connect(served.url, timeout_s=5.0)
+        if asked == 1:
+            with pytest.raises(DeviceError, match=f"exception {number} "):
+                await driver.read(1, [TWO_WORDS])
+        else:
+            assert (await driver.read(1, [TWO_WORDS]))[0].data == words(served.requests[0])
+        await driver.close()
+
+    assert len(served.requests) == asked
+    assert served.connections == 1

@@ -2,22 +2,15 @@
 
 import asyncio
 import os
-import random
-import socket
 import struct
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from functools import partial
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pymodbus import FramerType, ModbusException
-from pymodbus.client import AsyncModbusTcpClient
 
 from conftest import service
 from joulemark_agent import modbus_line
@@ -27,19 +20,18 @@ from joulemark_agent.drivers import modbus_rtu
 from joulemark_agent.drivers.base import Request
 from joulemark_agent.drivers.modbus_rtu import Rtu
 from joulemark_agent.lines import Line
-from joulemark_agent.modbus_line import Frame, ModbusLine
+from joulemark_agent.modbus_line import Frame
 from joulemark_agent.plan import TABLES, PlannedDevice
-from joulemark_agent.serial_port import SerialExchange, settings_of
+from joulemark_agent.serial_port import settings_of
+from nightly import late_answers
 from support import virtual_time
 from support.bus import (
     LINES,
     LOOK,
-    REQUEST_SIZE,
     Respond,
     ascii_of,
     asked,
     check_foreign_server,
-    crc,
     foreign_server,
     null_modem,
     over_tcp,
@@ -48,9 +40,9 @@ from support.bus import (
     reply,
     rtu,
     truth,
-    void,
+    wire,
 )
-from support.tcp import serving
+from support.leaving import crc
 
 TWO_WORDS = Request("holding", 0x10, 2)
 RIGHT = bytes.fromhex("00100011")
@@ -267,28 +259,6 @@ async def test_a_gateways_exception_does_not_mean_that_the_device_will_not_answe
     ]  # fmt: skip
 
 
-@asynccontextmanager
-async def wire(
-    heard: Callable[[bytes], None],
-) -> AsyncIterator[tuple[Callable[[bytes], None], ModbusLine]]:
-    """The serial code on a pair of sockets, for virtual time; `heard` gets whole questions."""
-    loop = asyncio.get_running_loop()
-    ours, theirs = socket.socketpair()
-    for end in (ours, theirs):
-        end.setblocking(False)
-    settings = settings_of(f"modbus-rtu:///dev/pair{LOOK}")
-    port = SerialExchange(os.dup(ours.fileno()), settings)
-    driver = ModbusLine(port, Rtu(), timeout_s=TIMEOUT_S, byte_s=settings.byte_s)
-    loop.add_reader(theirs, lambda: heard(theirs.recv(4096)))
-    try:
-        yield lambda data: void(theirs.send(data)), driver
-    finally:
-        await driver.close()
-        loop.remove_reader(theirs)
-        ours.close()
-        theirs.close()
-
-
 def test_an_answer_that_goes_on_within_the_silence_is_none() -> None:
     async def main() -> str:
         def heard(request: bytes) -> None:
@@ -404,130 +374,11 @@ async def test_a_coil_is_a_word_of_0_or_1(table: Table, function: int) -> None:
     assert struct.unpack(">10H", response.data) == (1, 0) * 5
 
 
-# A device that takes its time, and a gateway that gives its answers to whoever is connected.
+def test_no_late_answer_becomes_a_value() -> None:
+    """Virtual time; ten thousand of each are asked every night."""
+    figures = late_answers.run(1, full=False)
 
-
-@dataclass
-class SlowDevice:
-    """Answers in turn, each after a delay around the client's time-out."""
-
-    rng: random.Random
-    say: Callable[[bytes], None] = lambda _: None
-    queue: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
-    late: int = 0
-
-    async def work(self) -> None:
-        while True:
-            request = await self.queue.get()
-            around = self.rng.choice((0.1, 0.1, 0.3, 1.0, 1.4, 2.0))
-            delay_s = TIMEOUT_S * around * 2 * self.rng.random()
-            self.late += delay_s > TIMEOUT_S
-            await asyncio.sleep(delay_s)
-            self.say(reply(request))
-
-
-@asynccontextmanager
-async def slow_gateway(seed: int) -> AsyncIterator[tuple[SlowDevice, int]]:
-    """A transparent one: what comes from the wire goes to the newest connection, whoever asked."""
-    device = SlowDevice(random.Random(seed))
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        device.say = writer.write
-        while True:
-            device.queue.put_nowait(await reader.readexactly(REQUEST_SIZE))
-
-    worker = asyncio.create_task(device.work())
-    async with serving(serve) as port:
-        yield device, port
-    worker.cancel()
-
-
-@asynccontextmanager
-async def slow_wire(seed: int) -> AsyncIterator[tuple[SlowDevice, ModbusLine]]:
-    device = SlowDevice(random.Random(seed))
-    async with wire(device.queue.put_nowait) as (device.say, driver):
-        worker = asyncio.create_task(device.work())
-        yield device, driver
-        worker.cancel()
-
-
-async def ask_slow(open_: Callable[[], Awaitable[ModbusLine]], questions: int) -> tuple[int, int]:
-    """Right values and failures of so many questions; a wrong value ends the test."""
-    rng = random.Random(7)
-    right = failed = 0
-    driver = await open_()
-    for _ in range(questions):
-        if not driver.is_open:
-            driver = await open_()
-        unit, address, count = rng.choice((1, 1, 2)), rng.randrange(1000), rng.choice((1, 2, 2, 4))
-        try:
-            [response] = await driver.read(unit, [Request("holding", address, count)])
-        except DeviceError as error:
-            failed += 1
-            if "owes" in error.what:  # nothing was asked
-                await asyncio.sleep(modbus_line.PATIENCE_S)
-        else:
-            assert struct.unpack(f">{count}H", response.data) == tuple(
-                range(address, address + count)
-            )
-            right += 1
-    await driver.close()
-    return right, failed
-
-
-def test_of_10_000_delays_around_the_timeout_none_gives_a_wrong_value_over_tcp() -> None:
-    async def main() -> tuple[int, int, int]:
-        async with slow_gateway(1) as (device, port):
-            url = f"modbus-rtu-tcp://127.0.0.1:{port}"
-            open_ = partial(modbus_rtu.connect, url, timeout_s=TIMEOUT_S)
-            right, failed = await ask_slow(open_, 10_000)
-            return right, failed, device.late
-
-    right, failed, late = virtual_time.run(main())
-
-    assert right + failed == 10_000
-    assert min(right, failed, late) > 1000, "the device must be late often, and not always"
-
-
-def test_of_10_000_delays_around_the_timeout_none_gives_a_wrong_value_by_wire() -> None:
-    async def main() -> tuple[int, int, int]:
-        async with slow_wire(2) as (device, driver):
-
-            async def same() -> ModbusLine:
-                return driver
-
-            right, failed = await ask_slow(same, 10_000)
-            return right, failed, device.late
-
-    right, failed, late = virtual_time.run(main())
-
-    assert right + failed == 10_000
-    assert min(right, failed, late) > 1000
-
-
-def test_the_stock_client_takes_wrong_values_from_the_same_gateway() -> None:
-    """The control: pymodbus with RTU framing, without repeats."""
-
-    async def main() -> tuple[int, int]:
-        rng = random.Random(7)
-        right = wrong = 0
-        async with slow_gateway(1) as (_, port):
-            client = AsyncModbusTcpClient(
-                "127.0.0.1", port=port, framer=FramerType.RTU, retries=0, timeout=TIMEOUT_S
-            )
-            for _ in range(500):
-                await client.connect()
-                address = rng.randrange(1000)
-                with suppress(ModbusException):
-                    found = await client.read_holding_registers(address, count=2)
-                    is_right = found.registers == [address, address + 1]
-                    right, wrong = right + is_right, wrong + (not is_right)
-            cast(Any, client).close()
-        return right, wrong
-
-    right, wrong = virtual_time.run(main())
-
-    assert wrong > right
+    assert figures["over TCP: wrong values"] == figures["by wire: wrong values"] == "0 of 1000"
 
 
 WANTED = (Frame(bytes((1, 3, 4)), 7), Frame(bytes((1, 0x83)), 3))

@@ -13,7 +13,7 @@ from asyncua.ua.ua_binary import struct_from_binary, struct_to_binary, variant_f
 from hypothesis import given
 from hypothesis import strategies as st
 
-from joulemark_agent import exchange
+from joulemark_agent import exchange, opcua_channel, opcua_session
 from joulemark_agent.contract.errors import DeviceError
 from joulemark_agent.contract.profile import Golden, NodePoint, NodeType, Profile
 from joulemark_agent.drivers import opcua
@@ -22,6 +22,7 @@ from joulemark_agent.kernels.datavalue import parse
 from joulemark_agent.kernels.decode import decode_responses
 from joulemark_agent.lines import IDLE_S, LONGEST_WAIT_S, Line
 from joulemark_agent.opcua_binary import MAX_DEPTH, MAX_ELEMENTS, Cursor, MalformedError
+from joulemark_agent.opcua_subscription import numeric
 from joulemark_agent.plan import PlannedDevice, plan_requests
 from support.opcua import (
     ACK,
@@ -374,16 +375,16 @@ def test_no_bytes_of_an_answer_raise_anything_else(place: int, mask: int, cut: i
     body = bytearray(struct_to_binary(answer))
     body[place % len(body)] ^= mask
     try:
-        found = opcua._fields(
+        found = opcua_channel.fields_of(
             bytes(body[: len(body) - cut % 40 * (cut % 2)]),
-            opcua.READ,
+            opcua_session.READ,
             7,
-            lambda cursor: opcua._variables(5, cursor),
+            lambda cursor: opcua_session.variables(5, cursor),
         )
-    except (MalformedError, opcua._RefusedError):
+    except (MalformedError, opcua_channel.RefusedError):
         return
     for variable in found:
-        assert parse(opcua._numeric(variable)) is not None
+        assert parse(numeric(variable)) is not None
 
 
 @given(st.binary(max_size=200))
@@ -452,7 +453,7 @@ async def test_a_server_that_asks_for_security_is_told_with_what_to_do(
     async with relayed(opcua_plant) as relay:
         relay.change = locked
         line = Line(relay.url, timeout_s=TIMEOUT_S)
-        with pytest.raises(DeviceError, match="Allow anonymous reading") as caught:
+        with pytest.raises(DeviceError, match="under 'security' of the device") as caught:
             await line.read(planned(relay.url))
         await line.close()
 
@@ -475,7 +476,7 @@ async def test_an_attempt_that_failed_leaves_no_connection(
     relay.change = lambda number, message: [
         fault(message, 0x80550000) if number == CREATED else message
     ]
-    with pytest.raises(DeviceError, match=r"BadSecurityPolicyRejected.*security policy None"):
+    with pytest.raises(DeviceError, match=r"BadSecurityPolicyRejected.*Allow it on the server"):
         await opcua.connect(relay.url, timeout_s=TIMEOUT_S)
 
     assert [found.is_open for found in opened] == [False]
@@ -505,15 +506,65 @@ async def test_questions_and_answers_of_many_chunks_are_whole(opcua_plant: int) 
     assert min(chunks) > 1
 
 
-async def test_a_channel_that_grows_old_is_left_for_another(
+async def test_a_channel_that_grows_old_is_renewed(
     relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now_s = Time()
-    monkeypatch.setattr(opcua, "monotonic", now_s)
+    monkeypatch.setattr(opcua_channel, "monotonic", now_s)
     line = Line(relay.url, timeout_s=TIMEOUT_S, now_s=now_s)
     for _ in range(3600 // int(IDLE_S)):
         await line.read(planned(relay.url))
         now_s.now_s += IDLE_S
+    await line.close()
+
+    assert relay.connections == 1
+    assert relay.services.count(opcua_channel.OPEN_CHANNEL) == 2
+
+
+async def test_keys_are_renewed_however_long_the_server_would_keep_them(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At every renewal certificates are looked at again; 2^32 - 1 ms are seven weeks."""
+    now_s = Time()
+    monkeypatch.setattr(opcua_channel, "monotonic", now_s)
+    relay.change = lambda number, message: [
+        message[:-8] + b"\xff" * 4 + message[-4:] if number == OPENED else message
+    ]
+    driver = await opcua.connect(relay.url, timeout_s=TIMEOUT_S)
+    now_s.now_s += 3000
+    await driver.read(0, [request("temperature")])
+    await driver.close()
+
+    assert relay.services.count(opcua_channel.OPEN_CHANNEL) == 2
+
+
+async def test_a_channel_whose_numbers_run_out_is_left_for_another(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weeks of a thousand questions a second: they have 32 bits."""
+    line = Line(relay.url, timeout_s=TIMEOUT_S)
+    await line.read(planned(relay.url))
+    assert line._driver is not None
+    monkeypatch.setattr(opcua_session, "_CLOSE_S", 0.05)  # the server finds them wrong
+    line._driver._session.channel._last = 0xFFFFFFFF - 2  # type: ignore[attr-defined]
+    await line.read(planned(relay.url))
+    await line.close()
+
+    assert relay.connections == 2
+
+
+async def test_a_server_that_renews_nothing_is_left_for_another_connection_without_a_gap(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = Time()
+    monkeypatch.setattr(opcua_channel, "monotonic", now_s)
+    line = Line(relay.url, timeout_s=TIMEOUT_S)
+    await line.read(planned(relay.url))
+    relay.change = lambda number, message: [
+        fault(message, 0x80530000) if number == FIRST_READ + 1 else message
+    ]
+    now_s.now_s += 3000
+    await line.read(planned(relay.url))
     await line.close()
 
     assert relay.connections == 2
@@ -521,14 +572,21 @@ async def test_a_channel_that_grows_old_is_left_for_another(
 
 async def test_only_reading_leaves_the_agent(relay: Relay) -> None:
     """Captured from the socket; the control, one planted write, is seen by the same capture."""
-    allowed = {opcua.OPEN_CHANNEL, opcua.CREATE, opcua.ACTIVATE, opcua.READ, opcua.CLOSE}
+    session = opcua_session
+    allowed = {
+        opcua_channel.OPEN_CHANNEL,
+        session.CREATE,
+        session.ACTIVATE,
+        session.READ,
+        session.CLOSE,
+    }
     line = Line(relay.url, timeout_s=TIMEOUT_S)
     for _ in range(3):
         await line.read(planned(relay.url))
     await line.close()
 
     assert set(relay.services) == allowed
-    assert relay.services[-1] == opcua.CLOSE  # a server's sessions are few
+    assert relay.services[-1] == opcua_session.CLOSE  # a server's sessions are few
     relay.asked.clear()
     async with Client(relay.url, timeout=TIMEOUT_S) as client:
         node = client.get_node(f"ns={await client.get_namespace_index(URI)};s=temperature")
@@ -576,20 +634,19 @@ async def test_what_is_no_opc_ua_server_is_told() -> None:
 
 def test_the_numbers_are_those_of_the_specification() -> None:
     for name, number in (
-        ("OpenSecureChannel", opcua.OPEN_CHANNEL),
-        ("CreateSession", opcua.CREATE),
-        ("ActivateSession", opcua.ACTIVATE),
-        ("CloseSession", opcua.CLOSE),
-        ("Read", opcua.READ),
+        ("OpenSecureChannel", opcua_channel.OPEN_CHANNEL),
+        ("CreateSession", opcua_session.CREATE),
+        ("ActivateSession", opcua_session.ACTIVATE),
+        ("CloseSession", opcua_session.CLOSE),
+        ("Read", opcua_session.READ),
     ):
         ids = ua.ObjectIds
         assert number == getattr(ids, f"{name}Request_Encoding_DefaultBinary")
         assert number + 3 == getattr(ids, f"{name}Response_Encoding_DefaultBinary")
-    assert ua.ObjectIds.ServiceFault_Encoding_DefaultBinary == opcua.FAULT
-    assert ua.ObjectIds.AnonymousIdentityToken_Encoding_DefaultBinary == opcua.ANONYMOUS
-    for status, (name, _) in opcua._STATUSES.items():
+    assert ua.ObjectIds.AnonymousIdentityToken_Encoding_DefaultBinary == opcua_session.TOKENS[0]
+    for status, (name, _) in opcua_channel._STATUSES.items():
         assert ua.StatusCode(status).name == name
-    for status in opcua._GONE:
+    for status in opcua_channel._GONE:
         assert any(word in ua.StatusCode(status).name for word in ("Session", "SecureChannel"))
 
 

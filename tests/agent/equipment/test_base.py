@@ -1,4 +1,6 @@
+from dataclasses import replace
 from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from joulemark_agent.equipment.base import (
     held,
     held_steps_us,
 )
+from joulemark_agent.kernels.counter import Semantics
 
 GAP_US = 30 * US_PER_S
 SLOTS = np.arange(1_600_000_000, 1_600_000_060, 10) * US_PER_S
@@ -127,6 +130,19 @@ def test_a_counter_s_false_zero_books_nothing():
     count = np.array([108_975.0, 0.0, 108_976.0, 108_980.0])
     samples = Samples(SLOTS[:4], {"energy_wh": count}, GAP_US)
     assert counted(samples, "energy_wh", SLOTS[[0, 3]]).amount.tolist() == [5.0]
+
+
+@pytest.mark.parametrize(("zone", "amount"), [("Asia/Seoul", 530.0), (None, 500.0)])
+def test_a_daily_counter_has_the_days_of_its_site(zone, amount):
+    """It begins anew at 0:00, in the middle of a UTC day, for the second time in that UTC day."""
+    hour_us = 3600 * US_PER_S
+    t_us = np.array([1, 2, 3, 15, 16]) * hour_us  # 10:00 in Seoul ... 1:00 of the next day
+    count = np.array([8000.0, 5.0, 505.0, 30.0, 40.0])
+    rule = Semantics(hour_us * 20, is_daily=1)
+    samples = Samples(t_us, {"energy_wh": count}, GAP_US, {"energy_wh": rule})
+    samples = replace(samples, zone=None if zone is None else ZoneInfo(zone))
+    windows = counted(samples, "energy_wh", t_us[[0, 4]])
+    assert windows.amount[0] == amount + 15
 
 
 def test_a_counter_that_falls_is_told():

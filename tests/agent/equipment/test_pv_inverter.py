@@ -182,3 +182,32 @@ def test_a_day_that_the_calendar_skipped_is_no_day():
 def test_more_ac_than_dc_energy_is_a_finding(ac_w, codes):
     samples = made(ac_power_w=[ac_w] * 8, dc_power_w=[100.0] * 8)
     assert [item.code for item in analyse(Parameters(), samples).findings] == codes
+
+
+def test_power_that_stands_still_for_hours_is_a_finding_and_the_night_is_none(roof):
+    ac = roof.values["ac_power_w"].copy()
+    noon = int(np.argmax(ac))
+    kept = ac[noon - 4 : noon + 8]
+    stuck = Samples(roof.t_us, {**roof.values, "ac_power_w": ac}, roof.max_gap_us)
+    kept[:] = ac[noon]
+    [finding] = [f for f in analyse(Parameters(), stuck).findings if f.code == "power_stuck"]
+
+    assert (finding.start_us, finding.end_us) == (roof.t_us[noon - 4], roof.t_us[noon + 7])
+    assert "12 of 480" in finding.what
+    assert not [f for f in analyse(Parameters(), roof).findings if f.code == "power_stuck"]
+
+
+def test_an_inverter_that_says_it_is_throttled_may_stand_still(roof):
+    throttled = {
+        "ac_power_w": np.full(roof.t_us.size, 30_000.0),
+        "operating_state": np.full(roof.t_us.size, 5.0),
+    }
+    silent = Samples(roof.t_us, without_state(throttled), roof.max_gap_us)
+    told = Samples(roof.t_us, throttled, roof.max_gap_us)
+
+    assert [f.code for f in analyse(Parameters(), silent).findings] == ["power_stuck"]  # control
+    assert not analyse(Parameters(), told).findings
+
+
+def without_state(values):
+    return {name: column for name, column in values.items() if name != "operating_state"}

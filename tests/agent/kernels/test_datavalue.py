@@ -4,6 +4,7 @@ import math
 import struct
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 from asyncua import ua
@@ -90,7 +91,9 @@ def test_what_a_server_may_add_is_stepped_over(value, has_server_time, has_pico,
     mask = data[0] | has_server_time * 8 | has_pico * 16 | has_server_pico * 32
     more = b"\7\0" * has_pico + b"\1" * 8 * has_server_time + b"\7\0" * has_server_pico
 
-    assert parse(bytes([mask]) + data[1:] + more) == value
+    server_time_us = (0x0101010101010101 - 116_444_736_000_000_000) // 10
+    added = replace(value, server_time_us=server_time_us if has_server_time else None)
+    assert parse(bytes([mask]) + data[1:] + more) == added
 
 
 @given(values())
@@ -222,3 +225,28 @@ def test_an_uncertain_value_outside_its_range_keeps_the_words_of_the_server():
     data = encode(DataValue("uint8", b"\7", 1 << 30))
 
     assert decode_point(point, data) == ("7", UNCERTAIN)
+
+
+@given(st.integers(-(10**15), 10**15), st.integers(-(10**9), 10**9), st.integers(1, 10**9))
+def test_a_value_is_stale_by_what_the_server_itself_says_of_its_age(source_us, age_us, most_us):
+    point = NodePoint(
+        name="any_k", node="nsu=urn:a;s=b", type="uint8", max_age_s=str(Decimal(most_us) / 10**6)
+    )
+    sent = DataValue("uint8", b"\x07", 0, source_us, source_us + age_us)
+
+    assert decode_point(point, encode(sent)) == ("7", "stale" if abs(age_us) > most_us else None)
+    for unknown in (replace(sent, source_time_us=None), replace(sent, server_time_us=None)):
+        assert decode_point(point, encode(unknown)) == ("7", "stale")
+    without = point.model_copy(update={"max_age_s": None})
+    assert decode_point(without, encode(replace(sent, server_time_us=None))) == ("7", None)
+
+
+@given(st.integers(-128, 127), st.decimals(-1000, 1000, places=4), st.decimals(1, 1000, places=3))
+def test_an_offset_is_added_after_the_scale(number, offset, scale):
+    point = NodePoint(
+        name="any_k", node="nsu=urn:a;s=b", type="int8", scale=str(scale), offset=str(offset)
+    )
+    text, _ = decode_point(point, encode(DataValue("int8", struct.pack(">b", number))))
+
+    assert text is not None
+    assert Decimal(text) == number * scale + offset

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from joulemark_agent.contract.document import parse_yaml, validate
 from joulemark_agent.contract.profile import (
     SUNSPEC_WORDS,
     Golden,
@@ -18,7 +19,13 @@ from joulemark_agent.contract.profile import (
     SunspecPoint,
 )
 from joulemark_agent.contract.reading import Response
-from joulemark_agent.kernels.decode import decode_point, decode_responses, raw_of, shortest
+from joulemark_agent.kernels.decode import (
+    _decoders,
+    decode_point,
+    decode_responses,
+    raw_of,
+    shortest,
+)
 from support.present import present
 
 INTEGERS = {"uint16": "H", "int16": "h", "uint32": "I", "int32": "i", "uint64": "Q", "int64": "q"}
@@ -127,8 +134,10 @@ ABSENT = {
     "int16": "8000", "uint16": "ffff", "acc16": "0000", "enum16": "ffff",
     "int32": "80000000", "uint32": "ffffffff", "acc32": "00000000", "bitfield32": "ffffffff",
     "int64": "8000000000000000", "uint64": "ffffffffffffffff", "acc64": "0000000000000000",
-    "float32": "7fc00000",
+    "bitfield16": "ffff", "enum32": "ffffffff", "bitfield64": "ffffffffffffffff",
+    "float32": "7fc00000", "float64": "7ff8000000000000",
 }  # fmt: skip
+FLOATS = {"float32", "float64"}
 
 
 @pytest.mark.parametrize("kind", sorted(SUNSPEC_WORDS))
@@ -138,13 +147,13 @@ def test_what_a_device_has_not_is_no_value_of_any_sunspec_type(kind):
 
     text, code = decode_point(sunspec(kind), absent)
     assert text is None
-    assert code == ("nan" if kind == "float32" else "sentinel")
+    assert code == ("nan" if kind in FLOATS else "sentinel")
     text, code = decode_point(sunspec(kind, scale_offset=2), absent + b"\0\0")
     assert text is None
-    assert code == ("nan" if kind == "float32" else "sentinel")
+    assert code == ("nan" if kind in FLOATS else "sentinel")
 
 
-@given(st.sampled_from(sorted(set(SUNSPEC_WORDS) - {"float32"})), st.data(), st.integers(-10, 10))
+@given(st.sampled_from(sorted(set(SUNSPEC_WORDS) - FLOATS)), st.data(), st.integers(-10, 10))
 def test_every_other_word_is_a_value_times_its_scale_factor(kind, data, factor):
     size = 2 * SUNSPEC_WORDS[kind]
     raw = data.draw(st.binary(min_size=size, max_size=size))
@@ -261,3 +270,36 @@ def test_a_variable_is_found_by_its_place_in_the_profile():
 
     assert decode_responses(made, responses) == ({"b_k": "7"}, {"a_k": "missing"})
     assert raw_of(made, responses) == {"b_k": b"\1\3\7"}
+
+
+def test_of_several_values_of_a_variable_the_last_counts():
+    point = NodePoint(name="a_k", node="nsu=urn:x;s=a", type="uint8")
+    made = Profile(
+        model="m", kind="furnace", protocol="opcua", source="made up by a test",
+        confidence="bench", points=(point,), golden=(Golden(point="a_k", data="010301", value=1),),
+    )  # fmt: skip
+    known = _decoders.cache_info().misses
+    for count in range(1, 50):
+        responses = [Response("node", 0, bytes([1, 3, i])) for i in range(count)]
+        assert decode_responses(made, responses) == ({"a_k": str(count - 1)}, {})
+
+    assert _decoders.cache_info().misses == known + 1  # whatever came between two slots
+
+
+def test_a_slow_point_that_was_not_asked_for_is_not_due_and_another_is_missing() -> None:
+    text = """
+model: any
+kind: power_meter
+protocol: modbus
+source: made up by a test
+confidence: bench
+points:
+  - {name: a_w, table: holding, address: 0, type: uint16}
+  - {name: b_wh, table: holding, address: 9, type: uint16, every_s: 60, counter: true}
+  - {name: c_w, table: input, address: 9, type: uint16}
+"""
+    made = validate(Profile, parse_yaml(text, "slow.yaml"))
+    first, slow = Response("holding", 0, b"\0\7"), Response("holding", 9, b"\0\5")
+
+    assert decode_responses(made, [first]) == ({"a_w": "7"}, {"b_wh": "not_due", "c_w": "missing"})
+    assert decode_responses(made, [first, slow]) == ({"a_w": "7", "b_wh": "5"}, {"c_w": "missing"})

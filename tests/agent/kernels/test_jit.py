@@ -10,7 +10,8 @@ SCRIPT = """
 import random
 import numpy as np
 from joulemark_agent.kernels.carbon import co2e
-from joulemark_agent.kernels.clean import all_zero_steps, false_zeros
+from joulemark_agent.kernels.clean import all_zero_steps
+from joulemark_agent.kernels.counter import Semantics, follow
 from joulemark_agent.kernels.energy import counter_energy, power_energy
 
 draw = random.Random(1)
@@ -23,7 +24,15 @@ power_w = np.array([draw.random() * 1e6 if draw.random() > 0.01 else np.nan for 
 gauges = np.array([[draw.choice([0.0, 0.0, 0.7, np.nan]) for _ in range(n)]])
 edges_us = np.arange(t_us[0] - 10**9, t_us[-1] + 10**9, 900_000_000)
 step_ok = all_zero_steps(counter[None], gauges)
-print(step_ok.tobytes().hex()[:2000], false_zeros(counter, good).nonzero())
+print(step_ok.tobytes().hex()[:2000])
+counter[1000:1100] -= counter[1000]
+ok = np.append(True, step_ok)
+for changes in ({}, {"most_per_h": 10**13, "stuck_us": 5 * 10**9}, {"is_daily": 1}):
+    rule = Semantics(1_350_000_000, quantum=8, modulus=0 if "is_daily" in changes else 2**60)
+    followed = follow(rule._replace(**changes), t_us, counter % 2**60, good, ok)
+    for part in (followed.t_us, followed.count, followed.step, followed.index):
+        print(part.tolist())
+    print(followed.events, followed.state)
 for part in counter_energy(t_us, counter, good, step_ok, edges_us, 1_350_000_000):
     print(np.asarray(part).tolist())
 for part in power_energy(t_us, power_w, edges_us, 1_350_000_000):

@@ -78,7 +78,7 @@ async def test_pymodbus_reads_the_same_registers_from_two_units(port: int) -> No
         written = await client.write_register(10, 1, device_id=1)
         assert (written.isError(), written.exception_code) == (True, 1)
         coils = await client.read_coils(0, count=1, device_id=1)
-        assert (coils.isError(), coils.exception_code) == (True, 1)
+        assert (coils.isError(), coils.exception_code) == (True, 2)
     finally:
         client.close()
 

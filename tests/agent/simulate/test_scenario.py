@@ -30,7 +30,7 @@ reductions:
 
 
 def test_two_scenarios_of_the_works_are_shipped_and_differ_in_nothing_but_the_reduction() -> None:
-    assert shipped() == ["equipment_hall", "retrofit", "unchanged"]
+    assert shipped() == ["equipment_hall", "faults", "retrofit", "unchanged"]
     unchanged, retrofit = load_scenario("unchanged"), load_scenario("retrofit")
 
     assert unchanged.reductions == ()
@@ -145,5 +145,5 @@ def test_a_mistake_in_a_hall_is_named_with_its_line(
 
 
 def test_a_hall_is_no_scenario_of_the_works() -> None:
-    with pytest.raises(ConfigError, match="is one of the equipment_hall, not of the works"):
+    with pytest.raises(ConfigError, match="is of kind 'equipment_hall', not of the works"):
         load_scenario("equipment_hall")

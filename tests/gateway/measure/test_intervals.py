@@ -46,9 +46,16 @@ def test_a_false_zero_is_named_and_books_nothing_twice():
 
 
 def test_a_fall_is_missing_and_counted():
-    ready = prepared([5, 6, 2, 9])
+    ready = prepared([5, 6, 2, 4])
     assert ready.fallen == 1
     assert spans(ready, 0, 3 * P) == [(P, 2 * P, False, ("counter_fell",))]
+
+
+def test_a_fall_that_the_next_count_takes_back_is_a_spike():
+    ready = prepared([5, 6, 2, 9])
+    assert ready.fallen == 0
+    assert ready.totals(np.array([0, 3 * P])).total.tolist() == [4]
+    assert spans(ready, 0, 3 * P) == [(P, 3 * P, True, ("spike",))]
 
 
 def test_a_device_without_a_usable_reading_has_nothing():

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import duckdb
 import numpy as np
@@ -43,6 +44,7 @@ from support.evidence import (
 )
 
 DOCS = documents()
+ZONE = ZoneInfo("Asia/Seoul")
 PAPERS = DOCS.by_digest(METER)
 TABLES = ("points", "intervals", "quarter_hours", "projected")
 WAIT_S = 20.0
@@ -184,11 +186,17 @@ def projected(leaves, cuts):
     rows: list[tuple[Any, ...]] = []
     for start, end in itertools.pairwise([0, *cuts, len(leaves)]):
         tree = history.parse_part(leaves[start:end], start, grant, signature)
-        part = part_of(tree, end, DOCS.profile(METER), PERIOD_US, carry)
+        part = part_of(tree, end, DOCS.profile(METER), PERIOD_US, ZONE, carry)
         carry = part.carry
         columns = [vars(part.intervals)[name].tolist() for name in vars(part.intervals)]
         rows += zip(*columns, strict=True)
     return sorted(rows)
+
+
+def test_what_another_version_carried_is_refused_with_what_to_do():
+    with pytest.raises(StoreError, match="series rebuild") as refused:
+        Carry.from_text('{"values": {}, "counters": {"energy_wh": {"slot_us": 1}}}')
+    assert refused.value.code == "series_foreign"
 
 
 @settings(max_examples=150, deadline=None)
@@ -209,6 +217,7 @@ def test_rows_cut_without_a_carry_would_differ():
             end,
             DOCS.profile(METER),
             PERIOD_US,
+            ZONE,
             Carry(),
         )
         for start, end in ((0, 7), (7, len(leaves)))

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -43,6 +44,7 @@ from support.projecting import ORDERS, project_until_killed
 from support.series import ALWAYS_US, amounts_in, content, fill, rows_of, samples_in, some_trees
 
 DOCS = documents()
+ZONE = ZoneInfo("Asia/Seoul")
 KINDS = [
     "embedded",
     pytest.param("victoriametrics", marks=pytest.mark.service),
@@ -130,7 +132,7 @@ def parts_of(*trees):
         leaves = leaves_of(batches)
         grant, signature = history.grant_of(leaves[0])
         tree = history.parse_part(leaves, 0, grant, signature)
-        part = part_of(tree, len(leaves), DOCS.profile(device), PERIOD_US, Carry())
+        part = part_of(tree, len(leaves), DOCS.profile(device), PERIOD_US, ZONE, Carry())
         parts.append((device, part))
     return parts
 

@@ -10,7 +10,7 @@ Source: OPC UA specification (1.05), part 4, section 5.11 (Read); part 8, sectio
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 from joulemark_agent.contract.errors import ConfigError
 from joulemark_agent.contract.profile import NodePoint
 from joulemark_agent.simulate.equipment_hall.factory import FurnaceValues
+from joulemark_agent.simulate.faults import Fault
 
 NAME = "Joulemark virtual furnace (SYNTHETIC)"
 _ABOUT = "SYNTHETIC: a physical simulation; no furnace in known units was recorded"
@@ -40,9 +41,24 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class FurnaceServer:
     """A running server; `close` ends it."""
 
-    def __init__(self, server: Any, port: int) -> None:
+    def __init__(self, server: Any, port: int, variables: _Variables) -> None:
         self.port = port
-        self._server = server
+        self._server, self._variables = server, variables
+        self._is_up = True
+        self._restarts: set[Fault] = set()
+
+    async def suffer(self, faults: Sequence[Fault]) -> None:
+        """Be as these faults say, and well where there is none."""
+        self._variables.time_offset_s = sum(fault.step_s for fault in faults)
+        await self._variables.keep_all_but({f.point for f in faults if f.kind == "shrunk"})
+        restarts = {fault for fault in faults if fault.kind == "opcua_restart"}
+        if restarts - self._restarts:
+            await self._server.bserver.stop()  # and with it every session
+            self._is_up = False
+        elif not restarts and not self._is_up:
+            await self._server.bserver.start()
+            self._is_up = True
+        self._restarts = restarts
 
     async def close(self) -> None:
         """Drop every client and stop listening."""
@@ -78,13 +94,14 @@ async def serve_furnace(
     server.set_attribute_value_callback(
         asyncua.ua.NodeId(asyncua.ua.ObjectIds.Server_ServerStatus_CurrentTime), _wall_time
     )
-    await _add_variables(server, furnace, now_us)
+    variables = _Variables(server, furnace, now_us)
+    await variables.add_all()
     try:
         await server.start()
     except OSError as error:
         raise _taken(host, port, error) from error
     assert server.bserver is not None  # it has started
-    return FurnaceServer(server, server.bserver.port)
+    return FurnaceServer(server, server.bserver.port, variables)
 
 
 class _ReadingOnly:
@@ -102,48 +119,71 @@ class _ReadingOnly:
         return action_type in self._allowed
 
 
-async def _add_variables(server: Any, furnace: FurnaceValues, now_us: Callable[[], int]) -> None:
-    ua = _asyncua().ua
-    uris = {point.name: point.node.removeprefix("nsu=").split(";s=")[0] for point in furnace.points}
-    spaces = {uri: await server.register_namespace(uri) for uri in dict.fromkeys(uris.values())}
-    first = next(iter(spaces.values()))
-    folder = await server.nodes.objects.add_object(ua.NodeId("Furnace", first), f"{first}:Furnace")
-    await folder.write_attribute(
-        ua.AttributeIds.Description,
-        ua.DataValue(ua.Variant(ua.LocalizedText(_ABOUT), ua.VariantType.LocalizedText)),
-    )
-    for point in furnace.points:
-        space, name = spaces[uris[point.name]], point.node.split(";s=")[1]
+class _Variables:
+    """What of the furnace stands in the address space."""
+
+    def __init__(self, server: Any, furnace: FurnaceValues, now_us: Callable[[], int]) -> None:
+        self._server, self._furnace, self._now_us = server, furnace, now_us
+        self._uris = {
+            point.name: point.node.removeprefix("nsu=").split(";s=")[0] for point in furnace.points
+        }
+        self._spaces: dict[str, int] = {}
+        self._folder: Any = None
+        self._there: dict[str, Any] = {}  # the variable of each point that is there
+        self.time_offset_s = 0
+
+    async def add_all(self) -> None:
+        """Every variable, in a folder that says what the furnace is."""
+        ua, server = _asyncua().ua, self._server
+        for uri in dict.fromkeys(self._uris.values()):
+            self._spaces[uri] = await server.register_namespace(uri)
+        first = next(iter(self._spaces.values()))
+        name = ua.NodeId("Furnace", first)
+        self._folder = await server.nodes.objects.add_object(name, f"{first}:Furnace")
+        about = ua.Variant(ua.LocalizedText(_ABOUT), ua.VariantType.LocalizedText)
+        await self._folder.write_attribute(ua.AttributeIds.Description, ua.DataValue(about))
+        await self.keep_all_but(set())
+
+    async def keep_all_but(self, gone: set[str]) -> None:
+        """Delete the variables of these points, and add any other that is not there."""
+        for point in self._furnace.points:
+            if point.name in gone and point.name in self._there:
+                await self._server.delete_nodes([self._there.pop(point.name)], recursive=True)
+            elif point.name not in gone and point.name not in self._there:
+                self._there[point.name] = await self._add(point)
+
+    async def _add(self, point: NodePoint) -> Any:
+        ua, furnace = _asyncua().ua, self._furnace
+        space, name = self._spaces[self._uris[point.name]], point.node.split(";s=")[1]
         kind = ua.VariantType[_TYPES[point.type]]
         opening = ua.Variant(furnace.value(point.name, 0), kind)
         short = name.removeprefix("Furnace.")
-        variable = await folder.add_variable(ua.NodeId(name, space), f"{space}:{short}", opening)
+        variable = await self._folder.add_variable(
+            ua.NodeId(name, space), f"{space}:{short}", opening
+        )
         if (unit := _unit(point, ua)) is not None:
             await variable.add_property(ua.NodeId(f"{name}.EngineeringUnits", space),
                                         "0:EngineeringUnits", unit)  # fmt: skip
-        server.set_attribute_value_callback(
-            variable.nodeid, _value_of(furnace, point.name, kind, now_us)
-        )
+        self._server.set_attribute_value_callback(variable.nodeid, self._value_of(point.name, kind))
+        return variable
+
+    def _value_of(self, point: str, kind: Any) -> Callable[[object, object], Any]:
+        ua, furnace, slots = _asyncua().ua, self._furnace, self._furnace.run.slots
+
+        def value(_node: object, _attribute: object) -> Any:
+            slot = slots.index(self._now_us())
+            at = _EPOCH + timedelta(microseconds=slots.first_us + slot * slots.period_us)
+            variant = ua.Variant(furnace.value(point, slot), kind)
+            shown_at = at + timedelta(seconds=self.time_offset_s)
+            return ua.DataValue(variant, SourceTimestamp=shown_at)
+
+        return value
 
 
 def _wall_time(_node: object, _attribute: object) -> Any:
     """The server's own time is real; only that of the furnace is simulated."""
     ua, now = _asyncua().ua, datetime.now(UTC)
     return ua.DataValue(ua.Variant(now, ua.VariantType.DateTime), SourceTimestamp=now)
-
-
-def _value_of(
-    furnace: FurnaceValues, point: str, kind: Any, now_us: Callable[[], int]
-) -> Callable[[object, object], Any]:
-    ua, slots = _asyncua().ua, furnace.run.slots
-
-    def value(_node: object, _attribute: object) -> Any:
-        slot = slots.index(now_us())
-        at = _EPOCH + timedelta(microseconds=slots.first_us + slot * slots.period_us)
-        variant = ua.Variant(furnace.value(point, slot), kind)
-        return ua.DataValue(variant, SourceTimestamp=at)
-
-    return value
 
 
 def _unit(point: NodePoint, ua: Any) -> Any | None:

@@ -1,0 +1,1 @@
+"""Web interfaces of compressor controllers, served over real sockets for one simulated machine."""

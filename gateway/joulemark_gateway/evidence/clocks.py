@@ -1,0 +1,67 @@
+"""Where the clocks of devices disagree with themselves: their own time stamps, from the raw words.
+
+Slots are the agent's and always go on. A device's own time is the point `sampled_at_s`, or with OPC
+UA the source time of each variable; one that stands still or goes back is told with its record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+
+import numpy as np
+
+from joulemark_agent.contract.profile import NODE, Profile
+from joulemark_agent.equipment.base import SAMPLED_AT
+from joulemark_agent.kernels.datavalue import parse
+from joulemark_agent.kernels.decode import decode_responses
+from joulemark_agent.kernels.stamps import stamp_events
+from joulemark_gateway.evidence.history import Record, Tree
+
+_US_PER_S = 1_000_000
+
+
+@dataclass(frozen=True)
+class ClockEvent:
+    """A device's stamp that is not later than one before it."""
+
+    code: str  # see kernels/stamps.py
+    point: str
+    slot_us: int  # of the reading that shows it
+    seq: int  # its leaf
+    before_us: int  # the stamp that it is compared with
+    after_us: int
+
+    @property
+    def step_us(self) -> int:
+        """How far it went back. [us]"""
+        return self.after_us - self.before_us
+
+
+def clock_events(tree: Tree, profile: Profile) -> tuple[ClockEvent, ...]:
+    """Every such stamp of a device, point by point in the order of reading."""
+    stamps = sorted(
+        (stamp for record in tree.records for stamp in _stamps(profile, record)), key=itemgetter(0)
+    )
+    found: list[ClockEvent] = []
+    for point, those in groupby(stamps, key=itemgetter(0)):
+        rows = list(those)
+        for event in stamp_events(np.array([at_us for _, _, at_us in rows], np.int64)):
+            record = rows[event.row][1]
+            at = record.slot_us, record.seq
+            found.append(ClockEvent(event.code, point, *at, event.before_us, event.after_us))
+    return tuple(found)
+
+
+def _stamps(profile: Profile, record: Record) -> Iterator[tuple[str, Record, int]]:
+    for response in record.responses:
+        if response.table == NODE and response.address < len(profile.points):
+            value = parse(response.data)
+            if value is not None and value.source_time_us is not None:
+                yield profile.points[response.address].name, record, value.source_time_us
+    if any(point.name == SAMPLED_AT for point in profile.points):
+        values, quality = decode_responses(profile, record.responses)
+        if SAMPLED_AT in values and SAMPLED_AT not in quality:
+            yield SAMPLED_AT, record, int(float(values[SAMPLED_AT]) * _US_PER_S)

@@ -1,0 +1,54 @@
+"""A device's own time stamps, judged from the evidence; the agent's slots always go on."""
+
+import pytest
+
+from joulemark_gateway.evidence import history
+from joulemark_gateway.evidence.clocks import clock_events
+from support.evidence import (
+    PERIOD_US,
+    START_US,
+    build_tree,
+    documents,
+    leaves_of,
+    profile_mapping,
+    reading,
+)
+
+DEVICE = "compressor"
+
+
+def events(stamps_s):
+    """Of a machine that states these times at the slots from the first on."""
+    site = documents(profiles={DEVICE: profile_mapping("virtual_compressor_a1")})
+    profile = site.profile(DEVICE)
+    readings = [
+        reading(
+            profile,
+            DEVICE,
+            START_US + i * PERIOD_US,
+            {"power_w": 100_000, "header_gauge_pressure_pa": 0, "sampled_at_s": stamp_s},
+        )
+        for i, stamp_s in enumerate(stamps_s)
+    ]
+    tree = history.parse_tree(leaves_of(build_tree(site, DEVICE, readings)))
+    return tree, clock_events(tree, profile)
+
+
+def test_a_clock_that_goes_on_is_silent():
+    assert events([100, 1000, 1900])[1] == ()
+
+
+def test_a_step_back_names_the_reading_that_shows_it_and_how_far():
+    tree, found = events([7000, 8000, 4700, 8000])
+
+    assert [(e.code, e.slot_us, e.seq) for e in found] == [
+        ("clock_step", tree.records[2].slot_us, tree.records[2].seq),
+        ("repeated_stamp", tree.records[3].slot_us, tree.records[3].seq),
+    ]
+    assert found[0].step_us == -3_300_000_000
+    assert {event.point for event in found} == {"sampled_at_s"}
+
+
+@pytest.mark.parametrize("times", [2, 3])
+def test_a_stamp_that_is_shown_again_is_a_repeat(times):
+    assert [e.code for e in events([500] * times)[1]] == ["repeated_stamp"] * (times - 1)
