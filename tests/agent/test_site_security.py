@@ -142,7 +142,7 @@ def test_the_command_makes_a_certificate_once_and_another_when_asked(
 
     first = told()
     [device] = load_site(path).planned_devices()
-    assert device.security is not None
+    assert isinstance(device.security, Access)
     own = own_identity(device.security)
     assert first["thumbprint"] == shown(own.certificate)
     assert first["application_uri"] == own.application_uri == "urn:joulemark:gwangyang:edge-1"

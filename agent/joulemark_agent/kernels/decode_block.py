@@ -85,7 +85,9 @@ def block_plan(profile: Profile, layout: Layout) -> BlockPlan:
         row = [0] * _COLUMNS
         row[_FACTOR] = -1
         row[_KIND] = _fill(row, point, layout)
-        row[_IS_COUNTER], row[_IS_DISPUTED] = int(point.counter), int(bool(point.disputed))
+        is_float = isinstance(point, SunspecPoint) and point.type.startswith("float")
+        row[_IS_COUNTER] = int(point.counter and not is_float)  # of a float a part is no loss
+        row[_IS_DISPUTED] = int(bool(point.disputed))
         row[_FIRST_SENTINEL] = len(sentinels)
         sentinels += [_pattern(raw) for raw in _sentinels(point)]
         row[_END_SENTINEL] = len(sentinels)
@@ -178,7 +180,9 @@ def _kind(point: Point | SunspecPoint) -> int:
 def _sentinels(point: Point | SunspecPoint) -> tuple[int, ...]:
     if isinstance(point, Point):
         return point.sentinels
-    return () if point.type == "float32" else (absent(point.type, 16 * point.words),)
+    if point.type == "string" or point.type.startswith("float"):
+        return ()
+    return (absent(point.type, 16 * point.words),)
 
 
 def _pattern(raw: int) -> int:
@@ -219,14 +223,14 @@ def _value(
         return np.nan, _MISSING
     if kind == _UNASKED:
         return np.nan, _NOT_DUE
-    if kind == _NO_NUMBER:
-        return np.nan, _TEXT
     if row[_MODEL] > 0:
         head = row[_HEAD]
         if _integer(data, head, 2, 0) != row[_MODEL]:
             return np.nan, _MISSING
         if _integer(data, head + 2, 2, 0) + 2 < row[_NEEDED]:
             return np.nan, _MISSING
+    if kind == _NO_NUMBER:
+        return np.nan, _TEXT
     if kind == _DEFERRED:
         return np.nan, _LEFT
     exponent = np.int64(0)

@@ -167,6 +167,41 @@ def test_a_scale_register_counts_as_it_does_one_by_one(counter, words, order):
     assert_same(Profile.model_validate(base), (("holding", 0, 4),), rows)
 
 
+SUNSPEC_TYPES = ("int16", "uint16", "acc16", "enum16", "bitfield16", "int32", "uint32", "acc32",
+                 "enum32", "bitfield32", "float32", "int64", "uint64", "acc64", "bitfield64",
+                 "float64", "string")  # fmt: skip
+
+
+@given(kind=st.sampled_from(SUNSPEC_TYPES), counter=st.booleans(), data=st.data())
+def test_a_model_is_decoded_alike(kind, counter, data):
+    """Right and wrong heads, every type, with and without its scale factor."""
+    size = 8 if kind == "string" else int(kind[-2:]) // 8
+    name = "value_text" if kind == "string" else "value_wh"
+    is_counted = counter and (kind.startswith(("uint", "acc", "float")))
+    point = {"name": name, "model": 103, "offset": 2, "type": kind}
+    point |= {"length": 4} if kind == "string" else {"counter": is_counted}
+    point |= {"minimum": "0"} if is_counted and kind.startswith("float") else {}
+    factor = kind != "string" and data.draw(st.booleans())
+    point |= {"scale_offset": 2 + size // 2} if factor else {}
+    words = [0] * (size // 2 + factor)
+    profile = Profile.model_validate(
+        profile_of(type="uint16").model_dump(mode="json", exclude_unset=True)
+        | {"protocol": "sunspec", "points": [point]}
+        | {"golden": [{"point": name, "words": words, "value": None}]}
+    )
+    body = st.one_of(
+        st.binary(min_size=size, max_size=size), st.sampled_from(ALIKE).map(lambda b: b * size)
+    )
+    heads = st.sampled_from([(103, len(words)), (103, 0), (101, len(words))])
+    rows = [
+        struct.pack(">HH", *data.draw(heads))
+        + data.draw(body)
+        + (struct.pack(">h", data.draw(st.sampled_from([0, 1, -2, 11, -32768]))) if factor else b"")
+        for _ in range(8)
+    ]
+    assert_same(profile, (("sunspec", 103, len(rows[0])),), rows)
+
+
 def test_a_profile_of_variables_has_no_blocks():
     [profile, *_] = [profile for profile in SHIPPED.values() if profile.protocol == "opcua"]
     with pytest.raises(ValueError, match="no fixed length"):
