@@ -234,3 +234,15 @@ def test_what_leaves_for_a_misbehaving_factory_only_reads_and_planted_writes_are
 
     assert figures["not reading"] == "0"
     assert figures["controls refused"].count(",") == 13
+
+
+def test_a_locked_channel_hides_nothing_of_the_connection_after_it() -> None:
+    """What cannot be read is let through on its own connection only."""
+    policy = b"http://opcfoundation.org/UA/SecurityPolicy#Basic256Sha256"
+    head = bytes(4) + len(policy).to_bytes(4, "little") + policy
+    opening = b"OPNF" + (8 + len(head)).to_bytes(4, "little") + head
+    write = WRITES["opcua: Write"]
+
+    assert leaving.kinds_of(opening, "here 4840, there 1") == [("OPC UA OpenSecureChannel", True)]
+    assert leaving.kinds_of(write, "here 4840, there 1") == [("OPC UA secured", True)]
+    assert [may for _, may in leaving.kinds_of(write, "here 4840, there 2")] == [False]

@@ -24,6 +24,7 @@ from support.child import search_path
 from support.machines import Machine
 
 
+@pytest.mark.endurance
 def test_a_new_file_interrupts_no_device_that_is_as_it_was() -> None:
     figures = reload.run(1, full=False)
 

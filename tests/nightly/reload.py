@@ -35,7 +35,7 @@ uplink: {{url: "mqtt://127.0.0.1:9", collector_name: joulemark/collector,
 devices:
 {devices}
 """
-ROW = '  - {{id: {id}, profile: {profile}, url: "{url}", unit: {unit}, period_s: 1{more}}}'
+ROW = '  - {{id: {id}, profile: {profile}, url: "{url}", unit: {unit}, period_s: 2{more}}}'
 BAD = "  - {id: steady, profile: no_such, url: nonsense, unit: 999, period_s: 0}"
 
 
@@ -170,7 +170,7 @@ def run(seed: int, *, full: bool) -> dict[str, str]:
         if full:
             tracemalloc.start()
         try:
-            found = asyncio.run(reloaded(Path(name), cycles, 0.5 if full else 0.3))
+            found = asyncio.run(reloaded(Path(name), cycles, 1.0 if full else 0.6))
         finally:
             tracemalloc.stop()
     heads, events = found["summary"]["heads"], found["events"]

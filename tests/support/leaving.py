@@ -53,20 +53,20 @@ Kind = tuple[str, bool]  # what a message is, and whether it may leave
 
 said: Counter[str] = Counter()
 _expected: list[list[str]] = []
-_secured: set[int] = set()  # descriptors of channels whose messages cannot be read
+_secured: set[str] = set()  # connections of channels whose messages cannot be read
 
 
 class LeftError(AssertionError):
     """A message that does more than read was about to leave."""
 
 
-def kinds_of(data: bytes, descriptor: int = -1) -> list[Kind]:
+def kinds_of(data: bytes, connection: str = "") -> list[Kind]:
     """Every message in what is sent at once; what is not wholly known may not leave."""
     if (found := _modbus(data)) is not None:
         framing, pdu = found
         return [(f"Modbus {framing} {pdu[0]}", is_reading(pdu))]
     if data[:3] in _CHUNKS:
-        return list(_opcua(data, descriptor))
+        return list(_opcua(data, connection))
     if _CLOCK.fullmatch(data):
         return [("replay clock", True)]
     if re.match(rb"[A-Z]+ \S+ HTTP/1\.1\r\n", data):
@@ -112,7 +112,7 @@ def _modbus(data: bytes) -> tuple[str, bytes] | None:
     return None if found is None else ("ascii", bytes.fromhex(found[1].decode())[1:-1])
 
 
-def _opcua(data: bytes, descriptor: int) -> Iterator[Kind]:
+def _opcua(data: bytes, connection: str) -> Iterator[Kind]:
     is_first = True  # of its message: only there the service is named
     while data:
         size = int.from_bytes(data[4:8], "little")
@@ -121,19 +121,19 @@ def _opcua(data: bytes, descriptor: int) -> Iterator[Kind]:
             yield "unknown", False
             return
         if is_first:
-            yield _chunk(chunk, descriptor)
+            yield _chunk(chunk, connection)
         is_first = chunk[3:4] == b"F"
 
 
-def _chunk(chunk: bytes, descriptor: int) -> Kind:
+def _chunk(chunk: bytes, connection: str) -> Kind:
     if chunk[:3] == b"HEL":
-        _secured.discard(descriptor)
+        _secured.discard(connection)
         return "OPC UA Hello", True
     if chunk[:3] == b"OPN":
-        if not chunk[16:].startswith(_UNLOCKED):
-            _secured.add(descriptor)
+        if connection and not chunk[16:].startswith(_UNLOCKED):
+            _secured.add(connection)
         return "OPC UA OpenSecureChannel", True
-    if descriptor in _secured:
+    if connection in _secured:
         return "OPC UA secured", True  # its service is in the code's own table
     number = service(chunk)
     return f"OPC UA {READING_SERVICES.get(number, number)}", number in READING_SERVICES
@@ -159,9 +159,9 @@ def _speaks_to_machines() -> bool:
     return False
 
 
-def _look(data: bytes, descriptor: int) -> None:
+def _look(data: bytes, connection: str) -> None:
     """Classify and count; refuse what may not leave."""
-    for kind, may_leave in kinds_of(data, descriptor):
+    for kind, may_leave in kinds_of(data, connection):
         if may_leave or not _expected:
             said[kind] += 1
         if not may_leave:
@@ -192,35 +192,43 @@ def install() -> None:
         _hook(socket.socket, name, _socket_sends)
     for name in ("send", "sendall", "write"):
         _hook(ssl.SSLSocket, name, _socket_sends)
-    _hook(ssl.SSLObject, "write", lambda *_: -1)
+    _hook(ssl.SSLObject, "write", lambda *_: "")
     for name in ("write", "writev"):
         _hook(os, name, _terminal_sends)
     atexit.register(tell)
 
 
-def _hook(owner: Any, name: str, descriptor_of: Callable[[Any], int | None]) -> None:
+def _hook(owner: Any, name: str, connection_of: Callable[[Any], str | None]) -> None:
     """Have what a function is about to send looked at; its data are the second argument."""
     send = getattr(owner, name)
 
     @wraps(send)
     def looking(first: Any, data: Any, *more: Any, **named: Any) -> Any:
         if _speaks_to_machines():
-            descriptor = descriptor_of(first)
-            if descriptor is not None:
-                _look(b"".join(data) if isinstance(data, list) else bytes(data), descriptor)
+            connection = connection_of(first)
+            if connection is not None:
+                _look(b"".join(data) if isinstance(data, list) else bytes(data), connection)
         return send(first, data, *more, **named)
 
     setattr(owner, name, looking)
 
 
-def _socket_sends(sender: socket.socket) -> int | None:
-    """The descriptor; None: it stays on this computer, as what wakes up a loop does."""
-    return None if sender.family == socket.AF_UNIX else sender.fileno()
+def _socket_sends(sender: socket.socket) -> str | None:
+    """The connection, by both its ends; None: it stays on this computer, as what wakes a loop.
+
+    Not by its descriptor, which the next connection inherits.
+    """
+    if sender.family == socket.AF_UNIX:
+        return None
+    try:
+        return f"{sender.getsockname()} {sender.getpeername()}"
+    except OSError:  # the other end is gone
+        return ""
 
 
-def _terminal_sends(descriptor: int) -> int | None:
-    """The descriptor; None: a file or a pipe."""
-    return descriptor if stat.S_ISCHR(os.fstat(descriptor).st_mode) else None
+def _terminal_sends(descriptor: int) -> str | None:
+    """Not that of a channel; None: a file or a pipe."""
+    return "" if stat.S_ISCHR(os.fstat(descriptor).st_mode) else None
 
 
 def tell() -> None:
