@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from support import leaving, servers
 
@@ -18,6 +19,8 @@ from support import leaving, servers
 settings.register_profile("same", deadline=None, derandomize=True)
 settings.register_profile("search", deadline=None, max_examples=2000)
 settings.load_profile("same")
+
+ON_THEIR_OWN = {"test_saving_is_proven.py"}  # it shares nothing with its neighbours
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -52,6 +55,22 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whole chains first: they take longest and stay in one worker, with the rest beside them."""
     items.sort(key=lambda item: "system" not in item.path.parts)
+
+
+class Together(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """What shares a chain, or hundreds of measurements, is run by one worker."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        folder, _, file = path.rpartition("/")
+        if not folder.startswith("tests/system"):
+            return nodeid
+        return path if file in ON_THEIR_OWN else folder
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
+    """Instead of the marker `xdist_group`, which pytest 9.2 no longer hands to xdist 3.8."""
+    return Together(config, log)
 
 
 @pytest.fixture(scope="session")

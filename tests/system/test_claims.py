@@ -8,7 +8,7 @@ from joulemark_agent.contract.errors import EvidenceError
 from joulemark_gateway.evidence.claims import check_energy
 from joulemark_gateway.evidence.history import parse_tree
 
-pytestmark = [pytest.mark.xdist_group("system"), pytest.mark.timeout(420)]
+pytestmark = pytest.mark.timeout(420)
 METER = "joulemark/gwangyang/main-meter/1"
 
 

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-pytestmark = [pytest.mark.xdist_group("system"), pytest.mark.timeout(420)]
+pytestmark = pytest.mark.timeout(420)
 
 STAGES = (
     "prepare",

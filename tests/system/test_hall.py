@@ -19,7 +19,7 @@ from joulemark_gateway.evidence import history
 from joulemark_gateway.evidence.store import FILE, SqliteStore
 from system.conftest import Run, kill_once
 
-pytestmark = [pytest.mark.xdist_group("system"), pytest.mark.timeout(420)]
+pytestmark = pytest.mark.timeout(420)
 
 DAY_US = 86_400_000_000
 MAY_7_US = 1_651_881_600_000_000  # 2022-05-07 00:00 UTC

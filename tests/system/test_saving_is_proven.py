@@ -21,8 +21,6 @@ from support.histories import (
 )
 from support.present import present
 
-pytestmark = pytest.mark.xdist_group("saving")  # its 400 measurements are made once
-
 SEEDS = range(1, 201)
 JULY, PER_DAY = 181 * 96, 96
 

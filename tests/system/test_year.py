@@ -26,7 +26,6 @@ from system.conftest import KILLS_EACH, VICTIMS, agent_heads, origins
 
 pytestmark = [
     pytest.mark.endurance,
-    pytest.mark.xdist_group("system"),
     pytest.mark.timeout(420),
 ]
 

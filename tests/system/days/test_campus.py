@@ -17,7 +17,7 @@ from joulemark_gateway.evidence import history
 from support.recorded import DAY_US, HOUR_US, number, us
 from support.table_factory import Table
 
-pytestmark = [pytest.mark.xdist_group("days"), pytest.mark.timeout(420)]
+pytestmark = pytest.mark.timeout(420)
 
 JULY_KWH = {"roofs": 98_684.3, "feeders": 5_500_670.6}
 DAY_KWH = {"roofs": 2_150.2, "feeders": 189_138.5}  # 2022-07-04

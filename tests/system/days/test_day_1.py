@@ -19,7 +19,7 @@ from joulemark_gateway.evidence.clocks import clock_events
 from support.recorded import HOUR_US, rows, us
 from support.table_factory import Row, Table
 
-pytestmark = [pytest.mark.xdist_group("days"), pytest.mark.timeout(420)]
+pytestmark = pytest.mark.timeout(420)
 
 QUARTER_US, DAY_S = 900_000_000, 86_400
 LEAKS_BAR_MIN = (-0.0558, -0.0564, -0.0566, -0.0562, -0.0562)

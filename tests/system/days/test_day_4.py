@@ -14,7 +14,7 @@ from joulemark_agent.kernels.stuck import stuck
 from support.recorded import HOUR_US, number, rows, us
 from support.table_factory import Table
 
-pytestmark = [pytest.mark.xdist_group("days"), pytest.mark.timeout(420)]
+pytestmark = pytest.mark.timeout(420)
 
 SLOT_S, SLOT_US = 300, 300_000_000
 ASLEEP = "exception_11"  # a gateway's word for a device that does not answer it

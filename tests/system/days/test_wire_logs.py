@@ -10,7 +10,7 @@ from joulemark_agent.contract.reading import Gap
 from joulemark_agent.drivers.modbus import FUNCTIONS
 from support.captures import PORT, Wrapped, pieces, polled
 
-pytestmark = [pytest.mark.xdist_group("days"), pytest.mark.timeout(420)]
+pytestmark = pytest.mark.timeout(420)
 
 # Pieces that arrived, frames in them, frames whose check holds no more, bytes of no frame.
 # Of the hour's 1,819 pieces nine hold parts of frames, together twelve. Eleven of these have a
