@@ -13,6 +13,7 @@ import pytest_asyncio
 from joulemark_agent import cli
 from support.modbus import REQUEST, Connection, peer, refusal, reply
 from support.opcua import URI, relayed
+from support.sites import HEAD
 from support.units import Device, modbus_tcp
 
 PROFILE = f"""model: furnace
@@ -28,18 +29,13 @@ points:
 golden:
   - {{point: temperature_k, data: "010b000000000000f03f", value: 1}}
 """
-SITE = """site: hall
-agent: edge-1
-time_zone: UTC
-factors: {{set: korea, rule_set: ESG, jurisdiction: KR}}
-uplink:
-  url: "mqtt://127.0.0.1:1883"
-  collector_key: "WxhFr3X+pUJSoC1zlt0/Ywi8pq84zt0LXz0B8tO4xkk="
-  collector_name: joulemark/collector
-devices:
+SITE = (
+    HEAD
+    + """\
   - {{id: inverter, profile: sunspec_inverter, url: "{sunspec}", unit: 13, period_s: 900}}
   - {{id: furnace, profile: furnace.yaml, url: "{opcua}", period_s: 30}}
 """
+)
 MODELS = [
     0x5375, 0x6E53, 103, 50, *([0xFFFF] * 12), 11_000, 1, *([0xFFFF] * 36), 160, 28, *([0] * 28),
     0xFFFF, 0,

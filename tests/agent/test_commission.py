@@ -17,19 +17,15 @@ from joulemark_agent.kernels.checks import Sample
 from joulemark_agent.settings import load_profile, load_site, site_document
 from nightly.wrong_profile import Served, mapping_of, serving
 from support.machines import Machine
+from support.sites import HEAD
 
-SITE = """site: hall
-agent: edge-1
-time_zone: UTC
-factors: {{set: korea, rule_set: ESG, jurisdiction: KR}}
-uplink:
-  url: "mqtt://127.0.0.1:1883"
-  collector_key: "WxhFr3X+pUJSoC1zlt0/Ywi8pq84zt0LXz0B8tO4xkk="
-  collector_name: joulemark/collector
-devices:
+SITE = (
+    HEAD
+    + """\
   - {{id: meter, profile: {profile}, url: "modbus-tcp://127.0.0.1:{port}", unit: 1,
      period_s: 10{more}}}
 """
+)
 
 
 @pytest_asyncio.fixture

@@ -10,16 +10,11 @@ from joulemark_agent import cli
 from joulemark_agent.contract.errors import ConfigError
 from joulemark_agent.settings import load_site, site_document
 from support.controllers import PASSWORD, USER, VARIABLE, Clock, a_sigma_control, an_elektronikon
+from support.sites import HEAD
 
-SITE = """site: hall
-agent: edge-1
-time_zone: UTC
-factors: {{set: korea, rule_set: ESG, jurisdiction: KR}}
-uplink:
-  url: "mqtt://127.0.0.1:1883"
-  collector_key: "WxhFr3X+pUJSoC1zlt0/Ywi8pq84zt0LXz0B8tO4xkk="
-  collector_name: joulemark/collector
-devices:
+SITE = (
+    HEAD
+    + """\
   - id: ga37
     profile: atlas_copco_elektronikon_mkv
     url: "{elektronikon}"
@@ -30,6 +25,7 @@ devices:
     period_s: 30
     login: {login}
 """
+)
 LOGIN = f"{{user: {USER}, password_variable: {VARIABLE}}}"
 ELSEWHERE = {
     "elektronikon": "elektronikon-http://192.0.2.1",

@@ -14,18 +14,14 @@ from joulemark_agent.settings import load_site, site_document
 from joulemark_gateway.evidence import history
 from joulemark_gateway.measure.intervals import counted
 from support.evidence import METER, build_tree, documents, leaves_of, meter_readings
+from support.sites import HEAD
 
-SITE = """site: hall
-agent: edge-1
-time_zone: UTC
-factors: {{set: korea, rule_set: ESG, jurisdiction: KR}}
-uplink:
-  url: "mqtt://127.0.0.1:1883"
-  collector_key: "WxhFr3X+pUJSoC1zlt0/Ywi8pq84zt0LXz0B8tO4xkk="
-  collector_name: joulemark/collector
-devices:
+SITE = (
+    HEAD
+    + """\
   - {{id: meter, profile: {profile}, url: "{url}", unit: 1, period_s: 900{more}}}
 """
+)
 METER_PROFILE, URL = "eastron_sdm630", "modbus-tcp://127.0.0.1:502"
 
 

@@ -246,3 +246,11 @@ def test_a_locked_channel_hides_nothing_of_the_connection_after_it() -> None:
     assert leaving.kinds_of(opening, "here 4840, there 1") == [("OPC UA OpenSecureChannel", True)]
     assert leaving.kinds_of(write, "here 4840, there 1") == [("OPC UA secured", True)]
     assert [may for _, may in leaving.kinds_of(write, "here 4840, there 2")] == [False]
+
+
+def test_a_text_that_ends_in_its_own_crc_is_still_a_text() -> None:
+    """Of 65,536 messages one does, and a run has many more."""
+    question = b'{"committed_us":null,"go_us":325792}\n'
+
+    assert leaving.crc(question[:-2]) == question[-2:]
+    assert leaving.kinds_of(question) == [("replay clock", True)]

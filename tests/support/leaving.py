@@ -62,15 +62,16 @@ class LeftError(AssertionError):
 
 def kinds_of(data: bytes, connection: str = "") -> list[Kind]:
     """Every message in what is sent at once; what is not wholly known may not leave."""
-    if (found := _modbus(data)) is not None:
-        framing, pdu = found
-        return [(f"Modbus {framing} {pdu[0]}", is_reading(pdu))]
+    # Texts first: of so many, some end in two bytes that are the CRC of those before.
     if data[:3] in _CHUNKS:
         return list(_opcua(data, connection))
     if _CLOCK.fullmatch(data):
         return [("replay clock", True)]
     if re.match(rb"[A-Z]+ \S+ HTTP/1\.1\r\n", data):
         return [("HTTP", _HTTP.fullmatch(data) is not None)]
+    if (found := _modbus(data)) is not None:
+        framing, pdu = found
+        return [(f"Modbus {framing} {pdu[0]}", is_reading(pdu))]
     return [("TLS", True) if _is_tls(data) else ("unknown", False)]
 
 
