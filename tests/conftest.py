@@ -1,5 +1,6 @@
 """What every test may ask for: outside data, services, and kernels compiled once before the run."""
 
+import logging
 import os
 import shutil
 import sys
@@ -32,6 +33,8 @@ def pytest_configure(config: pytest.Config) -> None:
     named = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = f"{hooked}{os.pathsep}{named}" if named else hooked
     leaving.install()
+    # Its servers outlive tests in a thread, and tell the log of whichever runs then.
+    logging.getLogger("asyncua").setLevel(logging.CRITICAL)
 
 
 @pytest.hookimpl(trylast=True)
