@@ -11,6 +11,7 @@ import asyncio
 import errno
 import math
 import ssl
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from joulemark_agent.contract.errors import DeviceError
@@ -22,7 +23,7 @@ CLOSED, BAD_REPLY, UNTRUSTED = "closed", "bad_reply", "untrusted"
 Check = Callable[[bytes], bytes | None]
 
 
-class Asking:
+class Asking(ABC):
     """Questions in turn, each with one answer or one error; what carries them is the subclass's."""
 
     def __init__(self, peer: str) -> None:
@@ -62,18 +63,19 @@ class Asking:
             self._waiting, self._is_asking = None, False
             self._used_s = self._loop.time()
 
+    @abstractmethod
     async def _ready(self, timeout_s: float) -> None:
         """Return when a question may be asked; DeviceError: none may."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _say(self, question: bytes) -> None:
         """Send it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _expire(self, timeout_s: float) -> None:
         """Fail: the answer is not there."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _give_up(self) -> None:
         """Called when the one who asked waits no more."""
 

@@ -194,6 +194,9 @@ class SerialExchange(Asking):
             self._stop_timer()
             self._timer = self._loop.call_later(self._silence_s, self._accept, answer)
 
+    def _give_up(self) -> None:
+        """The port stays open; what still comes was asked by nobody and is passed over."""
+
     def _expire(self, timeout_s: float) -> None:
         self._fail(
             DeviceError(

@@ -703,26 +703,24 @@ def _of_equipment(profile: Profile, section: Mapping[str, Any]) -> Iterator[tupl
             yield ("equipment", *item["loc"]), f"equipment: {item['msg']} ({item['input']!r})"
 
 
+_INSTEAD_OF_A_PASSWORD = {
+    "security": "Remove it, change it on the server, and write 'password_file: FILE' (mode 0600) or"
+    f" 'password_variable: {PREFIX}NAME'.",
+    "login": "Remove it, change it at the controller, and write 'password_variable:"
+    f" {PREFIX}NAME', an environment variable.",
+}
+
+
 def _refuse_secrets(document: Document) -> None:
     """A password in a file is refused before anything could print it."""
     devices = document.mapping.get("devices")
     for i, device in enumerate(devices if isinstance(devices, Sequence) else ()):
-        security = device.get("security") if isinstance(device, Mapping) else None
-        if isinstance(security, Mapping) and "password" in security:
-            raise ConfigError(
-                f"{document.name}:{document.line_of(('devices', i, 'security', 'password'))}: a"
-                " password does not belong in a site file.",
-                "Remove it, change it on the server, and write 'password_file: FILE' (mode 0600) or"
-                f" 'password_variable: {PREFIX}NAME'.",
-            )
-        login = device.get("login") if isinstance(device, Mapping) else None
-        if isinstance(login, Mapping) and "password" in login:
-            raise ConfigError(
-                f"{document.name}:{document.line_of(('devices', i, 'login', 'password'))}: a"
-                " password does not belong in a site file.",
-                "Remove it, change it at the controller, and write 'password_variable:"
-                f" {PREFIX}NAME', an environment variable.",
-            )
+        for key, do in _INSTEAD_OF_A_PASSWORD.items():
+            section = device.get(key) if isinstance(device, Mapping) else None
+            if isinstance(section, Mapping) and "password" in section:
+                line = document.line_of(("devices", i, key, "password"))
+                what = f"{document.name}:{line}: a password does not belong in a site file."
+                raise ConfigError(what, do)
     uplink = document.mapping.get("uplink")
     if not isinstance(uplink, Mapping):
         return

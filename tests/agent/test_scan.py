@@ -29,6 +29,7 @@ from joulemark_agent.scan_profile import sunspec_profile
 from joulemark_agent.settings import checked_profile, load_profile, load_site
 from nightly import scan_hostile
 from support.controllers import Clock, an_elektronikon
+from support.sites import HEAD
 from support.tcp import serving, turns
 from support.units import (
     Device,
@@ -44,17 +45,7 @@ from support.units import (
 TIMEOUT_S = 0.1
 READING = {1, 2, 3, 4, 0x2B}
 ON = date(2026, 11, 22)
-SITE = """
-site: works
-agent: edge-1
-time_zone: Asia/Seoul
-factors: {set: korea, rule_set: ESG, jurisdiction: KR}
-uplink:
-  url: "mqtt://127.0.0.1:1883"
-  collector_key: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
-  collector_name: joulemark/collector
-devices:
-"""
+SITE = HEAD.format()
 
 
 def zeros(first: int, last: int) -> dict[int, int]:

@@ -13,18 +13,9 @@ from joulemark_agent.contract.errors import ConfigError
 from joulemark_agent.opcua_access import Access, own_identity
 from joulemark_agent.opcua_security import Mode, shown
 from joulemark_agent.settings import load_site, site_document
+from support.sites import HEAD
 
-SITE = """\
-site: gwangyang
-agent: edge-1
-time_zone: Asia/Seoul
-factors: {set: korea, rule_set: ESG, jurisdiction: KR}
-uplink:
-  url: "mqtt://127.0.0.1:1883"
-  collector_key: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
-  collector_name: joulemark/collector
-devices:
-"""
+SITE = HEAD.format()
 FURNACE = """\
   - id: furnace
     profile: virtual_furnace
@@ -145,7 +136,7 @@ def test_the_command_makes_a_certificate_once_and_another_when_asked(
     assert isinstance(device.security, Access)
     own = own_identity(device.security)
     assert first["thumbprint"] == shown(own.certificate)
-    assert first["application_uri"] == own.application_uri == "urn:joulemark:gwangyang:edge-1"
+    assert first["application_uri"] == own.application_uri == "urn:joulemark:hall:edge-1"
     assert stat.S_IMODE(device.security.key.stat().st_mode) == 0o600
     assert Path(first["trusted_servers"]).is_dir()
     assert told() == first

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from joulemark_agent.kernels.counter import Event, Followed
-from support.counters import FIRST_US, KINDS, PERIOD_US, Month
+from joulemark_agent.kernels.counter import Followed
+from support.counters import FIRST_US, KINDS, PERIOD_US, Month, nodes_of
 
 ROUNDS = 200
 
@@ -87,15 +87,7 @@ def _same_however_cut(month: Month, whole: Followed, draw: np.random.Generator) 
     size = month.shown.size
     cuts = tuple(np.sort(draw.choice(np.arange(1, size), int(draw.integers(1, 60)), False)))
     blocks = month.follow(tuple(int(cut) for cut in cuts))
-    nodes: list[tuple[int, int, int]] = []
-    events: list[Event] = []
-    for number, block in enumerate(blocks):
-        rows = zip(block.t_us.tolist(), block.count.tolist(), block.step.tolist(), strict=True)
-        nodes += list(rows)[1 if nodes and number else 0 :]
-        events += block.events
-    rows = zip(whole.t_us.tolist(), whole.count.tolist(), whole.step.tolist(), strict=True)
-    assert nodes == list(rows)
-    assert tuple(events) == whole.events
+    assert nodes_of(blocks) == nodes_of([whole])
     assert blocks[-1].state == whole.state
 
 

@@ -22,13 +22,17 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 from joulemark_agent.contract.errors import DeviceError
 from joulemark_agent.drivers.base import Request
 from joulemark_agent.drivers.modbus_rtu import Rtu
+from joulemark_agent.lines import Line
 from joulemark_agent.modbus_line import ModbusLine
+from joulemark_agent.plan import PlannedDevice
 from joulemark_agent.serial_port import SerialExchange, settings_of
 from support.leaving import crc
 from support.tcp import serving
 
 LOOK = "?baud=115200&parity=N&stop_bits=1"
 REQUEST_SIZE = 8  # of RTU
+TWO_WORDS = Request("holding", 0x10, 2)
+RIGHT = bytes.fromhex("00100011")  # as `data_of` says
 
 
 def rtu(*body: int | bytes) -> bytes:
@@ -256,3 +260,25 @@ async def check_foreign_server(driver: ModbusLine) -> None:
         assert (await driver.read(7, [Request("holding", 0x100, 1)]))[0].data == b"\x1b\x58"
     finally:
         await driver.close()
+
+
+async def check_wrong_then_right(
+    line: Any, wrong: Respond, right: Respond, *, ascii_: bool = False
+) -> None:
+    """The first question of a line is answered wrongly: it is named, and the next one is read."""
+    answers = [wrong]
+
+    def respond(request: bytes) -> list[bytes]:
+        assert wrong(request) != right(request), "the control is the right answer"
+        return (answers.pop() if answers else right)(request)
+
+    async with line(respond, ascii_=ascii_) as served:
+        subject = Line(served.url, timeout_s=5.0)
+        device = PlannedDevice("meter", served.url, 1, 1_000_000, (TWO_WORDS,), 5.0)
+        with pytest.raises(DeviceError) as caught:
+            await subject.read(device)
+        [response] = await subject.read(device)
+        await subject.close()
+
+    assert caught.value.code == "bad_reply", caught.value
+    assert response.data == RIGHT

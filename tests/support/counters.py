@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
@@ -14,6 +14,7 @@ import numpy as np
 
 from joulemark_agent.contract.profile import Point, Profile
 from joulemark_agent.kernels.counter import (
+    Event,
     Flags,
     Followed,
     Integers,
@@ -287,3 +288,14 @@ KINDS: dict[str, Callable[[np.random.Generator], Month]] = {
     "spikes": spikes,
     "everything": everything,
 }
+
+
+def nodes_of(blocks: Sequence[Followed]) -> tuple[list[tuple[int, int, int]], tuple[Event, ...]]:
+    """The nodes and events of a counter that was followed block by block."""
+    rows: list[tuple[int, int, int]] = []
+    events: list[Event] = []
+    for number, found in enumerate(blocks):
+        nodes = zip(found.t_us.tolist(), found.count.tolist(), found.step.tolist(), strict=True)
+        rows += list(nodes)[1 if rows and number else 0 :]
+        events += found.events
+    return rows, tuple(events)

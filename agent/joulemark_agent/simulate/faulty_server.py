@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 from joulemark_agent.drivers.modbus_rtu import crc
 from joulemark_agent.simulate.devices import Shown
 from joulemark_agent.simulate.faults import Fault, Injected, segments, spoiled_pdu
-from joulemark_agent.simulate.modbus_server import NO_SUCH_UNIT, reply_pdu
+from joulemark_agent.simulate.modbus_server import NO_SUCH_UNIT, Patient, reply_pdu
 
 LATE_ANSWER = "late_answer"  # in the record: a late answer has arrived, at this slot
 _HEADER = struct.Struct(">HHHB")
@@ -101,7 +101,7 @@ def _unit(question: Question, kind: str) -> int:
     return question.unit + (kind == "wrong_unit") & 0xFF
 
 
-class FaultyConnection(asyncio.Protocol):
+class FaultyConnection(Patient):
     """One client."""
 
     def __init__(
@@ -120,14 +120,6 @@ class FaultyConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the name is asyncio's
         """Forget the transport."""
         self._connections.pop(self._transport, None)
-
-    def pause_writing(self) -> None:
-        """Read no more from a client that does not take its replies."""
-        self._transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        """Go on when it has taken them."""
-        self._transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
         """Answer every whole question."""

@@ -31,7 +31,21 @@ class Registers(Protocol):
         """
 
 
-class ModbusConnection(asyncio.Protocol):
+class Patient(asyncio.Protocol):
+    """A server's side of a connection that takes no more questions than it can answer."""
+
+    _transport: asyncio.Transport
+
+    def pause_writing(self) -> None:
+        """Read no more from a client that does not take its replies."""
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on when it has taken them."""
+        self._transport.resume_reading()
+
+
+class ModbusConnection(Patient):
     """One client. A stream that is not Modbus is closed: where it goes on cannot be known."""
 
     def __init__(self, registers: Registers, connections: set[asyncio.Transport]) -> None:
@@ -47,14 +61,6 @@ class ModbusConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the name is asyncio's
         """Forget the transport, whatever ended it."""
         self._connections.discard(self._transport)
-
-    def pause_writing(self) -> None:
-        """Read no more from a client that does not take its replies."""
-        self._transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        """Go on when it has taken them."""
-        self._transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
         """Answer every whole request; the rest waits for more bytes."""

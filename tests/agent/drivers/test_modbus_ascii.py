@@ -13,16 +13,18 @@ from joulemark_agent.contract.errors import DeviceError
 from joulemark_agent.drivers import modbus_ascii
 from joulemark_agent.drivers.base import Request
 from joulemark_agent.drivers.modbus_ascii import Ascii
-from joulemark_agent.lines import Line
 from joulemark_agent.modbus_line import Frame
-from joulemark_agent.plan import TABLES, PlannedDevice
+from joulemark_agent.plan import TABLES
 from support.bus import (
     LINES,
+    RIGHT,
+    TWO_WORDS,
     Peer,
     Respond,
     ascii_of,
     asked,
     check_foreign_server,
+    check_wrong_then_right,
     foreign_server,
     over_wire,
     refusal,
@@ -30,9 +32,6 @@ from support.bus import (
     rtu,
     rtu_of,
 )
-
-TWO_WORDS = Request("holding", 0x10, 2)
-RIGHT = bytes.fromhex("00100011")
 
 
 @pytest.fixture(autouse=True)
@@ -82,24 +81,7 @@ HOSTILE: dict[str, Respond] = {
 async def test_a_wrong_answer_is_named_and_the_next_question_gets_its_value(
     name: str, line: Any
 ) -> None:
-    is_hostile = True
-
-    def respond(request: bytes) -> list[bytes]:
-        nonlocal is_hostile
-        segments = HOSTILE[name](request) if is_hostile else [right(request)]
-        is_hostile = False
-        return segments
-
-    async with line(respond, ascii_=True) as served:
-        subject = Line(served.url, timeout_s=5.0)
-        device = PlannedDevice("meter", served.url, 1, 1_000_000, (TWO_WORDS,), 5.0)
-        with pytest.raises(DeviceError) as caught:
-            await subject.read(device)
-        [response] = await subject.read(device)
-        await subject.close()
-
-    assert caught.value.code == "bad_reply", caught.value
-    assert response.data == RIGHT
+    await check_wrong_then_right(line, HOSTILE[name], lambda request: [right(request)], ascii_=True)
 
 
 @pytest.mark.parametrize("line", LINES)

@@ -28,10 +28,13 @@ from support import virtual_time
 from support.bus import (
     LINES,
     LOOK,
+    RIGHT,
+    TWO_WORDS,
     Respond,
     ascii_of,
     asked,
     check_foreign_server,
+    check_wrong_then_right,
     foreign_server,
     null_modem,
     over_tcp,
@@ -44,8 +47,6 @@ from support.bus import (
 )
 from support.leaving import crc
 
-TWO_WORDS = Request("holding", 0x10, 2)
-RIGHT = bytes.fromhex("00100011")
 TIMEOUT_S = 0.5
 
 
@@ -139,24 +140,7 @@ HOSTILE: dict[str, Respond] = {
 async def test_a_wrong_answer_is_named_and_the_next_question_gets_its_value(
     name: str, line: Any
 ) -> None:
-    is_hostile = True
-
-    def respond(request: bytes) -> list[bytes]:
-        nonlocal is_hostile
-        segments = HOSTILE[name](request) if is_hostile else [reply(request)]
-        assert not is_hostile or segments != [reply(request)]
-        is_hostile = False
-        return segments
-
-    async with line(respond) as served:
-        subject = Line(served.url, timeout_s=5.0)
-        with pytest.raises(DeviceError) as caught:
-            await subject.read(planned(served.url))
-        [response] = await subject.read(planned(served.url))
-        await subject.close()
-
-    assert caught.value.code == "bad_reply", caught.value
-    assert response.data == RIGHT
+    await check_wrong_then_right(line, HOSTILE[name], lambda request: [reply(request)])
 
 
 async def test_a_late_answer_is_skipped_and_its_question_asked_again_without_a_gap() -> None:

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 import joulemark_profiles
 from joulemark_agent.kernels.counter import (
     LARGEST,
-    Event,
     Followed,
     Semantics,
     count_of,
@@ -22,7 +21,7 @@ from joulemark_agent.kernels.counter import (
 )
 from joulemark_agent.settings import load_profile
 from nightly import counter_sequences, counters
-from support.counters import HOUR_US, PERIOD_US, SEOUL, profile_of, with_own_period
+from support.counters import HOUR_US, PERIOD_US, SEOUL, nodes_of, profile_of, with_own_period
 
 US_PER_H = 3_600_000_000
 PLAIN = Semantics(PERIOD_US * 3 // 2, PERIOD_US // 2)
@@ -316,16 +315,6 @@ readings = st.lists(
     min_size=1,
     max_size=40,
 )
-
-
-def nodes_of(blocks):
-    rows: list[tuple[int, int, int]] = []
-    events: list[Event] = []
-    for number, found in enumerate(blocks):
-        nodes = zip(found.t_us.tolist(), found.count.tolist(), found.step.tolist(), strict=True)
-        rows += list(nodes)[1 if rows and number else 0 :]
-        events += found.events
-    return rows, events
 
 
 @settings(deadline=None, max_examples=200)
