@@ -55,7 +55,11 @@ def rows_of_data_page() -> dict[str, list[str]]:
     return rows
 
 
-DATA_FILES = [name for name in repository_files() if name.endswith(ENDINGS)]
+DATA_FILES = [
+    name
+    for name in repository_files()
+    if name.endswith(ENDINGS) or name.startswith("tests/data/vectors/")
+]
 
 
 def test_there_are_data_files_to_check():

@@ -81,6 +81,9 @@ class Figure:
     value: float | None
     covered_ratio: float | None = None  # share of the time it stands for that samples back
     why: str = ""  # the reason there is no value, for a plant engineer
+    standard_uncertainty: float | None = None  # in the value's unit; None: unknown
+    degrees_of_freedom: float | None = None  # of that uncertainty; None: unknown
+    flags: tuple[str, ...] = ()  # stable codes of what limits the value
 
 
 @dataclass(frozen=True)
