@@ -1,11 +1,9 @@
 """Every golden row of every profile decodes to its value: a new file is tested when it exists."""
 
-import importlib.util
 import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -16,6 +14,7 @@ from joulemark_agent.contract.reading import Response
 from joulemark_agent.kernels.decode import decode_point, decode_responses
 from joulemark_agent.plan import plan_requests
 from joulemark_agent.settings import load_factors, load_profile
+from support.scripts import script
 
 ROOT = Path(__file__).parents[2]
 DEVICES = joulemark_profiles.names("devices")
@@ -255,18 +254,8 @@ def test_words_the_wrong_way_round_leave_a_point_that_is_not_good(name: str) -> 
     assert set(quality.values()) - named
 
 
-def device_list() -> ModuleType:
-    path = ROOT / "docs/scripts/make_device_list.py"
-    spec = importlib.util.spec_from_file_location("make_device_list", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_the_page_of_devices_is_what_its_script_makes() -> None:
-    made = device_list().page()
+    made = script("make_device_list").page()
 
     assert (ROOT / "docs/devices.md").read_text("utf-8") == made, (
         "run: python docs/scripts/make_device_list.py"
