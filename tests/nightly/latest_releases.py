@@ -29,7 +29,7 @@ from joulemark_agent.drivers.base import Request
 assert importlib.util.find_spec("pymodbus") is None
 async def read():
     driver = await modbus.connect(sys.argv[1], timeout_s=5.0)
-    [found] = await driver.read(1, [Request("holding", 0, 4)])
+    [found] = await driver.read(1, [Request("input", 0, 4)])
     await driver.close()
     return len(found.data)
 print(asyncio.run(read()))

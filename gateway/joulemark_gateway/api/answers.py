@@ -30,6 +30,7 @@ from joulemark_gateway.equipment import (
     slow_gauges_us,
 )
 from joulemark_gateway.evidence.base import EvidenceStore
+from joulemark_gateway.evidence.clocks import states_time
 from joulemark_gateway.measure.intervals import Counted
 from joulemark_gateway.series.base import QUALITY, Latest, SeriesReader
 from joulemark_gateway.software import VERSION
@@ -641,11 +642,47 @@ def counters(
     )
 
 
+def clocks(
+    read: Open, site: str, name: str, span: tuple[date, date], most: int = MOST_FOLLOWED
+) -> models.Clocks:
+    """Where the device's own times stood still or went back in the local days."""
+    device = read.device(site, name)
+    span_us = span_us_of(read.site(site), span)
+    events: list[models.ClockEvent] = []
+    is_whole = True
+    for one in reversed(device.epochs):
+        found, is_all = records.clock_events_of(read.store, one, span_us, most)
+        is_whole = is_whole and is_all
+        events += [
+            models.ClockEvent(
+                point=event.point,
+                code=event.code,
+                at_us=event.slot_us,
+                before_us=event.before_us,
+                after_us=event.after_us,
+                epoch=one.head.epoch,
+                seq=event.seq,
+            )
+            for event in found
+        ]
+    events.sort(key=lambda event: (event.code, event.at_us, event.point))
+    return models.Clocks(
+        device=name,
+        states_time=any(states_time(one.profile) for one in device.epochs),
+        events=events[:MOST_EVENTS],
+        events_in_all=len(events),
+        by_code=dict(sorted(Counter(event.code for event in events).items())),
+        is_whole=is_whole,
+    )
+
+
 def checks(read: Open, site: str, name: str) -> models.Checks:
     """The checks that the device's last readings fail."""
-    found, newest_us = records.implausible_in(read.store, read.device(site, name), MOST_CHECKED)
+    device = read.device(site, name)
+    found, looked_at, newest_us = records.implausible_in(read.store, device, MOST_CHECKED)
     return models.Checks(
         device=name,
+        readings=looked_at,
         newest_us=newest_us,
         findings=[
             models.Implausible(rule=v.rule, points=list(v.points), found=v.found, do=v.do)
@@ -677,6 +714,7 @@ def _counter_event(counter: Counted, event: Event) -> models.CounterEvent:
         before=str(event.before),
         after=str(event.after),
         booked=str(event.booked),
+        epoch=history.epoch,
         seq=int(history.sources[row]),
     )
 

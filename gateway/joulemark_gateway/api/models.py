@@ -279,7 +279,8 @@ class CounterEvent(_Answer):
     before: str
     after: str
     booked: str
-    seq: int = Field(description="the leaf of the reading that shows it")
+    epoch: int
+    seq: int = Field(description="the leaf of the reading that shows it, in the tree of the epoch")
 
 
 class Counters(_Answer):
@@ -291,6 +292,29 @@ class Counters(_Answer):
     events_in_all: int
     by_code: dict[str, int]
     is_whole: bool = Field(description="false: only the last records of the span were followed")
+
+
+class ClockEvent(_Answer):
+    """A time that a device stated itself and that is not later than one before it."""
+
+    point: str = Field(description="sampled_at_s, or the OPC UA variable")
+    code: str = Field(description="clock_step: it went back; repeated_stamp: it was shown before")
+    at_us: int = Field(description="the slot of the reading that shows it, by the agent's clock")
+    before_us: int = Field(description="the device's time that it is compared with")
+    after_us: int = Field(description="the device's time")
+    epoch: int
+    seq: int = Field(description="the leaf of that reading, in the tree of the epoch")
+
+
+class Clocks(_Answer):
+    """What the times that a device states itself did besides going on, from its records."""
+
+    device: str
+    states_time: bool = Field(description="false: it tells no times of its own")
+    events: list[ClockEvent] = Field(description="those of one code together, in order of time")
+    events_in_all: int
+    by_code: dict[str, int]
+    is_whole: bool = Field(description="false: only the last records of the span were looked at")
 
 
 class Implausible(_Answer):
@@ -306,6 +330,7 @@ class Checks(_Answer):
     """What the last readings of a device, up to six hours, say that cannot be true."""
 
     device: str
+    readings: int = Field(description="how many were looked at; 0: too few, nothing is checked")
     newest_us: int | None = Field(description="the last reading; null: there is none")
     findings: list[Implausible]
 

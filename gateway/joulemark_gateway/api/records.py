@@ -33,6 +33,7 @@ from joulemark_agent.kernels.decode import decode_responses
 from joulemark_gateway.api.plant import Device
 from joulemark_gateway.equipment import longest_step_us, of_records, slow_gauges_us
 from joulemark_gateway.evidence.base import EvidenceStore, Head
+from joulemark_gateway.evidence.clocks import ClockEvent, clock_events, states_time
 from joulemark_gateway.evidence.history import (
     Tree,
     check_decode,
@@ -265,7 +266,7 @@ def _counted(
 
 def implausible_in(
     store: EvidenceStore, device: Device, most: int
-) -> tuple[list[Verdict], int | None]:
+) -> tuple[list[Verdict], int, int | None]:
     """The checks that the last readings of a device fail, decoded anew: as an agent makes them.
 
     Args:
@@ -274,26 +275,28 @@ def implausible_in(
         most: leaves that are looked at.
 
     Returns:
-        what fails, and when the last reading was. [us UTC]
+        what fails, how many readings were looked at, and when the last one was. [us UTC]
     """
     head = device.head
     start = max(head.size - most, 0)
     leaves = store.leaves(head.origin, start, head.size)
     rows = parse_part(leaves, start, head.grant, head.operator_signature).records
     found: dict[str, Verdict] = {}
-    for window in reversed(in_windows([row.t_utc_us / 1e6 for row in rows])):
+    windows = in_windows([row.t_utc_us / 1e6 for row in rows])
+    for window in reversed(windows):
         samples = [
             sample_of(rows[i].t_utc_us / 1e6, *decode_responses(device.profile, rows[i].responses))
             for i in window
         ]
         found |= {verdict.name: verdict for verdict in failures(device.profile, samples)}
-    return list(found.values()), rows[-1].t_utc_us if rows else None
+    looked_at = len({i for window in windows for i in window})
+    return list(found.values()), looked_at, rows[-1].t_utc_us if rows else None
 
 
 def counted_of(
     store: EvidenceStore, device: Device, span_us: tuple[int, int], most: int
 ) -> tuple[list[Counted], bool]:
-    """Every counter of the device, followed over the records of a span and some before it.
+    """Every counter of the device, followed over the records of a span from a count before it.
 
     Args:
         store: the evidence.
@@ -307,18 +310,50 @@ def counted_of(
     Raises:
         EvidenceError: the records or documents cannot be read.
     """
+    points = [point for point in device.profile.points if point.counter]
+    if not points:
+        return [], True
     head = device.head
     first, after = span_of(store, head, *span_us)
-    start = max(first - _BACK, after - most, 0)
+    earliest = max(after - most, 0)
+    anchors = [_anchored(store, device, point.name, first, first - earliest) for point in points]
+    start = max(min(anchors), earliest)
     leaves = store.leaves(head.origin, start, min(after + _AHEAD, head.size))
     tree = parse_part(leaves, start, head.grant, head.operator_signature)
     found = history_of(tree, store.documents())
     counters = []
-    for point in found.profile.points:
-        if point.counter:
-            with suppress(MeasureError):  # out of range: no device counts that much
-                counters.append(counted(found, point))
+    for point in points:
+        with suppress(MeasureError):  # out of range: no device counts that much
+            counters.append(counted(found, point))
     return counters, start <= first
+
+
+def clock_events_of(
+    store: EvidenceStore, device: Device, span_us: tuple[int, int], most: int
+) -> tuple[list[ClockEvent], bool]:
+    """What the times that a device states itself did besides going on, in a span.
+
+    Args:
+        store: the evidence.
+        device: of one epoch.
+        span_us: from, and before which. [us UTC]
+        most: leaves that are looked at; of more, the last.
+
+    Returns:
+        the events, and whether the whole span was looked at.
+
+    Raises:
+        EvidenceError: the records cannot be read.
+    """
+    if not states_time(device.profile):
+        return [], True
+    head = device.head
+    first, after = span_of(store, head, *span_us)
+    start = max(first - _BACK, after - most, 0)
+    leaves = store.leaves(head.origin, start, after)
+    tree = parse_part(leaves, start, head.grant, head.operator_signature)
+    events = clock_events(tree, device.profile)
+    return [one for one in events if span_us[0] <= one.slot_us < span_us[1]], start <= first
 
 
 def _held(
@@ -332,10 +367,12 @@ def _held(
     return float(windows.amount[0]), int(windows.covered_us[0]), 0, int(windows.missing_us[0])
 
 
-def _anchored(store: EvidenceStore, device: Device, point: str, first: int) -> int:
+def _anchored(
+    store: EvidenceStore, device: Device, point: str, first: int, most: int = MOST_SUMMED
+) -> int:
     """A leaf before the first at which the counter had counted: there the first step begins."""
     start = first
-    while start > 0 and first - start < MOST_SUMMED:
+    while start > 0 and first - start < most:
         stop, start = start, max(start - _BACK, 0)
         if any(_has_counted(leaf, point) for leaf in leaves_of(store, device.head, start, stop)):
             break

@@ -125,6 +125,15 @@ def get_counters(
     return answers.counters(read, site, device, span)
 
 
+@router.get("/sites/{site}/devices/{device}/clocks")
+def get_clocks(
+    read: Reading, site: SiteId, device: DeviceId, first: FirstDay = None, last: LastDay = None
+) -> models.Clocks:
+    """Where the times that the device states itself stood still or went back."""
+    span = days_asked(read, site, device, first, last)
+    return answers.clocks(read, site, device, span)
+
+
 @router.get("/sites/{site}/devices/{device}/checks")
 def get_checks(read: Reading, site: SiteId, device: DeviceId) -> models.Checks:
     """What the device's last readings say that cannot be true, and what to look at."""

@@ -1,7 +1,8 @@
 """Where the clocks of devices disagree with themselves: their own time stamps, from the raw words.
 
 Slots are the agent's and always go on. A device's own time is the point `sampled_at_s`, or with OPC
-UA the source time of each variable; one that stands still or goes back is told with its record.
+UA the source time of each variable; one that stands still or goes back is told with its record. A
+variable may keep its source time from reading to reading: it tells when the value changed last.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from operator import itemgetter
 
 import numpy as np
 
-from joulemark_agent.contract.profile import NODE, Profile
+from joulemark_agent.contract.profile import NODE, NodePoint, Profile
 from joulemark_agent.equipment.base import SAMPLED_AT
 from joulemark_agent.kernels.datavalue import parse
 from joulemark_agent.kernels.decode import decode_responses
@@ -21,6 +22,7 @@ from joulemark_agent.kernels.stamps import stamp_events
 from joulemark_gateway.evidence.history import Record, Tree
 
 _US_PER_S = 1_000_000
+_END_OF_TIME_S = 10**12  # 30,000 years: a larger number is no time
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,18 @@ def clock_events(tree: Tree, profile: Profile) -> tuple[ClockEvent, ...]:
     found: list[ClockEvent] = []
     for point, those in groupby(stamps, key=itemgetter(0)):
         rows = list(those)
+        if point != SAMPLED_AT:
+            rows = [row for k, row in enumerate(rows) if not k or row[2] != rows[k - 1][2]]
         for event in stamp_events(np.array([at_us for _, _, at_us in rows], np.int64)):
             record = rows[event.row][1]
             at = record.slot_us, record.seq
             found.append(ClockEvent(event.code, point, *at, event.before_us, event.after_us))
     return tuple(found)
+
+
+def states_time(profile: Profile) -> bool:
+    """Whether a device of this profile tells times of its own."""
+    return any(isinstance(p, NodePoint) or p.name == SAMPLED_AT for p in profile.points)
 
 
 def _stamps(profile: Profile, record: Record) -> Iterator[tuple[str, Record, int]]:
@@ -63,5 +72,6 @@ def _stamps(profile: Profile, record: Record) -> Iterator[tuple[str, Record, int
                 yield profile.points[response.address].name, record, value.source_time_us
     if any(point.name == SAMPLED_AT for point in profile.points):
         values, quality = decode_responses(profile, record.responses)
-        if SAMPLED_AT in values and SAMPLED_AT not in quality:
-            yield SAMPLED_AT, record, int(float(values[SAMPLED_AT]) * _US_PER_S)
+        at_s = float(values.get(SAMPLED_AT, "nan"))
+        if SAMPLED_AT not in quality and 0 <= at_s < _END_OF_TIME_S:
+            yield SAMPLED_AT, record, int(at_s * _US_PER_S)

@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from joulemark_agent.contract.errors import EvidenceError
+from joulemark_agent.contract.profile import own_period_us
 from joulemark_gateway.api import answers, models, plant, projects
 from joulemark_gateway.api.answers import Open
 from joulemark_gateway.api.problems import Problem, unknown
@@ -43,10 +44,11 @@ router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
 _LEAVES = 100  # of one page of records
 _PAGES = 10  # of records, on either side of the one shown
+_GAPS = 40  # of all devices of a site
 _EPISODES = 60  # rows of one table of spans
 _ALARMS = {"sun_without_ac", "light_without_ac", "leak", "alarm"}
 _NO_STATES = {"day"}  # spans that only part the time
-_FOLLOWED = 3000  # leaves that are decoded for the events of counters
+_FOLLOWED = 3000  # leaves that are decoded for the events of counters, and of clocks
 _SHARES = ("good", "uncertain", "bad", "missing")
 # The page of a report is a document of its own: nothing of it may run or be fetched.
 _REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
@@ -144,7 +146,9 @@ def get_site(
         total=_total(days),
         quality=shares,
         bars={name: _share_bar(words, given.shares) for name, given in shares.items()},
-        gaps=[(name, gap) for name, rows_ in gaps.items() for gap in rows_][:40],
+        gaps=[(name, gap) for name, rows_ in gaps.items() for gap in rows_][:_GAPS],
+        gaps_in_all=sum(given.gaps_in_all for given in shares.values()),
+        is_whole=all(given.is_whole for given in shares.values()),
         steps=_steps(days, plant.day_of(now.now_us, place.zone) if now.now_us else None),
         banner=_banner([now], {site: place.zone}),
         live=not now.simulated,
@@ -218,6 +222,7 @@ def get_device(
             "bar": _share_bar(words, quality.shares),
             "checks": answers.checks(read, site, device),
             "counters": answers.counters(read, site, device, span, _FOLLOWED),
+            "clocks": answers.clocks(read, site, device, span, _FOLLOWED),
             "chart": _point_chart(words, read, found, site=site, point=chosen, span_us=chart_us),
             "equipment": _equipment(words, read, place, device, inside_us),
             "records": answers.records_url("", site, device, *span_us),
@@ -490,11 +495,11 @@ def _point_chart(
     """The chart of a point over a span, and its least, greatest and mean value."""
     answers.require_readable(device, span_us)
     samples = read.reader.samples(site, device.id, point, *span_us)
-    line = charts.buckets_of(samples, span_us, device.period_us)
+    row = device.profile.point(point)
+    line = charts.buckets_of(samples, span_us, own_period_us(row, device.period_us))
     how = figures.shown_as(point)
     title = words("chart_point", point=point, unit=how.unit or "1")
     svg = charts.line_chart(line, how, charts.Frame(span_us, device.zone, title))
-    due = (span_us[1] - span_us[0]) // device.period_us
     good = sum(bucket.good for bucket in line.buckets)
     mean = sum(bucket.mean * bucket.good for bucket in line.buckets) / good if good else None
     return {
@@ -504,9 +509,8 @@ def _point_chart(
         "mean": mean,
         "good": line.good,
         "samples": line.samples,
-        "due": due,
         "is_aggregated": line.is_aggregated,
-        "is_counter": device.profile.point(point).counter,
+        "is_counter": row.counter,
     }
 
 

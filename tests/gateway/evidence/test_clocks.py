@@ -2,6 +2,9 @@
 
 import pytest
 
+from joulemark_agent.contract.profile import NODE
+from joulemark_agent.contract.reading import Reading, Response, TimeQuality
+from joulemark_agent.kernels.datavalue import DataValue, encode
 from joulemark_gateway.evidence import history
 from joulemark_gateway.evidence.clocks import clock_events
 from support.evidence import (
@@ -17,9 +20,13 @@ from support.evidence import (
 DEVICE = "compressor"
 
 
-def events(stamps_s):
+def events(stamps_s, **keys):
     """Of a machine that states these times at the slots from the first on."""
-    site = documents(profiles={DEVICE: profile_mapping("virtual_compressor_a1")})
+    mapping = profile_mapping("virtual_compressor_a1")
+    [point] = [row for row in mapping["points"] if row["name"] == "sampled_at_s"]
+    point |= keys
+    mapping["golden"] = [row for row in mapping["golden"] if row["point"] != "sampled_at_s"]
+    site = documents(profiles={DEVICE: mapping})
     profile = site.profile(DEVICE)
     readings = [
         reading(
@@ -47,6 +54,41 @@ def test_a_step_back_names_the_reading_that_shows_it_and_how_far():
     ]
     assert found[0].step_us == -3_300_000_000
     assert {event.point for event in found} == {"sampled_at_s"}
+
+
+def test_a_number_that_can_be_no_time_is_passed_over():
+    assert events([500, 2**64 - 1, 600], type="uint64", address=100)[1] == ()
+
+
+def test_a_variable_keeps_its_source_time_until_it_changes():
+    """It tells when the value changed last (OPC UA part 4, SourceTimestamp): that is no fault."""
+    variable = {"name": "power_w", "node": "nsu=urn:x;i=1", "type": "int32"}
+    machine = {
+        "model": "a_server",
+        "kind": "furnace",
+        "protocol": "opcua",
+        "source": "made for a test",
+        "confidence": "bench",
+        "points": [variable],
+    }
+    site = documents(profiles={DEVICE: machine})
+    readings = [
+        Reading(
+            DEVICE,
+            START_US + i * PERIOD_US,
+            START_US + i * PERIOD_US,
+            i + 1,
+            TimeQuality("ntp", 0),
+            (Response(NODE, 0, encode(DataValue("int32", bytes(4), 0, at_s * 1_000_000))),),
+        )
+        for i, at_s in enumerate([100, 100, 100, 200, 150, 200])
+    ]
+    tree = history.parse_tree(leaves_of(build_tree(site, DEVICE, readings)))
+    found = clock_events(tree, site.profile(DEVICE))
+    assert [(e.code, e.seq - tree.records[0].seq) for e in found] == [
+        ("clock_step", 4),
+        ("repeated_stamp", 5),
+    ]
 
 
 @pytest.mark.parametrize("times", [2, 3])

@@ -47,6 +47,20 @@ async def test_the_collector_finds_what_the_agent_found(client):
     assert [row["rule"] for row in told["findings"]] == ["range", "monotonic"]
 
 
+async def test_where_nothing_was_compared_nothing_is_said_to_hold(tmp_path):
+    async with pages.asking_of(tmp_path, SITE_PAPERS, METER, READINGS[:2]) as client:
+        told = (await client.get(f"/api/v1{PLACE}/checks")).json()
+        assert (told["readings"], told["findings"]) == (0, [])
+        page = (await client.get(f"{PLACE}?lang=en")).text
+        assert "contradict neither" not in page
+        assert "Too few readings" in page
+
+
+async def test_the_page_says_how_many_readings_were_compared(tmp_path):
+    async with pages.asking_of(tmp_path, SITE_PAPERS, METER, READINGS[:5]) as client:
+        assert "The last 5 readings looked at" in (await client.get(f"{PLACE}?lang=en")).text
+
+
 async def test_the_page_says_it_in_both_languages(client):
     english = (await client.get(f"{PLACE}?lang=en")).text
     assert "A value that cannot be" in english

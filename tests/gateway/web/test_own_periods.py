@@ -76,6 +76,12 @@ async def test_its_energy_is_measured_and_the_slot_without_an_answer_a_sum(clien
     assert day["missing_us"] == 20_000  # since the last slot
 
 
+async def test_the_chart_joins_what_was_read_from_due_to_due(client):
+    chart = (await client.get(f"{PLACE}?point=energy_wh")).text
+    assert chart.count('<path class="line value"') == 2 * 2  # parted by the due slot without an answer
+    assert '<circle class="point"' not in chart
+
+
 def test_a_step_from_due_to_due_is_measured_and_a_longer_one_says_why():
     tree = history.parse_tree(leaves_of(build_tree(site(), METER, filled(rows()))))
     found = counted(history.history_of(tree, site().by_digest(METER)), _point(MAPPING))

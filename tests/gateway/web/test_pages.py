@@ -16,6 +16,7 @@ from joulemark_gateway.api import plant
 from joulemark_gateway.api.sources import OpenSeries
 from joulemark_gateway.evidence.bundle import REPORT
 from joulemark_gateway.web.pages import _near
+from joulemark_gateway.series.base import QUALITY
 from joulemark_gateway.web.words import TEXTS, WORDS, language_of
 from support import pages
 from support.bundles import true_report
@@ -66,6 +67,10 @@ def test_every_word_that_a_page_asks_for_is_there():
     }
     assert len(asked) > 100
     assert asked <= set(TEXTS)
+
+
+def test_every_quality_of_a_value_has_its_word():
+    assert [code for code in QUALITY if f"q_{code}" not in TEXTS] == []
 
 
 @pytest.mark.parametrize(
