@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from joulemark_gateway.equipment import of_records
+from joulemark_agent.equipment.readings import of_records
 from joulemark_gateway.evidence.history import Record
 
 PERIOD_US = 10_000_000

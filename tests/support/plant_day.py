@@ -18,10 +18,11 @@ from joulemark_agent import app, cli
 from joulemark_agent.contract.canonical import parse_canonical
 from joulemark_agent.contract.signature import encode64, public_key
 from joulemark_agent.equipment import Analysis, Samples
+from joulemark_agent.equipment.readings import of_readings
 from joulemark_agent.keys import AGENT_KEY, load_key
 from joulemark_agent.settings import load_site
 from joulemark_gateway.broker import RunningBroker
-from joulemark_gateway.equipment import analysis_of, as_declared, of_records
+from joulemark_gateway.equipment import analysis_of
 from joulemark_gateway.evidence import history
 from joulemark_gateway.evidence.history import DeviceHistory, Tree
 from joulemark_gateway.evidence.store import SqliteStore
@@ -55,10 +56,9 @@ class Kept:
     @cached_property
     def samples(self) -> Samples:
         """The values at the device's own times."""
-        names = [point.name for point in self.history.profile.points]
-        found = of_records(self.tree.records, names, self.history.period_us)
-        zone = ZoneInfo(self.history.time_zone)
-        return as_declared(found, self.history.profile, self.history.period_us, zone)
+        held = self.history
+        zone = ZoneInfo(held.time_zone)
+        return of_readings(held.profile, self.tree.records, held.period_us, zone)
 
     @cached_property
     def analysis(self) -> Analysis:

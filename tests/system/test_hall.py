@@ -9,12 +9,12 @@ import pytest
 
 from joulemark_agent.contract.canonical import parse_canonical
 from joulemark_agent.equipment import air_compressor, held
+from joulemark_agent.equipment.readings import of_records
 from joulemark_agent.settings import load_site, site_document
 from joulemark_agent.simulate.equipment_hall.furnace import simulate
 from joulemark_agent.simulate.scenario import HallScenario, load_any_scenario
 from joulemark_gateway.demo.chain import HALL, Chain
 from joulemark_gateway.demo.hall import analyses
-from joulemark_gateway.equipment import of_records
 from joulemark_gateway.evidence import history
 from joulemark_gateway.evidence.store import FILE, SqliteStore
 from system.conftest import Run, kill_once

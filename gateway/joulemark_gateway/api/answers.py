@@ -18,17 +18,13 @@ import numpy as np
 from joulemark_agent.contract.errors import JoulemarkError
 from joulemark_agent.contract.reading import Gap
 from joulemark_agent.equipment import Figure as FigureOf
+from joulemark_agent.equipment.readings import as_declared, slow_gauges_us
 from joulemark_agent.kernels.counter import Event
 from joulemark_gateway.api import energy, models, plant, projects, records
 from joulemark_gateway.api.plant import Device, Shown, Site
 from joulemark_gateway.api.problems import Problem, unknown
 from joulemark_gateway.api.sources import Sources
-from joulemark_gateway.equipment import (
-    analysis_of,
-    as_declared,
-    of_series,
-    slow_gauges_us,
-)
+from joulemark_gateway.equipment import analysis_of, of_series
 from joulemark_gateway.evidence.base import EvidenceStore
 from joulemark_gateway.evidence.clocks import states_time
 from joulemark_gateway.measure.intervals import Counted

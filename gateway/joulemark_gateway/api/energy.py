@@ -25,9 +25,10 @@ from joulemark_agent.contract.factor import Factor
 from joulemark_agent.contract.profile import own_period_us
 from joulemark_agent.envelope import Carbon
 from joulemark_agent.equipment.base import SAMPLED_AT, held
+from joulemark_agent.equipment.readings import longest_step_us, slow_gauges_us
 from joulemark_agent.kernels.carbon import co2e
 from joulemark_gateway.api.plant import DAY, ENERGY, Device, midnight_us
-from joulemark_gateway.equipment import longest_step_us, of_series, slow_gauges_us
+from joulemark_gateway.equipment import of_series
 from joulemark_gateway.series.base import QUALITY, Integers, SeriesReader
 
 Basis = Literal["counter", "held", "none"]

@@ -28,10 +28,10 @@ from joulemark_agent.contract.signature import (
 )
 from joulemark_agent.contract.tree import leaf_hash
 from joulemark_agent.equipment.base import SAMPLED_AT, held
+from joulemark_agent.equipment.readings import longest_step_us, of_records, slow_gauges_us
 from joulemark_agent.kernels.checks import Verdict, failures, in_windows, sample_of
 from joulemark_agent.kernels.decode import decode_responses
 from joulemark_gateway.api.plant import Device
-from joulemark_gateway.equipment import longest_step_us, of_records, slow_gauges_us
 from joulemark_gateway.evidence.base import EvidenceStore, Head
 from joulemark_gateway.evidence.clocks import ClockEvent, clock_events, states_time
 from joulemark_gateway.evidence.history import (

@@ -11,12 +11,8 @@ from pathlib import Path
 from joulemark_agent.contract.canonical import parse_canonical
 from joulemark_agent.contract.quantities import unit_of
 from joulemark_agent.equipment import Analysis, Figure
-from joulemark_gateway.equipment import (
-    analysis_of,
-    as_declared,
-    of_records,
-    slow_gauges_us,
-)
+from joulemark_agent.equipment.readings import of_readings
+from joulemark_gateway.equipment import analysis_of
 from joulemark_gateway.evidence import history
 from joulemark_gateway.evidence.base import EvidenceStore
 from joulemark_gateway.evidence.store import SqliteStore
@@ -48,10 +44,9 @@ def analyses(store: EvidenceStore, site: str) -> Iterator[tuple[str, bool, Analy
         profile = history.profile_of(tree, documents)
         place = parse_canonical(documents[tree.grant["documents"]["site"]])
         sections = {row["id"]: row.get("equipment") for row in place["devices"]}
-        names = [point.name for point in profile.points]
         period_us = history.period_us_of(tree, documents)
-        samples = of_records(tree.records, names, period_us, slow_us=slow_gauges_us(profile))
-        samples = as_declared(samples, profile, period_us, history.time_zone_of(tree, documents))
+        zone = history.time_zone_of(tree, documents)
+        samples = of_readings(profile, tree.records, period_us, zone)
         analysis = analysis_of(profile.kind, sections[tree.device], samples)
         if analysis is not None:
             yield tree.device, profile.synthetic, analysis

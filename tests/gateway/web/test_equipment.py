@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from joulemark_agent.contract.errors import EvidenceError
+from joulemark_agent.equipment.readings import of_records
 from joulemark_gateway.api import answers
-from joulemark_gateway.equipment import analysis_of, of_records, of_series
+from joulemark_gateway.equipment import analysis_of, of_series
 from joulemark_gateway.evidence.history import parse_part
 from support.evidence import METER, SITE, START_US
 from support.pages import COMPRESSOR, DAY_US

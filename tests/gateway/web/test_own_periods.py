@@ -6,7 +6,7 @@ import pytest_asyncio
 
 from joulemark_agent.contract.profile import Profile
 from joulemark_agent.contract.reading import Gap, Reading, Response, TimeQuality
-from joulemark_gateway.equipment import of_records, slow_gauges_us
+from joulemark_agent.equipment.readings import of_records, slow_gauges_us
 from joulemark_gateway.evidence import history
 from joulemark_gateway.measure.intervals import counted
 from support import pages
@@ -78,7 +78,7 @@ async def test_its_energy_is_measured_and_the_slot_without_an_answer_a_sum(clien
 
 async def test_the_chart_joins_what_was_read_from_due_to_due(client):
     chart = (await client.get(f"{PLACE}?point=energy_wh")).text
-    assert chart.count('<path class="line value"') == 2 * 2  # parted by the due slot without an answer
+    assert chart.count('<path class="line value"') == 2 * 2  # one slot was not answered
     assert '<circle class="point"' not in chart
 
 
