@@ -19,7 +19,9 @@ PUBLISHED = (
     "joulemark_agent.contract",
     "joulemark_agent.kernels",
     "joulemark_agent.equipment",
+    "joulemark_agent.physics",
     "joulemark_agent.envelope",  # pure: what an agent says of its batches, for whoever repeats it
+    "joulemark_agent.figures",  # pure: what it says of its machines, likewise
 )
 HOST = ("joulemark_agent.keys", "joulemark_agent.log")  # key files and event logs, of one form
 BASE_INSTALL = {"numpy", "numba", "cryptography", "rfc8785", "pydantic"}
@@ -96,7 +98,14 @@ def test_the_gateway_takes_only_the_published_parts_of_the_agent():
         ("joulemark_agent.contract", ("joulemark_agent.contract",)),
         ("joulemark_agent.kernels", ("joulemark_agent.contract", "joulemark_agent.kernels")),
         ("joulemark_agent.envelope", ("joulemark_agent.contract", "joulemark_agent.kernels")),
+        ("joulemark_agent.physics", (
+            "joulemark_agent.contract", "joulemark_agent.kernels", "joulemark_agent.physics",
+        )),
         ("joulemark_agent.equipment", (
+            "joulemark_agent.contract", "joulemark_agent.kernels", "joulemark_agent.physics",
+            "joulemark_agent.equipment",
+        )),
+        ("joulemark_agent.figures", (
             "joulemark_agent.contract", "joulemark_agent.kernels", "joulemark_agent.equipment",
         )),
         ("joulemark_gateway.measure", (
@@ -108,7 +117,7 @@ def test_the_gateway_takes_only_the_published_parts_of_the_agent():
             "joulemark_gateway.evidence.history", "joulemark_gateway.evidence.base",
         )),
         ("joulemark_gateway.series.project", (
-            "joulemark_agent.contract", "joulemark_agent.kernels",
+            "joulemark_agent.contract", "joulemark_agent.kernels", "joulemark_agent.figures",
             "joulemark_gateway.evidence", "joulemark_gateway.series",
         )),
     ],

@@ -152,6 +152,7 @@ def recorded_devices(settings: SiteSettings, key: Key) -> list[Recorded]:
             grant=load_grant(settings.state_dir, terms_of(settings, device, key)),
             documents=_documents(settings, device),
             carbon=carbon,
+            figures=settings.figures_of(device),
         )
         for device in settings.devices
     ]

@@ -31,6 +31,7 @@ from joulemark_agent.contract.signature import Checkpoint, encode64, sign_checkp
 from joulemark_agent.contract.topics import origin
 from joulemark_agent.contract.tree import append, root
 from joulemark_agent.envelope import Carbon, Sums, Tally, energy_sums, row_of
+from joulemark_agent.figures import EVENT, Subject, Taken, stated, step
 from joulemark_agent.kernels.decode import decode_responses
 from joulemark_agent.keys import Key
 from joulemark_agent.outbox import Change, Outbox, Sealed, Tree
@@ -64,6 +65,7 @@ class Recorded:
     grant: Mapping[str, Any]  # {"grant": ..., "operator_signature": ...}
     documents: Mapping[str, bytes]  # canonical bytes of profile, site, factors
     carbon: Carbon
+    figures: Subject | None = None  # None: none are stated
 
     @property
     def device(self) -> str:
@@ -96,6 +98,7 @@ class _Book:
     tally: Tally
     opened_ns: int | None  # when the first of them was written; None: there is none
     records: list[bytes]  # of the open leaves
+    window: tuple[Taken, ...] = ()  # what was read since a window of figures began
     sealed: list[Sealed] = field(default_factory=list)  # by the commit under way
 
     def change(self) -> Change:
@@ -344,25 +347,32 @@ class Recorder:
                 code="damaged",
             )
         tally, records = Tally(), []
+        window: tuple[Taken, ...] = ()
+        subject = recorded.figures if recorded else None
         for leaf in leaves:
             content = parse_canonical(leaf)
             tally.take_leaf(content)
             tally.leaf_bytes += len(leaf)
             if "type" not in content:
                 records.append(leaf)
+                if subject is not None:
+                    window = step(window, _taken(content), subject.every_us).rest
         opened_ns = self._wall.mono_ns() if leaves else None
-        return _Book(grant, recorded, tree, leaves, len(leaves), tally, opened_ns, records)
+        return _Book(grant, recorded, tree, leaves, len(leaves), tally, opened_ns, records, window)
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
         """Take the state back from the outbox where a commit failed."""
+        windows = {name: book.window for name, book in self._books.items()}
         try:
             yield
         except (StoreError, EvidenceError):
             trees = {(tree.device, tree.epoch): tree for tree in self._outbox.trees()}
             for device in self._devices:
                 tree = trees[device.device, device.epoch]
-                self._books[device.device] = self._read_book(device.grant, device, tree)
+                book = self._read_book(device.grant, device, tree)
+                book.window = windows.get(device.device, book.window)
+                self._books[device.device] = book
             raise
 
     def _keep(self) -> list[Sealed]:
@@ -390,12 +400,12 @@ class Recorder:
                 continue
             self._gaps(book, gaps_merged(waiting, device.period_us))
             waiting = []
-            self._reading(book, device.profile, item)
+            self._reading(book, device, item)
         self._gaps(book, gaps_merged(waiting, device.period_us))
 
-    def _reading(self, book: _Book, profile: Profile, reading: Reading) -> None:
+    def _reading(self, book: _Book, device: Recorded, reading: Reading) -> None:
         tree = book.tree
-        values, quality = decode_responses(profile, reading.responses)
+        values, quality = decode_responses(device.profile, reading.responses)
         leaf = record_leaf(
             reading,
             epoch=tree.epoch,
@@ -408,6 +418,22 @@ class Recorder:
         self._decoded.append((reading, values, quality))
         book.records.append(leaf)
         self._add(book, leaf, last_slot_us=reading.slot_us, records=tree.records + 1)
+        if device.figures is not None:
+            seq = tree.edge.size
+            new = Taken(seq, reading.slot_us, reading.t_utc_us, values, quality)
+            self._figures(book, device.figures, new)
+
+    def _figures(self, book: _Book, subject: Subject, new: Taken) -> None:
+        """State the figures of the window that a reading closes."""
+        closed, book.window = step(book.window, new, subject.every_us)
+        if not closed:
+            return
+        try:
+            fields = stated(subject, closed)
+        except Exception:  # a model's mistake; what was read is evidence all the same
+            log.exception("figures_failed", extra={"device": book.tree.device})
+        else:
+            self._event(book, EVENT, fields)
 
     def _gaps(self, book: _Book, gaps: Sequence[Gap]) -> None:
         for gap in gaps:
@@ -492,6 +518,12 @@ class Recorder:
             "time": {"unsynchronised": tally.unsynchronised},
             "values": tally.values,
         }
+
+
+def _taken(content: Mapping[str, Any]) -> Taken:
+    """What figures need of a record's content."""
+    seq, slot_us, t_utc_us = (int(content[name]) for name in ("seq", "slot", "t_utc_us"))
+    return Taken(seq, slot_us, t_utc_us, content["val"], content["q"])
 
 
 def _sums(book: _Book) -> Sums:

@@ -56,6 +56,7 @@ from joulemark_agent.contract.reading import SIMULATED
 from joulemark_agent.contract.signature import decode64
 from joulemark_agent.contract.topics import require_id
 from joulemark_agent.drivers.base import MAX_VALUES, Request, Subscribe
+from joulemark_agent.figures import MOST_READINGS, Subject
 from joulemark_agent.http_login import Login
 from joulemark_agent.kernels.decode import decode_point
 from joulemark_agent.lines import IN_MODBUS, is_host, line_of
@@ -85,6 +86,7 @@ SPOKEN_OVER = {  # the schemes of a device's URL, by its profile's protocol
 }
 ON_A_BUS = ("modbus-rtu", "modbus-ascii", "sunspec-rtu")  # how such a scheme begins
 US_PER_S = 1_000_000
+_DAY_S = 86_400
 LONGEST_TIMEOUT_S = 10  # that may be written whatever the period is; nobody waits longer than that
 LONGEST_UNASKED_S = 60  # half of what a subscription lives without being asked
 SERIAL_LATENCY_S = 0.02  # of a device on a serial line, until it has been measured
@@ -300,6 +302,7 @@ class DeviceSettings(_Strict):
     equipment: dict[str, Any] | None = (
         None  # what its model must know: see joulemark_agent.equipment
     )
+    figures_every_s: int | None = Field(default=None, ge=60, le=86_400)  # windows of its model
     accept_disputed: tuple[str, ...] = ()  # points that passed a commissioning test
     maximum_power_w: int | None = Field(default=None, ge=1, le=10**12)  # of its connection
 
@@ -363,6 +366,22 @@ class SiteSettings(BaseSettings):
         profile, document = self.written_profile(device)
         accepted = profile.accepting(device.accept_disputed)
         return accepted.bounded(device.maximum_power_w), document
+
+    def figures_of(self, device: DeviceSettings) -> Subject | None:
+        """What the live figures of the device are made of; None where none are asked for."""
+        if device.figures_every_s is None:
+            return None
+        from joulemark_agent.equipment import parameters_of  # noqa: PLC0415 - brings numba
+
+        profile = self.profile(device)[0]
+        section = None if device.equipment is None else plain(device.equipment)
+        return Subject(
+            profile,
+            parameters_of(profile.kind, section),
+            device.period_us,
+            device.figures_every_s * US_PER_S,
+            ZoneInfo(self.time_zone),
+        )
 
     def written_profile(self, device: DeviceSettings) -> tuple[Profile, bytes]:
         """The same, as its file has it."""
@@ -471,6 +490,7 @@ def _device_mapping(device: DeviceSettings) -> dict[str, Any]:
         **({} if device.subscribe is None else {"subscribe": device.subscribe.model_dump()}),
         **({} if device.equipment is None else {"equipment": plain(device.equipment)}),
         **({"accept_disputed": sorted(device.accept_disputed)} if device.accept_disputed else {}),
+        **({} if device.figures_every_s is None else {"figures_every_s": device.figures_every_s}),
         **({} if most is None else {"maximum_power_w": most}),
     }
 
@@ -627,6 +647,8 @@ def _of_device(settings: SiteSettings, device: DeviceSettings) -> Iterator[tuple
         yield from ((("security", *where), text) for where, text in _of_security(device))
     if device.equipment is not None:
         yield from _of_equipment(profile, device.equipment)
+    if device.figures_every_s is not None:
+        yield from _of_figures(profile, device, device.figures_every_s)
     written = load_profile(device.profile)[0] if device.accept_disputed else profile
     disputed = {point.name for point in written.points if point.disputed}
     for i, name in enumerate(device.accept_disputed):
@@ -701,6 +723,23 @@ def _of_equipment(profile: Profile, section: Mapping[str, Any]) -> Iterator[tupl
     except ValidationError as error:
         for item in error.errors(include_url=False):
             yield ("equipment", *item["loc"]), f"equipment: {item['msg']} ({item['input']!r})"
+
+
+def _of_figures(
+    profile: Profile, device: DeviceSettings, every_s: int
+) -> Iterator[tuple[_Where, str]]:
+    """What speaks against windows of that length."""
+    from joulemark_agent.equipment import has_model  # noqa: PLC0415 - as above
+
+    where = ("figures_every_s",)
+    if not has_model(profile.kind):
+        yield where, f"there is no equipment model for {profile.kind!r}; remove it"
+    if every_s % device.period_s or _DAY_S % every_s or every_s < 2 * device.period_s:
+        text = f"windows of {every_s} s do not hold whole periods of {device.period_s} s, or do not"
+        yield where, f"{text} divide a day; 900 and 3600 do with most periods"
+    elif every_s // device.period_s > MOST_READINGS:
+        text = f"a window would hold {every_s // device.period_s} readings"
+        yield where, f"{text}; {MOST_READINGS} are the most: lower it"
 
 
 _INSTEAD_OF_A_PASSWORD = {

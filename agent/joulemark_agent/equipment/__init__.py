@@ -20,7 +20,7 @@ from joulemark_agent.equipment.base import (
     counted,
     held,
 )
-from joulemark_agent.equipment.models import analyse, parameters_of
+from joulemark_agent.equipment.models import analyse, has_model, parameters_of
 
 __all__ = [
     "Analysis",
@@ -32,6 +32,7 @@ __all__ = [
     "analyse",
     "at_device_time",
     "counted",
+    "has_model",
     "held",
     "parameters_of",
 ]

@@ -25,6 +25,11 @@ class _Model(Protocol):
     def analyse(parameters: Any, samples: Samples) -> Analysis: ...
 
 
+def has_model(kind: str) -> bool:
+    """Whether there is a model of that kind."""
+    return _model(kind) is not None
+
+
 def parameters_of(kind: str, mapping: Mapping[str, Any] | None) -> BaseModel | None:
     """The `equipment:` section of a device, checked; None where its kind has no model.
 

@@ -1,9 +1,10 @@
-"""What the agent says of its own batches, said again: energy and CO2e of every envelope."""
+"""What the agent says of what it read, said again: energy and CO2e of envelopes, live figures."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -11,7 +12,19 @@ from joulemark_agent.contract.canonical import parse_canonical
 from joulemark_agent.contract.errors import EvidenceError
 from joulemark_agent.contract.factor import FactorSet
 from joulemark_agent.envelope import Carbon, Row, energy_sums
-from joulemark_gateway.evidence.history import Tree, period_us_of, profile_of
+from joulemark_agent.equipment import parameters_of
+from joulemark_agent.figures import Subject, Taken, agree, stated
+from joulemark_gateway.evidence.history import (
+    Event,
+    Tree,
+    period_us_of,
+    profile_of,
+    row_of,
+    time_zone_of,
+)
+
+_SEQ = attrgetter("seq")
+_US_PER_S = 1_000_000
 
 
 def check_energy(tree: Tree, documents: Mapping[str, bytes]) -> None:
@@ -43,6 +56,70 @@ def check_energy(tree: Tree, documents: Mapping[str, bytes]) -> None:
             )
 
 
+def check_figures(tree: Tree, documents: Mapping[str, bytes]) -> None:
+    """Every statement of figures says what its records give, and leaves none of them out.
+
+    Only a restart of the agent excuses a window that does not begin with its first record.
+
+    Raises:
+        EvidenceError: `figures_mismatch`, or what the documents lack.
+    """
+    if not tree.figures:
+        return
+    subject = subject_of(tree, documents)
+    taken = [Taken(r.seq, r.slot_us, r.t_utc_us, r.values, r.quality) for r in tree.records]
+    for event in tree.figures:
+        first = bisect_left(taken, int(event.fields["first_seq"]), key=_SEQ)
+        after = bisect_right(taken, int(event.fields["last_seq"]), key=_SEQ)
+        if subject is None or after - first < 2 or not _is_whole(tree, event, taken, first, after):
+            raise _mismatch(tree, event, "its records are not those of its window")
+        if not agree(event.fields, stated(subject, taken[first:after])):
+            raise _mismatch(tree, event, "its records give other figures")
+
+
+def subject_of(tree: Tree, documents: Mapping[str, bytes]) -> Subject | None:
+    """What the figures of a device are made of; None where its site asks for none.
+
+    Raises:
+        EvidenceError: `bad_document`, or what the documents lack.
+    """
+    site = parse_canonical(documents[tree.grant["documents"]["site"]])
+    row = row_of(site, tree.device)
+    every_s = row.get("figures_every_s")
+    if every_s is None:
+        return None
+    if type(every_s) is not int or every_s < 1:
+        raise _bad_document(tree, f"when figures are due, but {str(every_s)[:20]!r}")
+    profile = profile_of(tree, documents)
+    try:
+        parameters = parameters_of(profile.kind, row.get("equipment"))
+    except ValueError as error:
+        raise _bad_document(tree, f"what its equipment is: {error}") from error
+    period_us, zone = period_us_of(tree, documents), time_zone_of(tree, documents)
+    return Subject(profile, parameters, period_us, every_s * _US_PER_S, zone)
+
+
+def _is_whole(tree: Tree, event: Event, taken: Sequence[Taken], first: int, after: int) -> bool:
+    """Whether these are the records that the agent had of the window that this leaf follows."""
+    start_us, end_us = (int(event.fields[name]) for name in ("start", "end"))
+    known = bisect_left(taken, event.seq, key=_SEQ)
+    closing = taken[known - 1]
+    wanted = known if closing.slot_us == end_us else known - 1
+    if closing.slot_us < end_us or after != wanted or taken[after - 1].slot_us > end_us:
+        return False
+    if first == 0 or taken[first - 1].slot_us < start_us:
+        return True
+    return any(taken[first - 1].seq < boot < event.seq for boot in tree.boots)
+
+
+def _mismatch(tree: Tree, event: Event, why: str) -> EvidenceError:
+    return EvidenceError(
+        f"Leaf {event.seq} of {tree.origin} states figures, and {why}.",
+        "Compare it with the copy of the collector and of the witness.",
+        code="figures_mismatch",
+    )
+
+
 def _carbon_of(tree: Tree, documents: Mapping[str, bytes]) -> Carbon:
     names = tree.grant["documents"]
     try:
@@ -54,11 +131,15 @@ def _carbon_of(tree: Tree, documents: Mapping[str, bytes]) -> Carbon:
             ZoneInfo(site["time_zone"]),
         )
     except (KeyError, ValueError, TypeError, OSError) as error:
-        raise EvidenceError(
-            f"The documents of {tree.origin} do not say which factors apply: {error}.",
-            "Compare them with the copy of the collector.",
-            code="bad_document",
-        ) from error
+        raise _bad_document(tree, f"which factors apply: {error}") from error
+
+
+def _bad_document(tree: Tree, what: str) -> EvidenceError:
+    return EvidenceError(
+        f"The documents of {tree.origin} do not say {what}.",
+        "Compare them with the copy of the collector.",
+        code="bad_document",
+    )
 
 
 def _told(claim: Any) -> str:

@@ -24,6 +24,8 @@ from joulemark_agent.contract.profile import Profile
 from joulemark_agent.contract.reading import SIMULATED, SYSTEM, VERSION, Gap, Response
 from joulemark_agent.contract.signature import decode64, is_signed_by
 from joulemark_agent.contract.topics import is_id, origin
+from joulemark_agent.figures import EVENT as FIGURES
+from joulemark_agent.figures import is_statement
 from joulemark_agent.kernels.counter import LARGEST, count_of
 from joulemark_agent.kernels.decode import NOT_DUE, decode_responses
 
@@ -42,7 +44,8 @@ _RECORD = {
     "val",
 }
 _SET_CLOCKS = {"ntp", SIMULATED}  # a word that nobody knows is no promise
-_EVENTS = {"epoch_start", "boot", "gap", "batch"}
+_EVENTS = {"epoch_start", "boot", "gap", "batch", FIGURES}
+_COMMON = {"dev", "epoch", "seq", "type", "v"}
 _END_OF_TIME_US = 2**60  # 36,000 years
 _MOST_W = 10**12  # of a connection
 _SLACK_US = 300 * 1_000_000  # beside a period: what slow lines and a set clock may cost
@@ -83,6 +86,8 @@ class Tree:
     records: tuple[Record, ...]
     gaps: tuple[tuple[int, Gap], ...]  # with the seq of the leaf
     envelopes: tuple[Event, ...]
+    figures: tuple[Event, ...] = ()  # what the agent states of windows
+    boots: tuple[int, ...] = ()  # the leaves that say that the agent started
 
     @property
     def origin(self) -> str:
@@ -152,6 +157,8 @@ def parse_part(
     records: list[Record] = []
     gaps: list[tuple[int, Gap]] = []
     envelopes: list[Event] = []
+    figures: list[Event] = []
+    boots: list[int] = []
     for index, leaf in enumerate(leaves, first_seq):
         content = parse_leaf(leaf)
         if content["dev"] != device or content["epoch"] != epoch or content["seq"] != str(index):
@@ -167,6 +174,10 @@ def parse_part(
             gaps.append((index, _gap(index, content)))
         elif kind == "batch":
             envelopes.append(Event(index, "batch", content))
+        elif kind == FIGURES:
+            figures.append(_statement(index, content))
+        elif kind == "boot":
+            boots.append(index)
         elif kind == "epoch_start" and index:
             raise _bad("bad_sequence", f"leaf {index} of {device}/{epoch} opens the epoch again")
     return Tree(
@@ -179,6 +190,8 @@ def parse_part(
         tuple(records),
         tuple(gaps),
         tuple(envelopes),
+        tuple(figures),
+        tuple(boots),
     )
 
 
@@ -367,18 +380,19 @@ def profile_at(document: bytes, site: Any, device: str) -> Profile:
 
 def accepted_points(site: Any, device: str) -> frozenset[str]:
     """The disputed points that the site document accepts of a device: a test has passed."""
-    names = _row_of(site, device).get("accept_disputed", [])
+    names = row_of(site, device).get("accept_disputed", [])
     is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
     return frozenset(names if is_list else ())
 
 
 def maximum_power_w(site: Any, device: str) -> int | None:
     """The most that the device's connection carries; None where the site document says nothing."""
-    most = _row_of(site, device).get("maximum_power_w")
+    most = row_of(site, device).get("maximum_power_w")
     return most if type(most) is int and 0 < most <= _MOST_W else None
 
 
-def _row_of(site: Any, device: str) -> dict[str, Any]:
+def row_of(site: Any, device: str) -> dict[str, Any]:
+    """What the site document says of a device; empty where it says nothing."""
     rows = site.get("devices") if isinstance(site, dict) else None
     known = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
     return next((row for row in known if row.get("id") == device), {})
@@ -525,6 +539,15 @@ def _gap(seq: int, content: Mapping[str, Any]) -> Gap:
     if gap.slots < 1 or gap.last_slot_us < gap.first_slot_us:
         raise _bad("bad_leaf", f"leaf {seq} is not a gap: it has no slots")
     return gap
+
+
+def _statement(seq: int, content: Mapping[str, Any]) -> Event:
+    fields = {name: value for name, value in content.items() if name not in _COMMON}
+    if not is_statement(fields) or int(fields["last_seq"]) >= seq:
+        raise _bad("bad_leaf", f"leaf {seq} is no statement of figures")
+    for name in ("start", "end"):
+        _time_us(fields[name], name)
+    return Event(seq, FIGURES, fields)
 
 
 def _bad(code: str, what: str) -> EvidenceError:

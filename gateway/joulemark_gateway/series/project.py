@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from joulemark_agent.contract.profile import Profile
+from joulemark_agent.figures import POINT_PREFIX, UNCERTAINTY_PREFIX
 from joulemark_agent.kernels.clean import all_zero_steps
 from joulemark_agent.kernels.counter import (
     LARGEST,
@@ -26,7 +27,7 @@ from joulemark_agent.kernels.counter import (
 )
 from joulemark_agent.kernels.decode import NOT_DUE
 from joulemark_agent.kernels.energy import counter_energy
-from joulemark_gateway.evidence.history import Record, Tree
+from joulemark_gateway.evidence.history import Event, Record, Tree
 from joulemark_gateway.series.base import (
     OTHER_QUALITY,
     QUALITY,
@@ -53,9 +54,9 @@ def part_of(  # noqa: PLR0917 -- the leaves, and four things that are known of t
         zone: of its site.
         carry: what the part before left.
     """
-    records = tree.records
+    records, points = tree.records, _points(tree.records, tree.figures)
     if not records:
-        return Part(tree.origin, size, carry, _points(records), _intervals([]))
+        return Part(tree.origin, size, carry, points, _intervals([]))
     goods = [_good_values(record) for record in records]
     slot_us = np.array([record.slot_us for record in records], np.int64)
     states: dict[str, tuple[int, ...]] = {}
@@ -75,14 +76,14 @@ def part_of(  # noqa: PLR0917 -- the leaves, and four things that are known of t
         )
         states[point.name] = followed.state
         found.append((point.name, _counted(followed, period_us, zone)))
-    return Part(tree.origin, size, Carry(goods[-1], states), _points(records), _intervals(found))
+    return Part(tree.origin, size, Carry(goods[-1], states), points, _intervals(found))
 
 
 def _good_values(record: Record) -> dict[str, str]:
     return {name: text for name, text in record.values.items() if name not in record.quality}
 
 
-def _points(records: Sequence[Record]) -> Points:
+def _points(records: Sequence[Record], figures: Sequence[Event]) -> Points:
     names: list[str] = []
     times_us: list[int] = []
     values: list[float] = []
@@ -95,6 +96,14 @@ def _points(records: Sequence[Record]) -> Points:
             times_us.append(record.t_utc_us)
             values.append(float(record.values.get(name, "nan")))
             codes.append(QUALITY.get(record.quality.get(name, "good"), OTHER_QUALITY))
+    for event in figures:
+        for name, figure in sorted(event.fields["figures"].items()):
+            for prefix, part in ((POINT_PREFIX, "value"), (UNCERTAINTY_PREFIX, "u")):
+                if figure[part] is not None:
+                    names.append(prefix + name)
+                    times_us.append(int(event.fields["end"]))
+                    values.append(float(figure[part]))
+                    codes.append(QUALITY["uncertain" if figure["flags"] else "good"])
     return Points(
         np.array(names, object),
         np.array(times_us, np.int64),
