@@ -4,13 +4,15 @@ Run from the root of the repository, with the project installed:
     python docs/scripts/make_device_list.py
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import joulemark_profiles
-from joulemark_agent.contract.profile import Point, Profile
+from joulemark_agent.contract.profile import Identify, Point, Profile
 from joulemark_agent.settings import load_profile
 
 TARGET = Path("docs/devices.md")
+MOST_VALUES = 6  # of an identity register
 KINDS = {
     "power_meter": "Power meters",
     "pv_inverter": "PV inverters",
@@ -61,7 +63,7 @@ def _row(profile: Profile) -> str:
         "opcua": "by its nodes",
         "elektronikon": "by its units",
         "sigma_control": "by its model",
-    }.get(profile.protocol, "by registers" if profile.identify else "no")
+    }.get(profile.protocol, _by_registers(profile.identify))
     cells = (
         f"[{profile.model}](#{profile.model})",
         profile.protocol,
@@ -74,6 +76,19 @@ def _row(profile: Profile) -> str:
     return f"| {' | '.join(map(str, cells))} |"
 
 
+def _by_registers(rules: Sequence[Identify]) -> str:
+    if any(rule.expected for rule in rules):
+        return "by registers"
+    return "others are refused" if rules else "no"
+
+
+def _values(rule: Identify) -> str:
+    """What proves the model, or that it is another: some of it, where it is much."""
+    values = [str(value) for value in rule.expected or rule.excluded]
+    more = [f"{len(values) - MOST_VALUES} others"] if len(values) > MOST_VALUES else []
+    return " or ".join(values[:MOST_VALUES] + more)
+
+
 def _section(profile: Profile) -> list[str]:
     lines = [f"### {profile.model}", "", f"Source: {profile.source}.", ""]
     if (port := profile.serial) is not None:
@@ -82,8 +97,8 @@ def _section(profile: Profile) -> list[str]:
     names = ", ".join(f"`{point.name}`" for point in profile.points)
     lines += [f"Points: {names}.", ""]
     facts = [
-        f"- Identified by {rule.table} register {rule.address}:"
-        f" {' or '.join(map(str, rule.expected))}{f' ({rule.note})' if rule.note else ''}."
+        f"- {'Identified' if rule.expected else 'Refused'} by {rule.table} register {rule.address}:"
+        f" {_values(rule)}{f' ({rule.note})' if rule.note else ''}."
         for rule in profile.identify
     ]
     facts += [

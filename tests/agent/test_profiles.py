@@ -170,9 +170,12 @@ def test_the_devices_with_an_identity_register_are_identified_by_it() -> None:
     assert identified >= {
         "abb_b23",
         "carlo_gavazzi_em24_e1",
+        "eastron_sdm120",
         "eastron_sdm630",
         "huawei_sun2000",
         "huawei_sun2000_meter",
+        "sma_sunny_tripower",
+        "sungrow_shx",
     }
 
 
