@@ -113,7 +113,7 @@ class Http:
         )
         if reading.is_last:
             await opened.close()
-        answer = reading.answer(found)
+        answer = reading.answer(found, is_page=is_page)
         if not is_page and answer.body.lstrip()[:1] == b"<":
             raise DeviceError(
                 f"{self.peer} answered with a page for people: {answer.body.strip()[:_SAID]!r}.",
@@ -160,8 +160,8 @@ class _Reading:
         del received
         return self._feed(b"")
 
-    def answer(self, body: bytes) -> Answer:
-        """What was answered, if it can be used."""
+    def answer(self, body: bytes, *, is_page: bool) -> Answer:
+        """What was answered, if it can be used; a page for people is read by nobody here."""
         assert self._response is not None  # there is no body before its head
         status = self._response.status_code
         if status != 200:
@@ -175,7 +175,8 @@ class _Reading:
             for name, value in self._response.headers
         )
         found = Answer(fields, body)
-        if any(value.lower() != "identity" for value in found.values("content-encoding")):
+        encodings = [value.lower() for value in found.values("content-encoding")]
+        if not is_page and any(encoding != "identity" for encoding in encodings):
             raise self.wrong("a compressed answer, which was not asked for")
         return found
 

@@ -101,9 +101,9 @@ def only_questions(sent: bytes) -> bool:
             for name in ("LOGIN", "INFO", "LIGHTS", "OBJECTS", "LOGOUT")
         ),
     ]
+    lists = {elektronikon.QUESTION: rb"([0-9a-f]{6})+", sigma_control.OBJECTS: rb"\d+(,\d+)*"}
     patterns = [
-        (method, target, re.escape(body).replace(rb"%b", rb"[0-9a-f,]+"))
-        for method, target, body in forms
+        (*form[:2], re.escape(form[2]).replace(rb"%b", lists.get(form, b""))) for form in forms
     ]
     return all(
         any(

@@ -49,6 +49,8 @@ class Request:
     def __post_init__(self) -> None:
         words = 1 if self.table == SUNSPEC else self.count  # a model's id is no place
         places = 0x1_0000_0000 if self.table in WITHOUT_WORDS else 0x10000
+        if self.table == SELECTOR:
+            places = 0x100_0000  # six digits: a seventh would be the first of the next
         if not (1 <= self.count <= MAX_WORDS and 0 <= self.address <= places - words):
             raise ValueError(f"{self} is outside what one request can ask for")
 

@@ -2,7 +2,8 @@
 
 A user has one session at a time, and a second login within it makes the controller refuse the user
 for a while. So a session is kept as long as it lives, nobody logs in twice within a minute, and
-after a refusal nothing is sent until a rest is over, which doubles: no user is locked out by us.
+after a refusal nothing is sent until a rest is over, which grows: a wrong password is sent twice in
+a day, so that no user is locked out by us.
 Three questions are all this file can form: what the controller is, its lamps, and objects by their
 numbers; besides them login and the end of our own session. The password never leaves: the answer
 to the controller's challenge is a hash.
@@ -13,6 +14,7 @@ docs/reference-data.md, README.md@1baab08 (session limit -1, 60 s of rest, one l
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import re
@@ -47,7 +49,8 @@ LIGHTS = ("POST", "/json.json", b'{"0":1,"1":4}')
 OBJECTS = ("POST", "/json.json", b'{"0":1,"1":2,"2":{"0":[%b]}}')
 LOGOUT = ("POST", "/json.json", b'{"0":8,"1":1}')  # of our own session
 SHORTEST_BETWEEN_LOGINS_S = 60.0
-LIMIT_REST_S, REFUSAL_REST_S, LONGEST_REST_S = 60.0, 900.0, 14_400.0
+LIMIT_REST_S, LONGEST_REST_S = 60.0, 14_400.0  # doubled each time, to the longest
+REFUSAL_RESTS_S = 900.0, 86_400.0  # a third wrong password within a day may lock the user out
 MAX_OBJECTS = 100  # in one question
 MAX_ELEMENT = 2048  # bytes of one object's answer
 
@@ -58,6 +61,7 @@ SESSION_LIMIT, LOGIN_COOLDOWN, SESSION_EXPIRED = (
     "session_expired",
 )
 _UNAUTHORISED = "http_401"
+_REFUSALS = (_UNAUTHORISED, "http_403")  # of a login
 _SUCCESS, _LOGGED_OUT = "0", {"5", "", "Incorrect JSON format received."}
 _COOKIE = re.compile(r"(Session-Id|Session-Key)=([A-Za-z0-9+/=_.-]{1,128})(?:;|$)")
 _LANGUAGE = "Language=en_US"  # of numbers: a point before the fraction
@@ -98,8 +102,10 @@ class _Rest:
     why: str = ""
     refusals: int = 0  # in a row
 
-    def refused(self, error: DeviceError, first_s: float) -> DeviceError:
-        rest_s = min(first_s * 2**self.refusals, LONGEST_REST_S)
+    def refused(self, error: DeviceError, *, is_password: bool) -> DeviceError:
+        rest_s = min(LIMIT_REST_S * 2**self.refusals, LONGEST_REST_S)
+        if is_password:
+            rest_s = REFUSAL_RESTS_S[min(self.refusals, 1)]
         self.until_s, self.why = monotonic() + rest_s, error.what
         self.refusals = min(self.refusals + 1, 16)
         return error
@@ -152,9 +158,10 @@ class SigmaControl:
         """End the session and give the connection back."""
         self._is_closed = True
         session, self._session = self._session, None
-        if session is not None and self._http.is_open:
-            with suppress(DeviceError, _ExpiredError):
-                await self._ask(session, *LOGOUT, _CLOSE_S)
+        if session is not None:  # also over a new connection: else the next login is refused
+            with suppress(DeviceError, _ExpiredError, TimeoutError):
+                async with asyncio.timeout(_CLOSE_S):
+                    await self._ask(session, *LOGOUT, _CLOSE_S)
         await self._http.close()
 
     async def _read(
@@ -233,10 +240,10 @@ class SigmaControl:
                 code=LOGIN_COOLDOWN,
             )
         password = os.environ.get(self._login.password_variable, "")
-        if not password:
+        if not password or not password.isprintable():  # nor is what is no UTF-8
             raise DeviceError(
-                f"{self._login.password_variable} is not set.",
-                f"Set it to the password of {self._login.user!r} at {self._http.peer}.",
+                f"{self._login.password_variable} is not set, or to what is no line of text.",
+                f"Set it to the password of {self._login.user!r} at {self._http.peer}, in UTF-8.",
                 code=NO_LOGIN,
             )
         cookies = await self._page([], timeout_s)
@@ -251,7 +258,12 @@ class SigmaControl:
             ("Session-Auth", _sha256(f"{known_by}:{key}")),
             ("Cookie", _cookie(cookies.get("Session-Id", "0"), key)),
         ]
-        return self._opened(await self._page(fields, timeout_s), key, known_by)
+        try:
+            cookies = await self._page(fields, timeout_s)
+        except DeviceError as error:  # it may count as a wrong password, or have opened a session
+            self._rest.refused(error, is_password=error.code in _REFUSALS)
+            raise
+        return self._opened(cookies, key, known_by)
 
     async def _page(self, fields: Fields, timeout_s: float) -> dict[str, str]:
         """The cookies that come with the login page."""
@@ -269,14 +281,14 @@ class SigmaControl:
                 "Log this user out elsewhere: in a browser, or in another program.",
                 code=SESSION_LIMIT,
             )
-            raise self._rest.refused(error, LIMIT_REST_S)
+            raise self._rest.refused(error, is_password=False)
         if number == "0":
             error = DeviceError(
                 f"{self._http.peer} refuses the login of {self._login.user!r}.",
                 f"Check user and {self._login.password_variable}.",
                 code=LOGIN_REFUSED,
             )
-            raise self._rest.refused(error, REFUSAL_REST_S)
+            raise self._rest.refused(error, is_password=True)
         self._rest.refusals = 0
         key = cookies.get("Session-Key", key)
         self._session = _Session(number, key, _sha256(f"{known_by}:{key}"))

@@ -20,7 +20,8 @@ ABSENT = b"X"
 
 _ANSWER = re.compile(rb"X|[0-9A-Fa-f]{8}")
 _NUMBER = re.compile(r"(-?)([0-9]{1,40})(?:\.([0-9]{1,40}))?(?:[eE]([+-]?[0-9]{1,3}))?")
-_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|([\[{])|([\]}])')
+# A string that does not end is one too: else each of its quotes would be tried as a beginning.
+_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*+"?|([\[{])|([\]}])')
 
 
 def split_answers(text: bytes) -> list[bytes] | None:

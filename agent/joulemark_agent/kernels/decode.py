@@ -467,8 +467,8 @@ def _lamp(data: bytes) -> Decoded:
     if not data:
         return None, SENTINEL
     element = _element(data)
-    state = None if element is None else element.get("State")
-    return (str(state), None) if state in {"0", "1", "2"} else (None, TYPE)
+    state = "" if element is None else str(element.get("State"))
+    return (state, None) if state in {"0", "1", "2"} else (None, TYPE)
 
 
 def _element(data: bytes) -> dict[str, object] | None:

@@ -76,6 +76,12 @@ async def test_2_500_selectors_are_three_questions_of_1_000_at_most_each_answer_
     assert int(by_address[0x300701], 16) == Compressor(5).at(1000).running_s
 
 
+def test_a_selector_of_more_than_six_digits_cannot_be_asked_for_as_it_would_shift_the_others():
+    Request(SELECTOR, 0xFFFFFF, 1)
+    with pytest.raises(ValueError, match="outside"):
+        Request(SELECTOR, 0x1000000, 1)
+
+
 def http(body, *, head="Content-Type: text/html"):
     return f"HTTP/1.1 200 OK\r\n{head}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 

@@ -180,6 +180,25 @@ async def test_a_late_answer_of_one_unit_costs_another_nothing() -> None:
     assert struct.unpack(">2H", response.data) == (50, 51)
 
 
+async def test_late_answers_without_end_are_refused() -> None:
+    """Each is one that may come; all together they would fill the memory."""
+
+    def respond(request: bytes) -> list[bytes]:
+        silent = served.requests[0]
+        return [] if request is silent else [reply(silent) * 1000, reply(request)]
+
+    async with over_tcp(respond) as served:
+        line = Line(served.url, timeout_s=5.0)
+        causes = []
+        for unit, timeout_s in ((1, 0.02), (2, 5.0)):
+            with pytest.raises(DeviceError) as caught:
+                await line.read(planned(served.url, unit=unit, timeout_s=timeout_s))
+            causes.append(caught.value.code)
+        await line.close()
+
+    assert causes == ["timeout", "bad_reply"]
+
+
 async def test_one_register_is_asked_for_in_another_table_after_a_lost_answer() -> None:
     """Nothing smaller can be asked for; an exception of another function settles it as well."""
 

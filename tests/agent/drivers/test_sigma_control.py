@@ -102,6 +102,16 @@ async def test_one_login_serves_500_readings_even_over_lost_connections(clock):
     assert not controller.has_session  # and is given back at the end
 
 
+async def test_a_session_is_ended_at_the_controller_even_when_its_connection_has_gone(clock):
+    async with a_sigma_control(clock) as (port, controller):
+        driver = await opened(port)
+        await driver.read(0, ONE)
+        await driver._http.close()  # as a controller does that ends it after each answer
+        await driver.close()
+
+    assert not controller.has_session  # so that whoever begins next is not refused
+
+
 async def test_two_logins_are_a_minute_apart_whatever_the_controller_does(clock):
     async with a_sigma_control(clock) as (port, controller):
         driver = await opened(port)
@@ -176,12 +186,12 @@ async def test_a_wrong_password_is_tried_too_seldom_to_lock_the_user_out(clock, 
     async with a_sigma_control(clock) as (port, controller):
         driver = await opened(port)
         codes = []
-        for _ in range(1000):  # more than half an hour at 2 s
+        for _ in range(1440):  # a day
             codes.append(await code_of(driver))
-            clock.now_s += 2
+            clock.now_s += 60
         locked = controller.is_locked
         monkeypatch.setenv(VARIABLE, PASSWORD)
-        clock.now_s += 4000
+        clock.now_s += 1000
         await driver.read(0, ONE)
         await driver.close()
 
@@ -191,8 +201,37 @@ async def test_a_wrong_password_is_tried_too_seldom_to_lock_the_user_out(clock, 
     assert not locked
 
 
-async def test_without_a_login_or_its_password_nothing_is_sent(clock, monkeypatch):
-    monkeypatch.delenv(VARIABLE)
+@pytest.mark.parametrize(("answer", "most"), [("401 No", 2), ("403 No", 2), ("503 No", 5)])
+async def test_a_login_that_is_answered_with_another_status_is_not_tried_every_minute(
+    clock, answer, most
+):
+    tries = []
+
+    async def serve(reader, writer):
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            if b"Username" in head:
+                tries.append(clock())
+                writer.write(reply("no", "text/html", answer))
+            else:
+                writer.write(reply("<html>", "text/html"))
+
+    async with tcp.serving(serve) as port:
+        driver = await opened(port)
+        codes = []
+        for _ in range(180):  # half an hour
+            codes.append(await code_of(driver))
+            clock.now_s += 10
+        await driver.close()
+
+    assert codes[0] == f"http_{answer[:3]}"
+    assert set(codes) == {codes[0], "login_cooldown"}
+    assert len(tries) <= most
+
+
+@pytest.mark.parametrize("password", ["", "gr\udcfcn", "secret\r"])
+async def test_without_a_login_or_its_password_nothing_is_sent(clock, monkeypatch, password):
+    monkeypatch.setenv(VARIABLE, password)
     sent = bytearray()
     async with a_sigma_control(clock) as (port, _), captured(port, sent) as front:
         with pytest.raises(DeviceError) as error:
@@ -293,6 +332,22 @@ async def test_each_fault_has_its_code_and_the_next_reading_its_value(first, cod
     assert good.data == b'{"Id":3261336,"Value":"1 h"}'
 
 
+@pytest.mark.usefixtures("clock")
+async def test_a_login_page_that_is_stored_compressed_gives_its_cookies_all_the_same():
+    async def serve(reader, writer):
+        page = reply("\x1f\x8b", "text/html\r\nContent-Encoding: gzip")
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            writer.write(page if head.startswith(b"GET") else reply(GOOD))
+
+    async with tcp.serving(serve) as port:
+        driver = await opened(port)
+        (good,) = await driver.read(0, ONE)
+        await driver.close()
+
+    assert good.data == b'{"Id":3261336,"Value":"1 h"}'
+
+
 @pytest.mark.parametrize("first", [reply("no", status="401 No"), reply('{"2":5,"3":{}}'),
                                    reply('{"2":"","3":{}}')])  # fmt: skip
 async def test_who_is_logged_out_logs_in_once_more(clock, first):
@@ -349,6 +404,8 @@ async def test_only_questions_leave_and_neither_the_password_nor_a_lasting_hash_
 PLANTED = [
     ("POST", "/json.json", b'{"0":1,"1":3,"2":{"0":3231568,"1":"9.0"}}'),
     ("POST", "/json.json", b'{"0":1,"1":2,"2":{"0":[1]},"9":1}'),
+    ("POST", "/json.json", b'{"0":1,"1":2,"2":{"0":[1,ff]}}'),
+    ("POST", "/cgi-bin/mkv.cgi", b"QUESTION=30070130070"),
     ("POST", "/cgi-bin/mkv.cgi", b"QUESTION=300701&SET=1"),
     ("POST", "/cgi-bin/mkv.cgi", b"COMMAND=01"),
     ("PUT", "/json.json", b'{"0":1,"1":7}'),

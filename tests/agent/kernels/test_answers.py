@@ -3,6 +3,7 @@
 import json
 from decimal import Decimal
 from fractions import Fraction
+from time import perf_counter
 
 import pytest
 from hypothesis import given
@@ -117,6 +118,14 @@ def test_what_is_no_json_is_refused(text):
         parse_json(text)
 
 
+def test_a_string_without_an_end_costs_no_more_than_its_length():
+    begun_s = perf_counter()
+    with pytest.raises(ValueError, match="Unterminated"):
+        parse_json(b'"' + b'\\"' * 32_000)  # at each quote a string could begin anew
+
+    assert perf_counter() - begun_s < 1.0  # of an answer as long as one may be: some milliseconds
+
+
 def test_a_json_number_keeps_its_digits():
     found = parse_json(b'{"a": 0.1000000000000000055511151231257827, "b": "0.1", "c": 1e400}')
 
@@ -194,8 +203,21 @@ def test_an_element_that_says_something_else_is_no_value(element, code):
     assert decode_point(hours, element) == (None, code)
 
 
-@given(data=st.binary(max_size=60))
+lamp = ObjectPoint(name="load_state", led="led_load")
+
+
+@pytest.mark.parametrize("state", [b"{}", b"[1]", b"null", b"true", b"3", b'"on"'])
+def test_a_lamp_that_is_in_no_known_state_is_no_value(state):
+    assert decode_point(lamp, b'{"State":%b,"Colour":3}' % state) == (None, "type")
+
+
+@given(
+    data=st.binary(max_size=60)
+    | st.dictionaries(st.sampled_from(["Id", "Value", "Unit", "State"]), documents).map(
+        lambda element: json.dumps(element).encode()
+    )
+)
 def test_no_bytes_of_evidence_can_break_the_decoding(data):
-    for point in (hours, selector_point(), ObjectPoint(name="load_state", led="led_load")):
+    for point in (hours, selector_point(), lamp):
         text, code = decode_point(point, data)
         assert (text is None) != (code is None)
