@@ -127,8 +127,18 @@ def documents(
     first_slot_us: int | None = START_US,
     factors: Mapping[str, Any] | None = None,
     profiles: Mapping[str, Mapping[str, Any]] | None = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Documents:
-    """The documents of the virtual site: a main meter and a production counter."""
+    """The documents of the virtual site: a main meter and a production counter.
+
+    Args:
+        period_s: of every device.
+        clock: of the epochs.
+        first_slot_us: of the replay.
+        factors: other ones than Korea's.
+        profiles: of further devices.
+        settings: what stands in the site document of a device besides the usual.
+    """
     mappings = {
         METER: profile_mapping("virtual_main_meter"),
         COUNTER: profile_mapping("virtual_production_counter"),
@@ -142,7 +152,13 @@ def documents(
         "first_slot": None if first_slot_us is None else str(first_slot_us),
         "factors": {"set": "korea", "rule_set": "ESG", "jurisdiction": "KR"},
         "devices": [
-            {"id": device, "profile": mapping["model"], "unit": unit, "period_s": period_s}
+            {
+                "id": device,
+                "profile": mapping["model"],
+                "unit": unit,
+                "period_s": period_s,
+                **(settings or {}).get(device, {}),
+            }
             for unit, (device, mapping) in enumerate(sorted(mappings.items()), 1)
         ],
     }
