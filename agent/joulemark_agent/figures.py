@@ -1,7 +1,7 @@
 """What an agent states of a machine in the machine's own tree, window by window: live figures.
 
-A window lies between two multiples of `figures_every_s` since 1970. The reading at its end, or the
-first after it, closes it, and the `figures` leaf that follows says from which records the figures
+A window lies between two multiples of `figures_every_s` since 1970: it begins and ends with the
+first reading at or after them. The `figures` leaf that follows says from which records the figures
 come. So whoever has the leaves computes them again, and they must agree to 1 part in 10^9: machines
 of other makes round the last bits differently.
 
@@ -67,23 +67,25 @@ class Step(NamedTuple):
     rest: tuple[Taken, ...]  # of the window that is open now
 
 
-def step(open_: tuple[Taken, ...], new: Taken, every_us: int) -> Step:
+def step(open_: tuple[Taken, ...], new: Taken, every_us: int, period_us: int) -> Step:
     """The window that a reading closes, if it does, and the one that goes on after it.
 
-    A reading at the end of a window is the last of it and the first of the next: what lies between
-    two readings belongs to one window.
+    The first reading at the end of a window or after it closes it, and begins the next: what lies
+    between two readings belongs to one window. One that comes more than a period late closes it
+    without being of it.
 
     Args:
         open_: the readings of the open window, in order.
         new: the one after them.
         every_us: length of a window. [us]
+        period_us: from slot to slot. [us]
     """
     if not open_:
         return Step((), (new,))
     end_us = _start_us(open_[0].slot_us, every_us) + every_us
     if new.slot_us < end_us:
         return Step((), (*open_, new))
-    closed = (*open_, new) if new.slot_us == end_us else open_
+    closed = (*open_, new) if new.slot_us < end_us + period_us else open_
     return Step(closed if len(closed) > 1 else (), (new,))
 
 

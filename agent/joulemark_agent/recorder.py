@@ -356,7 +356,7 @@ class Recorder:
             if "type" not in content:
                 records.append(leaf)
                 if subject is not None:
-                    window = step(window, _taken(content), subject.every_us).rest
+                    window = step(window, _taken(content), subject.every_us, subject.period_us).rest
         opened_ns = self._wall.mono_ns() if leaves else None
         return _Book(grant, recorded, tree, leaves, len(leaves), tally, opened_ns, records, window)
 
@@ -425,7 +425,7 @@ class Recorder:
 
     def _figures(self, book: _Book, subject: Subject, new: Taken) -> None:
         """State the figures of the window that a reading closes."""
-        closed, book.window = step(book.window, new, subject.every_us)
+        closed, book.window = step(book.window, new, subject.every_us, subject.period_us)
         if not closed:
             return
         try:

@@ -734,9 +734,9 @@ def _of_figures(
     where = ("figures_every_s",)
     if not has_model(profile.kind):
         yield where, f"there is no equipment model for {profile.kind!r}; remove it"
-    if every_s % device.period_s or _DAY_S % every_s or every_s < 2 * device.period_s:
-        text = f"windows of {every_s} s do not hold whole periods of {device.period_s} s, or do not"
-        yield where, f"{text} divide a day; 900 and 3600 do with most periods"
+    if _DAY_S % every_s or every_s < 2 * device.period_s:
+        text = f"windows of {every_s} s do not divide a day, or hold fewer than two periods of"
+        yield where, f"{text} {device.period_s} s; write 900 or 3600"
     elif every_s // device.period_s > MOST_READINGS:
         text = f"a window would hold {every_s // device.period_s} readings"
         yield where, f"{text}; {MOST_READINGS} are the most: lower it"

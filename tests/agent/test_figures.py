@@ -82,17 +82,19 @@ def check(outbox):
 slots = st.lists(st.integers(0, 40), min_size=1, max_size=60, unique=True).map(sorted)
 
 
-@given(slots=slots, every=st.integers(1, 9))
-def test_every_step_between_readings_of_one_window_is_closed_once(slots, every):
+@given(slots=slots, every=st.integers(1, 9), period=st.integers(1, 4))
+def test_every_step_between_readings_of_one_window_is_closed_once(slots, every, period):
     window: tuple[Taken, ...] = ()
     closed: list[list[int]] = []
     for slot in slots:
-        found, window = step(window, Taken(slot, slot, slot, {}, {}), every)
+        found, window = step(window, Taken(slot, slot, slot, {}, {}), every, period)
         closed.append([row.slot_us for row in found])
     steps = [pair for rows in closed for pair in pairwise(rows)]
     ended = window[0].slot_us // every
     whole = [
-        (a, b) for a, b in pairwise(slots) if a // every != ended and b <= (a // every + 1) * every
+        (a, b)
+        for a, b in pairwise(slots)
+        if a // every != ended and b < (a // every + 1) * every + period
     ]
     assert steps == whole
 

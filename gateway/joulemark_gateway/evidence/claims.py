@@ -71,7 +71,11 @@ def check_figures(tree: Tree, documents: Mapping[str, bytes]) -> None:
     for event in tree.figures:
         first = bisect_left(taken, int(event.fields["first_seq"]), key=_SEQ)
         after = bisect_right(taken, int(event.fields["last_seq"]), key=_SEQ)
-        if subject is None or after - first < 2 or not _is_whole(tree, event, taken, first, after):
+        if (
+            subject is None
+            or after - first < 2
+            or not _is_whole(tree, event, taken, (first, after), subject.period_us)
+        ):
             raise _mismatch(tree, event, "its records are not those of its window")
         if not agree(event.fields, stated(subject, taken[first:after])):
             raise _mismatch(tree, event, "its records give other figures")
@@ -99,13 +103,16 @@ def subject_of(tree: Tree, documents: Mapping[str, bytes]) -> Subject | None:
     return Subject(profile, parameters, period_us, every_s * _US_PER_S, zone)
 
 
-def _is_whole(tree: Tree, event: Event, taken: Sequence[Taken], first: int, after: int) -> bool:
+def _is_whole(
+    tree: Tree, event: Event, taken: Sequence[Taken], span: tuple[int, int], period_us: int
+) -> bool:
     """Whether these are the records that the agent had of the window that this leaf follows."""
+    first, after = span
     start_us, end_us = (int(event.fields[name]) for name in ("start", "end"))
     known = bisect_left(taken, event.seq, key=_SEQ)
     closing = taken[known - 1]
-    wanted = known if closing.slot_us == end_us else known - 1
-    if closing.slot_us < end_us or after != wanted or taken[after - 1].slot_us > end_us:
+    wanted = known if closing.slot_us < end_us + period_us else known - 1
+    if closing.slot_us < end_us or after != wanted:
         return False
     if first == 0 or taken[first - 1].slot_us < start_us:
         return True
