@@ -16,6 +16,7 @@ from joulemark_agent.simulate.scenario import HallScenario, load_any_scenario
 from joulemark_gateway.demo.chain import HALL, Chain
 from joulemark_gateway.demo.hall import analyses
 from joulemark_gateway.evidence import history
+from joulemark_gateway.evidence.claims import check_figures
 from joulemark_gateway.evidence.store import FILE, SqliteStore
 from system.conftest import Run, kill_once
 
@@ -85,6 +86,7 @@ def test_kills_of_agent_broker_and_collector_leave_the_same_readings_and_no_gap(
         calm, killed = tree_of(demo, device), tree_of(killed_hall, device)
 
         assert not killed.gaps
+        check_figures(killed, killed_hall.documents)
         assert [shown_at(r) for r in killed.records] == [shown_at(r) for r in calm.records]
         head = killed_hall.summary["heads"][device]
         assert head["size"] == len(killed_hall.leaves[f"joulemark/{HALL.site}/{device}/1"])
@@ -92,6 +94,25 @@ def test_kills_of_agent_broker_and_collector_leave_the_same_readings_and_no_gap(
 
 def shown_at(record):
     return record.slot_us, record.values, record.quality
+
+
+def test_what_the_agent_states_of_its_machines_is_computed_again(demo):
+    for device in ("compressor-a1", "rail-compressor", "pv-inverter", "furnace"):
+        tree = tree_of(demo, device)
+        assert len(tree.figures) > 3
+        assert any(event.fields["figures"] for event in tree.figures)
+        check_figures(tree, demo.documents)
+
+
+def test_the_hours_that_the_agent_states_add_up_to_the_whole(demo, shown):
+    stated = [
+        event.fields["figures"]["energy_wh"] for event in tree_of(demo, "compressor-a1").figures
+    ]
+    hours_wh = sum(float(figure["value"]) for figure in stated)
+    whole = shown["compressor-a1"].figure("energy_wh")
+
+    # The agent states whole windows: those at both ends of the recording are not.
+    assert 0.98 * whole.value < hours_wh <= whole.value * (1 + 1e-9)
 
 
 def test_the_site_of_the_demo_is_the_worked_example(demo):
