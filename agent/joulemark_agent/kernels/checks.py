@@ -125,6 +125,7 @@ def sample_of(t_s: float, values: Mapping[str, str], quality: Mapping[str, str])
 
 def verdicts(profile: Profile, window: Window) -> list[Verdict]:
     """What every check says of the samples, which are of one device in the order of time."""
+    window = _without_false_zeros(profile, window)
     return [test(window) for test in _tests(profile)]
 
 
@@ -148,6 +149,18 @@ def in_windows(times_s: Sequence[float]) -> list[list[int]]:
                 kept.append(i)
         found.append(kept if len(kept) >= FEWEST_SAMPLES else [])
     return found
+
+
+def _without_false_zeros(profile: Profile, window: Window) -> Window:
+    """The samples, without each 0 that is no count by its profile, where others have a count."""
+    named = {point.name for point in profile.points if point.counter and point.false_zero}
+    false = {name for name in named if any(sample.values.get(name) for sample in window)}
+    if not false:
+        return window
+    return [
+        replace(s, values={n: v for n, v in s.values.items() if v or n not in false})
+        for s in window
+    ]
 
 
 def _number(text: str) -> Number:

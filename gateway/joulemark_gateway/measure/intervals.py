@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from zoneinfo import ZoneInfo
@@ -92,15 +92,9 @@ class Counted:
         semantics = self.semantics
         return max(semantics.step, semantics.quantum, (count >> semantics.float_bits) + 1)
 
-    @property
-    def fallen(self) -> int:
-        """How often it began anew where the profile does not say so."""
-        return self._events_of(RESET, REPLACEMENT)
-
-    @property
-    def false_zeros(self) -> int:
-        """How often it showed 0 and then went on from before."""
-        return self._events_of(FALSE_ZERO, WAKE_UP_ZERO)
+    def events_in(self, bounds: Sequence[tuple[int, int]]) -> list[Event]:
+        """Those of some times; an event belongs to the time that its reading closes."""
+        return [e for e in self.events if any(start < e.at_us <= end for start, end in bounds)]
 
     @property
     def interval_us(self) -> int:
@@ -126,9 +120,20 @@ class Counted:
             low, high = max(span.start_us, start_us), min(span.end_us, end_us)
             yield Span(low, high, span.is_estimated, span.reasons)
 
-    def _events_of(self, *codes: int) -> int:
-        names = {EVENTS[code] for code in codes}
-        return sum(event.code in names for event in self.events)
+
+def falls(events: Iterable[Event]) -> int:
+    """How often a counter began anew where the profile does not say so."""
+    return _number_of(events, RESET, REPLACEMENT)
+
+
+def false_zeros(events: Iterable[Event]) -> int:
+    """How often a counter showed 0 and then went on from before."""
+    return _number_of(events, FALSE_ZERO, WAKE_UP_ZERO)
+
+
+def _number_of(events: Iterable[Event], *codes: int) -> int:
+    names = {EVENTS[code] for code in codes}
+    return sum(event.code in names for event in events)
 
 
 def counted(history: DeviceHistory, point: AnyPoint) -> Counted:

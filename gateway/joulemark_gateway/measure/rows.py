@@ -9,7 +9,7 @@ import numpy as np
 from joulemark_gateway.evidence.history import DeviceHistory
 from joulemark_gateway.measure.baseline import Baseline
 from joulemark_gateway.measure.inputs import Prepared
-from joulemark_gateway.measure.intervals import Flags, Span
+from joulemark_gateway.measure.intervals import Flags, Span, falls, false_zeros
 from joulemark_gateway.measure.periods import Units
 from joulemark_gateway.measure.project import Dates
 from joulemark_gateway.measure.result import (
@@ -95,8 +95,8 @@ def streams_of(prepared: Prepared) -> list[Stream]:
                 unsynchronised=int(
                     np.count_nonzero(history.unsynchronised & _inside(history, bounds))
                 ),
-                fallen=counter.fallen,
-                false_zeros=counter.false_zeros,
+                fallen=falls(counter.events_in(bounds)),
+                false_zeros=false_zeros(counter.events_in(bounds)),
                 covered_us=sum(int(total.covered_us.sum()) for total in totals),
                 estimated_us=sum(int(total.estimated_us.sum()) for total in totals),
                 missing_us=sum(int(total.missing_us.sum()) for total in totals),
@@ -133,8 +133,7 @@ def events_of(prepared: Prepared) -> list[CounterEvent]:
     return [
         CounterEvent(counter.history.device, counter.point.name, event)
         for counter in prepared.counters
-        for event in counter.events
-        if any(start < event.at_us <= end for start, end in bounds)
+        for event in counter.events_in(bounds)
     ]
 
 

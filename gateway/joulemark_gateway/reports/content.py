@@ -16,6 +16,7 @@ from joulemark_gateway.reports.plots import Report
 from joulemark_gateway.reports.words import WORDS, Language, Words
 
 _MOST_EVENTS = 60  # of counters, printed
+_MOST_ROWS = 500  # of gaps, and of missing intervals, printed
 _LISTED = 6  # missing intervals shown under the calendar
 _DATE = re.compile(r"[0-9]{4}-")
 
@@ -683,10 +684,12 @@ class _Writer:
         return (
             Section(
                 words["missing_intervals"],
-                (Paragraph(say("missing_note")), self._missing_table()),
+                (*self._listed("missing_note", self.report["missing"]), self._missing_table()),
             ),
             *self._counter_events(),
-            Section(words["gaps"], (Paragraph(say("gaps_note")), self._gaps_table())),
+            Section(
+                words["gaps"], (*self._listed("gaps_note", self.report["gaps"]), self._gaps_table())
+            ),
             Section(words["units_left_out"], (Paragraph(say("units_left_out_note")), masked)),
             Section(words["units_in_part"], (Paragraph(say("units_in_part_note")), partial)),
             Section(words["exclusions"], (self._exclusions_table(),)),
@@ -704,10 +707,18 @@ class _Writer:
                     (self._of(span["known"]),),
                     self._codes(span["reasons"]),
                 )
-                for span in self.report["missing"]
+                for span in self.report["missing"][:_MOST_ROWS]
             ),
             self.words["nothing_missing"],
         )
+
+    def _listed(self, note: str, rows: Sequence[object]) -> tuple[Paragraph, ...]:
+        """The note of a table, and how many rows are printed where it has too many."""
+        notes = [self._say(note)]
+        if len(rows) > _MOST_ROWS:
+            n, in_all = self._n(str(_MOST_ROWS)), self._n(str(len(rows)))
+            notes.append(self._say("first_rows", n=n, in_all=in_all))
+        return tuple(Paragraph(text) for text in notes)
 
     def _counter_events(self) -> tuple[Section, ...]:
         events = self.report["counter_events"]
@@ -746,7 +757,7 @@ class _Writer:
                     self._n(gap["slots"]),
                     (gap["cause"],),
                 )
-                for gap in self.report["gaps"]
+                for gap in self.report["gaps"][:_MOST_ROWS]
             ),
             self.words["no_gaps"],
         )

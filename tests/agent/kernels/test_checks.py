@@ -203,6 +203,19 @@ def test_a_counter_that_falls_is_found_unless_the_profile_says_why() -> None:
     assert falls([9_000, 9_100, 9_000], daily=True) is False
 
 
+def test_a_zero_that_is_no_count_by_the_profile_is_no_finding() -> None:
+    """As inverters show it when they wake up: no fall, and what comes after it is no leap."""
+    steps = [222e6 + round(6000 * 10 / 3600 * k) for k in range(60)]
+    counted = [0.0, 0.0, 0.0, *steps[3:40], 0.0, *steps[41:]]
+    samples = window(generated_wh=counted, ac_power_w=[6000.0] * len(counted))
+    names = ("generated_wh:uint64", "ac_power_w")
+    declared = device(*names, generated_wh={"false_zero": True, "direction": "generation"})
+    assert failures(declared, samples) == []
+    assert {v.rule for v in failures(device(*names), samples)} == {"monotonic", "rate"}
+    dead = window(generated_wh=[0.0] * 60, ac_power_w=[6000.0] * 60)
+    assert "generated_wh counted 0 " in found(declared, dead, "rate")[0].found
+
+
 def test_hours_counted_faster_than_the_clock_are_another_quantity() -> None:
     profile = device("running_s:uint32", "power_w", running_s={"scale": 60})
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from joulemark_agent.contract.reading import Gap
-from joulemark_gateway.measure.intervals import counted
+from joulemark_gateway.measure.intervals import counted, falls, false_zeros
 from support.histories import METER, QUARTER_US, history, profile
 
 P = 1000  # period [us]
@@ -40,20 +40,20 @@ def test_a_bad_value_is_named():
 
 def test_a_false_zero_is_named_and_books_nothing_twice():
     ready = prepared([5, 0, 7, 9])
-    assert ready.false_zeros == 1
+    assert false_zeros(ready.events) == 1
     assert ready.totals(np.array([0, 3 * P])).total.tolist() == [4]
     assert spans(ready, 0, 3 * P) == [(0, 2 * P, True, ("false_zero",))]
 
 
 def test_a_fall_is_missing_and_counted():
     ready = prepared([5, 6, 2, 4])
-    assert ready.fallen == 1
+    assert falls(ready.events) == 1
     assert spans(ready, 0, 3 * P) == [(P, 2 * P, False, ("counter_fell",))]
 
 
 def test_a_fall_that_the_next_count_takes_back_is_a_spike():
     ready = prepared([5, 6, 2, 9])
-    assert ready.fallen == 0
+    assert falls(ready.events) == 0
     assert ready.totals(np.array([0, 3 * P])).total.tolist() == [4]
     assert spans(ready, 0, 3 * P) == [(P, 3 * P, True, ("spike",))]
 

@@ -367,6 +367,16 @@ def test_readings_without_a_set_clock_are_counted_in_the_periods_like_all_readin
     assert (meter.unsynchronised, meter.readings) == (140, 140)
 
 
+def test_what_a_counter_did_after_the_periods_is_not_counted_in_them():
+    kg, energy = daily_plant()
+    shown = np.append(total(energy), total(energy)[-1] + np.array([100, 200, 7, 90, 150]))
+    shown[40] = 0
+    devices = histories(kg, energy) | {METER: history(METER, "energy_wh", shown)}
+    found = measure(plan(), devices, factors())
+    assert [row.event.code for row in found.events] == ["false_zero"]
+    assert (found.streams[0].false_zeros, found.streams[0].fallen) == (1, 0)
+
+
 def test_a_unit_measured_in_part_has_the_leverage_of_that_part():
     """Without its exposure a short day with little product looks far from the baseline's days."""
     kg, energy = daily_plant()

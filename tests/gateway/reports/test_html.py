@@ -100,6 +100,18 @@ def test_the_main_figures_are_seen_as_they_are_printed():
     assert "2018-03-22 06:00 +09:00" in seen
 
 
+@pytest.mark.parametrize("language", ["en", "ko"])
+@pytest.mark.parametrize("name", ["gaps", "missing"])
+def test_of_a_list_without_end_the_first_are_printed_and_the_rest_is_told(language, name):
+    report = json.loads(true_report().report_json)
+    report[name] = report[name][:1] * 2600
+    text = page(report, language)
+    assert text.count("<tr>") < 1500
+    seen = "".join(read(text).text)
+    assert "500" in seen
+    assert "2600" in seen or "2,600" in seen
+
+
 def test_the_korean_page_shows_the_same_figures_in_korean():
     text = page(true_report().report, "ko")
     seen = "".join(read(text).text)

@@ -15,8 +15,8 @@ from joulemark_agent.contract.errors import EvidenceError
 from joulemark_gateway.api import plant
 from joulemark_gateway.api.sources import OpenSeries
 from joulemark_gateway.evidence.bundle import REPORT
-from joulemark_gateway.web.pages import _near
 from joulemark_gateway.series.base import QUALITY
+from joulemark_gateway.web.pages import _near
 from joulemark_gateway.web.words import TEXTS, WORDS, language_of
 from support import pages
 from support.bundles import true_report
