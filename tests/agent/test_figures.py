@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from joulemark_agent import recorder as recorders
 from joulemark_agent.contract.canonical import canonical_bytes, parse_canonical
-from joulemark_agent.contract.errors import EvidenceError, StoreError
+from joulemark_agent.contract.errors import ConfigError, EvidenceError, StoreError
 from joulemark_agent.contract.reading import Gap
 from joulemark_agent.equipment.air_compressor import Parameters
 from joulemark_agent.figures import Subject, Taken, agree, is_statement, stated, step
 from joulemark_agent.kernels.decode import decode_responses
 from joulemark_agent.outbox import Outbox
+from joulemark_agent.settings import load_site, site_document
 from joulemark_gateway.evidence import history
 from joulemark_gateway.evidence.claims import check_figures
 from joulemark_gateway.series.base import QUALITY, Carry
@@ -24,6 +25,7 @@ from joulemark_gateway.series.project import part_of
 from support import evidence
 from support.evidence import START_US
 from support.recording import database, kept, recorded, recorder, state
+from support.sites import HEAD
 
 MACHINE, PERIOD_S, EVERY_S = "compressor", 10, 600
 PERIOD_US, EVERY_US = PERIOD_S * 1_000_000, EVERY_S * 1_000_000
@@ -295,3 +297,49 @@ def test_figures_are_points_of_the_series_however_the_leaves_are_cut(outbox):
             )
         ]
     assert sorted(parts) == sorted((name, at, value) for (name, at), (value, _) in rows.items())
+
+
+# ------------------------------------------------------------------- site file
+
+COMPRESSOR = """\
+  - {{id: machine, profile: {profile}, url: "modbus-tcp://127.0.0.1:502", unit: 1, period_s: 59,
+     {more}}}
+"""
+
+
+def site(folder, more, profile="virtual_compressor_a1"):
+    path = folder / "site.yaml"
+    path.write_text((HEAD + COMPRESSOR).format(profile=profile, more=more), "utf-8")
+    return path
+
+
+def test_the_site_file_says_how_often_and_the_document_says_it_to_everybody(tmp_path):
+    settings = load_site(
+        site(tmp_path, "figures_every_s: 3600, equipment: {rated_power_w: 200_000}")
+    )
+    subject = settings.figures_of(settings.devices[0])
+    assert subject is not None
+    assert (subject.every_us, subject.period_us) == (3_600_000_000, 59_000_000)
+    assert isinstance(subject.parameters, Parameters)
+    assert subject.parameters.rated_power_w == 200_000
+    assert b'"figures_every_s":3600' in site_document(settings)
+
+
+def test_who_asks_for_no_figures_gets_none_and_the_document_of_before(tmp_path):
+    settings = load_site(site(tmp_path, "timeout_s: 1.0"))
+    assert settings.figures_of(settings.devices[0]) is None
+    assert b"figures" not in site_document(settings)
+
+
+@pytest.mark.parametrize(
+    ("every", "profile", "said"),
+    [
+        ("7000", "virtual_compressor_a1", "do not divide a day"),
+        ("60", "virtual_compressor_a1", "fewer than two periods"),
+        ("30", "virtual_compressor_a1", "figures_every_s"),
+        ("3600", "virtual_production_counter", "no equipment model"),
+    ],
+)
+def test_windows_that_cannot_be_are_refused_with_their_line(tmp_path, every, profile, said):
+    with pytest.raises(ConfigError, match=rf"site\.yaml:1[23].*{said}"):
+        load_site(site(tmp_path, f"figures_every_s: {every}", profile))
