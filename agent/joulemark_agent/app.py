@@ -28,6 +28,7 @@ from joulemark_agent.mqtt import Login
 from joulemark_agent.outbox import Outbox, Sealed
 from joulemark_agent.plan import PlannedDevice
 from joulemark_agent.plausibility import Watch
+from joulemark_agent.poll import patience_us
 from joulemark_agent.recorder import Limits, Recorded, Recorder
 from joulemark_agent.refused import FILE, Book
 from joulemark_agent.reload import Crew, check_can_change, differences
@@ -41,7 +42,6 @@ GROUP_SLOTS = 10  # per commit in a replay; the simulator waits for the commit
 DISK_FULL = "disk_full"
 _RETRY_S = 1.0
 _LATE_US = 1_000_000  # so far behind its clock the agent says so, and commits what it has
-_PATIENCE_US = 10_000_000  # a slot further in the past, or half a period, is not read any more
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -275,7 +275,9 @@ class _Agent:
                 results = await crew.poller.read_slot(slot_us, (name,))
                 self._pending += results
                 self._done_us[name] = slot_us
-                if len(ready_us) == 1 or self._clock.now_us() - slot_us >= _LATE_US:
+                del ready_us[name]
+                is_last = not any(self._is(other, at_us) for other, at_us in ready_us.items())
+                if is_last or self._clock.now_us() - slot_us >= _LATE_US:
                     await asyncio.sleep(0)  # lines that were answered together share a commit
                     await self._commit()
 
@@ -385,7 +387,7 @@ class _Agent:
             return next_slot_us(self._clock.now_us(), period_us)
         slot_us = done_us + period_us
         if self._is_past(slot_us, period_us):
-            slot_us = next_slot_us(self._clock.now_us() - _patience_us(period_us), period_us)
+            slot_us = next_slot_us(self._clock.now_us() - patience_us(period_us), period_us)
         return slot_us
 
     def _is(self, name: str, slot_us: int) -> bool:
@@ -396,7 +398,7 @@ class _Agent:
     def _is_past(self, slot_us: int, period_us: int) -> bool:
         """Whether a reading now would no longer be one of this slot."""
         late_us = self._clock.now_us() - slot_us
-        return not self._is_replay and late_us >= _patience_us(period_us)
+        return not self._is_replay and late_us >= patience_us(period_us)
 
     async def _comes(self, slot_us: int) -> bool | None:
         """Wait for the slot; False: the recording has ended, None: the simulator is away.
@@ -503,10 +505,6 @@ def _clock_behind(now_us: int, last_us: int) -> JoulemarkError:
         " of these slots: none is ever recorded twice.",
         code="clock_behind",
     )
-
-
-def _patience_us(period_us: int) -> int:
-    return min(_PATIENCE_US, period_us // 2)
 
 
 async def _until_stopped(*jobs: Coroutine[Any, Any, None] | asyncio.Task[None]) -> bool:

@@ -4,9 +4,10 @@ While a device is waited for, nobody else on its line is read. So a device that 
 for four times as long as it has needed in 99 of 100 answers, never longer than `timeout_s`. One
 that failed twice in a row is suspect: it is asked for its shortest point first, so rarely that it
 takes 3 % of the line's time, and with the whole `timeout_s`, for the case that it has only become
-slow, so rarely that this takes 1 % more. One good answer ends the suspicion. Where no other device
-of the line answers there is nobody to be fair to: then everyone has its `timeout_s`, and is asked
-again after 8 s at the latest. So it is in a replay, which has all the time there is.
+slow, so rarely that this takes 1 % more. More than five suspects share what five would have, and
+the 1 % is of all together. One good answer ends the suspicion. Where no other device of the line
+answers there is nobody to be fair to: then everyone has its `timeout_s`, and is asked again after
+8 s at the latest. So it is in a replay, which has all the time there is.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from joulemark_agent.exchange import TIMEOUT
 
 LEAST_S = 0.25  # a shorter time-out saves nothing that is felt at a slot of 1 s
 FIRST_S = 1.0  # while little is known of how long a device needs
-SHARE, PATIENT_SHARE = 0.03, 0.01  # of line time for a suspect: short questions, whole time-outs
+SHARE = 0.03  # of line time for the short questions to a suspect
+PATIENT_SHARE = 0.01  # for whole time-outs, which cost others their slots: of all suspects together
+MANY = 5  # suspects; more of them share what so many would have
 LONGEST_REST_S = 8.0  # where nobody is to be protected
 FAILURES = 2  # one lost answer is not yet a dead device
 _ANSWERS, _FEWEST, _QUANTILE, _TIMES = 100, 10, 0.99, 4
@@ -38,6 +41,8 @@ class Standing:
         self._failures = 0
         self._error: DeviceError | None = None
         self._rests_until_s = self._patient_from_s = 0.0
+        self._failed_s = -math.inf  # when last
+        self._late_s: float | None = None  # time-out of a failure that may have been a slow answer
         self.asked_s = -math.inf  # when it last had its turn
 
     @property
@@ -58,7 +63,7 @@ class Standing:
             DeviceError: the one of its last turn, while it rests.
         """
         if self.is_suspect and self._error is not None and now_s < self._rests_until_s:
-            raise self._error
+            raise self._error.with_traceback(None)  # which would grow each time
         self.asked_s = now_s
 
     def timeout_s(self, now_s: float) -> float:
@@ -85,7 +90,9 @@ class Standing:
                 self._line.forgive()  # it was the line that was away
             self._answers.clear()  # it may have become another
             self._learn()
-        self._failures, self._error, self._has_answered = 0, None, True
+        elif self._late_s is not None:
+            self.note_answer(self._late_s)  # it was not dead
+        self._failures, self._error, self._has_answered, self._late_s = 0, None, True, None
 
     def note_failure(
         self, error: DeviceError, now_s: float, waited_s: float, cost_s: float
@@ -101,14 +108,16 @@ class Standing:
         if error.code == TIMEOUT:
             cost_s = max(cost_s, waited_s)
         was_long = waited_s > self._short_s and error.code == TIMEOUT
-        if error.code == TIMEOUT and not self.is_suspect and self._has_answered:
-            self.note_answer(waited_s)
-        if self.is_suspect and was_long:
-            self._patient_from_s = now_s + cost_s / PATIENT_SHARE
-        elif not self.is_suspect:
-            self._patient_from_s = now_s + self._timeout_s / PATIENT_SHARE
+        is_rare = (now_s - self._failed_s) * SHARE >= waited_s  # more would cost others too much
+        self._late_s = waited_s if is_rare and error.code == TIMEOUT else None
+        was_suspect, self._failed_s = self.is_suspect, now_s
         self._failures, self._error = self._failures + 1, error
-        rest_s = (min(cost_s, self._short_s) if was_long else cost_s) / SHARE
+        suspects = max(1, self._line.suspects)
+        if was_long or not was_suspect:
+            patience_s = cost_s if was_suspect else self._timeout_s
+            self._patient_from_s = now_s + patience_s * suspects / PATIENT_SHARE
+        short_s = min(cost_s, self._short_s) if was_long else cost_s
+        rest_s = short_s * max(1.0, suspects / MANY) / SHARE
         if not self._line.has_healthy:
             rest_s = min(rest_s, LONGEST_REST_S)
         if not self._line.is_shared:  # only silence costs anything
@@ -164,6 +173,11 @@ class Fairness:
     def has_healthy(self) -> bool:
         """Whether anybody answers."""
         return any(standing.is_healthy for standing in self._standings.values())
+
+    @property
+    def suspects(self) -> int:
+        """How many are asked rarely."""
+        return sum(standing.is_suspect for standing in self._standings.values())
 
     @property
     def slowest_s(self) -> float:

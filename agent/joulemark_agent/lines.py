@@ -155,7 +155,7 @@ class _Rest:
     def check(self, now_s: float) -> None:
         """Raise the same error while it is too early."""
         if self.error is not None and now_s < self.until_s:
-            raise self.error
+            raise self.error.with_traceback(None)  # which would grow each time
 
 
 class Line:
@@ -235,14 +235,15 @@ class Line:
         self.standing(device).check(self._now_s())
         driver, is_new = await self._open()
         self._holes.check(device)
+        begun_s = self._now_s()
         try:
-            return await self._turn(driver, device, slot_us, is_new=is_new)
+            return await self._turn(driver, device, slot_us, begun_s, is_new=is_new)
         except DeviceError as error:
             if is_new or error.code != CLOSED:
                 raise
         driver, _ = await self._open()
         self._holes.check(device)
-        return await self._turn(driver, device, slot_us, is_new=True)
+        return await self._turn(driver, device, slot_us, begun_s, is_new=True)
 
     async def close(self) -> None:
         """Give the connection back; the next read opens another."""
@@ -273,11 +274,17 @@ class Line:
         return self._driver, True
 
     async def _turn(
-        self, driver: Driver, device: PlannedDevice, slot_us: int | None, *, is_new: bool
+        self,
+        driver: Driver,
+        device: PlannedDevice,
+        slot_us: int | None,
+        begun_s: float,
+        *,
+        is_new: bool,
     ) -> tuple[Response, ...]:
-        """Read the device, and take account of what it cost."""
-        standing, begun_s = self.standing(device), self._now_s()
-        timeout_s = standing.timeout_s(begun_s)
+        """Read the device, and take account of what it has cost since the read began."""
+        standing = self.standing(device)
+        timeout_s = standing.timeout_s(self._now_s())
         ask = partial(self._ask, driver, device, timeout_s)
         try:
             if standing.is_suspect and self._fairness.is_shared:

@@ -36,6 +36,7 @@ from joulemark_agent.serial_port import SerialExchange
 NO_UNIT = "no_unit"
 BROADCAST = 0  # a unit number that every device hears and none answers
 PATIENCE_S = 10.0  # after its time-out an answer may still come for so long
+MAX_BYTES = 8192  # of an answer with all late ones before it
 _GATEWAY = 10  # exceptions from this number on are a gateway's: the device may still answer
 
 
@@ -260,12 +261,7 @@ class ModbusLine:
         self._owed.until_s[question] = now_s + total_s + PATIENCE_S
         body = await self._asked.ask(
             self._framing.wrap(bytes((unit,)) + said),
-            partial(
-                self._framing.take,
-                self.peer,
-                question.answers,
-                [frame for q in late for frame in q.answers],
-            ),
+            partial(self._take, question.answers, [frame for q in late for frame in q.answers]),
             timeout_s=total_s,
         )
         if body[1] & 0x80:
@@ -275,6 +271,13 @@ class ModbusLine:
         else:
             self._owed.forget(unit)
         return body
+
+    def _take(
+        self, wanted: Sequence[Frame], late: Sequence[Frame], received: bytes
+    ) -> bytes | None:
+        if len(received) > MAX_BYTES:
+            raise bad_reply(self.peer, f"{len(received)} bytes and no end")
+        return self._framing.take(self.peer, wanted, late, received)
 
     def _wire_s(self, question: _Question) -> float:
         """How long the characters of question and answer take. [s]"""

@@ -140,11 +140,18 @@ class PlannedDevice:
         """The periods that some of its points have of their own. [us]"""
         return tuple(sorted({field.every_us for field in self.fields} - {0}))
 
-    def due(self, slot_us: int | None) -> tuple[int, ...]:
-        """Those of its periods that end at a slot; None: all. [us]"""
+    def due(self, slot_us: int | None, last_us: int | None = None) -> tuple[int, ...]:
+        """Those of its periods that end at a slot; None: all. [us]
+
+        Args:
+            slot_us: the slot. [us UTC]
+            last_us: the slot before it that was read: those that have ended since are due too.
+                [us UTC]
+        """
         if slot_us is None:
             return self.periods_us
-        return tuple(every_us for every_us in self.periods_us if slot_us % every_us == 0)
+        since_us = slot_us - 1 if last_us is None else last_us
+        return tuple(us for us in self.periods_us if slot_us // us != since_us // us)
 
     def spans(self, due_us: Collection[int]) -> list[Span]:
         """What is wanted when these periods end."""

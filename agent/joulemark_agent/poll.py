@@ -1,8 +1,8 @@
 """One slot: every device that is due, line by line; a device that fails gives a gap, not an error.
 
 Devices of one line are read in turn, lines side by side, so a dead device delays only those that
-share its wire. Whose slot ends first has the first turn (`most_urgent`). What failed is said once
-when it begins and once when it ends.
+share its wire. Whose slot is lost first has the first turn (`most_urgent`). What failed is said
+once when it begins and once when it ends.
 """
 
 from __future__ import annotations
@@ -20,6 +20,12 @@ from joulemark_agent.plan import PlannedDevice
 log = logging.getLogger(__name__)
 
 OVERRUN = "overrun"  # cause: the slot had passed before its reading was there
+_PATIENCE_US = 10_000_000
+
+
+def patience_us(period_us: int) -> int:
+    """How long after its slot a device may still be asked: what comes later is of the next. [us]"""
+    return min(_PATIENCE_US, period_us * 9 // 10)
 
 
 class Poller:
@@ -39,7 +45,7 @@ class Poller:
         return [[device.id for device in devices] for devices in self._lines.values()]
 
     def most_urgent(self, slots_us: Mapping[str, int]) -> str:
-        """The device to be read next: whose slot ends first, then who answers, then who waited.
+        """The device to be read next: whose slot is lost first, then who answers, then who waited.
 
         Args:
             slots_us: the slot of each device whose slot has come. [us UTC]
@@ -48,7 +54,8 @@ class Poller:
         def urgency(name: str) -> tuple[int, bool, float]:
             line, device = self._places[name]
             standing = line.standing(device)
-            return slots_us[name] + device.period_us, standing.is_suspect, standing.asked_s
+            lost_us = slots_us[name] + patience_us(device.period_us)
+            return lost_us, standing.is_suspect, standing.asked_s
 
         return min(slots_us, key=urgency)
 

@@ -2,15 +2,17 @@
 
 A block with a register that the device does not have is refused as a whole. The longest beginning
 that it does show is then looked for by halving, and the point after it asked for alone. Either that
-is refused, and the point is `missing` from now on and tried again rarely; or what parts the two is,
-which nobody wants. Every answer on the way is part of the reading, so neighbours lose nothing. A
-device that shows nothing at all has taught nothing: its slot is a gap.
+is refused, and the point is `missing` from now on and tried again once an hour; or what parts the
+two is, which nobody wants, and that is tried again once a day. Every answer on the way is part of
+the reading, so neighbours lose nothing. A device that shows nothing at all has taught nothing: its
+slot is a gap.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,13 +28,15 @@ log = logging.getLogger(__name__)
 
 NO_SUCH_ADDRESS, NO_SUCH_COUNT = "exception_02", "exception_03"
 REFUSALS = (NO_SUCH_ADDRESS, NO_SUCH_COUNT)
-FIRST_RETRY_S, LONGEST_RETRY_S = 60.0, 86_400.0  # of a point that was refused alone
+FIRST_RETRY_S, LONGEST_RETRY_S = 60.0, 3600.0  # of a point that was refused alone
+CUT_S = 86_400.0  # for so long nobody asks across what parts two points
 MAX_SEARCH = 40  # requests of one reading beside its plan; what is left waits for the next
 FILE = "refused.json"
 _VERSION = 1
 _MAX_BYTES = 1 << 22  # of the file
 
 Ask = Callable[[Request], Awaitable[Response]]
+_Entry = tuple[list[Any], list[tuple[Span, bool]]]  # what must be the same, and what is refused
 
 
 @dataclass
@@ -139,10 +143,11 @@ class Refusals:
         self, device: PlannedDevice, book: Book, kept: Collection[tuple[Span, bool]], now_s: float
     ) -> None:
         self._device, self._book = device, book
-        self._cuts = {span for span, is_point in kept if not is_point}
+        self._cuts = {span: now_s + CUT_S for span, is_point in kept if not is_point}  # until when
         self._points = {span: _Retry(now_s + FIRST_RETRY_S) for span, is_point in kept if is_point}
         self._plans: dict[tuple[int, ...], tuple[Request, ...]] = {}
-        self._error: DeviceError | None = None
+        self._last_us: int | None = None  # the slot that was asked for last
+        self._in_vain: set[Span] = set()  # refused alone, in readings that have shown nothing yet
 
     @property
     def kept(self) -> list[tuple[Span, bool]]:
@@ -166,31 +171,46 @@ class Refusals:
         Raises:
             DeviceError: of asking; or the device refused everything.
         """
-        due_us = self._device.due(slot_us)
+        self._forget_a_cut(now_s)
+        due_us = self._device.due(slot_us, self._last_us)
+        self._last_us = slot_us  # even if it fails: what is slow must not cost a slot after slot
         search = Search(ask)
         found: list[Response] = []
+        refusal: DeviceError | None = None
         for request in self._plan(due_us):
             try:
                 found.append(await ask(request))
             except DeviceError as error:
                 if error.code not in REFUSALS:
                     raise
-                self._error = error
+                refusal = error
                 block = span_of(request)
-                inside = [s for s in self._device.spans(due_us) if block.contains(s)]
-                await search.within([s for s in inside if not self._refuses(s)])
+                spans = self._device.spans(due_us)
+                inside = [s for s in spans if block.contains(s) and not self._refuses(s)]
+                search.alone |= self._in_vain.intersection(inside)
+                await search.within([s for s in inside if s not in search.alone])
         shown, refused = await self._try_again(search, due_us, now_s)
         found += search.found
+        has_more = search.alone > self._in_vain  # to ask for than this reading has
+        self._in_vain = search.alone if has_more and not found else set()
         if not found:
-            raise self._error or self._nothing()
+            raise refusal or self._nothing()
         if shown or refused or search.alone or search.cuts:
             self._learn(search, shown, refused, now_s)
         return tuple(found)
 
     def _plan(self, due_us: tuple[int, ...]) -> tuple[Request, ...]:
         if due_us not in self._plans:
-            self._plans[due_us] = self._device.plan(due_us, self._cuts | self._points.keys())
+            self._plans[due_us] = self._device.plan(due_us, self._cuts.keys() | self._points.keys())
         return self._plans[due_us]
+
+    def _forget_a_cut(self, now_s: float) -> None:
+        """Have the device searched once more where it may have been mended: one cut a reading."""
+        old = next((cut for cut, until_s in self._cuts.items() if until_s < now_s), None)
+        if old is not None:
+            del self._cuts[old]
+            self._plans.clear()
+            self._book.keep(self._device, self.kept)
 
     def _refuses(self, span: Span) -> bool:
         return any(span.contains(other) for other in (*self._cuts, *self._points))
@@ -198,20 +218,31 @@ class Refusals:
     async def _try_again(
         self, search: Search, due_us: tuple[int, ...], now_s: float
     ) -> tuple[list[Span], list[Span]]:
-        """Ask for points that are left out, each alone and rarely: shown ones, refused ones."""
+        """Ask for points that are left out, each alone and rarely: shown ones, refused ones.
+
+        Whose turn is most overdue is first; one that is refused once more ends it, for a burst of
+        vain requests would take the time of others on the line.
+        """
         shown: list[Span] = []
         refused: list[Span] = []
         if not (self._cuts or self._points):
             return shown, refused
-        for span in self._device.spans(due_us):
-            retry = self._points.get(span)
-            if (retry is not None and now_s < retry.at_s) or not self._refuses(span):
-                continue
-            with suppress(_EnoughError):
+        left_out = [span for span in self._device.spans(due_us) if self._refuses(span)]
+        with suppress(_EnoughError):
+            for span in sorted(left_out, key=self._retry_s):
+                if self._retry_s(span) > now_s:
+                    break
                 answer = await search.shows((span,))
                 (refused if answer is None else shown).append(span)
                 search.found += [] if answer is None else [answer]
+                if answer is None and span in self._points:
+                    break
         return shown, refused
+
+    def _retry_s(self, span: Span) -> float:
+        """When a point that is left out is to be asked for; one never asked for alone: at once."""
+        last = self._points.get(span)
+        return -math.inf if last is None else last.at_s
 
     def _learn(
         self, search: Search, shown: Iterable[Span], refused: Iterable[Span], now_s: float
@@ -219,13 +250,13 @@ class Refusals:
         """Remember what the reading has shown."""
         before = self.kept
         for span in shown:  # then nothing within it is refused either
-            self._cuts = {cut for cut in self._cuts if not span.contains(cut)}
+            self._cuts = {cut: at_s for cut, at_s in self._cuts.items() if not span.contains(cut)}
             self._points = {s: r for s, r in self._points.items() if not span.contains(s)}
         for span in (*search.alone, *refused):
             last = self._points.get(span)
             wait_s = FIRST_RETRY_S if last is None else min(2 * last.wait_s, LONGEST_RETRY_S)
             self._points[span] = _Retry(now_s + wait_s, wait_s)
-        self._cuts |= search.cuts
+        self._cuts |= dict.fromkeys(search.cuts, now_s + CUT_S)
         if self.kept != before:
             self._plans.clear()
             self._say(set(before))
@@ -243,7 +274,7 @@ class Refusals:
     def _nothing(self) -> DeviceError:
         return DeviceError(
             f"{self._device.id} has refused every point that is due at this slot.",
-            "Each is asked for again within a day. Check 'profile' and the unit's number.",
+            "Each is asked for again within an hour. Check 'profile' and the unit's number.",
             code=NO_SUCH_ADDRESS,
         )
 
@@ -258,7 +289,7 @@ class Book:
             path: where it is kept; None: nowhere.
         """
         self._path = path
-        self._entries: dict[str, dict[str, Any]] = {} if path is None else _read(path)
+        self._entries: dict[str, _Entry] = {} if path is None else _read(path)
 
     def of(self, device: PlannedDevice, now_s: float) -> Refusals:
         """What is known of a device, if it is read as it was then.
@@ -267,19 +298,22 @@ class Book:
             device: it.
             now_s: monotonic time. [s]
         """
-        entry = self._entries.get(device.id, {})
-        is_same = entry.get("of") == _which(device)
-        return Refusals(device, self, _spans(entry.get("refused")) if is_same else [], now_s)
+        which, refused = self._entries.get(device.id, ([], []))
+        return Refusals(device, self, refused if which == _which(device) else [], now_s)
 
     def keep(self, device: PlannedDevice, refused: Iterable[tuple[Span, bool]]) -> None:
         """Replace what is known of a device."""
-        rows = [[span.table, span.first, span.end, is_point] for span, is_point in refused]
-        self._entries[device.id] = {"of": _which(device), "refused": rows}
+        self._entries[device.id] = _which(device), list(refused)
         if self._path is None:
             return
+        devices = {
+            name: {"of": which, "refused": [[s.table, s.first, s.end, is_own] for s, is_own in its]}
+            for name, (which, its) in self._entries.items()
+            if its
+        }
         part = self._path.with_name(f".{self._path.name}.part")
         try:
-            part.write_text(json.dumps({"version": _VERSION, "devices": self._entries}, indent=1))
+            part.write_text(json.dumps({"version": _VERSION, "devices": devices}, indent=1))
             part.replace(self._path)
         except OSError as error:
             log.warning("refused_not_kept", extra={"what": f"{self._path}: {error.strerror}"})
@@ -290,24 +324,28 @@ def _which(device: PlannedDevice) -> list[Any]:
     return [device.profile, device.url, device.unit]
 
 
-def _read(path: Path) -> dict[str, dict[str, Any]]:
+def _read(path: Path) -> dict[str, _Entry]:
     """The entries of the file; none where it is not there or not as we write it."""
+    found: dict[str, _Entry] = {}
     try:
         with path.open("rb") as file:
             content = json.loads(file.read(_MAX_BYTES))
         entries = content["devices"] if content["version"] == _VERSION else {}
-        return {str(name): dict(entry) for name, entry in dict(entries).items()}
+        for name, entry in dict(entries).items():
+            match entry:
+                case {"of": [str(), str(), int()] as which, "refused": list(rows)}:
+                    found[str(name)] = which, _spans(rows)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        log.warning("refused_not_read", extra={"what": f"{path}: {error!r}"})
-        return {}
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        log.warning("refused_not_read", extra={"what": f"{path}: {error!r:.200}"})
+    return found
 
 
-def _spans(rows: Any) -> list[tuple[Span, bool]]:
+def _spans(rows: list[Any]) -> list[tuple[Span, bool]]:
     """The spans of an entry; those that are none are left out."""
     found = []
-    for row in rows if isinstance(rows, list) else ():
+    for row in rows:
         match row:
             case [str(table), int(first), int(end), bool(is_point)] if 0 <= first < end <= 0x10000:
                 found.append((Span(table, first, end), is_point))

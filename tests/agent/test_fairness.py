@@ -1,6 +1,8 @@
 """A device is waited for as long as it needs, and one that fails costs the others little."""
 
+import asyncio
 import random
+import traceback
 from itertools import pairwise
 
 import pytest
@@ -12,12 +14,14 @@ from joulemark_agent.fairness import (
     FIRST_S,
     LEAST_S,
     LONGEST_REST_S,
+    MANY,
     PATIENT_SHARE,
     SHARE,
     Fairness,
     Standing,
 )
 from nightly import dead_unit
+from support import fleet, virtual_time
 
 SILENT = DeviceError("It said nothing.", "Look.", code="timeout")
 
@@ -114,6 +118,75 @@ def test_one_good_answer_ends_the_suspicion() -> None:
     standing.check(answered_at_s)
 
 
+@pytest.mark.parametrize("answers", range(10, 125))
+def test_a_device_that_dies_is_asked_again_soon_however_often_it_had_answered(answers: int) -> None:
+    """Its own silence has taught the line no longer time-out."""
+    line = Fairness(is_shared=True)
+    answered(line, times=20)
+    standing = answered(line, "dead", times=answers)
+    now_s = silent(standing, silent(standing, 1.0))
+
+    standing.check(now_s + LEAST_S / SHARE)
+
+
+def test_an_answer_that_was_late_once_is_waited_for_longer() -> None:
+    """One in twenty is slow: without that each of them would be lost for ever."""
+    line = Fairness(is_shared=True)
+    standing = answered(line, times=100)
+    for now_s in (20.0, 40.0):
+        silent(standing, now_s)
+        answered(line, times=19)
+
+    assert standing.timeout_s(50.0) == pytest.approx(4 * LEAST_S)
+
+
+def test_a_device_that_loses_every_second_answer_is_waited_for_no_longer() -> None:
+    """It is never suspect, so waiting for it would take half of the line's time."""
+    line = Fairness(is_shared=True)
+    standing = answered(line, times=100)
+    for slot in range(0, 400, 2):
+        silent(standing, float(slot))
+        answered(line)
+        assert standing.timeout_s(slot + 1.0) == LEAST_S
+
+
+def test_many_dead_devices_together_leave_the_line_to_those_that_answer() -> None:
+    """Thirty inverters at night beside a meter."""
+    line = Fairness(is_shared=True)
+    answered(line, times=20)
+    dead = [line.of(f"inverter-{n}", 3.0) for n in range(30)]
+    held_s = longest_s = 0.0
+    now_s = 0.0
+    while now_s < 7200:
+        begun_s = now_s
+        for standing in dead:
+            try:
+                ended_s = silent(standing, now_s)
+            except DeviceError:
+                continue
+            held_s += (ended_s - now_s) if begun_s > 60 else 0.0
+            longest_s += (ended_s - now_s) if begun_s > 60 and ended_s - now_s > 1 else 0.0
+            now_s = ended_s
+        now_s = max(now_s, begun_s + 1.0)
+
+    assert longest_s <= (PATIENT_SHARE + 0.005) * now_s, "what costs others a slot"
+    assert held_s <= (MANY * SHARE + PATIENT_SHARE + 0.005) * now_s
+
+
+def test_a_cause_that_is_told_again_and_again_does_not_grow() -> None:
+    line = Fairness(is_shared=True)
+    answered(line)
+    standing = line.of("dead", 3.0)
+    now_s = silent(standing, 0.0)
+    lengths: set[int] = set()
+    for _ in range(5):
+        with pytest.raises(DeviceError) as caught:
+            standing.check(now_s)
+        lengths.add(len(traceback.extract_tb(caught.value.__traceback__)))
+
+    assert len(lengths) == 1
+
+
 @settings(max_examples=30)
 @given(st.integers(0, 2**32), st.sampled_from([0.02, 0.5, 1.0, 3.0]))
 def test_silence_never_takes_more_than_its_share_of_the_line(seed: int, timeout_s: float) -> None:
@@ -141,6 +214,22 @@ def test_silence_never_takes_more_than_its_share_of_the_line(seed: int, timeout_
     assert held_s <= (SHARE + PATIENT_SHARE) * now_s + whole_s
     rests = [later - sooner for sooner, later in pairwise(asked_s[1:])]
     assert max(rests) <= max(LEAST_S / SHARE + 1.5, 3.0 + 1.5), "it is found soon when it is back"
+
+
+def test_a_busy_line_loses_no_slot_and_what_it_reads_is_kept_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Thirty units that take 0.84 s of each second."""
+    monkeypatch.setattr(fleet, "ANSWER_S", 0.014)
+
+    async def read() -> fleet.Readings:
+        async with fleet.bus_of("modbus-tcp") as served:
+            units = {f"unit-{n}": (served.url, n) for n in range(1, 31)}
+            return await fleet.watched(units, asyncio.sleep(6), timeout_s=3.0)
+
+    readings = virtual_time.run(read())
+
+    assert [len(readings.of(f"unit-{n}")) >= 5 for n in range(1, 31)] == [True] * 30
 
 
 def test_a_dead_unit_and_dead_hosts_cost_the_others_next_to_nothing() -> None:

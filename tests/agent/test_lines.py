@@ -273,6 +273,31 @@ async def test_a_suspect_is_asked_for_its_shortest_point_before_all_others() -> 
     assert places[before:] == [(7, 1), (0, 8), (9, 2)]
 
 
+async def test_what_a_hang_up_costs_is_counted_for_both_times_it_is_asked() -> None:
+    """A gateway that ends the connection when a unit is silent: the read is tried once more."""
+    now = Time()
+
+    async def answer(connection: Connection, request: bytes) -> None:
+        if request[6] == 2:
+            await connection.say(reply(request))
+        else:
+            now.now_s += 1.0
+            connection.close()
+
+    async with peer(answer) as served:
+        line = Line(served.url, timeout_s=5.0, is_shared=True, now_s=now)
+        begun_s = now.now_s
+        while now.now_s < begun_s + 600:
+            await line.read(device(served.url, 2))
+            with suppress(DeviceError):
+                await line.read(device(served.url, 1))
+            now.now_s += 0.5
+        await line.close()
+
+    held_s = sum(request[6] == 1 for request in served.requests) * 1.0
+    assert held_s <= 0.05 * (now.now_s - begun_s)
+
+
 async def test_a_device_is_left_alone_and_not_all_that_have_its_unit() -> None:
     """All devices of an OPC UA server have unit 0: by unit, one would silence all."""
 

@@ -234,6 +234,22 @@ async def test_a_device_is_said_to_be_down_once_and_back_once_with_how_long(
     assert vars(back)["down_s"] > 0
 
 
+async def test_a_long_period_keeps_no_device_from_its_turn_on_a_line_that_is_too_busy() -> None:
+    """Both slots may be read for 10 s: always the shorter period first, and the other starves."""
+    async with peer(truth) as served:
+        often, seldom = (
+            replace(device(name, served.url, unit), period_us=period_s * 10**6)
+            for unit, (name, period_s) in enumerate([("often", 12), ("seldom", 60)], 1)
+        )
+        lines = Lines([often, seldom], is_shared=True)
+        subject = Poller([often, seldom], lines, FixedClock())
+        await lines.of(often).read(often)
+        assert subject.most_urgent({"often": 0, "seldom": 0}) == "seldom"
+        await lines.of(seldom).read(seldom)
+        assert subject.most_urgent({"often": 0, "seldom": 0}) == "often"
+        await lines.close()
+
+
 async def test_the_turn_is_whose_slot_ends_first_then_who_answers_then_who_waited_longest() -> None:
     now_dead: set[int] = set()
 

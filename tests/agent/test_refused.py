@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,98 @@ async def test_a_point_that_is_refused_is_tried_again_ever_more_rarely() -> None
     assert registers.asked == [Request("holding", 0, 120)], "and it is one block again"
 
 
+async def test_a_slow_point_whose_slot_was_lost_is_asked_for_at_the_next_that_is_not() -> None:
+    """The line had no time at the full minute: an hourly point would be a whole hour away."""
+    minute_us, second_us = 60_000_000, 1_000_000
+    spans = [Span("holding", 0, 2), Span("input", 0, 2)]
+    fields = (Field("fast_w", spans[0], 0), Field("slow_wh", spans[1], minute_us))
+    registers, device = Registers(), replace(planned(spans), fields=fields)
+    known = Book().of(device, 0.0)
+    asked = []
+    for second in [58, 59, 62, 63, 120, 121, 122, 185]:  # 60, 61 and 180 to 184 were not read
+        registers.asked.clear()
+        await known.read(registers.ask, second * second_us, float(second))
+        asked += [second] if len(registers.asked) == 2 else []
+    assert asked == [62, 120, 185]
+
+    async def broken(request: Request) -> Response:
+        if request.table == "input":
+            raise DeviceError("It fails.", "Look.", code="exception_04")
+        return await registers.ask(request)
+
+    with pytest.raises(DeviceError):
+        await known.read(broken, 240 * second_us, 240.0)
+    await known.read(broken, 241 * second_us, 241.0)  # what fails costs no other slot
+
+
+@pytest.mark.parametrize("lacking", [range(48), range(100), range(118)])
+async def test_a_long_hole_at_the_beginning_is_found_by_more_than_one_reading(
+    lacking: Collection[int],
+) -> None:
+    """One reading asks for no more than 20 of its points, and none of those is shown."""
+    registers = Registers(lacking)
+    known = Book().of(planned(SPANS), 0.0)
+    for slot in range(4):
+        with suppress(DeviceError):
+            await known.read(registers.ask, 0, float(slot))
+
+    assert shown(SPANS, await known.read(registers.ask, 0, 4.0)) == readable(SPANS, lacking)
+
+
+async def test_points_that_are_refused_are_not_all_tried_again_at_once() -> None:
+    """On a shared line a burst of vain requests would cost others their slots."""
+    lacking = {*range(0, 60, 2)}
+    registers = Registers(lacking)
+    known = Book().of(planned(SPANS), 0.0)
+    for slot in range(3):
+        with suppress(DeviceError):
+            await known.read(registers.ask, 0, float(slot))
+    tried: set[Span] = set()
+    for slot in range(30):
+        registers.asked.clear()
+        await known.read(registers.ask, 0, 100.0 + slot)
+        vain = [r for r in registers.asked if r.count == 2 and r.address in lacking]
+        assert len(vain) == 1
+        tried |= {Span(r.table, r.address, r.address + 2) for r in vain}
+    assert tried == {span for span in SPANS if span.first in lacking}, "each in its turn"
+    registers.lacking.clear()
+    assert shown(SPANS, await known.read(registers.ask, 0, 1000.0)) == {*SPANS}
+
+
+async def test_a_point_that_was_refused_for_a_night_is_read_again_within_the_hour() -> None:
+    registers = Registers({40})
+    known = Book().of(planned(SPANS), 0.0)
+    night_s = 12 * 3600
+    for second in range(0, night_s, 30):
+        await known.read(registers.ask, 0, float(second))
+    registers.lacking.clear()
+    for second in range(night_s, night_s + 3601, 30):
+        responses = await known.read(registers.ask, 0, float(second))
+
+    assert shown(SPANS, responses) == {*SPANS}
+
+
+async def test_what_parted_two_points_is_asked_for_again_after_a_day(tmp_path: Path) -> None:
+    """A device that gave fewer words than its profile says, until it was updated."""
+    path, device = tmp_path / "refused.json", planned(SPANS, profile="a")
+    registers = Registers(longest=30)
+    known = Book(path).of(device, 0.0)
+    await known.read(registers.ask, 0, 0.0)
+    cuts = known.kept
+    assert len(cuts) >= 3
+    for late_s in range(10):  # it has not changed, and no value is lost
+        before = len(registers.asked)
+        responses = await known.read(registers.ask, 0, 86_401.0 + late_s)
+        assert shown(SPANS, responses) == {*SPANS}
+        assert len(registers.asked) - before <= len(cuts) + 20, "one is tried in one reading"
+    registers.longest = 125
+    for late_s in range(20):
+        responses = await known.read(registers.ask, 0, 200_000.0 + late_s)
+        assert shown(SPANS, responses) == {*SPANS}
+
+    assert known.kept == Book(path).of(device, 0.0).kept == []
+
+
 async def test_a_device_that_refuses_everything_has_taught_nothing() -> None:
     registers = Registers(range(200))
     known = Book().of(planned(SPANS), 0.0)
@@ -204,6 +297,8 @@ NO_SPANS = '[["holding", 5], ["holding", 9, 2, true], 7, ["holding", -1, 70000, 
 @pytest.mark.parametrize(
     "text",
     ["", "{", "[]", "7", '{"version": 1}', '{"version": 1, "devices": [[1]]}', "\0" * 100,
+     "[" * 200_000,
+     '{"version": 1, "devices": {"another": {"of": ' + "[" * 3000 + "]" * 3000 + "}}}",
      f'{{"version": 1, "devices": {{"meter": {{"of": {OF}, "refused": {NO_SPANS}}}}}}}'],
 )  # fmt: skip
 async def test_a_file_that_is_damaged_is_as_good_as_none(tmp_path: Path, text: str) -> None:
