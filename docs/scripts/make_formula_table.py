@@ -14,10 +14,10 @@ FOLDER = Path("agent/joulemark_agent/physics")
 TARGET = Path("docs/formulas.md")
 HEAD = """# Formulas
 
-Made by `docs/scripts/make_formula_table.py` from the docstrings in `agent/joulemark_agent/physics/`:
+Made by `docs/scripts/make_formula_table.py` from the docstrings of `agent/joulemark_agent/physics`:
 change a docstring, not this page. Every function takes and gives SI units, pressures are absolute
-unless a name says gauge, and what lies outside a formula's range is refused (`OutOfDomain`; NaN where a
-function takes arrays). Units, ranges and errors of each argument stand in the docstring.
+unless a name says gauge, and what lies outside a formula's range is refused (`OutOfDomain`; NaN
+where a function takes arrays). Units, ranges and errors of each argument stand in the docstring.
 """
 _LABEL = re.compile(r"^(Formula|Source|Range|Error|Note|Args|Returns|Raises):", re.MULTILINE)
 
@@ -55,12 +55,14 @@ def page() -> str:
             continue
         lines += [f"## `{file.stem}`", "", module.split("\n\n", maxsplit=1)[0], ""]
         lines += ["| function | gives | formula | source |", "|---|---|---|---|"]
-        lines += [
-            f"| `{row.function}` | {_cell(row.gives)} | {_cell(row.formula)} | {_cell(row.source)} |"
-            for row in rows
-        ]
+        lines += [_row(row) for row in rows]
         lines.append("")
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _row(row: Formula) -> str:
+    cells = (f"`{row.function}`", *(_cell(text) for text in row[1:]))
+    return f"| {' | '.join(cells)} |"
 
 
 def _told(text: str, label: str) -> str:
