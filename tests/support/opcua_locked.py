@@ -27,7 +27,7 @@ PASSWORDS = {
     "verbose": "x" * 500,  # longer than one block of a key, which asyncua does not read
 }
 VALUE = 1273.15
-TICK_MS = 60  # of the variable that counts, at node-opcua
+TICK_MS = 150  # of the variable that counts, at node-opcua
 POLICIES = ("Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss")
 
 

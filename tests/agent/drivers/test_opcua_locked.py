@@ -151,7 +151,7 @@ async def test_node_opcua_is_read_and_watched_and_nothing_is_lost(
     long.write_text(PASSWORDS["verbose"] + "\n")
     long.chmod(0o600)
     names = ("ticking", "temperature")
-    subscribe = Subscribe(sampling_ms=TICK_MS // 2, queue=50)
+    subscribe = Subscribe(sampling_ms=TICK_MS // 6, queue=50)
     requests = [Request("node", i, 1, f"nsu={URI};s={n}", subscribe) for i, n in enumerate(names)]
     with trusting(node_opcua, tmp_path, access) as url:
         how = replace(access, user="verbose", password_file=long)
@@ -159,7 +159,7 @@ async def test_node_opcua_is_read_and_watched_and_nothing_is_lost(
         readings = []
         for _ in range(4):
             readings.append(await driver.read(0, requests))
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.6)
         await driver.close()
 
     parsed = [[(r.address, parse(r.data)) for r in reading] for reading in readings]
