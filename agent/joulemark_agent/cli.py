@@ -21,6 +21,8 @@ from joulemark_agent.contract.errors import ConfigError, JoulemarkError
 
 INTERRUPTED = 130
 GROUP = "joulemark.commands"
+KERNELS = "JOULEMARK_KERNELS"
+_COMPILED, _PLAIN = "compiled", "plain"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     try:
         try:
+            _choose_kernels(os.environ.get(KERNELS, _COMPILED))
             args = _parser(words).parse_args(words)
             return int(args.run(args))
         except ModuleNotFoundError as error:
@@ -52,6 +55,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _choose_kernels(chosen: str) -> None:
+    """Plain kernels need no compiler: to them numba is then as if it were not installed."""
+    if chosen not in {_COMPILED, _PLAIN}:
+        raise ConfigError(
+            f"{KERNELS} is {chosen!r}.",
+            f"Set it to {_COMPILED!r}, to {_PLAIN!r} on a gateway with little memory, or not.",
+        )
+    if chosen == _PLAIN:
+        sys.modules["numba"] = None  # type: ignore[assignment]  # how Python blocks an import
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
@@ -76,6 +90,7 @@ def _add_agent_commands(commands: Any) -> None:
     from joulemark_agent import commands as reading  # noqa: PLC0415 - as above
     from joulemark_agent import commission as commissioning  # noqa: PLC0415 - as above
     from joulemark_agent import scan_command as scanning  # noqa: PLC0415 - as above
+    from joulemark_agent import warmup_command as warming  # noqa: PLC0415 - as above
     from joulemark_agent.simulate import command as simulating  # noqa: PLC0415 - as above
 
     reading.add_commands(commands)
@@ -83,6 +98,7 @@ def _add_agent_commands(commands: Any) -> None:
     scanning.add_command(commands)
     simulating.add_command(commands)
     certificate_command.add_command(commands)
+    warming.add_command(commands)
     if find_spec("joulemark_agent.service"):
         import_module("joulemark_agent.service").add_commands(commands)
 

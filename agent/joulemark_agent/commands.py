@@ -126,6 +126,9 @@ def _check(args: argparse.Namespace) -> int:
         f" per day {slots:,.0f} slots, {requests:,.0f} requests, {words:,.0f} words"
         f"{f', {variables:,.0f} variables' if variables else ''}."
     )
+    for system in settings.systems:
+        names = ", ".join(name for role in system.members.values() for name in role)
+        _say(f"System {system.id}: {system.kind} of {names}.")
     for name in dict.fromkeys(given.profile for given in settings.devices):
         if not load_profile(name, args.config.absolute().parent)[0].golden:
             _say("")

@@ -159,7 +159,13 @@ def is_same_for(device: str, one: bytes, other: bytes) -> bool:
 
 def _without_others(device: str, document: bytes) -> Any:
     site = parse_canonical(document)
-    return {**site, "devices": [row for row in site["devices"] if row["id"] == device]}
+    devices = [row for row in site["devices"] if row["id"] == device]
+    systems = [row for row in site.get("systems", ()) if _is_member(device, row)]
+    return {**site, "devices": devices, "systems": systems}
+
+
+def _is_member(device: str, system: Mapping[str, Any]) -> bool:
+    return any(device in names for names in system["members"].values())
 
 
 def _named_sites(state_dir: Path) -> set[str]:

@@ -1,4 +1,4 @@
-"""`joulemark agent run | enroll | warmup`: the service and what it needs once before."""
+"""`joulemark agent run | enroll`: the service and what it needs once before."""
 
 from __future__ import annotations
 
@@ -7,23 +7,18 @@ import asyncio
 import json
 import signal
 import sys
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from joulemark_agent import app
 from joulemark_agent.contract.errors import ConfigError
 from joulemark_agent.contract.signature import encode64
-from joulemark_agent.envelope import Carbon, warm
 from joulemark_agent.grants import Enrolled, enroll, keep_site
 from joulemark_agent.keys import Key, agent_key, create_key, has_key, load_key
 from joulemark_agent.log import start_logging
 from joulemark_agent.settings import (
     SiteSettings,
-    load_factors,
-    load_profile,
     load_site,
     site_document,
 )
@@ -52,8 +47,6 @@ def add_commands(subparsers: Any) -> None:
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="one JSON document")
     parser.set_defaults(run=_enroll)
-    warmup = subparsers.add_parser("warmup", help="compile the kernels, so that no start waits")
-    warmup.set_defaults(run=_warmup)
 
 
 def _add_site(parser: argparse.ArgumentParser) -> None:
@@ -148,16 +141,6 @@ def _explain(settings: SiteSettings, key: Key, operator: Key | None, done: list[
     else:
         _say("")
         _say("The collector must know the agent's and the operator's public key.")
-
-
-def _warmup(args: argparse.Namespace) -> int:
-    del args
-    begun_s = time.perf_counter()
-    factors, _ = load_factors("korea", None)
-    profile, _ = load_profile("virtual_main_meter", None)
-    warm(profile, Carbon(factors, "ESG", "KR", ZoneInfo("UTC")))
-    _say(f"The kernels are ready ({time.perf_counter() - begun_s:.1f} s).")
-    return 0
 
 
 def _say(text: str) -> None:

@@ -28,6 +28,7 @@ from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PrivateAttr,
@@ -61,6 +62,7 @@ from joulemark_agent.http_login import Login
 from joulemark_agent.kernels.decode import decode_point
 from joulemark_agent.lines import IN_MODBUS, is_host, line_of
 from joulemark_agent.plan import TCP, Cost, PlannedDevice, fields_of, plan_requests
+from joulemark_agent.process_gases import with_tables
 from joulemark_agent.serial_port import settings_of
 from joulemark_agent.sunspec_models import resolved
 
@@ -119,6 +121,13 @@ def _located(check: Callable[[str], Any]) -> AfterValidator:
     return AfterValidator(checked)
 
 
+def _with_tables(section: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return with_tables(section)
+    except ConfigError as error:
+        raise _mistake(str(error)) from error
+
+
 def _tcp_url(url: str) -> str:
     return _url(url, ("tcp",), "tcp://127.0.0.1:5021")
 
@@ -144,6 +153,10 @@ def _at_least_one(devices: tuple[Any, ...]) -> tuple[Any, ...]:
     if not devices:  # min_length would also count devices with a mistake as absent
         raise _mistake("there is no device; see configs/sites for an example")
     return devices
+
+
+def _as_list(names: Any) -> Any:
+    return [names] if isinstance(names, str) else names
 
 
 def _time_zone(name: str) -> str:
@@ -299,7 +312,7 @@ class DeviceSettings(_Strict):
     subscribe: SubscribeSettings | None = None  # only OPC UA; without it the device is polled
     first_slot: AwareDatetime | None = None  # only in a replay: where its recording begins
     last_slot: AwareDatetime | None = None  # and ends; then the device is read no more
-    equipment: dict[str, Any] | None = (
+    equipment: Annotated[dict[str, Any], AfterValidator(_with_tables)] | None = (
         None  # what its model must know: see joulemark_agent.equipment
     )
     figures_every_s: int | None = Field(default=None, ge=60, le=86_400)  # windows of its model
@@ -315,6 +328,15 @@ class DeviceSettings(_Strict):
     def last_slot_us(self) -> int | None:
         """The last slot that is read; None: there is none. [us UTC]"""
         return None if self.last_slot is None else _us(self.last_slot)
+
+
+class SystemSettings(_Strict):
+    """Several devices whose figures belong together."""
+
+    id: Id
+    kind: str  # a file in joulemark_agent/equipment/systems
+    members: dict[str, Annotated[tuple[Id, ...], BeforeValidator(_as_list)]]  # ids by role
+    parameters: dict[str, Any] = {}
 
 
 class SiteSettings(BaseSettings):
@@ -334,6 +356,7 @@ class SiteSettings(BaseSettings):
     uplink: UplinkSettings
     batch: BatchSettings = BatchSettings()
     devices: Annotated[tuple[DeviceSettings, ...], AfterValidator(_at_least_one)]
+    systems: tuple[SystemSettings, ...] = ()
 
     _folder: Path = PrivateAttr(default_factory=_site_folder)
     _profiles: dict[str, tuple[Profile, bytes]] = PrivateAttr(default_factory=dict)
@@ -457,6 +480,7 @@ def load_site(path: Path) -> SiteSettings:
 def site_document(settings: SiteSettings) -> bytes:
     """The canonical bytes of what is evidence; addresses and folders are not."""
     first_slot_us = settings.replay.first_slot_us if settings.replay else None
+    systems = [system.model_dump() for system in settings.systems]
     return canonical_bytes(
         {
             "agent": settings.agent,
@@ -465,6 +489,7 @@ def site_document(settings: SiteSettings) -> bytes:
             "factors": settings.factors.model_dump(),
             "first_slot": None if first_slot_us is None else str(first_slot_us),
             "site": settings.site,
+            **({"systems": plain(systems)} if systems else {}),
             "time_zone": settings.time_zone,
         }
     )
@@ -610,6 +635,8 @@ def _contradictions(settings: SiteSettings) -> Iterator[tuple[_Where, str]]:
             text = f"'timeout_s' is longer than 'period_s' ({device.period_s} s); lower it"
             yield ("devices", i, "timeout_s"), text
         yield from ((("devices", i, *where), text) for where, text in _of_device(settings, device))
+    if settings.systems:
+        yield from _of_systems(settings)
 
 
 def _what_is_read(settings: SiteSettings, device: DeviceSettings) -> _Read:
@@ -723,6 +750,20 @@ def _of_equipment(profile: Profile, section: Mapping[str, Any]) -> Iterator[tupl
     except ValidationError as error:
         for item in error.errors(include_url=False):
             yield ("equipment", *item["loc"]), f"equipment: {item['msg']} ({item['input']!r})"
+
+
+def _of_systems(settings: SiteSettings) -> Iterator[tuple[_Where, str]]:
+    """What is wrong with the systems of devices, and where."""
+    from joulemark_agent.equipment.systems import mistakes  # noqa: PLC0415 - brings numba
+
+    kind_of = {device.id: settings.profile(device)[0].kind for device in settings.devices}
+    seen: set[str] = set()
+    for i, system in enumerate(settings.systems):
+        if system.id in seen:
+            yield ("systems", i, "id"), f"two systems are called {system.id!r}; rename one"
+        seen.add(system.id)
+        found = mistakes(system.kind, system.members, plain(system.parameters), kind_of)
+        yield from ((("systems", i, *where), text) for where, text in found)
 
 
 def _of_figures(

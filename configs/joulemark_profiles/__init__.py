@@ -1,10 +1,10 @@
-"""Device profiles, emission factors and rules as data, shipped in the wheel."""
+"""Device profiles, emission factors, process gases and rules as data, shipped in the wheel."""
 
 from importlib import resources
 
 
 def names(folder: str) -> list[str]:
-    """The names in `devices`, `factors` or `rules`, without ending, sorted."""
+    """The names in a folder (`devices`, `factors`, `process_gases` ...), without ending, sorted."""
     entries = resources.files(__name__).joinpath(folder).iterdir()
     return sorted(entry.name[:-5] for entry in entries if entry.name.endswith(".yaml"))
 

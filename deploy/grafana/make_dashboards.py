@@ -1,65 +1,22 @@
 """Writes the dashboards beside this file: `python deploy/grafana/make_dashboards.py`.
 
-Every quantity is a few lines below, in MetricsQL over what `series/lines.py` documents. What a
-line shows at an instant covers the step that ends there; a bar covers the step that begins there.
-Amounts are sums of intervals, never max - min of a counter, which loses what lies between windows.
+Every quantity is a few lines below, in MetricsQL over what `series/lines.py` documents; the live
+figures of machines are there in InfluxQL too. What a line shows at an instant covers the step that
+ends there; a bar covers the step that begins there. Amounts are sums of intervals, never max - min
+of a counter, which loses what lies between windows. A figure stands at the end of its window, so a
+step has it where the window ends in the step, its last instant included and its first not.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlencode
+
+from forms import INFLUX, Dashboard, Panel, View, document
 
 FOLDER = Path(__file__).parent / "dashboards"
-SOURCE = {"type": "prometheus", "uid": "joulemark-victoriametrics"}
 STEP = "$__interval"
 US_PER_H = 3_600_000_000
-
-
-@dataclass(frozen=True)
-class View:
-    """A device of the demo and the time of its recording."""
-
-    site: str
-    device: str
-    start: str
-    end: str
-
-    @property
-    def range_ms(self) -> tuple[int, int]:
-        """Start and end. [ms UTC]"""
-        start, end = (datetime.fromisoformat(text) for text in (self.start, self.end))
-        return int(start.timestamp() * 1000), int(end.timestamp() * 1000)
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One panel; `queries` by legend."""
-
-    title: str
-    says: str
-    unit: str
-    queries: dict[str, str]
-    step: str = "1m"  # the shortest
-    form: str = "lines"  # or bars, or number
-    width: int = 12
-    units: dict[str, str] = field(default_factory=dict)  # of some of the names, by pattern
-
-
-@dataclass(frozen=True)
-class Dashboard:
-    """One file; the first view is what it opens with."""
-
-    name: str
-    title: str
-    time_zone: str
-    with_point: str  # devices are offered that have a point like this
-    views: tuple[View, ...]
-    panels: tuple[Panel, ...]
 
 
 def mean(point: str) -> str:
@@ -90,12 +47,43 @@ def share(point: str, window: str = STEP) -> str:
 
 def not_good() -> str:
     """How many readings of each point have another quality than good."""
-    return during(f"count_ne_over_time(joulemark_point_quality{_where('.+')}[{STEP}], 0)")
+    return _count_not_good(_where(".+", "kpi_.+"))
 
 
-def _where(point: str) -> str:
+def flagged() -> str:
+    """How many windows have each figure with a flag that limits it."""
+    return _count_not_good(_where("kpi_.+", "kpi_u_.+"))
+
+
+def _count_not_good(where: str) -> str:
+    return during(f"count_ne_over_time(joulemark_point_quality{where}[{STEP}], 0)")
+
+
+def figure(times_u: str = "") -> str:
+    """The figure chosen, of the last window that ends in the step; plus so many times its u."""
+    value = f"last_over_time(joulemark_point_value{_where('kpi_$figure')}[{STEP}])"
+    spread = f"last_over_time(joulemark_point_value{_where('kpi_u_$figure')}[{STEP}])"
+    return f"{value} + ignoring(point) ({times_u} * {spread})" if times_u else value
+
+
+def stated(points: str) -> str:
+    """The sum of figures that add up, over the windows that end in the step."""
+    return during(f"sum_over_time(joulemark_point_value{_where(points)}[{STEP}])")
+
+
+def _where(point: str, unless: str = "") -> str:
     sign = "=~" if set(point) & set(".|*+") else "="
-    return f'{{site="$site",device="$device",point{sign}"{point}"}}'
+    other = f',point!~"{unless}"' if unless else ""
+    return f'{{site="$site",device="$device",point{sign}"{point}"{other}}}'
+
+
+def selected(what: str, condition: str, *, by_point: bool = False) -> str:
+    """The same in InfluxQL: steps of it end where they begin, so they begin 1 ms later."""
+    tags = ', "point"' if by_point else ""
+    return (
+        f'SELECT {what} FROM "joulemark_point" WHERE "site" = \'$site\' AND "device" = \'$device\''
+        f" AND {condition} AND $timeFilter GROUP BY time({STEP}, 1ms){tags} fill(none)"
+    )
 
 
 STEEL = View("gwangyang", "main-meter", "2018-01-01T00:00:00+09:00", "2018-02-01T00:00:00+09:00")
@@ -122,6 +110,23 @@ QUALITY = Panel(
     form="bars",
 )
 ENERGY = "energy_wh"
+STATE_ENERGIES = "kpi_(off|unload|load|running|idle|process|electricity|gas|net_ac)_wh"
+STATE_TIMES = "kpi_(off|unload|load|running|unknown|idle|process|heat|soak|cool|cold|clipped)_s"
+
+_FIGURE = (
+    "Figure",
+    "As the machine's agent states it for each window; in the unit that its name ends in.",
+)
+_SPREAD = "Standard uncertainty"
+_ENERGIES = (
+    "Energy by state",
+    "Sums over the windows that end in the step. Of a furnace by source, of an inverter net.",
+)
+_TIMES = ("Time by state", "Sums over the windows that end in the step.")
+_FLAGGED = (
+    "Figures that something limits",
+    "How many windows state each figure with a flag; the page of the machine names it.",
+)
 
 DASHBOARDS = (
     Dashboard(
@@ -280,123 +285,99 @@ DASHBOARDS = (
             QUALITY,
         ),
     ),
-)
-
-
-def document(dashboard: Dashboard) -> dict[str, Any]:
-    """A dashboard as Grafana reads it."""
-    first = dashboard.views[0]
-    return {
-        "uid": f"joulemark-{dashboard.name}",
-        "title": dashboard.title,
-        "tags": ["joulemark"],
-        "schemaVersion": 39,
-        "version": 1,
-        "editable": False,
-        "timezone": dashboard.time_zone,
-        "time": {"from": first.start, "to": first.end},
-        "refresh": "",
-        "links": [_link(other, view) for other in DASHBOARDS for view in other.views],
-        "templating": {"list": _variables(dashboard)},
-        "panels": _panels(dashboard.panels),
-    }
-
-
-def _variables(dashboard: Dashboard) -> list[dict[str, Any]]:
-    first = dashboard.views[0]
-    has_point = f'point=~"{dashboard.with_point}"'
-    asked = {
-        "site": (f"label_values(joulemark_point_quality{{{has_point}}}, site)", first.site),
-        "device": (
-            f'label_values(joulemark_point_quality{{site="$site",{has_point}}}, device)',
-            first.device,
-        ),
-    }
-    return [
-        {
-            "name": name,
-            "label": name.capitalize(),
-            "type": "query",
-            "datasource": SOURCE,
-            "query": {"query": query, "refId": name},
-            "definition": query,
-            "current": {"text": value, "value": value},
-            "refresh": 2,
-            "sort": 1,
-            "multi": False,
-            "includeAll": False,
-        }
-        for name, (query, value) in asked.items()
-    ]
-
-
-def _link(dashboard: Dashboard, view: View) -> dict[str, Any]:
-    start_ms, end_ms = view.range_ms
-    place = {"var-site": view.site, "var-device": view.device, "from": start_ms, "to": end_ms}
-    return {
-        "title": f"{dashboard.title.removeprefix('Joulemark: ')}: {view.device}, {view.start[:7]}",
-        "type": "link",
-        "url": f"/d/joulemark-{dashboard.name}?{urlencode(place)}",
-    }
-
-
-def _panels(panels: tuple[Panel, ...]) -> list[dict[str, Any]]:
-    made, x, y, height = [], 0, 0, 0
-    for number, panel in enumerate(panels, 1):
-        if x + panel.width > 24:
-            x, y = 0, y + height
-        height = 4 if panel.form == "number" else 9
-        place = {"x": x, "y": y, "w": panel.width, "h": height}
-        made.append(_panel(number, panel, place))
-        x += panel.width
-    return made
-
-
-def _panel(number: int, panel: Panel, place: dict[str, int]) -> dict[str, Any]:
-    is_number = panel.form == "number"
-    shown: dict[str, Any] = {"unit": panel.unit}
-    if panel.unit == "percentunit":
-        shown |= {"min": 0, "max": 1}
-    if not is_number:
-        style = "bars" if panel.form == "bars" else "line"
-        shown["custom"] = {"drawStyle": style, "fillOpacity": 60 if style == "bars" else 0}
-    return {
-        "id": number,
-        "type": "stat" if is_number else "timeseries",
-        "title": panel.title,
-        "description": panel.says,
-        "datasource": SOURCE,
-        "gridPos": place,
-        "interval": panel.step,
-        "fieldConfig": {
-            "defaults": shown,
-            "overrides": [
+    Dashboard(
+        "figures",
+        "Joulemark: live figures",
+        "utc",
+        "kpi_.+",
+        (COMPRESSOR, FURNACE),
+        (
+            Panel(
+                *_FIGURE,
+                "short",
                 {
-                    "matcher": {"id": "byRegexp", "options": f"/{name}/"},
-                    "properties": [{"id": "unit", "value": unit}],
-                }
-                for name, unit in panel.units.items()
-            ],
-        },
-        "options": {"reduceOptions": {"calcs": ["lastNotNull"]}} if is_number else {},
-        "targets": [
-            {
-                "refId": chr(ord("A") + i),
-                "datasource": SOURCE,
-                "expr": query,
-                "legendFormat": legend,
-                "instant": is_number,
-                "range": not is_number,
-            }
-            for i, (legend, query) in enumerate(panel.queries.items())
-        ],
-    }
+                    "value": figure(),
+                    "value - U (k = 2)": figure("-2"),
+                    "value + U (k = 2)": figure("2"),
+                },
+                step="15m",
+                width=24,
+            ),
+            Panel(
+                *_ENERGIES, "watth", {"{{point}}": stated(STATE_ENERGIES)}, step="1h", form="bars"
+            ),
+            Panel(*_TIMES, "s", {"{{point}}": stated(STATE_TIMES)}, step="1h", form="bars"),
+            Panel(*_FLAGGED, "short", {"{{point}}": flagged()}, step="1h", form="bars"),
+            QUALITY,
+        ),
+        figure="energy_wh",
+    ),
+    Dashboard(
+        "figures-influxql",
+        "Joulemark: live figures (InfluxDB)",
+        "utc",
+        "kpi_.+",
+        (COMPRESSOR, FURNACE),
+        (
+            Panel(
+                *_FIGURE,
+                "short",
+                {"value": selected('last("value")', "\"point\" = 'kpi_$figure'")},
+                step="15m",
+            ),
+            Panel(
+                _SPREAD,
+                "Of the same figure, in the same unit; nothing is shown where it is not known.",
+                "short",
+                {"u": selected('last("value")', "\"point\" = 'kpi_u_$figure'")},
+                step="15m",
+            ),
+            Panel(
+                *_ENERGIES,
+                "watth",
+                {
+                    "$tag_point": selected(
+                        'sum("value")', f'"point" =~ /^{STATE_ENERGIES}$/', by_point=True
+                    )
+                },
+                step="1h",
+                form="bars",
+            ),
+            Panel(
+                *_TIMES,
+                "s",
+                {
+                    "$tag_point": selected(
+                        'sum("value")', f'"point" =~ /^{STATE_TIMES}$/', by_point=True
+                    )
+                },
+                step="1h",
+                form="bars",
+            ),
+            Panel(
+                *_FLAGGED,
+                "short",
+                {
+                    "$tag_point": selected(
+                        'count("quality")',
+                        '"point" =~ /^kpi_/ AND "point" !~ /^kpi_u_/ AND "quality" > 0',
+                        by_point=True,
+                    )
+                },
+                step="1h",
+                form="bars",
+            ),
+        ),
+        figure="energy_wh",
+        source=INFLUX,
+    ),
+)
 
 
 def written() -> dict[str, str]:
     """Every file by its name."""
     return {
-        f"{dashboard.name}.json": json.dumps(document(dashboard), indent=2) + "\n"
+        f"{dashboard.name}.json": json.dumps(document(dashboard, DASHBOARDS), indent=2) + "\n"
         for dashboard in DASHBOARDS
     }
 

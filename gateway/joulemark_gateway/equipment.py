@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from joulemark_agent.contract.errors import EvidenceError
 from joulemark_agent.equipment import Analysis, Samples, analyse, at_device_time, parameters_of
@@ -63,8 +63,21 @@ def analysis_of(kind: str, section: Mapping[str, Any] | None, samples: Samples) 
     Raises:
         EvidenceError: `bad_document` where the section has mistakes.
     """
+    return analyse(kind, checked(kind, section), samples)
+
+
+def checked(kind: str, section: Mapping[str, Any] | None) -> BaseModel | None:
+    """The section of a device as its model takes it; None where its kind has no model.
+
+    Args:
+        kind: of the profile.
+        section: `equipment` of the device in the site document.
+
+    Raises:
+        EvidenceError: `bad_document` where the section has mistakes.
+    """
     try:
-        parameters = parameters_of(kind, section)
+        return parameters_of(kind, section)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -73,4 +86,3 @@ def analysis_of(kind: str, section: Mapping[str, Any] | None, samples: Samples) 
             "Correct the site file, have the operator approve it, and open a new epoch.",
             code="bad_document",
         ) from error
-    return analyse(kind, parameters, samples)

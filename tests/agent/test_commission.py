@@ -16,7 +16,7 @@ from joulemark_agent.contract.profile import Profile
 from joulemark_agent.kernels.checks import Sample
 from joulemark_agent.settings import load_profile, load_site, site_document
 from nightly.wrong_profile import Served, mapping_of, serving
-from support.machines import Machine
+from support.modbus_machine import Machine
 from support.sites import HEAD
 
 SITE = (

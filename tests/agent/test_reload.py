@@ -21,7 +21,7 @@ from nightly import reload
 from nightly.reload import Heard, Unit
 from nightly.wrong_profile import serving
 from support.child import search_path
-from support.machines import Machine
+from support.modbus_machine import Machine
 
 
 @pytest.mark.endurance

@@ -40,16 +40,33 @@ def maker() -> Any:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(FOLDER))  # as where the script is run
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(FOLDER))
     return module
 
 
 MAKER = maker()
-CASES = [
-    pytest.param(dashboard, view, id=f"{dashboard.name}-{view.device}")
-    for dashboard in MAKER.DASHBOARDS
-    for view in dashboard.views
-]
+forms = sys.modules["forms"]
+PAIRS = [(dashboard, view) for dashboard in MAKER.DASHBOARDS for view in dashboard.views]
+
+
+def cases(pairs: list[tuple[Any, Any]]) -> list[Any]:
+    """The dashboards with their views, named."""
+    return [pytest.param(d, view, id=f"{d.name}-{view.device}") for d, view in pairs]
+
+
+CASES = cases(PAIRS)
+METRICSQL = cases([pair for pair in PAIRS if not pair[0].is_influxql])
+IN_INFLUXQL = [pair for pair in PAIRS if pair[0].is_influxql]
+INFLUXQL = cases(IN_INFLUXQL)
+STATED_S = 3600  # windows of the figures written here
+STATED = {
+    "compressor-a1": ("energy_wh", "unload_wh", "load_wh", "off_s", "mean_pressure_pa"),
+    "furnace": ("energy_wh", "gas_wh", "electricity_wh", "heat_s", "soak_s"),
+}
 
 
 def test_the_files_are_those_the_script_writes():
@@ -68,8 +85,11 @@ def test_every_panel_has_a_title_a_unit_a_source_and_a_place_of_its_own(path):
         assert panel["description"].endswith(".")
         assert panel["fieldConfig"]["defaults"]["unit"] in {
             "watt", "watth", "percentunit", "short", "pressurepa", "Wm2", "volt", "kelvin", "dm3",
+            "s",
         }, "an id that Grafana has"  # fmt: skip
-        assert panel["datasource"]["uid"] == MAKER.SOURCE["uid"]
+        sources = [panel["datasource"], *(target["datasource"] for target in panel["targets"])]
+        wanted = MAKER.INFLUX if path.stem.endswith("influxql") else forms.SOURCE
+        assert all(source == wanted for source in sources)
         place = panel["gridPos"]
         cells = set(
             itertools.product(
@@ -85,13 +105,27 @@ def test_every_panel_has_a_title_a_unit_a_source_and_a_place_of_its_own(path):
     assert {link["url"].partition("?")[0] for link in found["links"]} == uids
 
 
-def test_the_provisioned_source_is_the_one_the_dashboards_name():
-    text = (FOLDER / "provisioning/datasources/joulemark.yaml").read_text("utf-8")
-    (source,) = parse_yaml(text, "datasources").mapping["datasources"]
-    assert {"type": source["type"], "uid": source["uid"]} == MAKER.SOURCE
-    assert source["jsonData"]["customQueryParameters"] == "nocache=1"
+def test_the_provisioned_sources_are_those_the_dashboards_name():
+    found = {}
+    for path in (FOLDER / "provisioning/datasources").iterdir():
+        (source,) = parse_yaml(path.read_text("utf-8"), path.name).mapping["datasources"]
+        found[path.stem] = source
+    both = {"joulemark": forms.SOURCE, "joulemark-influxdb": forms.INFLUX}
+    assert {
+        name: {"type": source["type"], "uid": source["uid"]} for name, source in found.items()
+    } == both
+    assert found["joulemark"]["jsonData"]["customQueryParameters"] == "nocache=1"
+    assert found["joulemark-influxdb"]["jsonData"]["version"] == "InfluxQL"
+    assert [source["isDefault"] for source in found.values()].count(True) == 1
     text = (FOLDER / "provisioning/dashboards/joulemark.yaml").read_text("utf-8")
     assert parse_yaml(text, "dashboards").mapping["providers"][0]["type"] == "file"
+
+
+def test_no_query_is_flux():
+    for path in FOLDER.glob("dashboards/*.json"):
+        text = path.read_text("utf-8")
+        assert "|>" not in text
+        assert "from(bucket" not in text
 
 
 def site_of(name: str) -> dict[str, Any]:
@@ -156,6 +190,8 @@ def rows_of_device(view: Any) -> Part:
             counted.append(
                 (np.full(n - 1, name, object), slots_us[:-1], slots_us[1:], amount, *times)
             )
+    if view.device in STATED:
+        columns += _figures(view.device, start_s, end_s, rng)
     if not counted:
         counted = [(np.empty(0, object), *[np.empty(0, np.int64)] * 6)]
     return Part(
@@ -165,6 +201,21 @@ def rows_of_device(view: Any) -> Part:
         Points(*map(np.concatenate, zip(*columns, strict=True))),
         Intervals(*map(np.concatenate, zip(*counted, strict=True))),
     )
+
+
+def _figures(device: str, start_s: int, end_s: int, rng: Any) -> list[tuple[Any, ...]]:
+    """What an agent states, as points at the ends of windows; uncertainty of every other figure."""
+    first_s = -(-start_s // STATED_S) * STATED_S
+    ends_us = np.arange(first_s + STATED_S, end_s, STATED_S, dtype=np.int64) * US_PER_S
+    n, made = ends_us.size, []
+    for k, name in enumerate(STATED[device]):
+        quality = np.where(rng.random(n) < 0.2, QUALITY["uncertain"], 0).astype(np.uint8)
+        value = np.round(rng.normal(900, 50, n), 3)
+        made.append((np.full(n, f"kpi_{name}", object), ends_us, value, quality))
+        if k % 2 == 0:
+            spread = np.round(rng.random(n) + 1, 3)
+            made.append((np.full(n, f"kpi_u_{name}", object), ends_us, spread, quality))
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -246,13 +297,56 @@ def power(series: SeriesReader, view: Any, at_s: int, step_s: int) -> Numbers:
 
 
 def not_good(series: SeriesReader, view: Any, at_s: int, step_s: int) -> Numbers:
+    return counts(series, view, [p for p in points(series, view) if "kpi_" not in p], at_s, step_s)
+
+
+def flagged(series: SeriesReader, view: Any, at_s: int, step_s: int) -> Numbers:
+    names = [p for p in points(series, view) if "kpi_" in p and "kpi_u_" not in p]
+    return counts(series, view, names, at_s, step_s)
+
+
+def points(series: SeriesReader, view: Any) -> list[str]:
+    return [row.point for row in series.latest(view.site) if row.device == view.device]
+
+
+def counts(series: SeriesReader, view: Any, names: list[str], at_s: int, step_s: int) -> Numbers:
+    """How many of the rows in (at, at + step] are not good."""
     span_us = at_s * US_PER_S + 1000, (at_s + step_s) * US_PER_S + 1000
-    found = {
-        row.point: series.samples(view.site, view.device, row.point, *span_us).quality
-        for row in series.latest(view.site)
-        if row.device == view.device
-    }
+    found = {p: series.samples(view.site, view.device, p, *span_us).quality for p in names}
     return {point: float((quality != 0).sum()) for point, quality in found.items() if quality.size}
+
+
+def course(series: SeriesReader, view: Any, at_s: int, step_s: int) -> Numbers:
+    """The chosen figure of the last window that ends in (at - step, at], and its band."""
+    span_us = (at_s - step_s) * US_PER_S + 1000, at_s * US_PER_S + 1000
+    value, spread = (
+        series.samples(view.site, view.device, f"{prefix}energy_wh", *span_us).value
+        for prefix in ("kpi_", "kpi_u_")
+    )
+    if not value.size:
+        return {}
+    middle, half = float(value[-1]), 2 * float(spread[-1])
+    return {
+        "value": middle,
+        "value - U (k = 2)": middle - half,
+        "value + U (k = 2)": middle + half,
+    }
+
+
+def sums(ending: str) -> Expected:
+    """The sums of the states' figures over the windows that end in (at, at + step]."""
+
+    def expected(series: SeriesReader, view: Any, at_s: int, step_s: int) -> Numbers:
+        span_us = at_s * US_PER_S + 1000, (at_s + step_s) * US_PER_S + 1000
+        names = [f"kpi_{name}" for name in STATED[view.device] if name.endswith(ending)]
+        found = {
+            name: series.samples(view.site, view.device, name, *span_us).value
+            for name in names
+            if name != "kpi_energy_wh"
+        }
+        return {name: float(value.sum()) for name, value in found.items() if value.size}
+
+    return expected
 
 
 PRESSURES = ("header", "compressor", "panel", "reservoir")
@@ -273,6 +367,10 @@ EXPECTED: dict[str, Expected] = {
     "Gas by hour": totals("gas", "gas_dm3"),
     "Electricity by hour": totals("electricity", "energy_wh"),
     "Door": means("door_state"),
+    "Figure": course,
+    "Energy by state": sums("_wh"),
+    "Time by state": sums("_s"),
+    "Figures that something limits": flagged,
 }
 STEPS_S = {"1m": 60, "15m": 900, "1h": 3600, "1d": 86_400}
 
@@ -289,6 +387,7 @@ def asked(url: str, panel: Any, view: Any) -> tuple[dict[int, Numbers], int]:
         for name, value in {
             "$site": view.site,
             "$device": view.device,
+            "$figure": "energy_wh",
             "$__interval": f"{step_s}s",
             "$__range": f"{range_s}s",
         }.items():
@@ -305,9 +404,9 @@ def asked(url: str, panel: Any, view: Any) -> tuple[dict[int, Numbers], int]:
 
 
 @pytest.mark.service
-@pytest.mark.parametrize(("dashboard", "view"), CASES)
+@pytest.mark.parametrize(("dashboard", "view"), METRICSQL)
 def test_every_panel_shows_the_numbers_of_the_series(both, dashboard, view):
-    for panel in MAKER.document(dashboard)["panels"]:
+    for panel in MAKER.document(dashboard, ())["panels"]:
         found, step_s = asked(both.url, panel, view)
         assert found, f"{panel['title']}: no data"
         last_s = seconds(view.end)
@@ -320,12 +419,65 @@ def test_every_panel_shows_the_numbers_of_the_series(both, dashboard, view):
             assert found.get(at_s, {}) == pytest.approx(expected, rel=1e-9), where
 
 
+@pytest.fixture(scope="module")
+def in_influxdb(influxdb, both, tmp_path_factory):
+    """The same rows in an InfluxDB."""
+    folder = tmp_path_factory.mktemp("influxql")
+    views = {view.device: view for _, view in IN_INFLUXQL}
+    server = InfluxSeries("influx", Server(influxdb, "joulemark", "joulemark"), folder / "progress")
+    server.write([rows_of_device(view) for view in views.values()])
+    yield Written(influxdb, both.embedded)
+    server.reset({view.site for view in views.values()})
+    server.close()
+
+
+@pytest.mark.service
+@pytest.mark.parametrize(("dashboard", "view"), INFLUXQL)
+def test_every_panel_in_influxql_shows_the_numbers_of_the_series(in_influxdb, dashboard, view):
+    start_s, step_s = seconds(view.start), 3600
+    end_s = start_s + LONGEST_S // 2
+    for panel in MAKER.document(dashboard, ())["panels"]:
+        (target,) = panel["targets"]
+        query = target["query"]
+        for name, value in {
+            "$site": view.site,
+            "$device": view.device,
+            "$figure": "energy_wh",
+            "$__interval": f"{step_s}s",
+            "$timeFilter": f"time >= {start_s}s AND time < {end_s}s",
+        }.items():
+            query = query.replace(name, value)
+        assert "$" not in query.replace("$/", "")
+        fields = {"db": "joulemark", "q": query, "epoch": "ms"}
+        (result,) = servers.json_of(f"{in_influxdb.url}/query", fields)["results"]
+        found: dict[int, Numbers] = {}
+        for row in result["series"]:
+            legend = target["alias"].replace("$tag_point", row.get("tags", {}).get("point", ""))
+            for at_ms, value in row["values"]:
+                found.setdefault(at_ms // 1000, {})[legend] = float(value)
+        for at_s in range(start_s + step_s, end_s - step_s, step_s):
+            expected = _in_influxql(in_influxdb.embedded, view, panel["title"], at_s, step_s)
+            assert found.get(at_s, {}) == pytest.approx(expected, rel=1e-9), panel["title"]
+
+
+def _in_influxql(series: SeriesReader, view: Any, title: str, at_s: int, step_s: int) -> Numbers:
+    """What the panel is to show of (at, at + step]: nothing is 0 where nothing was counted."""
+    if title == "Figure":
+        return {
+            k: v for k, v in course(series, view, at_s + step_s, step_s).items() if k == "value"
+        }
+    if title == "Standard uncertainty":
+        found = course(series, view, at_s + step_s, step_s)
+        return {"u": (found["value + U (k = 2)"] - found["value"]) / 2} if found else {}
+    return {k: v for k, v in EXPECTED[title](series, view, at_s, step_s).items() if v}
+
+
 @pytest.mark.service
 def test_a_day_between_local_midnights_is_the_ledgers_day(both):
     """January 1 in Korea begins at 15:00 UTC; the window is not moved to a day of UTC."""
     (panel,) = (
         panel
-        for panel in MAKER.document(MAKER.DASHBOARDS[0])["panels"]
+        for panel in MAKER.document(MAKER.DASHBOARDS[0], ())["panels"]
         if panel["title"] == "Energy by day"
     )
     found, _ = asked(both.url, panel, MAKER.STEEL)

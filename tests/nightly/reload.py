@@ -23,7 +23,7 @@ from typing import Any
 from joulemark_agent import app, cli
 from joulemark_agent.settings import load_profile, load_site
 from nightly.wrong_profile import Served, serving
-from support.machines import Machine
+from support.modbus_machine import Machine
 
 CYCLES, FEW, WARM = 100, 5, 10
 SITE = """site: hall

@@ -24,7 +24,7 @@ from joulemark_gateway.evidence import history
 from nightly.reload import Unit, _renewed, enroll, site_text
 from nightly.wrong_profile import serving
 from support.child import search_path
-from support.machines import Machine
+from support.modbus_machine import Machine
 from support.recording import batches_of, kept
 
 ROUNDS, FEW = 25, 2

@@ -31,7 +31,7 @@ from joulemark_agent.lines import Lines
 from joulemark_agent.plan import PlannedDevice, plan_requests
 from joulemark_agent.plausibility import Watch
 from joulemark_agent.simulate.modbus_server import ModbusConnection
-from support.machines import Machine
+from support.modbus_machine import Machine
 
 PERIOD_S, SPAN_S = 10, 600
 MARGIN = 16  # words around its map that a machine answers for, with 0 as in holes

@@ -1,124 +1,179 @@
-"""A machine behind any Modbus profile: voltages, currents, powers and counters that fit together.
+"""Machines of every kind over some hours, with what their agent states: evidence, series, pages."""
 
-It knows physics and the names of points, not the checks that are tried on it.
-"""
+from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
-from joulemark_agent.contract.profile import Point, Profile
-from joulemark_agent.contract.quantities import unit_of
-from joulemark_agent.simulate.encode import Value, registers
+from joulemark_gateway.evidence.store import FILE, SqliteStore
+from joulemark_gateway.series.embedded import EmbeddedSeries
+from joulemark_gateway.series.mirror import catch_up
+from support.book import NOW_US, Book, registry
+from support.evidence import (
+    KEYS,
+    START_US,
+    Documents,
+    Leaf,
+    documents,
+    leaf_groups,
+    reading,
+    seal,
+)
+from support.pages import State
 
-SHARES = {"_l1_": 0.36, "_l2_": 0.33, "_l3_": 0.31}
-POWER_W, POWER_FACTOR, VOLTS = 21_000.0, 0.93, 231.0
-WAVE_S = 700.0
-DC_V, DC_PER_AC = 612.0, 1 / 0.97
+SCREW, OVEN, ROOF, PLAIN = "screw", "oven", "roof", "plain"
+HOUR_US = 3_600_000_000
+PERIODS_S = {SCREW: 60, OVEN: 60, ROOF: 900, PLAIN: 60}
+HOURS = {SCREW: 30, OVEN: 30, ROOF: 72, PLAIN: 6}
+POINTS = {
+    SCREW: ("power_w", "line_gauge_pressure_pa", "air_m3_s"),
+    OVEN: ("electric_w", "temperature_k", "set_point_k", "door_state", "load_kg"),
+    ROOF: ("ac_power_w", "dc_power_w", "irradiance_w_m2"),
+    PLAIN: ("power_w",),
+}
+KINDS = {SCREW: "air_compressor", OVEN: "furnace", ROOF: "pv_inverter", PLAIN: "air_compressor"}
+SECTIONS: dict[str, dict[str, Any]] = {
+    SCREW: {
+        "pressure": "line_gauge_pressure_pa",
+        "only_source": True,
+        "flow": {"point": "air_m3_s", "reference": "fad"},
+        "capacity_m3_s": "0.1",
+        "control": {"type": "modulation", "full_load_w": "40000", "no_load_w": "12000"},
+    },
+    OVEN: {"electricity": "electric_w", "mass": "load_kg"},
+    ROOF: {"dc_peak_w": "10000"},
+    PLAIN: {},
+}
 
 
-def power_w(t_s: float) -> float:
-    """A load that goes up and down, slowly and in steps."""
-    step = 0.1 if int(t_s) // 130 % 2 else 0.0
-    return POWER_W * (0.65 + 0.2 * math.sin(2 * math.pi * t_s / WAVE_S) + step)
+def site_documents() -> Documents:
+    """The four machines beside the virtual site's meters; the plain compressor states none."""
+    return documents(
+        profiles={device: _profile(device) for device in POINTS},
+        settings={
+            device: {
+                "period_s": PERIODS_S[device],
+                "equipment": SECTIONS[device],
+                **({} if device == PLAIN else {"figures_every_s": 3600}),
+            }
+            for device in POINTS
+        },
+    )
 
 
-def energy_wh(t_s: float) -> float:
-    """The integral of the power, of one second after the other."""
-    return sum(power_w(second + 0.5) for second in range(int(t_s))) / 3600
+def _profile(device: str) -> dict[str, Any]:
+    names = POINTS[device]
+    return {
+        "model": f"test_{device}",
+        "kind": KINDS[device],
+        "protocol": "modbus",
+        "source": "made for a test",
+        "confidence": "bench",
+        "points": [
+            {"name": name, "table": "holding", "address": 2 * k, "type": "float32"}
+            for k, name in enumerate(names)
+        ],
+        "golden": [{"point": names[0], "words": [0x3F80, 0], "value": 1}],
+    }
 
 
-class Machine:
-    """What a device of the profile holds at a time."""
+def _shown(device: str, k: int) -> dict[str, float]:
+    """What the machine shows at its slot `k`."""
+    hour = k * PERIODS_S[device] / 3600
+    if device == SCREW:  # loaded 10 min, unloaded 20 min, off for half an hour, leaking
+        minute = k % 60
+        power_w = 40_000 + 10 * (k % 7) if minute < 10 else 12_000 if minute < 30 else 0
+        fall_pa = 2_000 * max(minute - 30, 0)
+        return dict(
+            zip(POINTS[device], (power_w, 700_000 - fall_pa, 0.1 * (minute < 10)), strict=True)
+        )
+    if device == OVEN:  # every six hours a charge: half an hour at the door, heating, soaking
+        minute = k % 360
+        is_open = minute < 10
+        temperature = 500 + min(max(minute - 10, 0) * 5, 400)
+        power_w = 2_000 if is_open else 80_000 if temperature < 900 else 25_000
+        values = (
+            power_w,
+            temperature,
+            900,
+            float(is_open),
+            0 if is_open else 800 + 50 * (k // 360),
+        )
+        return dict(zip(POINTS[device], values, strict=True))
+    if device == ROOF:
+        sun_w_m2 = 900 * max(math.sin((hour % 24 - 6) / 12 * math.pi), 0.0)
+        dc_w = min(9.0 * sun_w_m2, 7_000)
+        return dict(zip(POINTS[device], (0.96 * dc_w, dc_w, sun_w_m2), strict=True))
+    return {"power_w": 20_000.0 + k % 7 if k % 60 < 20 else 6_000.0}
 
-    def __init__(self, profile: Profile, *, flow: str = "import") -> None:
-        """The load is imported, or (`export`) fed in."""
-        self.profile, self._flow = profile, flow
-        self._energy_wh: dict[int, float] = {0: 0.0}
 
-    def words(self, t_s: int) -> Mapping[str, Mapping[int, int]]:
-        """The registers by table and address."""
-        values = {point.name: self._shown(point, t_s) for point in self.profile.registers}
-        return registers(self.profile, values).words
+def stated(hour: int, first_seq: int, last_seq: int) -> Leaf:
+    """The figures of one hour: with uncertainty, with a flag, without, and one that is absent."""
 
-    def _shown(self, point: Point, t_s: int) -> Value:
-        if point.name.endswith("_text"):
-            return "JM1"
-        value = Decimal(repr(self.value(point, t_s)))
-        if point.type.startswith(("uint", "bcd")) and not point.type.startswith("float"):
-            value = max(value, Decimal(0) + point.offset)
-            if point.counter and point.words == 1:  # of a day
-                value %= point.scale * 50_000
-        return value
+    def figure(value: str, u: str | None = None, nu: str | None = None, *flags: str) -> Leaf:
+        return {"covered": "0.98", "flags": list(flags), "nu": nu, "u": u, "value": value}
 
-    def _wh(self, t_s: int) -> float:
-        last = max(t for t in self._energy_wh if t <= t_s)
-        if last < t_s:
-            more = sum(power_w(second + 0.5) for second in range(last, t_s)) / 3600
-            self._energy_wh[t_s] = self._energy_wh[last] + more
-        return self._energy_wh[t_s]
+    start_us = START_US + hour * HOUR_US
+    return {
+        "type": "figures",
+        "absent": ["free_air_m3"] if hour % 5 else ["free_air_m3", "specific_power_j_m3"],
+        "end": str(start_us + HOUR_US),
+        "figures": {
+            "energy_wh": figure(str(10_000 + 100 * hour), "50", "inf"),
+            "leak_pa_s": figure("-33.3", "0.5", "12", "estimated", "newly_made"),
+            "off_s": figure("1800"),
+            **({"specific_power_j_m3": figure("400000", "4000", "7.5")} if hour % 5 else {}),
+        },
+        "findings": [],
+        "first_seq": str(first_seq),
+        "last_seq": str(last_seq),
+        "start": str(start_us),
+    }
 
-    def value(self, point: Point, t_s: int) -> float:
-        """The true value of a point. [SI]"""
-        name, unit = point.name, unit_of(point.name)
-        share = next((part for key, part in SHARES.items() if key in f"{name}_"), 1.0)
-        if name.startswith("voltage_l1_l2"):
-            share = 1.0
-        watts = power_w(t_s)
-        sign = -1.0 if self._flow == "export" else 1.0
-        counted = self._counted(name, t_s) * share
-        if unit == "W":
-            sign = -sign if point.direction == "export" else sign
-            sign = 1.0 if point.direction == "generation" else sign
-            return watts * share * (DC_PER_AC if "dc_" in name else sign)
-        return {
-            "var": watts * share * math.tan(math.acos(POWER_FACTOR)),
-            "VA": watts * share / POWER_FACTOR,
-            "Wh": counted,
-            "varh": counted * math.tan(math.acos(POWER_FACTOR)),
-            "V": self._volts(name),
-            "A": self._amperes(name, watts, share),
-            "Hz": 49.98,
-            "K": self._kelvins(name),
-            "Pa": 710_000.0,
-            "m3/s": 0.1,
-            "m3": 960_000.0 + int(0.12 * t_s),
-            "s": 252_000.0 if "last_100_h" in name else self._seconds(name, t_s),
-            "1": POWER_FACTOR if "factor" in name else 0.97 if "efficiency" in name else 0.6,
-        }.get(str(unit), 1.0)
 
-    def _counted(self, name: str, t_s: int) -> float:
-        flowing = self._wh(t_s)
-        if "today" in name:
-            return 31_000.0 + flowing
-        if "imported_and_exported" in name:
-            return 123_456_780.0 + flowing
-        is_export = "export" in name
-        base = 3_456_780.0 if is_export else 120_000_000.0
-        is_fed = is_export == (self._flow == "export") or "generat" in name
-        return base + (flowing if is_fed else 0.0)
+def _groups(site: Documents, device: str) -> list[list[Leaf]]:
+    """The leaves of each batch, the statements after the readings that close their windows."""
+    profile, period_us = site.profile(device), site.period_us(device)
+    count = HOURS[device] * HOUR_US // period_us + 1
+    results = [
+        reading(
+            profile,
+            device,
+            START_US + k * period_us,
+            {name: Decimal(repr(value)) for name, value in _shown(device, k).items()},
+        )
+        for k in range(count)
+    ]
+    groups = leaf_groups(site, device, results, KEYS, slots_per_batch=count)
+    if device == PLAIN:
+        return groups
+    [leaves] = groups
+    made: list[Leaf] = []
+    first = 2  # after the two leaves that open the epoch
+    for leaf in leaves:
+        made.append(leaf)
+        passed_us = int(leaf["slot"]) - START_US if "slot" in leaf else 0
+        if passed_us and passed_us % HOUR_US == 0:
+            closing = len(made) - 1
+            made.append(stated(passed_us // HOUR_US - 1, first, closing))
+            first = closing
+    return [made]
 
-    def _kelvins(self, name: str) -> float:
-        base = 1123.0 if self.profile.kind == "furnace" else 341.0
-        return base - 1.3 if "set_point" in name else base
 
-    @staticmethod
-    def _seconds(name: str, t_s: int) -> float:
-        if "due" in name:
-            return 3_600_000.0
-        return (31_000_000 + t_s) * (0.7 if "loaded" in name else 1.0)
-
-    @staticmethod
-    def _volts(name: str) -> float:
-        if "string" in name or "dc_" in name:
-            return DC_V
-        if "supply" in name:
-            return 24.1
-        return VOLTS * (math.sqrt(3) if "l1_l2" in name else 1.0)
-
-    @staticmethod
-    def _amperes(name: str, watts: float, share: float) -> float:
-        if "dc_" in name or "string" in name:
-            return watts * DC_PER_AC / DC_V / (3 if "string" in name else 1)
-        total = watts / VOLTS / POWER_FACTOR
-        return total * share if share != 1.0 else total / (3 if "mean" in name else 1)
+def fill(folder: Path) -> State:
+    """The evidence of the machines, and its series."""
+    site = site_documents()
+    book = Book(registry(devices=tuple(POINTS)))
+    folder.mkdir(parents=True, exist_ok=True)
+    with SqliteStore(folder / FILE) as store:
+        for device in POINTS:
+            for batch in seal(site, device, _groups(site, device), KEYS):
+                verdict, note = book.accepted(batch)
+                store.accept(verdict, note=note, received_us=NOW_US)
+        series = EmbeddedSeries(folder / "series.duckdb")
+        while catch_up(store, series):
+            pass
+        series.close()
+    return State(folder, folder)

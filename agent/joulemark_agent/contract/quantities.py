@@ -24,8 +24,13 @@ UNITS: dict[str, str] = {
     "_dm3": "dm3",
     "_m3_s": "m3/s",
     "_w_m2": "W/m2",
+    "_m_s": "m/s",
+    "_m": "m",
     "_wh_m2": "Wh/m2",
+    "_wh_kg": "Wh/kg",
     "_wh_per_w": "Wh/W",
+    "_w_per_w": "W/W",
+    "_kw_per_ton": "kW/ton",  # of refrigeration, 12,000 Btu/h: as chillers are compared
     "_ah": "Ah",
     "_pa_s": "Pa/s",
     "_j_m3": "J/m3",

@@ -31,6 +31,7 @@ from joulemark_agent.contract.profile import (
     own_period_us,
 )
 from joulemark_agent.kernels.jit import compiled
+from joulemark_agent.kernels.rows import grown
 
 Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -219,16 +220,17 @@ def follow(  # noqa: PLR0917 -- one block of readings: its columns and what came
     """
     is_daily = semantics.is_daily and t_us.size
     day = local_days(t_us.tolist(), zone or ZoneInfo("UTC")) if is_daily else np.zeros_like(t_us)
-    after = np.array(state or _begun(), np.int64)
-    nodes, found = _follow(semantics, t_us, raw, good, step_ok, day, after)
+    after = np.array(state, np.int64) if state else begun_count(1)[0]
+    nodes, found = follow_rows(semantics, t_us, raw, good, step_ok, day, after)
     events = tuple(Event(EVENTS[code], *rest) for code, *rest in found.tolist())
     t, count, step, index = (np.ascontiguousarray(nodes[:, k]) for k in range(4))
     return Followed(t, count, step, index, events, tuple(after.tolist()))
 
 
-def _begun() -> list[int]:
-    state = [0] * _SIZE
-    state[_RESET_DAY] = -1
+def begun_count(counters: int) -> Integers:
+    """The state of counters that were never read, shape (counters, fields)."""
+    state = np.zeros((counters, _SIZE), np.int64)
+    state[:, _RESET_DAY] = -1
     return state
 
 
@@ -242,16 +244,6 @@ def _limit(rule: Semantics, span_us: int, count: int) -> int:
         return _MOST
     rest = rule.quantum + (count >> rule.float_bits) + rule.step
     return rule.most_per_h * span_us // _US_PER_H + rest
-
-
-@compiled
-def _grown(rows: Integers, size: int) -> Integers:
-    """The rows, with place for the two events that one reading can show."""
-    if size + 2 <= rows.shape[0]:
-        return rows
-    more = np.empty((2 * rows.shape[0], rows.shape[1]), np.int64)
-    more[:size] = rows[:size]
-    return more
 
 
 @compiled
@@ -274,7 +266,7 @@ def _believe(state: Integers, t: int, raw: int, rise: int, day: int) -> None:
 
 
 @compiled
-def _follow(  # noqa: PLR0917 -- one machine, read from the top
+def follow_rows(  # noqa: PLR0917 -- one machine, read from the top
     rule: Semantics,
     t_us: Integers,
     raw: Integers,
@@ -283,7 +275,11 @@ def _follow(  # noqa: PLR0917 -- one machine, read from the top
     day: Integers,
     state: Integers,
 ) -> tuple[Integers, Integers]:
-    """The nodes (t, count, step, index) and events of a block; the state is carried on in place."""
+    """As `follow`, for compiled callers, which know the local days and carry the state on.
+
+    Returns:
+        nodes (t, count, step, index) and events (code, start, at, before, after, booked).
+    """
     nodes = np.empty((t_us.size + 4, 4), np.int64)
     found = np.empty((8, 6), np.int64)
     m, k = 0, 0
@@ -305,7 +301,7 @@ def _follow(  # noqa: PLR0917 -- one machine, read from the top
         if t <= state[_SEEN_T]:
             continue
         state[_SEEN_T] = t
-        found = _grown(found, k)
+        found = grown(found, k, 2)  # one reading can show two events
 
         # What waits is decided first, by whether this reading goes on from before it or from it.
         if state[_WAITS] == _ZERO and v == 0:

@@ -8,6 +8,7 @@ text would. What does not fit (64-bit integers above 2^53, tiny floats, float16)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +54,7 @@ _EXACT = 1 << 53  # integers up to here are float64 without loss
 _SHORT = 10**15  # decimals of fewer digits are equal where their float64 are: DBL_DIG of C
 _MOST_PLACES = 22  # 10^22 is the last power of ten that is a float64 without loss
 _TENS = np.array([10.0**n for n in range(_MOST_PLACES + 1)])
+_TWOS = np.array([2.0**n for n in range(-64, 65)])  # 2^n at n + 64
 _INT_TENS = np.array([10**n for n in range(19)], np.int64)
 
 
@@ -104,6 +106,29 @@ def block_plan(profile: Profile, layout: Layout) -> BlockPlan:
         np.array(rows, np.int64),
         np.array(bounds, np.float64),
         np.array(sentinels, np.int64),
+    )
+
+
+def joined(plans: Sequence[BlockPlan], sizes: Sequence[int]) -> BlockPlan:
+    """One plan for readings of several devices whose bytes stand one after another.
+
+    Args:
+        plans: of the devices.
+        sizes: how many bytes a reading of each has.
+    """
+    rows, patterns, start = [], 0, 0
+    for plan, size in zip(plans, sizes, strict=True):
+        row = plan.integers.reshape(-1, _COLUMNS).copy()
+        row[:, [_START, _HEAD]] += start
+        row[row[:, _FACTOR] >= 0, _FACTOR] += start
+        row[:, [_FIRST_SENTINEL, _END_SENTINEL]] += patterns
+        rows.append(row)
+        patterns, start = patterns + plan.sentinels.size, start + size
+    return BlockPlan(
+        tuple(point for plan in plans for point in plan.points),
+        np.concatenate([np.empty((0, _COLUMNS), np.int64), *rows]),
+        np.concatenate([np.empty((0, 2)), *(plan.bounds.reshape(-1, 2) for plan in plans)]),
+        np.concatenate([np.empty(0, np.int64), *(plan.sentinels for plan in plans)]),
     )
 
 
@@ -200,8 +225,9 @@ def _decode(  # noqa: PLR0917 -- compiled code takes its arguments by position
     quality: NDArray[np.uint8],
 ) -> None:
     for i in range(data.shape[0]):
+        row = data[i]
         for k in range(plan.shape[0]):
-            value, code = _value(data[i], plan[k], sentinels)
+            value, code = _value(row, plan[k], sentinels)
             if code == _GOOD:
                 low, high = bounds[k, 0], bounds[k, 1]
                 if value < low or value > high:
@@ -233,18 +259,22 @@ def _value(
         return np.nan, _TEXT
     if kind == _DEFERRED:
         return np.nan, _LEFT
+    raw = _integer(data, row[_START], row[_SIZE], row[_MASK])
+    is_sentinel = False
+    for k in range(row[_FIRST_SENTINEL], row[_END_SENTINEL]):
+        if sentinels[k] == raw:
+            is_sentinel = True
     exponent = np.int64(0)
     if row[_FACTOR] >= 0:
         exponent = _signed(_integer(data, row[_FACTOR], 2, row[_FACTOR_MASK]), 2)
         if exponent < -10 or exponent > 10:
             return np.nan, _SCALE
         if row[_IS_COUNTER] and exponent < 0 and row[_NUMERATOR] % _INT_TENS[-exponent] != 0:
-            if row[_MODEL] > 0 and _is_sentinel(data, row, sentinels):
+            if row[_MODEL] > 0 and is_sentinel:
                 return np.nan, _SENTINEL
             return np.nan, _SCALE
-    if _is_sentinel(data, row, sentinels):
+    if is_sentinel:
         return np.nan, _SENTINEL
-    raw = _integer(data, row[_START], row[_SIZE], row[_MASK])
     if kind == _FLOAT64:
         return _double(raw, row, exponent)
     number, places = raw, exponent * 0
@@ -319,7 +349,7 @@ def _shortest(raw: np.int64) -> tuple[np.int64, np.int64, bool]:
         return np.int64(0), np.int64(0), False
     mantissa = fraction_bits | 0x800000
     shift = power - 150  # the value is mantissa * 2^shift
-    value = float(mantissa) * 2.0 ** float(shift)
+    value = float(mantissa) * _TWOS[shift + 64]
     before = np.int64(0)  # digits before the point, or as many zeros after it, below 0
     while before < 15 and value >= _TENS[before]:
         before += 1
@@ -329,21 +359,13 @@ def _shortest(raw: np.int64) -> tuple[np.int64, np.int64, bool]:
         places = digits - before
         if places > 11:
             return np.int64(0), np.int64(0), False
-        top = mantissa * _INT_TENS[max(places, np.int64(0))]
-        bottom = _INT_TENS[max(-places, np.int64(0))]
-        if shift >= 0:
-            if float(top) * 2.0 ** float(shift) >= 2.0**61:
-                return np.int64(0), np.int64(0), False
-            top <<= shift
-        else:
-            if float(bottom) * 2.0 ** float(-shift) >= 2.0**61:
-                return np.int64(0), np.int64(0), False
-            bottom <<= -shift
-        number = top // bottom
-        rest = top - number * bottom
-        if rest > bottom - rest or (rest == bottom - rest and number & 1):
-            number += 1
         power_of_ten = _TENS[abs(places)]
+        scaled = value * power_of_ten if places >= 0 else value / power_of_ten
+        number = np.int64(np.rint(scaled))
+        if abs(abs(scaled - number) - 0.5) < 1e-6:  # `scaled` is right to 1e-7 only
+            number = _rounded(mantissa, shift, places)
+            if number < 0:
+                return np.int64(0), np.int64(0), False
         near = float(number) / power_of_ten if places >= 0 else float(number) * power_of_ten
         if digits == 9 or np.float32(near) == value:
             return (-number if is_negative else number), places, True
@@ -351,16 +373,20 @@ def _shortest(raw: np.int64) -> tuple[np.int64, np.int64, bool]:
 
 
 @compiled
-def _is_sentinel(
-    data: NDArray[np.uint8], row: NDArray[np.int64], sentinels: NDArray[np.int64]
-) -> bool:
-    if row[_FIRST_SENTINEL] == row[_END_SENTINEL]:
-        return False
-    raw = _integer(data, row[_START], row[_SIZE], row[_MASK])
-    for k in range(row[_FIRST_SENTINEL], row[_END_SENTINEL]):  # noqa: SIM110 -- compiled code
-        if sentinels[k] == raw:
-            return True
-    return False
+def _rounded(mantissa: np.int64, shift: np.int64, places: np.int64) -> np.int64:
+    """Gives mantissa * 2^shift * 10^places as a whole number, half to even; -1: too large."""
+    top = mantissa * _INT_TENS[max(places, np.int64(0))]
+    bottom = _INT_TENS[max(-places, np.int64(0))]
+    if float(top) * _TWOS[max(shift, np.int64(0)) + 64] >= _TWOS[125]:
+        return np.int64(-1)
+    if float(bottom) * _TWOS[max(-shift, np.int64(0)) + 64] >= _TWOS[125]:
+        return np.int64(-1)
+    top <<= max(shift, np.int64(0))
+    bottom <<= max(-shift, np.int64(0))
+    number = top // bottom
+    rest = top - number * bottom
+    is_up = rest > bottom - rest or (rest == bottom - rest and number & 1)
+    return np.int64(number + 1 if is_up else number)
 
 
 @compiled

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -17,14 +17,12 @@ import numpy as np
 
 from joulemark_agent.contract.errors import JoulemarkError
 from joulemark_agent.contract.reading import Gap
-from joulemark_agent.equipment import Figure as FigureOf
-from joulemark_agent.equipment.readings import as_declared, slow_gauges_us
+from joulemark_agent.figures import POINT_PREFIX, UNCERTAINTY_PREFIX
 from joulemark_agent.kernels.counter import Event
 from joulemark_gateway.api import energy, models, plant, projects, records
 from joulemark_gateway.api.plant import Device, Shown, Site
 from joulemark_gateway.api.problems import Problem, unknown
 from joulemark_gateway.api.sources import Sources
-from joulemark_gateway.equipment import analysis_of, of_series
 from joulemark_gateway.evidence.base import EvidenceStore
 from joulemark_gateway.evidence.clocks import states_time
 from joulemark_gateway.measure.intervals import Counted
@@ -34,7 +32,6 @@ from joulemark_gateway.software import VERSION
 MOST_DAYS = 400
 MOST_SLOTS = 250_000  # of a device in a span that is analysed
 MOST_READ = 4_000_000  # slots of a device in a span that is summed or drawn
-MOST_SPANS = 2_000
 MOST_GAPS = 200
 MOST_ROWS = 10_000
 MOST_LEAVES = 500
@@ -254,7 +251,23 @@ def points(read: Open, site: str, name: str) -> models.Points:
         )
         for point in plant.points_of(device)
     ]
+    rows += [
+        models.Point(
+            name=point,
+            unit=plant.unit(point),
+            counter=False,
+            latest=_latest(latest[point]),
+            source="uncertainty" if point.startswith(UNCERTAINTY_PREFIX) else "figure",
+        )
+        for point in stated_points(device, latest)
+    ]
     return models.Points(site=site, device=name, points=rows)
+
+
+def stated_points(device: Device, known: Iterable[str]) -> list[str]:
+    """Those of the points of a series that are figures of the device's agent, by name."""
+    registers = {point.name for point in device.profile.points}
+    return sorted(name for name in known if name.startswith(POINT_PREFIX) and name not in registers)
 
 
 def latest(read: Open, site: str) -> models.LatestValues:
@@ -441,7 +454,12 @@ def samples(
 ) -> models.Samples:
     """Samples of a point, at most `limit`."""
     device = read.device(site, name)
-    _require_point(device, point)
+    if point.startswith(POINT_PREFIX):  # what its agent states has no register
+        known = [row.point for row in read.reader.latest(site) if row.device == name]
+        if point not in stated_points(device, known):
+            raise unknown("point", point)
+    else:
+        _require_point(device, point)
     found: list[tuple[int, float, int]] = []
     for start_us, end_us in _windows(device, span_us, limit):
         part = read.reader.samples(site, name, point, start_us, end_us)
@@ -527,52 +545,6 @@ def _windows(device: Device, span_us: tuple[int, int], limit: int) -> Iterator[t
 def _require_point(device: Device, point: str) -> None:
     if all(point != known.name for known in device.profile.points):
         raise unknown("point", point)
-
-
-def analysis(read: Open, site: str, name: str, span_us: tuple[int, int]) -> models.Analysis:
-    """What the equipment model says of a span.
-
-    Raises:
-        Problem: the span has too many slots for one request.
-    """
-    device = read.device(site, name)
-    require_readable(device, span_us, MOST_SLOTS)
-    names = [point.name for point in device.profile.points]
-    slow_us = slow_gauges_us(device.profile)
-    given = of_series(read.reader, (site, name), names, span_us, device.period_us, slow_us=slow_us)
-    given = as_declared(given, device.profile, device.period_us, device.zone)
-    found = analysis_of(device.profile.kind, device.equipment, given)
-    spans = () if found is None else found.spans
-    return models.Analysis(
-        site=site,
-        device=name,
-        kind=device.profile.kind,
-        start_us=span_us[0],
-        end_us=span_us[1],
-        has_model=found is not None,
-        figures=[] if found is None else [_figure(figure) for figure in found.figures],
-        spans=[
-            models.Span(
-                kind=span.kind,
-                start_us=span.start_us,
-                end_us=span.end_us,
-                figures=[_figure(figure) for figure in span.figures],
-            )
-            for span in spans[:MOST_SPANS]
-        ],
-        spans_in_all=len(spans),
-        findings=(
-            [] if found is None else [models.Finding(**asdict(item)) for item in found.findings]
-        ),
-    )
-
-
-def _figure(figure: FigureOf) -> models.Figure:
-    value = finite(figure.value)
-    why = figure.why or ("" if value is not None else "The value is no number.")
-    return models.Figure(
-        name=figure.name, value=value, covered_ratio=finite(figure.covered_ratio), why=why
-    )
 
 
 def quality(read: Open, site: str, name: str, span: tuple[date, date]) -> models.Quality:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -147,12 +147,17 @@ class Devices(_Answer):
 
 
 class Point(_Answer):
-    """One point of a device."""
+    """One point of a device, or a series of what its agent states of it."""
 
     name: str
     unit: str
     counter: bool
     latest: LatestValue | None
+    source: Literal["device", "figure", "uncertainty"] = Field(
+        default="device",
+        description="device: read from it; figure: computed by its agent for a window, at the "
+        "window's end; uncertainty: the standard uncertainty of such a figure",
+    )
 
 
 class Points(_Answer):
@@ -215,13 +220,26 @@ class Amounts(_Answer):
     next_us: int | None
 
 
+Freedom = Annotated[
+    float | Literal["inf"] | None,
+    Field(description="of the standard uncertainty; null: unknown; inf: not from observations"),
+]
+
+
 class Figure(_Answer):
     """One figure of an equipment model, or the reason why there is none."""
 
     name: str
+    unit: str = Field(description="SI; empty where the name tells none")
     value: float | None
-    covered_ratio: float | None
-    why: str
+    covered_ratio: float | None = Field(description="share of its time that samples back")
+    why: str = Field(description="the reason there is no value")
+    standard_uncertainty: float | None = Field(description="in the unit; null: unknown, never 0")
+    degrees_of_freedom: Freedom
+    flags: list[str] = Field(
+        description="stable codes of what limits the value: estimated, extrapolated, lower_bound, "
+        "unresolved, declared and others"
+    )
 
 
 class Span(_Answer):
@@ -256,6 +274,71 @@ class Analysis(_Answer):
     spans: list[Span]
     spans_in_all: int
     findings: list[Finding]
+
+
+class System(_Answer):
+    """Several devices of a site whose figures belong together."""
+
+    site: str
+    id: str
+    kind: str
+    members: dict[str, list[str]] = Field(description="ids of devices by role")
+
+
+class Systems(_Answer):
+    """The systems of a site."""
+
+    systems: list[System]
+
+
+class SystemAnalysis(_Answer):
+    """What is said of several devices together over a span."""
+
+    system: System
+    start_us: int
+    end_us: int
+    figures: list[Figure]
+    spans: list[Span]
+    spans_in_all: int
+    findings: list[Finding]
+
+
+class StatedFigure(_Answer):
+    """One figure as the agent stated it, with numbers of twelve digits."""
+
+    name: str
+    unit: str
+    value: float
+    covered_ratio: float | None
+    standard_uncertainty: float | None = Field(description="in the unit; null: unknown, never 0")
+    degrees_of_freedom: Freedom
+    flags: list[str]
+
+
+class StatedWindow(_Answer):
+    """What the agent stated of one window of time, in the device's tree."""
+
+    start_us: int
+    end_us: int
+    figures: list[StatedFigure]
+    absent: list[str] = Field(description="figures that could not be given; never 0")
+    findings: list[str]
+    epoch: int
+    seq: int = Field(description="the leaf that states it, in the tree of the epoch")
+    first_seq: int = Field(description="the first record it was computed from")
+    last_seq: int = Field(description="the last one")
+
+
+class StatedWindows(_Answer):
+    """The windows that begin in a span, in the order of time."""
+
+    site: str
+    device: str
+    every_us: int | None = Field(description="length of a window; null: none are asked for")
+    start_us: int
+    end_us: int
+    windows: list[StatedWindow]
+    next_us: int | None = Field(description="ask again from here; null: that was all")
 
 
 class Counter(_Answer):

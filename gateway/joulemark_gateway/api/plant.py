@@ -44,6 +44,7 @@ class Device:
     carbon: Carbon | None  # None: the documents do not say which factors apply
     equipment: Mapping[str, Any] | None  # its section of the site document
     last_slot_us: int | None  # of its recording; None: it has no end
+    figures_every_us: int | None = None  # length of the windows its figures are stated of
     earlier: tuple[Device, ...] = ()  # the same device in the epochs before, newest first
 
     @property
@@ -146,7 +147,10 @@ def _device(head: Head, documents: Mapping[str, bytes]) -> Device:
         period_us, last = int(row["period_s"]) * 1_000_000, row.get("last_slot")
         zone, equipment = ZoneInfo(site["time_zone"]), row.get("equipment")
         last_slot_us = None if last is None else int(last)
+        every_s = row.get("figures_every_s")
+        every_us = None if every_s is None else int(every_s) * 1_000_000
         _require(period_us > 0, f"its period is {period_us} us")
+        _require(every_us is None or every_us > 0, f"its figures are due every {every_s} s")
         _require(isinstance(equipment, dict | None), f"its equipment is {equipment!r:.40}")
     except (KeyError, ValueError, TypeError, OSError, StopIteration, AttributeError) as error:
         raise EvidenceError(
@@ -155,7 +159,7 @@ def _device(head: Head, documents: Mapping[str, bytes]) -> Device:
             code="bad_document",
         ) from error
     carbon = _carbon(documents, named, site, zone)
-    return Device(head, name, profile, period_us, zone, carbon, equipment, last_slot_us)
+    return Device(head, name, profile, period_us, zone, carbon, equipment, last_slot_us, every_us)
 
 
 def _require(holds: bool, otherwise: str) -> None:

@@ -8,11 +8,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 
-from joulemark_gateway.api import answers, models, projects
+from joulemark_gateway.api import answers, machines, models, projects, statements
 from joulemark_gateway.api.answers import MOST_LEAVES, MOST_ROWS, Open
 from joulemark_gateway.api.models import PROBLEMS
 from joulemark_gateway.api.problems import Problem
 from joulemark_gateway.api.sources import Sources
+from joulemark_gateway.api.statements import MOST_WINDOWS
 
 ID = r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$"
 POINT = r"^[a-z][a-z0-9_]{0,62}$"
@@ -46,6 +47,10 @@ To = Annotated[
 FirstDay = Annotated[date | None, Query(alias="from", description="first local day")]
 LastDay = Annotated[date | None, Query(alias="to", description="last local day")]
 Limit = Annotated[int, Query(ge=1, le=MOST_ROWS)]
+WindowLimit = Annotated[int, Query(ge=1, le=MOST_WINDOWS)]
+FigureName = Annotated[
+    str | None, Query(pattern=POINT, description="only this figure of each window")
+]
 LeafLimit = Annotated[int, Query(ge=1, le=MOST_LEAVES)]
 Seq = Annotated[int, Query(ge=0, lt=2**53, description="index of a leaf")]
 Epoch = Annotated[
@@ -177,7 +182,29 @@ def get_analysis(
     read: Reading, site: SiteId, device: DeviceId, start: From = None, end: To = None
 ) -> models.Analysis:
     """Key figures, states, episodes and findings of the device's equipment model."""
-    return answers.analysis(read, site, device, span_asked(read, site, device, start, end))
+    return machines.analysis(read, site, device, span_asked(read, site, device, start, end))
+
+
+@router.get("/sites/{site}/devices/{device}/figures")
+def get_figures(
+    *,
+    read: Reading,
+    site: SiteId,
+    device: DeviceId,
+    figure: FigureName = None,
+    start: From = None,
+    end: To = None,
+    limit: WindowLimit = 100,
+) -> models.StatedWindows:
+    """What the agent stated of the machine, window by window, from its evidence; `next_us` goes on.
+
+    A window is given where it begins in the span. As points of the series they are `kpi_` and
+    `kpi_u_` (standard uncertainty) with the figure's name, at the window's end.
+    """
+    first_us, last_us = span_asked(read, site, device, start, end)
+    if start is None:  # the first window began before its first reading
+        first_us -= first_us % (read.device(site, device).figures_every_us or 1)
+    return statements.windows(read, site, device, (first_us, last_us), figure=figure, limit=limit)
 
 
 @router.get("/sites/{site}/devices/{device}/records")

@@ -3,6 +3,7 @@
 | looking for | open |
 |---|---|
 | addresses and what stands on each page | `pages.py`, `templates/` |
+| several devices together | `systems.py` |
 | words in English and Korean, side by side | `words.json`, `words.py` |
 | how numbers, units and times are printed | `figures.py` |
 | charts | `charts.py`; those of a report are `reports/plots.py` |

@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 
 from joulemark_agent.contract.errors import JoulemarkError
 from joulemark_gateway.api import routes
+from joulemark_gateway.api import systems as system_routes
 from joulemark_gateway.api.problems import (
     JSON,
     Problem,
@@ -30,7 +31,7 @@ from joulemark_gateway.api.problems import (
 )
 from joulemark_gateway.api.sources import Sources
 from joulemark_gateway.software import VERSION
-from joulemark_gateway.web import pages
+from joulemark_gateway.web import pages, systems
 
 POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -76,7 +77,9 @@ def application(sources: Sources) -> Guard:
     )
     app.state.sources = sources
     app.include_router(routes.router)
+    app.include_router(system_routes.router)
     app.include_router(pages.router)
+    app.include_router(systems.router)
     app.add_api_route("/static/{name}", _static, include_in_schema=False)
     app.add_exception_handler(Exception, _failed)
     app.add_exception_handler(JoulemarkError, _failed)

@@ -15,6 +15,8 @@ from joulemark_gateway.web.words import Words
 NONE = "–"  # noqa: RUF001 a dash is meant: there is no value
 US_PER_S = 1_000_000
 POWER_FACTOR = "power_factor_ratio"  # nobody writes it in per cent
+COVERAGE = 2  # times the standard uncertainty: about 95 % for a normal distribution
+_MOST_DIGITS = 9
 _LARGEST = 1e15
 
 
@@ -63,6 +65,8 @@ _BY_END = {
     "_ratio": Shown("%", 100.0, digits=2),
     "_h": Shown("h", digits=2),
     "_wh_per_w": Shown("kWh/kW", digits=3),
+    "_w_per_w": Shown("", digits=2),
+    "_kw_per_ton": Shown("kW/ton", digits=3),
     "_state": Shown("", digits=0),
     "_unstated": Shown("", digits=3),
 }
@@ -116,6 +120,16 @@ def quantity(name: str, value: float | None) -> tuple[str, str]:
     return number(value * how.factor + how.offset, how.digits), how.unit
 
 
+def expanded(name: str, value: float, standard_uncertainty: float) -> tuple[str, str, str]:
+    """A value, its expanded uncertainty (k = 2) to two digits, and the unit of both."""
+    how = shown_as(name)
+    wide = COVERAGE * standard_uncertainty * how.factor
+    digits = how.digits
+    if 0 < wide < math.inf:
+        digits = min(max(1 - math.floor(math.log10(wide)), 0), _MOST_DIGITS)
+    return number(value * how.factor + how.offset, digits), number(wide, digits), how.unit
+
+
 def is_time(name: str) -> bool:
     """Whether a key figure is a length of time."""
     return shown_as(name).unit == "s"
@@ -137,7 +151,7 @@ def percent(part: float, whole: float) -> str:
     """A share, cut and not rounded: 100 only where all of it is there, 0 only where nothing is."""
     if whole <= 0:
         return NONE
-    share = Decimal(part) / Decimal(whole) * 100
+    share = Decimal(str(part)) / Decimal(str(whole)) * 100
     cut = share.quantize(Decimal("0.01"), ROUND_DOWN)
     if part > 0 and not cut:
         return "<0.01"

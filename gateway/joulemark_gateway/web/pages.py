@@ -15,15 +15,15 @@ from fastapi.responses import FileResponse, HTMLResponse, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from joulemark_agent.contract.errors import EvidenceError
 from joulemark_agent.contract.profile import own_period_us
-from joulemark_gateway.api import answers, models, plant, projects
+from joulemark_gateway.api import answers, models, plant, projects, systems
 from joulemark_gateway.api.answers import Open
-from joulemark_gateway.api.problems import Problem, unknown
+from joulemark_gateway.api.problems import unknown
 from joulemark_gateway.api.routes import (
     POINT,
     DeviceId,
     Epoch,
+    FigureName,
     FirstDay,
     From,
     Here,
@@ -37,7 +37,9 @@ from joulemark_gateway.api.routes import (
 from joulemark_gateway.reports import plots
 from joulemark_gateway.reports import words as report_words
 from joulemark_gateway.software import VERSION
-from joulemark_gateway.web import charts, figures
+from joulemark_gateway.web import charts, drawing, figures
+from joulemark_gateway.web.machine import machine_of
+from joulemark_gateway.web.trends import trends_of
 from joulemark_gateway.web.words import COOKIE, WORDS, Words, language_of
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
@@ -45,9 +47,6 @@ router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 _LEAVES = 100  # of one page of records
 _PAGES = 10  # of records, on either side of the one shown
 _GAPS = 40  # of all devices of a site
-_EPISODES = 60  # rows of one table of spans
-_ALARMS = {"sun_without_ac", "light_without_ac", "leak", "alarm"}
-_NO_STATES = {"day"}  # spans that only part the time
 _FOLLOWED = 3000  # leaves that are decoded for the events of counters, and of clocks
 _SHARES = ("good", "uncertain", "bad", "missing")
 # The page of a report is a document of its own: nothing of it may run or be fetched.
@@ -95,6 +94,7 @@ def page(request: Request, template: str, *, status: int = 200, **values: Any) -
             collector=request.app.state.sources.name,
             told=words.told,
             record_url=partial(answers.records_url, ""),
+            iso=answers.iso,
             **values,
         )
     )
@@ -112,7 +112,7 @@ def get_sites(request: Request, here: Here) -> Response:
     with answers.opened(here) as read:
         found = answers.sites(read)
         zones = {site.id: read.sites[site.id].zone for site in found.sites}
-    banner = _banner(found.sites, zones)
+    banner = banner_of(found.sites, zones)
     return page(request, "sites.html", sites=found.sites, zones=zones, banner=banner)
 
 
@@ -138,6 +138,7 @@ def get_site(
         request,
         "site.html",
         site=now,
+        systems=systems.systems(read, site),
         zone=place.zone,
         days=days,
         rows=rows,
@@ -150,7 +151,7 @@ def get_site(
         gaps_in_all=sum(given.gaps_in_all for given in shares.values()),
         is_whole=all(given.is_whole for given in shares.values()),
         steps=_steps(days, plant.day_of(now.now_us, place.zone) if now.now_us else None),
-        banner=_banner([now], {site: place.zone}),
+        banner=banner_of([now], {site: place.zone}),
         live=not now.simulated,
     )
 
@@ -175,6 +176,7 @@ def get_device(
     site: SiteId,
     device: DeviceId,
     point: Annotated[str | None, Query(pattern=POINT)] = None,
+    figure: FigureName = None,
     first: FirstDay = None,
     last: LastDay = None,
 ) -> Response:
@@ -187,10 +189,12 @@ def get_device(
         "site": site,
         "device": now,
         "zone": place.zone,
-        "points": answers.points(read, site, device).points,
+        "points": [
+            row for row in answers.points(read, site, device).points if row.source == "device"
+        ],
         "source": found.profile.source,
         "span": None,
-        "banner": _banner([answers.site_now(read, place)], {site: place.zone}),
+        "banner": banner_of([answers.site_now(read, place)], {site: place.zone}),
         "live": not now.simulated,
     }
     extent = read.reader.extent(site, device)
@@ -217,14 +221,16 @@ def get_device(
             "days": days,
             "rows": rows,
             "energy_chart": _days_chart(words, rows, days, "energy"),
-            "steps": _steps(days, None, point=chosen),
+            "steps": _steps(days, None, kept := {"point": chosen, "figure": figure}),
+            "hidden": [(name, value) for name, value in kept.items() if value is not None],
             "quality": (quality := answers.quality(read, site, device, span)),
             "bar": _share_bar(words, quality.shares),
             "checks": answers.checks(read, site, device),
             "counters": answers.counters(read, site, device, span, _FOLLOWED),
             "clocks": answers.clocks(read, site, device, span, _FOLLOWED),
             "chart": _point_chart(words, read, found, site=site, point=chosen, span_us=chart_us),
-            "equipment": _equipment(words, read, place, device, inside_us),
+            "equipment": machine_of(words, read, place, device, inside_us),
+            "trends": trends_of(words, read, found, site=site, span_us=inside_us, chosen=figure),
             "records": answers.records_url("", site, device, *span_us),
         }
     return page(request, "device.html", **values)
@@ -269,7 +275,7 @@ def get_records(
         listed_from=listed_from,
         agent_key=key,
         api=f"/api/v1/sites/{site}/devices/{device}/records?{urlencode(query)}",
-        banner=_banner([answers.site_now(read, place)], {site: place.zone}),
+        banner=banner_of([answers.site_now(read, place)], {site: place.zone}),
     )
 
 
@@ -329,7 +335,7 @@ def get_health(here: Here) -> Response:
     return Response(found.model_dump_json(), status, media_type="application/json")
 
 
-def _banner(
+def banner_of(
     sites: Sequence[models.SiteNow], zones: Mapping[str, ZoneInfo]
 ) -> dict[str, Any] | None:
     """What stands across the top where a clock is simulated: the sites and the years."""
@@ -450,7 +456,7 @@ def _days_chart(
 
 
 def _steps(
-    days: models.Days | None, today: date | None, point: str | None = None
+    days: models.Days | None, today: date | None, kept: Mapping[str, str | None] | None = None
 ) -> list[tuple[str, str]]:
     """Names and addresses of other spans: earlier, later, week, month, year."""
     if days is None:
@@ -458,7 +464,7 @@ def _steps(
     del today
     first, last = days.first_day, days.last_day
     length = last - first + plant.DAY
-    more = {} if point is None else {"point": point}
+    more = {name: value for name, value in (kept or {}).items() if value is not None}
 
     def url(start: date, end: date) -> str:
         return f"?{urlencode({**more, 'from': start, 'to': end})}"
@@ -499,7 +505,7 @@ def _point_chart(
     line = charts.buckets_of(samples, span_us, own_period_us(row, device.period_us))
     how = figures.shown_as(point)
     title = words("chart_point", point=point, unit=how.unit or "1")
-    svg = charts.line_chart(line, how, charts.Frame(span_us, device.zone, title))
+    svg = charts.line_chart(line, how, drawing.Frame(span_us, device.zone, title))
     good = sum(bucket.good for bucket in line.buckets)
     mean = sum(bucket.mean * bucket.good for bucket in line.buckets) / good if good else None
     return {
@@ -514,57 +520,10 @@ def _point_chart(
     }
 
 
-def _equipment(
-    words: Words, read: Open, place: plant.Site, name: str, inside_us: tuple[int, int]
-) -> dict[str, Any]:
-    """What the device's model says of the span, or why it says nothing."""
-    try:
-        found = answers.analysis(read, place.id, name, inside_us)
-    except (Problem, EvidenceError) as error:  # of the machine's model alone; the rest is shown
-        return {"refused": error.what, "do": error.do}
-    if not found.has_model:
-        return {}
-    kinds = list(dict.fromkeys(span.kind for span in found.spans))
-    lanes = [
-        charts.Lane(
-            words.known(f"span_{kind}", kind),
-            f"s-{kind.replace('_', '-')}" if kind not in _ALARMS else "s-alarm",
-            [(span.start_us, span.end_us) for span in found.spans if span.kind == kind],
-        )
-        for kind in kinds
-        if kind not in _NO_STATES
-    ]
-    tables = []
-    for kind in kinds:
-        spans = [span for span in found.spans if span.kind == kind and span.figures]
-        if spans:
-            names = list(dict.fromkeys(fig.name for span in spans for fig in span.figures))
-            shown = spans[:_EPISODES]
-            tables.append({"kind": kind, "names": names, "spans": shown, "all": len(spans)})
-    title = words("chart_states", device=name)
-    return {
-        "found": found,
-        "given": [figure for figure in found.figures if figure.value is not None],
-        "absent": _by_reason(found.figures),
-        "timeline": charts.timeline(lanes, charts.Frame(inside_us, place.zone, title)),
-        "tables": tables,
-        "from_us": inside_us[0],
-        "to_us": inside_us[1],
-    }
-
-
 def _within(span_us: tuple[int, int], extent: tuple[int, int] | None) -> tuple[int, int]:
     """The part of the span in which the device has samples."""
     if extent is None:
         return span_us
-    inside_us = (max(span_us[0], extent[0]), min(span_us[1], extent[1] + 1))
+    first_us = extent[0] // figures.US_PER_S * figures.US_PER_S  # it was read just after
+    inside_us = (max(span_us[0], first_us), min(span_us[1], extent[1] + 1))
     return inside_us if inside_us[0] < inside_us[1] else span_us
-
-
-def _by_reason(given: Sequence[models.Figure]) -> list[tuple[str, list[str]]]:
-    """The figures that are refused, those of one reason together."""
-    found: dict[str, list[str]] = {}
-    for figure in given:
-        if figure.value is None:
-            found.setdefault(figure.why, []).append(figure.name)
-    return list(found.items())

@@ -9,7 +9,7 @@ from joulemark_agent.equipment import Samples, analyse, parameters_of
 NOTHING = Samples(np.zeros(0, np.int64), {}, 1)
 
 
-@pytest.mark.parametrize("kind", ["air_compressor", "pv_inverter", "furnace"])
+@pytest.mark.parametrize("kind", ["air_compressor", "pv_inverter", "furnace", "power_meter"])
 def test_a_kind_is_found_by_the_name_of_its_file(kind):
     parameters = parameters_of(kind, None)
     assert parameters is not None
@@ -20,7 +20,9 @@ def test_a_kind_is_found_by_the_name_of_its_file(kind):
     assert analysis.figures[0].why
 
 
-@pytest.mark.parametrize("kind", ["power_meter", "base", "models", "segments", "../base", ""])
+@pytest.mark.parametrize(
+    "kind", ["production_counter", "base", "models", "segments", "../base", ""]
+)
 def test_a_kind_without_a_model_has_neither_parameters_nor_an_analysis(kind):
     assert parameters_of(kind, {}) is None
     assert analyse(kind, None, NOTHING) is None

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from joulemark_agent.equipment.base import US_PER_S, Figure, Samples
-from joulemark_agent.equipment.pv_inverter import Parameters, analyse, day_edges_us
+from joulemark_agent.equipment.days import day_edges_us
+from joulemark_agent.equipment.pv_inverter import Parameters, analyse
 
 QUARTER_US = 900 * US_PER_S
 START_US = 1_641_081_600 * US_PER_S  # 2022-01-02T00:00Z

@@ -15,7 +15,7 @@ from joulemark_agent.plan import plan_requests
 from joulemark_agent.settings import load_profile
 from joulemark_agent.simulate.encode import registers
 from joulemark_agent.simulate.plausible import plausible
-from support.machines import Machine
+from support.modbus_machine import Machine
 
 MODBUS = [
     name

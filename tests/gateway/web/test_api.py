@@ -169,7 +169,7 @@ async def test_an_equipment_model_says_figures_spans_and_refusals(client):
 
 
 async def test_a_device_without_a_model_has_no_analysis(client):
-    found = (await client.get(f"{METER_API}/analysis")).json()
+    found = (await client.get(f"{API}/devices/{COUNTER}/analysis")).json()
     assert not found["has_model"]
     assert not found["figures"]
 

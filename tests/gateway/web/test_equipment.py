@@ -37,7 +37,7 @@ def test_mistakes_in_a_signed_section_are_told_with_their_place():
 
 
 def test_a_kind_without_a_model_says_nothing():
-    assert analysis_of("power_meter", None, _none()) is None
+    assert analysis_of("production_counter", None, _none()) is None
 
 
 def _none():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from joulemark_gateway.reports.plots import Axis
-from joulemark_gateway.web import charts, figures
+from joulemark_gateway.web import drawing, figures
 from joulemark_gateway.web.words import WORDS
 
 SEOUL = ZoneInfo("Asia/Seoul")
@@ -71,6 +71,6 @@ def test_a_length_of_time_has_two_units_at_most(length_us, shown):
 @given(st.integers(0, 2**60), st.integers(1, 400 * 86_400 * 10**6))
 def test_a_time_axis_has_few_ticks_inside_it(start_us, length_us):
     axis = Axis(start_us, start_us + length_us, 0, 100)
-    ticks = charts._time_ticks(axis, SEOUL, 9)
+    ticks = drawing.time_ticks(axis, SEOUL, 9)
     assert len(ticks) <= 20
     assert all(start_us <= at_us <= start_us + length_us for at_us, _, _ in ticks)

@@ -61,7 +61,8 @@ def test_every_word_that_a_page_asks_for_is_there():
 
     folder = resources.files("joulemark_gateway.web")
     sources = [item.read_text("utf-8") for item in folder.joinpath("templates").iterdir()]
-    sources += [folder.joinpath("pages.py").read_text("utf-8")]
+    for code in (folder, folder.joinpath("machines")):
+        sources += [f.read_text("utf-8") for f in code.iterdir() if f.name.endswith(".py")]
     asked = {
         key for text in sources for key in re.findall(r"\b(?:t|words)\(['\"](\w+)['\"][,)]", text)
     }
@@ -169,7 +170,7 @@ async def test_a_mistake_in_the_equipment_section_costs_its_part_of_the_page_alo
     def refused(*_):
         raise EvidenceError("The section has mistakes.", "Correct it.", code="bad_document")
 
-    monkeypatch.setattr("joulemark_gateway.api.answers.analysis", refused)
+    monkeypatch.setattr("joulemark_gateway.api.machines.analysed", refused)
     answer = await client.get(MACHINE)
     assert answer.status_code == 200
     assert "The section has mistakes. Correct it." in answer.text
