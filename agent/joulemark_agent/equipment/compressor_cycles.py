@@ -165,7 +165,7 @@ def storage_figure(
     if states.why:
         return absent(name, states.why)
     cycles = cycles_of(states)
-    slopes = slopes_of(samples.t_us, pressure, states, cycles) if cycles.loads else None
+    slopes = slopes_of(samples.t_us, pressure, states, cycles)
     if slopes is None or slopes.rise_pa_s <= 0:
         return absent(
             name, "It takes a few cycles in which the pressure rises loaded and falls unloaded."
@@ -194,9 +194,8 @@ def slopes_of(t_us: Times, pressure: Values, states: States, cycles: Cycles) -> 
         (_line(t_us, pressure, load, _RELOAD_US), _line(t_us, pressure, rest))
         for load, rest in zip(cycles.loads, cycles.rests, strict=True)
     ]
-    loaded, rest = (
-        np.array(lines, np.float64).reshape(-1, 4).T for lines in zip(*pairs, strict=True)
-    )
+    lines = np.array(pairs, np.float64).reshape(-1, 2, 4)
+    loaded, rest = lines[:, 0].T, lines[:, 1].T
     freedom = np.nansum(loaded[_FREEDOM]) + np.nansum(rest[_FREEDOM])
     both = 1 / (1 / loaded[_SPREAD] + 1 / rest[_SPREAD])
     if np.sum(~np.isnan(both)) < _LEAST_CYCLES or freedom <= 0:
