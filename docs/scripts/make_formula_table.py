@@ -10,14 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-FOLDER = Path("agent/joulemark_agent/physics")
+PACKAGE = Path("agent/joulemark_agent")
+KERNELS = ("arrivals", "demand", "reconcile", "stream")  # those that are formulas
 TARGET = Path("docs/formulas.md")
 HEAD = """# Formulas
 
-Made by `docs/scripts/make_formula_table.py` from the docstrings of `agent/joulemark_agent/physics`:
-change a docstring, not this page. Every function takes and gives SI units, pressures are absolute
-unless a name says gauge, and what lies outside a formula's range is refused (`OutOfDomain`; NaN
-where a function takes arrays). Units, ranges and errors of each argument stand in the docstring.
+Made by `docs/scripts/make_formula_table.py` from the docstrings of `agent/joulemark_agent/physics`
+and of some kernels: change a docstring, not this page. Every function takes and gives SI units,
+pressures are absolute unless a name says gauge, and what lies outside a formula's range is refused
+(`OutOfDomain`; NaN where a function takes arrays). Units, ranges and errors of each argument stand
+in the docstring.
 """
 _LABEL = re.compile(r"^(Formula|Source|Range|Error|Note|Args|Returns|Raises):", re.MULTILINE)
 
@@ -37,12 +39,19 @@ def formulas(file: Path) -> Iterator[Formula]:
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
             text = ast.get_docstring(node) or ""
             first = " ".join(text.split("\n\n", maxsplit=1)[0].split())
-            yield Formula(node.name, first, _told(text, "Formula"), _told(text, "Source"))
+            formula, source = _told(text, "Formula"), _told(text, "Source")
+            if file.parent.name == "kernels":  # what has no formula serves one that has
+                if not formula:
+                    continue
+                source = source or "definition"
+            yield Formula(node.name, first, formula, source)
 
 
 def files() -> list[Path]:
     """The files of formulas."""
-    return sorted(file for file in FOLDER.glob("[a-z]*.py") if file.stem != "domain")
+    physics = sorted((PACKAGE / "physics").glob("[a-z]*.py"))
+    kernels = [PACKAGE / f"kernels/{name}.py" for name in KERNELS]
+    return [file for file in (*kernels, *physics) if file.stem not in {"domain", "us_units"}]
 
 
 def page() -> str:

@@ -47,6 +47,7 @@ def demand(
         least_ratio: of a window that must be covered, from 0 to 1.
 
     Error: what is not covered counts as nothing, so up to 5 % of a window may be missing in it.
+    Source: definition: energy of a window over its length.
     """
     power_w = np.asarray(energy_wh, np.float64) * (US_PER_H / length_us)
     return np.where(covered_us >= least_ratio * length_us, power_w, np.nan)
@@ -134,6 +135,7 @@ def sliding_demand(
         NaN for the first `count - 1` and where too little is covered, shape (w,).
 
     Error: every sum is made anew, so nothing is carried from one to the next.
+    Source: definition, as `demand`.
     """
     power_w = np.full(energy_wh.size, np.nan)
     span = float(length_us) * count

@@ -92,7 +92,9 @@ def counter_energy(  # noqa: PLR0917 -- compiled code takes its arguments by pos
                     _book(start_us, end_us, difference, edges_us, window, energy_wh, booked_us)
         last = i
         is_masked = is_sum = False
-    missing_us = edges_us[1:] - edges_us[:-1] - covered_us - estimated_us
+    missing_us = np.empty(windows, np.int64)
+    for k in range(windows):
+        missing_us[k] = edges_us[k + 1] - edges_us[k] - covered_us[k] - estimated_us[k]
     return energy_wh, covered_us, estimated_us, missing_us, fallen
 
 

@@ -55,6 +55,7 @@ def boundary_counts(
             where it stands still: the count follows time. [Wh]
 
     Error: `boundary_uncertainty`.
+    Source: definition: between two reads the count runs as the power does, or evenly.
     """
     found = np.full(edges_us.size, np.nan)
     after = np.clip(np.searchsorted(t_us, edges_us, side="left"), 1, max(t_us.size - 1, 1))
@@ -82,6 +83,8 @@ def boundary_uncertainty(resolution_wh: float, power_error_w: float, step_us: fl
         power_error_w: by how much the mean power before the edge may differ from that of the whole
             step; 0 at a read. [W]
         step_us: between the two reads. [us]
+
+    Source: JCGM 100:2008, F.2.2.1, for the resolution; its equation 10 for the sum.
     """
     drift_wh = power_error_w * step_us / _US_PER_H
     return float(np.sqrt(resolution_wh**2 / 12.0 + drift_wh**2))
@@ -106,6 +109,9 @@ def reconciled(
         covered_ratio: how much of each was integrated, from 0 to 1, shape (w,).
         register_u_wh: standard uncertainty of `register_wh`, shape (w,). [Wh]
         integral_u_ratio: relative standard uncertainty of the integral: meter and sampling.
+
+    Source: JCGM 100:2008, equation 10, for the uncertainty of the difference; an alarm beyond twice
+        it, as for a coverage factor of 2.
     """
     has_register = ~np.isnan(register_wh)
     has_integral = ~np.isnan(integral_wh) & (covered_ratio > 0.0)
