@@ -30,7 +30,7 @@ HOURS = {SCREW: 30, OVEN: 30, ROOF: 72, PLAIN: 6}
 POINTS = {
     SCREW: ("power_w", "line_gauge_pressure_pa", "air_m3_s"),
     OVEN: ("electric_w", "temperature_k", "set_point_k", "door_state", "load_kg"),
-    ROOF: ("ac_power_w", "dc_power_w", "irradiance_w_m2"),
+    ROOF: ("ac_power_w", "dc_power_w", "irradiance_w_m2", "module_temperature_k"),
     PLAIN: ("power_w",),
 }
 KINDS = {SCREW: "air_compressor", OVEN: "furnace", ROOF: "pv_inverter", PLAIN: "air_compressor"}
@@ -43,7 +43,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "control": {"type": "modulation", "full_load_w": "40000", "no_load_w": "12000"},
     },
     OVEN: {"electricity": "electric_w", "mass": "load_kg"},
-    ROOF: {"dc_peak_w": "10000"},
+    ROOF: {"dc_peak_w": "10000", "gamma_per_k": "-0.004", "ac_limit_w": "6720"},
     PLAIN: {},
 }
 
@@ -105,7 +105,7 @@ def _shown(device: str, k: int) -> dict[str, float]:
     if device == ROOF:
         sun_w_m2 = 900 * max(math.sin((hour % 24 - 6) / 12 * math.pi), 0.0)
         dc_w = min(9.0 * sun_w_m2, 7_000)
-        return dict(zip(POINTS[device], (0.96 * dc_w, dc_w, sun_w_m2), strict=True))
+        return dict(zip(POINTS[device], (0.96 * dc_w, dc_w, sun_w_m2, 298.15), strict=True))
     return {"power_w": 20_000.0 + k % 7 if k % 60 < 20 else 6_000.0}
 
 

@@ -77,6 +77,7 @@ class PlantDay:
     summary: dict[str, Any]
     kept: dict[str, Kept]
     took_s: float
+    ledger: Path
 
     def __getitem__(self, device: str) -> Kept:
         return self.kept[device]
@@ -113,7 +114,7 @@ async def _run(folder: Path, broker: RunningBroker, tables: Sequence[Table]) -> 
         history.check_decode(tree, kept[table.id].history.profile)
         assert len(tree.records) + sum(gap.slots for _, gap in tree.gaps) == len(table.rows)
     assert summary["unconfirmed"] == 0
-    return PlantDay(summary, kept, time.monotonic() - began_s)
+    return PlantDay(summary, kept, time.monotonic() - began_s, folder / "ledger.db")
 
 
 @contextmanager

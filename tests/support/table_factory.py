@@ -32,7 +32,11 @@ from support.tcp import serving
 US_PER_S = 1_000_000
 Row = Mapping[str, Value]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_VARIANTS = {"float64": ua.VariantType.Double, "float32": ua.VariantType.Float}
+_VARIANTS = {
+    "float64": ua.VariantType.Double,
+    "float32": ua.VariantType.Float,
+    "int32": ua.VariantType.Int32,
+}
 _KEPT = 64  # registers of the slots just shown
 
 
@@ -46,10 +50,12 @@ class Table:
     period_s: int
     rows: Sequence[Row | None]  # None: it is asleep, and the gateway before it says so
     unit: int = 1
-    source_us: Sequence[int] = ()  # OPC UA: the device's own time of each row; else the slot
+    # OPC UA: the device's own time of each row, by point; else the slot
+    source_us: Mapping[str, Sequence[int]] = field(default_factory=dict)
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # EURange, by point
     frame: bytes = b""  # a whole RTU frame: its answer to every question, instead of the rows
     equipment: str = ""  # that section of the site file, in YAML's flow style
+    figures_every_s: int = 0  # length of the windows that the agent states figures of
 
     @property
     def model(self) -> Profile:
@@ -169,7 +175,7 @@ async def _add(server: Server, table: Table, clock: LockStep) -> None:
         value = partial(_value, table, point, clock)
         node = ua.NodeId(name, space)
         # A colon would be taken for the end of a namespace's number.
-        browse_name, opening = ua.QualifiedName(name, space), ua.Variant(0.0, _VARIANTS[point.type])
+        browse_name, opening = ua.QualifiedName(name, space), _variant(Decimal(0), point.type)
         variable = await server.nodes.objects.add_variable(node, browse_name, opening)
         if point.name in table.ranges:
             await variable.add_property(0, "EURange", ua.Range(*table.ranges[point.name]))
@@ -182,13 +188,18 @@ def _value(
     at = table.slots.index(clock.now_us)
     row = table.rows[at]
     value = None if row is None else row[point.name]
-    time_us = table.source_us[at] if table.source_us else clock.now_us
-    time = _EPOCH + timedelta(microseconds=time_us)
+    stamps = table.source_us.get(point.name)
+    source = _EPOCH + timedelta(microseconds=clock.now_us if stamps is None else stamps[at])
+    server = _EPOCH + timedelta(microseconds=clock.now_us)
     if value is None:
         status = ua.StatusCode(ua.UInt32(ua.StatusCodes.BadNoCommunication))
-        return ua.DataValue(ua.Variant(), status, time)
-    raw = float((Decimal(value) - point.offset) / point.scale)
-    return ua.DataValue(ua.Variant(raw, _VARIANTS[point.type]), SourceTimestamp=time)
+        return ua.DataValue(ua.Variant(), status, source, server)
+    held = _variant((Decimal(value) - point.offset) / point.scale, point.type)
+    return ua.DataValue(held, SourceTimestamp=source, ServerTimestamp=server)
+
+
+def _variant(raw: Decimal, kind: str) -> ua.Variant:
+    return ua.Variant(float(raw) if kind.startswith("float") else int(raw), _VARIANTS[kind])
 
 
 def write_site(
@@ -222,11 +233,12 @@ devices:
 
 def _device(table: Table, url: str) -> str:
     profile = f"{table.id}.yaml" if "\n" in table.profile else table.profile
-    equipment = f", equipment: {table.equipment}" if table.equipment else ""
+    more = f", equipment: {table.equipment}" if table.equipment else ""
+    more += f", figures_every_s: {table.figures_every_s}" if table.figures_every_s else ""
     return (
         f'  - {{id: {table.id}, profile: "{profile}", url: "{url}", unit: {table.unit},'
         f' period_s: {table.period_s}, first_slot: "{_iso(table.first_us)}",'
-        f' last_slot: "{_iso(table.slots.last_us)}"{equipment}}}'
+        f' last_slot: "{_iso(table.slots.last_us)}"{more}}}'
     )
 
 

@@ -14,6 +14,7 @@ from joulemark_gateway.api.plant import Device
 MOST_WINDOWS = 1_000
 MOST_LOOKED = 60_000  # leaves that are looked through for one request; a window has 10,000 at most
 _CHUNK = 4096
+_WINDOWS_BACK = 3
 _AFTER = 16  # leaves: a statement follows the reading that closes its window
 _MARK = f'"type":"{EVENT}"'.encode()  # in JSON a text cannot hold these bytes
 
@@ -43,7 +44,7 @@ def windows(
     looked = 0
     for one in reversed(device.epochs):
         every_us = one.figures_every_us
-        if every_us is None or next_us is not None:
+        if every_us is None or next_us is not None or len(found) > limit:
             continue
         first = records.lower_bound(read.store, one.head, span_us[0])
         after = records.lower_bound(read.store, one.head, span_us[1] + every_us) + _AFTER
@@ -77,7 +78,8 @@ def latest(read: Open, site: str, name: str, before_us: int) -> models.StatedWin
             continue
         stop = records.lower_bound(read.store, one.head, before_us + every_us) + _AFTER
         end = min(stop, one.head.size)
-        least = max(end - MOST_LOOKED, 0)
+        near = _WINDOWS_BACK * every_us // one.period_us + _CHUNK
+        least = max(end - min(near, MOST_LOOKED), 0)
         while end > least:
             start = max(end - _CHUNK, least)
             ended = [w for w in _stated(read, one, start, end, None) if w.end_us <= before_us]

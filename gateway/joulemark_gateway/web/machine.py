@@ -25,7 +25,7 @@ _KEY = {
     "batch_count", "per_batch_wh", "specific_energy_wh_kg", "holding_w", "peak_demand_w",
     "load_factor_ratio", "cop_w_per_w", "idle_wh", "co2e_kg",
 }  # fmt: skip
-_LEAST_KEY = 3  # of these; with fewer all figures stand at the head
+_LEAST_KEY = 2  # of these; with fewer all figures stand at the head
 _NO_STATES = {"day", "demand_peak", "month_peak"}  # spans that only part or mark the time
 
 

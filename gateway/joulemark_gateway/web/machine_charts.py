@@ -18,6 +18,7 @@ from joulemark_gateway.web.drawing import (
     BOTTOM,
     HEIGHT,
     LEFT,
+    NARROW,
     RIGHT,
     TOP,
     Frame,
@@ -93,7 +94,7 @@ def _trend(  # noqa: PLR0917 -- those of `trend`, the axis and the width
     parts = [grid(y_axis, width, how.unit), time_grid(x_axis, frame.zone, width)]
     for piece in _pieces(rows, gap_us):
         parts += _piece(piece, how, x_axis, y_axis)
-    are_dots = len(known) <= _MOST_DOTS
+    are_dots = gap_us is None or len(known) <= _MOST_DOTS
     for row in known:
         if are_dots or row.is_limited:
             css = "stated limited" if row.is_limited else "stated"
@@ -226,6 +227,7 @@ class Stack:
     title: str
     url: str
     is_limited: bool = False  # by a flag
+    label: str = ""  # below the bar, in place of the times of the axis
 
 
 def stacks(bars: Sequence[Stack], unit: str, frame: Frame, widest: float = float("inf")) -> str:
@@ -246,8 +248,11 @@ def _stacks(bars: Sequence[Stack], unit: str, frame: Frame, widest: float, width
     base = HEIGHT - BOTTOM
     sums = [sum(amount for _, amount in bar.parts) for bar in bars]
     y_axis = axis_of([0.0, *sums, 1e-9], base, TOP)
-    drawn = [grid(y_axis, width, unit), time_grid(x_axis, frame.zone, width)]
-    for bar in bars:
+    has_labels = any(bar.label for bar in bars)
+    drawn = [grid(y_axis, width, unit)]
+    drawn += [] if has_labels else [time_grid(x_axis, frame.zone, width)]
+    every = -(-len(bars) // (12 if width > NARROW else 5))
+    for k, bar in enumerate(bars):
         x, end = (x_axis.at(min(max(at, start_us), end_us)) for at in (bar.start_us, bar.end_us))
         room = end - x
         wide = min(max(room - min(room * 0.08, 4), 1.0), widest)
@@ -265,6 +270,9 @@ def _stacks(bars: Sequence[Stack], unit: str, frame: Frame, widest: float, width
         if bar.is_limited:
             inside += rect("limit", x, y_axis.at(foot) - 3, wide, 2)
         drawn.append(f'<a href="{escape(bar.url)}" tabindex="-1">{inside}</a>')
+        if bar.label and k % every == 0:
+            middle = f'x="{x + wide / 2:.1f}" y="{base + 15}"'
+            drawn.append(f'<text class="tick day middle" {middle}>{escape(bar.label)}</text>')
     return svg("".join(drawn), width, HEIGHT, frame.title)
 
 

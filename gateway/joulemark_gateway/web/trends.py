@@ -66,11 +66,15 @@ def trends_of(
     given = [] if window is None else [figure.name for figure in window.figures]
     usual = [*(name for name in _FIRST if name in given), *given, *names]
     name = chosen or next(iter(usual), None)
+    chart, is_aggregated = "", False
+    if name is not None:
+        chart, is_aggregated = _chart(words, read, device, (site, name), span_us)
     return {
         "every_us": device.figures_every_us,
         "window": window,
         "chosen": name,
-        "chart": "" if name is None else _chart(words, read, device, (site, name), span_us),
+        "chart": chart,
+        "is_aggregated": is_aggregated,
         "latest": None
         if window is None
         else next((figure for figure in window.figures if figure.name == name), None),
@@ -93,7 +97,8 @@ def _chart(
     device: plant.Device,
     place: tuple[str, str],
     span_us: tuple[int, int],
-) -> str:
+) -> tuple[str, bool]:
+    """The course of a figure, and whether it is drawn as least, greatest and mean."""
     site, name = place
     ends_us = span_us[0] + 1, span_us[1] + 1
     values = read.reader.samples(site, device.id, POINT_PREFIX + name, *ends_us)
@@ -105,7 +110,7 @@ def _chart(
     if values.t_utc_us.size > _MOST_ROWS:
         good = np.zeros(values.t_utc_us.size, np.uint8)
         all_of = Samples(values.t_utc_us, values.value, good)
-        return charts.line_chart(charts.buckets_of(all_of, span_us, every_us), how, frame)
+        return charts.line_chart(charts.buckets_of(all_of, span_us, every_us), how, frame), True
     spreads = read.reader.samples(site, device.id, UNCERTAINTY_PREFIX + name, *ends_us)
     wide = dict(zip(spreads.t_utc_us.tolist(), spreads.value.tolist(), strict=True))
     columns = (values.t_utc_us.tolist(), values.value.tolist(), values.quality.tolist())
@@ -114,4 +119,4 @@ def _chart(
         for t_us, value, code in zip(*columns, strict=True)
         if np.isfinite(value)
     ]
-    return machine_charts.trend(rows, how, frame, every_us * 3 // 2)
+    return machine_charts.trend(rows, how, frame, every_us * 3 // 2), False

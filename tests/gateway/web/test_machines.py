@@ -131,6 +131,10 @@ async def test_the_sun_stands_behind_the_power_and_every_day_has_its_ratio(clien
         assert css in curves
     found = (await client.get(f"{API}/{ROOF}/analysis")).json()
     days = [span for span in found["spans"] if span["kind"] == "day"]
+    clipped = [span for span in found["spans"] if span["kind"] == "clipped"]
+    assert len(clipped) == 3
+    assert curves.count('class="clipped"') == 2 * len(clipped)
+    assert "At its limit for" in curves
     ratios = panel(text, "Performance ratio by day")
     assert ratios.count('class="made"') == 2 * len(days)
 
@@ -282,6 +286,7 @@ async def test_a_year_of_figures_is_drawn_in_few_strokes(client, monkeypatch):
     section = text.partition('id="h-trend"')[2].partition("<details")[0]
     assert 'class="line value"' in section
     assert "<circle" not in section
+    assert "band: least to greatest" in section, "and not the uncertainty"
 
 
 # --------------------------------------------------------------------- charts
@@ -355,6 +360,12 @@ def test_dots_of_a_scatter_lie_inside_it(dots):
     for cx, cy in re.findall(r'cx="([-0-9.e+]+)" cy="([-0-9.e+]+)"', drawn):
         assert -4 <= float(cx) <= 964
         assert -4 <= float(cy) <= 284
+
+
+def test_many_episodes_are_all_drawn():
+    rows = [Stated(START_US + k * HOUR_US // 9, -30.0, None, is_limited=False) for k in range(900)]
+    drawn = machine_charts.trend(rows, figures.shown_as("leak_pa_s"), FRAME, None, from_zero=True)
+    assert drawn.count("<circle") == 2 * len(rows)
 
 
 def test_every_flag_of_the_working_rules_has_its_words():

@@ -10,6 +10,7 @@ from joulemark_gateway.evidence.proof import root_of_path
 from joulemark_gateway.web.server import PagesServer
 from support.bundles import true_bundle
 from support.evidence import METER, SITE
+from support.pages import COMPRESSOR
 
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -95,6 +96,20 @@ def test_from_the_sites_to_a_proof_and_a_bundle(walker):
     with page.expect_download() as bundle_file:
         page.get_by_role("link", name="bundle.zip").click()
     assert bundle_file.value.path().read_bytes() == true_bundle()
+
+
+@pytest.mark.parametrize("walker", [(1280, "en"), (375, "ko")], indirect=True)
+def test_the_page_of_a_machine_fits_and_leads_to_its_parts(walker):
+    page, _ = walker
+    page.goto(f"/sites/{SITE}/devices/{COMPRESSOR}")
+    fits(page)
+    assert page.locator("#h-equipment").count() == 1
+    for drawing in page.locator(".panel svg:visible").all():
+        box = drawing.bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] <= (page.viewport_size or {"width": 0})["width"]
+    page.locator("nav.jump a").first.click()
+    assert page.url.endswith("#h-equipment")
 
 
 @pytest.mark.parametrize("walker", [(1280, "en")], indirect=True)

@@ -29,6 +29,7 @@ _LEAK = "leak_pa_s"
 _PARTS = ("load", "running", "unload", "off")  # of the energy, from below
 _WINDOW_US = 900_000_000  # of a dot
 _LEAST_COVERED = 0.95
+_MOST_DAYS = 100  # whose energy is told by state, each day by itself
 _CURVE_AT = np.linspace(0.0, 1.0, 41)  # of the capacity
 
 
@@ -129,6 +130,8 @@ def _energy(view: View) -> Panel:
     if whole is None or whole.value is None:
         return Panel(title, empty=view.why("energy_wh"))
     edges_us = view.days_us()
+    if len(edges_us) > _MOST_DAYS + 1:
+        return Panel(title, empty=words("machine_too_many_days", n=_MOST_DAYS))
     bars, sums = [], dict.fromkeys(_PARTS, 0.0)
     for (start_us, end_us), part in zip(pairwise(edges_us), view.made.parts(edges_us), strict=True):
         found = () if part is None else part.figures
@@ -147,6 +150,7 @@ def _energy(view: View) -> Panel:
                 [(f"state s-{name}", value / 1000) for name, value in known.items()],
                 f"{label}: {told('x_wh', all_wh)}; {', '.join(says)}{_backed(view, covered)}",
                 f"#day-{label}",
+                label=label[5:],
             )
         )
     all_wh = sum(sums.values())

@@ -86,6 +86,7 @@ def _ratios(view: View) -> Panel:
                 f"{label}: {', '.join(both) or words('no_value')}",
                 view.records(day),
                 figure is not None and is_limit(figure),
+                label[5:],
             )
         )
     if not any(bar.parts for bar in bars):
