@@ -72,6 +72,14 @@ class Place:
     arcs: tuple[Arc, ...]
     dips: tuple[Dip, ...]
 
+    @property
+    def used_us(self) -> tuple[int, int]:
+        """The slots around all that happened. [us]"""
+        period_us = PERIOD_S * 1_000_000
+        times = [arc.start_us for arc in self.arcs] + [arc.end_us for arc in self.arcs]
+        times += [dip.at_us for dip in self.dips]
+        return min(times) // period_us * period_us, (max(times) // period_us + 1) * period_us
+
 
 def places(folder: Path, day: str) -> list[Place]:
     """The heats of a day, each at the first place that is free when it begins."""

@@ -105,7 +105,8 @@ def temperature(published: list[dict[str, str]]) -> Table:
     stamps = [us(row["timestamp"]) for row in published]
     found = [{"temperature_unstated": Decimal(row["value"])} for row in published]
     ranges = {"temperature_unstated": (0.0, 150.0)}
-    return Table("machine", TEMPERATURE, stamps[0], 300, found, source_us=stamps, ranges=ranges)
+    own_us = {"temperature_unstated": stamps}
+    return Table("machine", TEMPERATURE, stamps[0], 300, found, source_us=own_us, ranges=ranges)
 
 
 @pytest.fixture(scope="module")
