@@ -59,8 +59,10 @@ class Devices:
         now, then = (self._values(unit, at)[point.name] for at in (slot, fault.first))
         assert isinstance(now, Decimal)
         assert isinstance(then, Decimal)
-        # A counter that will run over stands so far below its top.
-        return now - then if slot >= fault.first else modulus(point) + now - then
+        if slot >= fault.first:
+            return now - then
+        # A counter that will run over stands so far below its top, and by a step at least.
+        return modulus(point) + min(now - then, -point.scale)
 
 
 def modulus(point: WordPoint) -> Decimal:

@@ -162,6 +162,17 @@ def test_counters_reset_run_over_and_show_a_false_zero_as_written() -> None:
     assert shown["counter_reset"][5:] == [sum(steps[5:n], Decimal(0)) for n in range(5, 10)]
     assert shown["rollover"][4] == top - steps[4]
     assert shown["rollover"][5:] == shown["counter_reset"][5:]
+
+
+def test_a_counter_that_will_run_over_never_stands_at_its_top() -> None:
+    """However little is left until then."""
+    fault = {"unit": 6, "kind": "rollover", "first": 5000, "point": "generated_wh"}
+    scenario = with_faults(fault, count=5100, period_s=1)
+    devices = factory_of(scenario)
+    point = devices.profiles[6].point("generated_wh")
+    assert isinstance(point, Point)
+    for slot in range(4700, 5001):
+        devices.shown(6, slot)
     assert shown["false_zero"] == [*plain[:5], Decimal(0), *plain[6:]]
 
 
