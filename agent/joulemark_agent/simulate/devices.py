@@ -61,8 +61,9 @@ class Devices:
         assert isinstance(then, Decimal)
         if slot >= fault.first:
             return now - then
-        # A counter that will run over stands so far below its top, and by a step at least.
-        return modulus(point) + min(now - then, -point.scale)
+        # A counter that will run over stands so far below its top, and by two steps at least: the
+        # highest raw value often means that there is none.
+        return modulus(point) + min(now - then, -2 * point.scale)
 
 
 def modulus(point: WordPoint) -> Decimal:
