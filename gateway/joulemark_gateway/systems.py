@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from joulemark_agent.contract.errors import EvidenceError
+from joulemark_agent.contract.topics import is_id
 from joulemark_agent.equipment import Analysis
 from joulemark_agent.equipment.systems import Member, analyse, mistakes
 
@@ -33,21 +34,26 @@ def systems_of(documents: Mapping[str, Any]) -> dict[str, System]:
     a site name the same one. Of two agents that use one id, the first device's counts.
 
     Args:
-        documents: the site document of each device's latest epoch, by device.
+        documents: the site document of each device's latest epoch, by device; one that several
+            devices share is looked through once where it is one object.
     """
+    distinct = {id(document): document for _, document in sorted(documents.items())}
+    rows = {key: _rows(document) for key, document in distinct.items()}
+    told = {name: rows[id(document)] for name, document in documents.items()}
     found: dict[str, System] = {}
-    for _, document in sorted(documents.items()):
-        for row in _rows(document):
+    for each in rows.values():  # by the first device that has them
+        for row in each.values():
             system = System(row["id"], row["kind"], row["members"], row["parameters"])
-            if all(row in _rows(documents.get(name)) for name in system.devices):
+            members = set(system.devices)
+            if members and all(told.get(name, {}).get(system.id) == row for name in members):
                 found.setdefault(system.id, system)
     return found
 
 
-def _rows(document: Any) -> list[Any]:
-    """The systems of a site document that are of the form in which agents write them."""
+def _rows(document: Any) -> dict[str, Any]:
+    """By id, the systems of a site document that are of the form in which agents write them."""
     rows = document.get("systems", []) if isinstance(document, Mapping) else []
-    return [row for row in rows if _is_system(row)] if isinstance(rows, list) else []
+    return {row["id"]: row for row in rows if _is_system(row)} if isinstance(rows, list) else {}
 
 
 def _is_system(row: Any) -> bool:
@@ -55,15 +61,38 @@ def _is_system(row: Any) -> bool:
         return False
     members = row["members"]
     return (
-        isinstance(row["id"], str)
+        _is_name(row["id"])
         and isinstance(row["kind"], str)
         and isinstance(row["parameters"], dict)
         and isinstance(members, dict)
         and all(
-            isinstance(names, list) and all(isinstance(name, str) for name in names)
+            isinstance(names, list) and all(_is_name(name) for name in names)
             for names in members.values()
         )
     )
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and is_id(value)
+
+
+def require_right(system: System, kind_of: Mapping[str, str]) -> None:
+    """Refuse a system whose section has mistakes.
+
+    Args:
+        system: which.
+        kind_of: the kind of each of its devices, by id.
+
+    Raises:
+        EvidenceError: `bad_document`.
+    """
+    for where, text in mistakes(system.kind, system.members, system.parameters, kind_of):
+        place = ".".join(str(part) for part in where)
+        raise EvidenceError(
+            f"The system {system.id!r} of the site document has mistakes: {place}: {text}.",
+            "Correct the site file, have the operator approve it, and open a new epoch.",
+            code="bad_document",
+        )
 
 
 def analysis_of(system: System, members: Mapping[str, Member]) -> Analysis:
@@ -76,13 +105,6 @@ def analysis_of(system: System, members: Mapping[str, Member]) -> Analysis:
     Raises:
         EvidenceError: `bad_document` where its section has mistakes.
     """
-    kind_of = {name: member.kind for name, member in members.items()}
-    for where, text in mistakes(system.kind, system.members, system.parameters, kind_of):
-        place = ".".join(str(part) for part in where)
-        raise EvidenceError(
-            f"The system {system.id!r} of the site document has mistakes: {place}: {text}.",
-            "Correct the site file, have the operator approve it, and open a new epoch.",
-            code="bad_document",
-        )
+    require_right(system, {name: member.kind for name, member in members.items()})
     by_role = {role: [members[name] for name in names] for role, names in system.members.items()}
     return analyse(system.kind, system.parameters, by_role)

@@ -1,6 +1,7 @@
 """Systems of devices at the collector: which there are, and their route and page."""
 
 import math
+import time
 from dataclasses import replace
 from decimal import Decimal
 
@@ -13,7 +14,7 @@ from joulemark_agent.contract.errors import EvidenceError
 from joulemark_gateway.evidence.store import FILE, SqliteStore
 from joulemark_gateway.series.embedded import EmbeddedSeries
 from joulemark_gateway.series.mirror import catch_up
-from joulemark_gateway.systems import System, analysis_of, systems_of
+from joulemark_gateway.systems import System, analysis_of, require_right, systems_of
 from joulemark_gateway.web.application import application
 from support.book import NOW_US, Book, registry
 from support.evidence import METER, SITE, START_US, build_tree, documents, meter_readings, reading
@@ -31,6 +32,8 @@ SUN = {
     "members": {"pv": ["pv-1"], "grid": [METER], "loads": ["a-1", "b-1"]},
     "parameters": {"reversed": []},
 }
+OLD = {**HOUSE, "id": "old", "members": {"compressors": ["a-1", "gone-1"]}}
+TWICE = {**HOUSE, "id": "twice", "members": {"compressors": ["a-1", "a-1"]}}
 API, PAGES = f"/api/v1/sites/{SITE}/systems", f"/sites/{SITE}/systems"
 STEPS = 96  # one day
 
@@ -48,8 +51,8 @@ def site_documents(systems):
     inverter = power_profile("pv_inverter", "ac_power_w")
     levels = {"equipment": {"loaded_w": 30_000, "unloaded_w": 9_000}}
     made = documents(
-        profiles={"a-1": machine, "b-1": machine, "pv-1": inverter},
-        settings={"a-1": levels, "b-1": levels},
+        profiles={"a-1": machine, "b-1": machine, "gone-1": machine, "pv-1": inverter},
+        settings={"a-1": levels, "b-1": levels, "gone-1": levels},
     )
     return replace(made, site=document_bytes({**parse_canonical(made.site), "systems": systems}))
 
@@ -66,7 +69,7 @@ def of_power(site, device, point, powers):
 def served(tmp_path_factory):
     """A day in which one compressor loads and unloads, and the other only idles beside it."""
     folder = tmp_path_factory.mktemp("systems")
-    site = site_documents([HOUSE, SUN])
+    site = site_documents([HOUSE, SUN, OLD, TWICE])
     trim = [30_000 if k // 3 % 2 else 9_000 for k in range(STEPS)]
     idle = [9_000] * STEPS
     sun = [max(0, round(50_000 * math.sin((k - 24) * math.pi / 48))) for k in range(STEPS)]
@@ -75,6 +78,7 @@ def served(tmp_path_factory):
         "a-1": of_power(site, "a-1", "power_w", trim),
         "b-1": of_power(site, "b-1", "power_w", idle),
         "pv-1": of_power(site, "pv-1", "ac_power_w", sun),
+        "gone-1": of_power(site, "gone-1", "power_w", idle[:4]),
     }
     book = Book(registry(devices=tuple(results)))
     with SqliteStore(folder / FILE) as store:
@@ -101,6 +105,8 @@ async def test_the_systems_of_a_site_are_listed(client):
     assert {row["id"]: row["kind"] for row in found} == {
         "air": "compressor_house",
         "building": "site_balance",
+        "old": "compressor_house",
+        "twice": "compressor_house",
     }
     assert found[0]["members"] == HOUSE["members"]
 
@@ -130,6 +136,30 @@ async def test_a_span_may_be_asked_for(client):
     assert found["end_us"] - found["start_us"] == 2 * 3_600_000_000
     answer = await client.get(f"{API}/building?from=2018-01-01T06:00:00")
     assert answer.json()["code"] == "no_offset"
+
+
+async def test_a_device_that_is_gone_is_no_reason_to_refuse_the_others(client):
+    answer = await client.get(f"{API}/old?from=2018-01-01T06:00:00%2B09:00")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["end_us"] > START_US + (STEPS - 1) * 900_000_000
+
+
+async def test_nothing_is_read_for_a_system_with_mistakes(client, monkeypatch):
+    monkeypatch.setattr("joulemark_gateway.api.machines.samples_of", None)
+    answer = await client.get(f"{API}/twice")
+    assert answer.json()["code"] == "bad_document"
+    page = await client.get(f"{PAGES}/twice")
+    assert page.status_code == 200
+    assert "is named 2 times" in page.text
+
+
+async def test_the_slots_of_all_members_count_together(client, monkeypatch):
+    monkeypatch.setattr("joulemark_gateway.api.systems._MOST_TOGETHER", 40)
+    day = "from=2018-01-01T00:00:00%2B09:00&to=2018-01-02T00:00:00%2B09:00"
+    answer = await client.get(f"{API}/building?{day}")
+    assert answer.json()["code"] == "span_too_long"
+    unasked = (await client.get(f"{API}/building")).json()
+    assert unasked["end_us"] - unasked["start_us"] == 10 * 900_000_000
 
 
 @pytest.mark.parametrize("path", [f"{API}/none", f"{PAGES}/none"])
@@ -181,3 +211,46 @@ def test_mistakes_in_a_signed_section_are_told():
     with pytest.raises(EvidenceError, match="no_such_kind") as caught:
         analysis_of(system, {})
     assert caught.value.code == "bad_document"
+
+
+BALANCE = {"id": "sun", "kind": "site_balance", "members": {"pv": ["pv-1"]}, "parameters": {}}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"members": {}},
+        {"members": {"pv": []}},
+        {"id": "sun/../<b>"},
+        {"members": {"pv": ["pv-1", "<b>"]}},
+    ],
+)
+def test_a_system_without_members_or_with_a_name_that_is_none_is_no_system(changes):
+    row = {**BALANCE, **changes}
+    assert systems_of({"pv-1": {"systems": [row]}, "<b>": {"systems": [row]}}) == {}
+
+
+def test_many_systems_of_many_devices_are_found_at_once():
+    def document():
+        members = [{"pv": [f"d{(i + j) % 60}" for j in range(10)]} for i in range(300)]
+        return {"systems": [{**BALANCE, "id": f"s{i}", "members": members[i]} for i in range(300)]}
+
+    documents = {f"d{i}": document() for i in range(60)}
+    began = time.process_time()
+    assert len(systems_of(documents)) == 300
+    assert time.process_time() - began < 2.0, "not once per member of each"
+
+
+def test_a_member_that_is_named_a_hundred_thousand_times_is_told_at_once():
+    system = System("sun", "site_balance", {"pv": ["pv-1"] * 100_000}, {})
+    began = time.process_time()
+    with pytest.raises(EvidenceError, match="is named 100000 times"):
+        require_right(system, {"pv-1": "pv_inverter"})
+    assert time.process_time() - began < 1.0
+
+
+def test_a_mistake_is_told_in_few_words_however_long_what_was_written():
+    system = System("sun", "site_balance", {"pv": ["pv-1"]}, {"reversed": "y" * 100_000})
+    with pytest.raises(EvidenceError) as caught:
+        require_right(system, {"pv-1": "pv_inverter"})
+    assert len(caught.value.what) < 500

@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from joulemark_agent.equipment.base import (
     Finding,
     Flags,
     Samples,
+    Times,
     absent,
     drawn,
     extent,
@@ -38,10 +40,11 @@ from joulemark_agent.equipment.compressor_air import (
     specific_figures,
 )
 from joulemark_agent.equipment.compressor_control import expected_figures
-from joulemark_agent.equipment.compressor_cycles import storage_figure
+from joulemark_agent.equipment.compressor_cycles import LEAST_CYCLES, storage_figure
 from joulemark_agent.equipment.compressor_demand import demand, quiet_samples
 from joulemark_agent.equipment.compressor_leaks import leaks_while_off
 from joulemark_agent.equipment.compressor_savings import (
+    Codes,
     LessPressure,
     artificial_demand_figures,
     drop_figures,
@@ -50,7 +53,7 @@ from joulemark_agent.equipment.compressor_savings import (
     pressure_figures,
 )
 from joulemark_agent.equipment.compressor_section import CompressorSection, Machine, machine_of
-from joulemark_agent.equipment.compressor_states import KINDS, LOAD, RUNNING
+from joulemark_agent.equipment.compressor_states import KINDS, LOAD, OFF, RUNNING, UNLOAD
 from joulemark_agent.equipment.compressor_times import (
     charge,
     energies,
@@ -65,9 +68,6 @@ from joulemark_agent.physics.compression import AIR_EXPONENT
 __all__ = ["J_M3_PER_KW_MIN_M3", "PA_S_PER_BAR_MIN", "Parameters", "analyse"]
 
 PA_S_PER_BAR_MIN = 100_000.0 / 60.0
-
-
-_ALL_OR_NOTHING = ("load_unload", "start_stop", "centrifugal_unload")  # delivers all while loaded
 
 
 class Parameters(CompressorSection):
@@ -148,16 +148,22 @@ def _expected(machine: Machine) -> tuple[tuple[Figure, ...], tuple[Finding, ...]
         return (), ()
     if not isinstance(machine.free_m3_s, str):
         delivered = machine.free_m3_s / section.capacity_m3_s
-    elif section.control is None or section.control.type not in _ALL_OR_NOTHING:
+    elif not section.delivers_all:
         return (
             absent("expected_wh", f"What it should draw follows from its air. {machine.free_m3_s}"),
         ), ()
     elif machine.states.why:
         return (absent("expected_wh", f"{machine.free_m3_s} {machine.states.why}"),), ()
+    elif {LOAD, UNLOAD} <= set(machine.states.labels.tolist()) and (
+        len(machine.states.cycles.loads) < LEAST_CYCLES
+    ):
+        why = f"It takes {LEAST_CYCLES} whole cycles to tell how much it delivers."
+        return (absent("expected_wh", f"{machine.free_m3_s} {why}"),), ()
     else:
         is_loaded = np.where(machine.states.is_in(LOAD), 1.0, 0.0)
         delivered = np.where(machine.states.is_in(UNKNOWN), np.nan, is_loaded)
-    return expected_figures(machine.samples, machine.power, delivered, curve)
+    is_off = machine.states.is_in(OFF)
+    return expected_figures(machine.samples, machine.power, delivered, is_off, curve)
 
 
 def _demands_and_savings(machine: Machine) -> Iterator[Figure]:
@@ -171,7 +177,7 @@ def _demands_and_savings(machine: Machine) -> Iterator[Figure]:
         return
     drawn_air = _demand(machine, ("demand_m3_s", "demand_ratio"), capacity_m3_s)
     yield from drawn_air
-    if section.only_source and pressure is not None:
+    if section.only_source and section.delivers_all is not False and pressure is not None:
         yield storage_figure(
             samples, machine.states, pressure, capacity_m3_s, section.atmosphere_pa
         )
@@ -188,6 +194,7 @@ def _demands_and_savings(machine: Machine) -> Iterator[Figure]:
         change,
         demand_m3_s=flow.value,
         demand_u=flow.standard_uncertainty,
+        covered=flow.covered_ratio,
         gauge_pa=float(np.nanmean(machine.gauge_pa)),
         atmosphere_pa=section.atmosphere_pa,
         capacity_m3_s=capacity_m3_s,
@@ -210,6 +217,7 @@ def _demand(
         hours=section.load_hours,
         capacity_m3_s=capacity_m3_s,
         is_only_source=section.only_source,
+        delivers_all=section.delivers_all,
         inside=quiet_samples(section.quiet, samples) if is_quiet else None,
     )
 
@@ -218,6 +226,8 @@ def _leaks(
     machine: Machine, drawn_air: Figure, capacity_m3_s: float, span_s: float
 ) -> Iterator[Figure]:
     found = _demand(machine, ("leak_m3_s", "leak_ratio"), capacity_m3_s, is_quiet=True)
+    if not machine.section.only_source:  # others may feed the same leaks
+        found = tuple(replace(one, flags=(*one.flags, "lower_bound")) for one in found)
     yield from found
     if drawn_air.value is None:
         return
@@ -255,7 +265,11 @@ def _less_pressure(machine: Machine, change: LessPressure) -> Iterator[Figure]:
             " in 'pressure_is' whether it is gauge or absolute.",
         )
         return
-    step_us = machine.states.step_us * machine.states.is_in(LOAD, RUNNING)
+    delivering = _delivering(machine)
+    if isinstance(delivering, str):
+        yield absent(name, delivering)
+        return
+    step_us, flags = delivering
     used = (step_us > 0) & ~np.isnan(gauge_pa) & ~np.isnan(power)
     if not used.any():
         yield absent(name, "There is no time in which the machine delivers at a known pressure.")
@@ -268,20 +282,38 @@ def _less_pressure(machine: Machine, change: LessPressure) -> Iterator[Figure]:
         gauge_pa=float(gauge_pa[used] @ step_us[used]) / used_us,
         atmosphere_pa=machine.section.atmosphere_pa,
         covered=used_us / float(step_us.sum()),
+        flags=flags,
     )
+
+
+def _delivering(machine: Machine) -> tuple[Times, Codes] | str:
+    """The steps in which it delivers, 0 elsewhere, and what limits them; or why they are unknown.
+
+    Where loaded and unloaded time are not told apart, a machine that idles would count as loaded.
+    """
+    states, section = machine.states, machine.section
+    step_us = states.step_us * states.is_in(LOAD, RUNNING)
+    if not states.why or section.unloads is False:
+        return step_us, ()
+    if not isinstance(machine.found, str):
+        return machine.found.step_us, ()
+    if section.unloads:
+        return f"When the machine delivers is not known. {states.why}"
+    return step_us, ("overstates",)
 
 
 def _drops_and_heat(machine: Machine) -> Iterator[Figure]:
     section = machine.section
+    delivering = _delivering(machine)
     for name, drop in section.drops.items():
         yield from drop_figures(
             name,
             drop,
             machine.samples,
-            machine.states,
+            delivering,
             machine.power,
             atmosphere_pa=section.atmosphere_pa,
-            is_gauge=section.is_gauge(drop.before) is not False,
+            is_gauge=section.is_gauge(drop.before),
         )
     if section.heat is not None:
         yield from heat_figures(section.heat, machine.samples, machine.power)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from joulemark_agent.contract.quantities import unit_of
-from joulemark_agent.kernels.counter import LARGEST, Semantics, follow
+from joulemark_agent.kernels.counter import LARGEST, Followed, Semantics, follow
 from joulemark_agent.kernels.energy import counter_energy, left_hold
 
 US_PER_S = 1_000_000
@@ -136,6 +136,7 @@ class Windows:
     estimated_us: Times
     missing_us: Times
     falls: int = 0  # steps in which a counter fell
+    unread: Values | None = None  # how far a counter may be off at each edge, where it is not read
 
 
 def at_device_time(slot_us: Times, values: Mapping[str, Values], max_gap_us: int) -> Samples:
@@ -220,7 +221,26 @@ def counted(samples: Samples, point: str, edges_us: Times) -> Windows:
         edges_us, LARGEST,
     )  # fmt: skip
     falls = sum(event.code in {"reset", "replacement"} for event in nodes.events)
-    return Windows(amount.astype(np.float64), covered_us, estimated_us, missing_us, falls)
+    unread = _unread(nodes, edges_us)
+    return Windows(amount.astype(np.float64), covered_us, estimated_us, missing_us, falls, unread)
+
+
+def _unread(nodes: Followed, edges_us: Times) -> Values:
+    """How far what is counted until each edge may be off: 0 at a reading. Shape (w + 1,).
+
+    The share of the time stands for the share of the count. Half-way between two readings it is
+    anywhere between their counts; towards either it is off as a walk is whose ends are known, by
+    the root of both shares.
+    """
+    if nodes.t_us.size < 2:
+        return np.zeros(edges_us.size)
+    k = np.searchsorted(nodes.t_us, edges_us, side="right") - 1
+    at = np.clip(k, 0, nodes.t_us.size - 2)
+    since_us, step_us = edges_us - nodes.t_us[at], np.diff(nodes.t_us)[at]
+    share = np.clip(since_us / np.maximum(step_us, 1), 0.0, 1.0)
+    is_split = (k == at) & (since_us > 0) & (nodes.step[1:][at] > 0)
+    off = np.sqrt(share * (1 - share)) * np.maximum(np.diff(nodes.count)[at], 0)
+    return np.where(is_split, off, 0.0)
 
 
 def held_steps_us(t_us: Times, values: Values, max_gap_us: int) -> Times:

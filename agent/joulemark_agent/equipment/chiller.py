@@ -52,10 +52,16 @@ from joulemark_agent.physics.chiller import (
     water_heat_j_m3_k,
 )
 from joulemark_agent.physics.chiller_curve import ChillerKind, Rating, expected
-from joulemark_agent.physics.domain import OutOfDomain
+from joulemark_agent.physics.domain import OutOfDomain, inside
 from joulemark_agent.physics.fab_energy import S_PER_H
 
-_OFF_RATIO = 0.05  # of the rated, else of the largest power seen
+_OFF_RATIO = 0.05  # of the rated power
+_OFF_COOLING_RATIO = 0.01  # of the rated cooling: as much, at a COP of 5
+_UNSIZED = (
+    "Its power never fell to a twentieth of the largest seen, which may be that of running or of"
+    " standing by: set rated_power_w or off_below_w."
+)
+_MOST_READ = 1e9  # of any point: more is no reading
 _MUCH_LOW = 0.05  # of the running time with a small difference: then it is a finding
 _RESULTS = (
     "cooling_wh",
@@ -145,13 +151,15 @@ def analyse(parameters: Parameters, samples: Samples) -> Analysis:
         why = f"{parameters.power!r} is not recorded."
         absents = ("running_s", *_RESULTS, *(_COMPARED if parameters.curve else ()))
         return Analysis(figures=(*figures, *(absent(name, why) for name in absents)))
-    is_running = power > _off_w(parameters, power)
+    off_w = _off_w(parameters, power)
+    is_sized = off_w is not None
+    is_running = power > (_OFF_RATIO * float(np.nanmax(power)) if off_w is None else off_w)
     known_us = held_steps_us(samples.t_us, power, samples.max_gap_us)
     running_us = int(np.where(is_running, known_us, 0).sum())
-    figures.append(
-        measured("running_s", running_us / US_PER_S, int(known_us.sum()), end_us - start_us)
-    )
-    circuit = _circuit(parameters, samples, is_running, running_us)
+    running_s = measured("running_s", running_us / US_PER_S, int(known_us.sum()), end_us - start_us)
+    figures.append(running_s if is_sized else absent("running_s", _UNSIZED))
+    found = _circuit(parameters, samples, is_running, running_us)
+    circuit = _UNSIZED if isinstance(found, _Circuit) and not is_sized else found
     if isinstance(circuit, str):
         names = (*_RESULTS, *(_COMPARED if parameters.curve else ()))
         return Analysis(
@@ -164,10 +172,16 @@ def analyse(parameters: Parameters, samples: Samples) -> Analysis:
     return Analysis(figures=tuple(figures), findings=findings)
 
 
-def _off_w(parameters: Parameters, power: Values) -> float:
+def _off_w(parameters: Parameters, power: Values) -> float | None:
+    """Up to which power it does not run; None where nothing tells. [W]"""
     if parameters.off_below_w is not None:
         return parameters.off_below_w
-    return _OFF_RATIO * (parameters.rated_power_w or float(np.nanmax(power)))
+    if parameters.rated_power_w is not None:
+        return _OFF_RATIO * parameters.rated_power_w
+    if parameters.rated_cooling_w is not None:
+        return _OFF_COOLING_RATIO * parameters.rated_cooling_w
+    learned_w = _OFF_RATIO * float(np.nanmax(power))
+    return learned_w if np.nanmin(power) <= learned_w else None
 
 
 def _circuit(
@@ -178,7 +192,9 @@ def _circuit(
     columns = [samples.column(point) for point in points]
     if missing := [point for point, found in zip(points, columns, strict=True) if found is None]:
         return f"{', '.join(map(repr, missing))} is not recorded."
-    power, flow, supply, returning = (found for found in columns if found is not None)
+    power, flow, supply, returning = (
+        inside(found, -_MOST_READ, _MOST_READ) for found in columns if found is not None
+    )
     step_us = np.where(is_running, common_steps_us(samples, power, flow, supply, returning), 0)
     if not running_us:
         return "The chiller did not run."
@@ -246,8 +262,12 @@ def _results(parameters: Parameters, circuit: _Circuit, energy: Amount | None) -
         yield absent("part_load_ratio", why)
         return
     mean_w = circuit.cooling_wh * S_PER_H / seconds(circuit.step_us)
-    load = part_load_ratio(mean_w, parameters.rated_cooling_w)
-    yield figure("part_load_ratio", load, in_proportion(cooling, load))
+    try:
+        load = part_load_ratio(mean_w, parameters.rated_cooling_w)
+    except OutOfDomain as error:
+        yield absent("part_load_ratio", f"{error} Look at the scale of the flow.")
+    else:
+        yield figure("part_load_ratio", load, in_proportion(cooling, load))
 
 
 def _cooling(parameters: Parameters, circuit: _Circuit) -> Amount | None:

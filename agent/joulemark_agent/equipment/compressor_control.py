@@ -17,6 +17,7 @@ from joulemark_agent.equipment.base import (
     US_PER_S,
     Figure,
     Finding,
+    Flags,
     Number,
     Positive,
     Samples,
@@ -46,7 +47,7 @@ BelowOne = Annotated[Number, Field(gt=0, lt=1)]
 _WINDOW_US = 900 * US_PER_S
 _LEAST_WINDOW_US = 300 * US_PER_S
 _LEAST_COVERED = 0.95
-_MOST_BEYOND = 1.02  # of the capacity: what a flow meter's error makes of full load
+MOST_BEYOND = 1.02  # of the capacity: what a flow meter's error makes of full load
 
 
 class LoadUnload(Section):
@@ -170,7 +171,7 @@ Control = Annotated[
 
 
 def expected_figures(
-    samples: Samples, power: Values, delivered: Values, curve: Curve
+    samples: Samples, power: Values, delivered: Values, is_off: Flags, curve: Curve
 ) -> tuple[tuple[Figure, ...], tuple[Finding, ...]]:
     """What the machine should have drawn, and what it drew over it in the same time.
 
@@ -178,19 +179,21 @@ def expected_figures(
         samples: of the machine.
         power: of it, shape (n,). [W]
         delivered: air it delivers over its capacity, shape (n,). [1]
+        is_off: where it stands still: no curve tells that, shape (n,).
         curve: its declared part-load curve.
     """
     names = ("expected_wh", "actual_to_expected_ratio")
     start_us, end_us = extent(samples)
     edges_us = _edges_us(start_us, end_us)
-    both = np.isnan(power) | np.isnan(delivered)
-    drawn = held(samples, np.where(both, np.nan, power), edges_us)
-    flowed = held(samples, np.where(both, np.nan, delivered), edges_us)
+    runs = np.where(np.isnan(power) | np.isnan(delivered), np.nan, ~is_off)
+    ran = held(samples, runs, edges_us)
+    drawn = held(samples, runs * power, edges_us)
+    flowed = held(samples, runs * delivered, edges_us)
     length_us = np.diff(edges_us)
     used = (drawn.covered_us >= _LEAST_COVERED * length_us) & (length_us >= _LEAST_WINDOW_US)
-    hours = drawn.covered_us / (3600 * US_PER_S)
+    hours = ran.amount
     shares = np.divide(flowed.amount, hours, out=np.zeros_like(hours), where=hours > 0)
-    beyond = used & (shares > _MOST_BEYOND)
+    beyond = used & (shares > MOST_BEYOND)
     findings = tuple(_beyond(edges_us[:-1][beyond], edges_us[1:][beyond], shares[beyond]))
     used &= ~beyond
     if not used.any():

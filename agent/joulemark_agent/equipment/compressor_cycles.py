@@ -29,16 +29,17 @@ import numpy as np
 
 from joulemark_agent.equipment.base import US_PER_S, Figure, Flags, Samples, Times, Values, absent
 from joulemark_agent.equipment.compressor_states import (
+    LOAD,
+    OFF,
     Cycles,
     States,
-    cycles_of,
     length_us,
     period_s,
 )
-from joulemark_agent.equipment.segments import Run
+from joulemark_agent.equipment.segments import UNKNOWN, Run
 from joulemark_agent.physics.air_storage import demand_from_cycles, storage_volume
 
-_LEAST_CYCLES = 3
+LEAST_CYCLES = 3
 _LEAST_SAMPLES = 3  # of a phase
 _MOST_RELATIVE_U = 0.025  # half of what is still told
 _GROUP = 16  # cycles whose beginnings are compared with even steps
@@ -54,6 +55,7 @@ _LEAST_READ = 0.98  # of the time of the cycles
 # residuals [Pa2], and how many of these are free
 _SLOPE, _SPREAD, _ERROR, _FREEDOM = range(4)
 _AGREEMENT = 3.0  # standard uncertainties
+_MOST_UNTYPICAL = 0.05  # of the loaded time, between whole cycles and all of the time
 
 
 @dataclass(frozen=True)
@@ -81,26 +83,22 @@ class Share:
     covered_ratio: float
 
 
+class Contradiction(str):
+    """A reason that no better clock mends: the pressure denies what the times say."""
+
+    __slots__ = ()
+
+
 def demand_figures(
-    names: tuple[str, str],
-    *,
-    samples: Samples,
-    states: States,
-    pressure: Values | None,
-    capacity_m3_s: float,
-    inside: Flags | None = None,
+    names: tuple[str, str], share: Share | str, capacity_m3_s: float
 ) -> Iterator[Figure]:
     """The mean demand as a flow and as a share of the capacity.
 
     Args:
         names: of both figures: a flow and a share.
-        samples: of the machine.
-        states: what it did.
-        pressure: of what it alone feeds, shape (n,); None: by times alone.
+        share: from `demand_share`.
         capacity_m3_s: free air delivered while loaded. [m3/s]
-        inside: the samples to look at, shape (n,); None: all.
     """
-    share = demand_share(samples, states, pressure, inside)
     if isinstance(share, str):
         yield from (Figure(name, None, None, share, flags=("unresolved",)) for name in names)
         return
@@ -118,11 +116,11 @@ def demand_share(
     """The share of its capacity that is drawn, or why it is not resolved."""
     if states.why:
         return states.why
-    cycles = _within(cycles_of(states), inside)
-    if len(cycles.loads) < _LEAST_CYCLES:
+    cycles = _within(states.cycles, inside)
+    if len(cycles.loads) < LEAST_CYCLES:
         return (
             f"There are {len(cycles.loads)} whole cycles of loading and unloading; it takes"
-            f" {_LEAST_CYCLES} to tell a demand."
+            f" {LEAST_CYCLES} to tell a demand."
         )
     shortest = min(np.median([run.size for run in runs]) for runs in (cycles.loads, cycles.rests))
     if shortest < _LEAST_SAMPLES:
@@ -133,18 +131,28 @@ def demand_share(
     covered = _covered(samples, cycles, inside)
     found = [_by_times(samples, states, cycles, covered)]
     slopes = None if pressure is None else slopes_of(samples.t_us, pressure, states, cycles)
-    if slopes is not None and slopes.rise_pa_s > 0 and 0 < slopes.share[0] < 1:
+    if slopes is not None and slopes.rise_pa_s <= -_AGREEMENT * slopes.rise_u:
+        return Contradiction(
+            "The pressure does not rise faster when the machine is loaded: its sensor is dead, or"
+            " something else holds the pressure."
+        )
+    if slopes is not None and slopes.rise_pa_s > 0:
         found.append(Share(*slopes.share, covered))
     best = min(found, key=lambda share: share.uncertainty)
     for other in found:
         apart = abs(best.value - other.value)
         if apart > _AGREEMENT * hypot(best.uncertainty, other.uncertainty):
-            return (
+            return Contradiction(
                 f"By its times the machine is loaded {100 * found[0].value:.1f} % of its cycles,"
                 f" by the pressure for {100 * found[-1].value:.1f} %: the demand moves, something"
                 " else feeds the network, or power and pressure are not read at one time."
             )
-    if best.uncertainty > _MOST_RELATIVE_U * best.value:
+    if not _is_typical(samples, states, cycles, found[0].value, inside):
+        return (
+            f"Whole cycles are seen in {100 * covered:.0f} % of the time, and in the rest the"
+            " machine is loaded for another share of it: what it draws on the whole is not known."
+        )
+    if not 0 < best.value < 1 or best.uncertainty > _MOST_RELATIVE_U * best.value:
         return (
             f"A load lasts {np.median([run.size for run in cycles.loads]):.0f} readings, and when"
             " it begins and ends is not known well enough: cycles keep step with the readings, or"
@@ -164,7 +172,7 @@ def storage_figure(
     name = "storage_m3"
     if states.why:
         return absent(name, states.why)
-    cycles = cycles_of(states)
+    cycles = states.cycles
     slopes = slopes_of(samples.t_us, pressure, states, cycles)
     if slopes is None or slopes.rise_pa_s <= 0:
         return absent(
@@ -190,15 +198,11 @@ def slopes_of(t_us: Times, pressure: Values, states: States, cycles: Cycles) -> 
     """
     if states.is_between is not None:
         pressure = np.where(states.is_between, np.nan, pressure)
-    pairs = [
-        (_line(t_us, pressure, load, _RELOAD_US), _line(t_us, pressure, rest))
-        for load, rest in zip(cycles.loads, cycles.rests, strict=True)
-    ]
-    lines = np.array(pairs, np.float64).reshape(-1, 2, 4)
-    loaded, rest = lines[:, 0].T, lines[:, 1].T
+    loaded = _lines(t_us, pressure, cycles.loads, _RELOAD_US)
+    rest = _lines(t_us, pressure, cycles.rests)
     freedom = np.nansum(loaded[_FREEDOM]) + np.nansum(rest[_FREEDOM])
     both = 1 / (1 / loaded[_SPREAD] + 1 / rest[_SPREAD])
-    if np.sum(~np.isnan(both)) < _LEAST_CYCLES or freedom <= 0:
+    if np.sum(~np.isnan(both)) < LEAST_CYCLES or freedom <= 0:
         return None
     variance = float((np.nansum(loaded[_ERROR]) + np.nansum(rest[_ERROR])) / freedom)
     rise = float(np.nansum(both * (loaded[_SLOPE] - rest[_SLOPE])) / np.nansum(both))
@@ -206,10 +210,10 @@ def slopes_of(t_us: Times, pressure: Values, states: States, cycles: Cycles) -> 
     falls = np.nan_to_num(np.array([rest[_SLOPE], loaded[_SLOPE] - rise]))
     spread = known.sum(axis=0)
     is_read = spread > 0
-    lengths = np.array(
-        [t_us[after.stop] - t_us[load.first]
-         for load, after in zip(cycles.loads, cycles.rests, strict=True)], np.float64,
-    )  # fmt: skip
+    ends = [
+        (load.first, after.stop) for load, after in zip(cycles.loads, cycles.rests, strict=True)
+    ]
+    lengths = np.diff(t_us[np.array(ends, np.int64)], axis=1)[:, 0].astype(np.float64)
     if lengths[is_read].sum() < _LEAST_READ * lengths.sum():
         return None
     shares = lengths[is_read] / lengths[is_read].sum()
@@ -281,19 +285,54 @@ def _is_spread_evenly(loads: Sequence[Run]) -> bool:
     return float(np.mean(spreads)) >= _LEAST_EVEN
 
 
-def _line(
-    t_us: Times, pressure: Values, run: Run, filling_us: int = 0
-) -> tuple[float, float, float, float]:
-    """The line of a phase without its ends: see `_SLOPE` ...; NaN where it is not read twice."""
-    cut = max(1, round(run.size / 10)) if run.size > _LEAST_SAMPLES else 0
-    at = np.arange(run.first + cut, run.stop - cut)
-    at = at[~np.isnan(pressure[at])]
-    filled = at[t_us[at] - t_us[run.first] >= filling_us]
-    at = filled if filled.size >= _LEAST_SAMPLES else at
-    if at.size < 2:  # a slope needs two
-        return np.nan, np.nan, np.nan, np.nan
-    t_s = (t_us[at] - t_us[at].mean()) / US_PER_S
-    p_pa = pressure[at] - pressure[at].mean()
-    spread = float(t_s @ t_s)
-    slope = float(t_s @ p_pa) / spread
-    return slope, spread, max(float(p_pa @ p_pa) - slope**2 * spread, 0.0), at.size - 2
+def _lines(t_us: Times, pressure: Values, phases: Sequence[Run], filling_us: int = 0) -> Values:
+    """The lines of phases without their ends: `_SLOPE` ..., shape (4, k); NaN where unread."""
+    first = np.array([run.first for run in phases], np.int64)
+    size = np.array([run.size for run in phases], np.int64)
+    cut = np.where(size > _LEAST_SAMPLES, np.maximum(np.rint(size / 10), 1), 0).astype(np.int64)
+    left = size - 2 * cut
+    of = np.repeat(np.arange(first.size), left)
+    at = np.arange(left.sum()) + np.repeat(first + cut - np.cumsum(left) + left, left)
+    is_read = ~np.isnan(pressure[at])
+    of, at = of[is_read], at[is_read]
+
+    def sums(values: Values | None = None) -> Values:
+        return np.bincount(of, values, first.size).astype(np.float64)
+
+    is_filled = t_us[at] - t_us[first[of]] >= filling_us
+    filled = np.bincount(of[is_filled], minlength=first.size)
+    kept = is_filled | (filled[of] < _LEAST_SAMPLES)
+    of, at = of[kept], at[kept]
+    count = sums()
+    count[count < 2] = np.nan  # a slope needs two
+    t_s = (t_us[at] - t_us[first[of]]) / US_PER_S
+    t_s -= (sums(t_s) / count)[of]
+    p_pa = pressure[at] - (sums(pressure[at]) / count)[of]
+    spread = np.where(np.isnan(count), np.nan, sums(t_s**2))
+    slope = sums(t_s * p_pa) / spread
+    error = np.maximum(sums(p_pa**2) - slope**2 * spread, 0.0)
+    return np.array([slope, spread, error, count - 2])
+
+
+def _is_typical(
+    samples: Samples, states: States, cycles: Cycles, share: float, inside: Flags | None
+) -> bool:
+    """Whether the machine is loaded for that share of all the time that is known, too.
+
+    Gaps cut long cycles rather than short ones, and a machine that is loaded for hours has none.
+    Where it was switched off it tells nothing.
+    """
+    longest_us = max(length_us(run, samples.t_us) for run in cycles.rests)
+    known = states.labels != UNKNOWN
+    for run in states.phases(OFF):
+        if length_us(run, samples.t_us) > longest_us:
+            known[run.first : run.stop] = False
+    if inside is not None:
+        known &= inside[:-1]
+    step_us = states.step_us[:-1]
+    loaded_us = int(step_us[known & (states.labels == LOAD)].sum())
+    expected_us = share * int(step_us[known].sum())
+    load_us = sum(length_us(run, samples.t_us) for run in cycles.loads) / len(cycles.loads)
+    pieces = 1 + int(np.sum(known[1:] & ~known[:-1]))
+    cut_us = load_us * sqrt(pieces)  # a load is cut at the ends of each
+    return abs(loaded_us - expected_us) <= _MOST_UNTYPICAL * expected_us + cut_us

@@ -25,8 +25,14 @@ from joulemark_agent.equipment.base import (
     held_steps_us,
     of_unit,
 )
-from joulemark_agent.equipment.compressor_cycles import demand_figures, time_in_us
-from joulemark_agent.equipment.compressor_states import States
+from joulemark_agent.equipment.compressor_control import MOST_BEYOND
+from joulemark_agent.equipment.compressor_cycles import (
+    Contradiction,
+    demand_figures,
+    demand_share,
+    time_in_us,
+)
+from joulemark_agent.equipment.compressor_states import LOAD, States
 from joulemark_agent.physics.air_storage import demand_from_cycles
 
 Clock = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
@@ -34,6 +40,7 @@ Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 _DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _MOST_RELATIVE_U = 0.025
+_DEAD_RATIO = 1e-3  # of the capacity: less is no flow
 
 
 class Quiet(Section):
@@ -68,6 +75,7 @@ def demand(
     hours: LoadHours | None,
     capacity_m3_s: float,
     is_only_source: bool,
+    delivers_all: bool | None,
     inside: Flags | None = None,
 ) -> tuple[Figure, ...]:
     """The mean flow drawn and its share of the capacity, by the best of what is recorded.
@@ -82,10 +90,13 @@ def demand(
         hours: the controller's counters.
         capacity_m3_s: free air delivered while loaded. [m3/s]
         is_only_source: nothing else feeds what it feeds.
+        delivers_all: while loaded it delivers its capacity; None: nothing says it, and it is taken.
         inside: the samples to look at, shape (n,); None: all.
     """
     if not isinstance(free_m3_s, str):
-        found = tuple(_by_meter(names, samples, (free_m3_s, flow_u), capacity_m3_s, inside))
+        found = tuple(
+            _by_meter(names, samples, states, (free_m3_s, flow_u), capacity_m3_s, inside=inside)
+        )
         if found:
             return found
     if not is_only_source:
@@ -94,26 +105,25 @@ def demand(
             " nothing else feeds the network. If nothing does, set only_source: true."
         )
         return tuple(Figure(name, None, None, why) for name in names)
-    by_cycles = tuple(
-        demand_figures(
-            names,
-            samples=samples,
-            states=states,
-            pressure=pressure,
-            capacity_m3_s=capacity_m3_s,
-            inside=inside,
+    if delivers_all is False:
+        why = (
+            "A machine that throttles or changes its speed delivers less than its capacity while it"
+            " is loaded: its demand takes a flow meter."
         )
-    )
-    if by_cycles[0].value is None and hours is not None:
-        return tuple(_by_hours(names, samples, hours, capacity_m3_s, inside)) or by_cycles
-    return by_cycles
+        return tuple(Figure(name, None, None, why, flags=("unresolved",)) for name in names)
+    share = demand_share(samples, states, pressure, inside)
+    by_hours: tuple[Figure, ...] = ()
+    if isinstance(share, str) and not isinstance(share, Contradiction) and hours is not None:
+        by_hours = tuple(_by_hours(names, samples, hours, capacity_m3_s, inside))
+    return by_hours or tuple(demand_figures(names, share, capacity_m3_s))
 
 
 def quiet_samples(quiet: Sequence[Quiet], samples: Samples) -> Flags:
-    """Which samples lie in hours without production. Shape (n,)."""
+    """Which samples hold in hours without production, until the next one. Shape (n,)."""
     inside = np.zeros(samples.t_us.size, np.bool_)
+    until_us = np.append(samples.t_us[1:], samples.t_us[-1])  # no step over a day is quiet
     for start_us, end_us in _windows_us(quiet, samples):
-        inside |= (samples.t_us >= start_us) & (samples.t_us < end_us)
+        inside |= (samples.t_us >= start_us) & (until_us <= end_us)
     return inside
 
 
@@ -140,8 +150,10 @@ def _at_us(day: date, clock: str, zone: object) -> int:
 def _by_meter(
     names: tuple[str, str],
     samples: Samples,
+    states: States,
     metered: tuple[Values, float | None],
     capacity_m3_s: float,
+    *,
     inside: Flags | None,
 ) -> Iterator[Figure]:
     free_m3_s, flow_u = metered
@@ -149,12 +161,19 @@ def _by_meter(
     if inside is not None:
         step_us = np.where(inside, step_us, 0)
     known = step_us > 0
-    if known.any():
+    loaded_us = np.where(states.is_in(LOAD), step_us, 0)
+    dead_us = loaded_us[known & (free_m3_s <= _DEAD_RATIO * capacity_m3_s)].sum()
+    if 2 * dead_us > loaded_us.sum():
+        why = "While the machine is loaded the flow meter shows no air: it is dead or elsewhere."
+        yield from (Figure(name, None, None, why, flags=("unresolved",)) for name in names)
+    elif known.any():
         mean_m3_s = float(free_m3_s[known] @ step_us[known]) / float(step_us.sum())
         covered = float(step_us.sum()) / time_in_us(samples, inside)
+        is_beyond = mean_m3_s > MOST_BEYOND * capacity_m3_s
+        flags = ("metered", "capacity_exceeded") if is_beyond else ("metered",)
         for name, value in zip(names, (mean_m3_s, mean_m3_s / capacity_m3_s), strict=True):
             spread = None if flow_u is None else abs(value) * flow_u
-            yield Figure(name, value, covered, "", spread, flags=("metered",))
+            yield Figure(name, value, covered, "", spread, flags=flags)
 
 
 def _by_hours(

@@ -136,13 +136,15 @@ def _window(
 
 def _part(analysis: Analysis, spans: list[Span], start_us: int, end_us: int) -> _Part:
     time_us = dict.fromkeys(KINDS, 0)
-    loads = 0
+    loads, before_us = 0, -1
     first = max(bisect_right(spans, start_us, key=lambda span: span.start_us) - 1, 0)
     for span in takewhile(lambda span: span.start_us < end_us, islice(spans, first, None)):
         inside_us = min(span.end_us, end_us) - max(span.start_us, start_us)
         if inside_us > 0:
             time_us[span.kind] += inside_us
-            loads += span.kind == "load" and span.start_us >= start_us
+            is_begun = span.start_us >= start_us and span.start_us == before_us  # not after a gap
+            loads += span.kind == "load" and is_begun
+        before_us = span.end_us
     values = {figure.name: figure.value for figure in analysis.figures}
     return _Part(
         time_us,

@@ -10,6 +10,7 @@ measured (C17); more than 96 % of the electricity is refused.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from math import hypot
 from typing import Annotated
 
@@ -23,6 +24,7 @@ from joulemark_agent.equipment.base import (
     Positive,
     Samples,
     Section,
+    Times,
     Values,
     absent,
     held_steps_us,
@@ -30,7 +32,6 @@ from joulemark_agent.equipment.base import (
     of_unit,
 )
 from joulemark_agent.equipment.compressor_control import Curve
-from joulemark_agent.equipment.compressor_states import LOAD, RUNNING, States
 from joulemark_agent.physics.air_cost import (
     WATER_J_KG_K,
     WATER_KG_M3,
@@ -46,6 +47,7 @@ from joulemark_agent.physics.domain import OutOfDomain
 from joulemark_agent.physics.uncertainty import combined, rectangular, sensitivities
 
 Share = Annotated[Number, Field(ge=0, le=1)]
+Codes = tuple[str, ...]  # flags of a figure
 
 _EXPONENT_U = rectangular(0.4 / 1.4 - PRESSURE_EXPONENT)  # the published one or the isentropic
 _ATMOSPHERE_U = rectangular(1500.0)  # weather [Pa]
@@ -88,6 +90,7 @@ def pressure_figures(
     gauge_pa: float,
     atmosphere_pa: float,
     covered: float,
+    flags: Codes,
 ) -> Iterator[Figure]:
     """What compressing less far would have saved.
 
@@ -98,12 +101,13 @@ def pressure_figures(
         gauge_pa: mean pressure then. [Pa gauge]
         atmosphere_pa: absolute. [Pa]
         covered: share of that time that is known. [1]
+        flags: what limits that time.
     """
     name = "pressure_saving_wh"
 
     def saved_wh(from_pa: float, exponent: float, outside_pa: float) -> float:
         to_pa = from_pa - change.lower_by_pa
-        return delivered_wh - power_at_pressure(delivered_wh, from_pa, to_pa, outside_pa, exponent)
+        return delivered_wh * (1 - power_at_pressure(1.0, from_pa, to_pa, outside_pa, exponent))
 
     inputs = (gauge_pa, PRESSURE_EXPONENT, atmosphere_pa)
     spreads = (change.pressure_uncertainty_pa, _EXPONENT_U, _ATMOSPHERE_U)
@@ -114,7 +118,7 @@ def pressure_figures(
         yield absent(name, f"The pressure cannot fall so far: {refused}")
         return
     uncertainty = hypot(uncertainty, (energy_u or 0.0) * value)
-    flags = ("counterfactual",) if energy_u is not None else ("counterfactual", _NO_METER)
+    flags = ("counterfactual", *flags, *(() if energy_u is not None else (_NO_METER,)))
     yield Figure(name, value, covered, "", uncertainty, flags=flags)
 
 
@@ -123,6 +127,7 @@ def artificial_demand_figures(
     *,
     demand_m3_s: float,
     demand_u: float | None,
+    covered: float | None,
     gauge_pa: float,
     atmosphere_pa: float,
     capacity_m3_s: float,
@@ -137,6 +142,7 @@ def artificial_demand_figures(
         change: what is asked.
         demand_m3_s: mean free air drawn. [m3/s]
         demand_u: its standard uncertainty; None: unknown, and not part of what follows. [m3/s]
+        covered: share of the time in which the demand is known. [1]
         gauge_pa: mean pressure. [Pa gauge]
         atmosphere_pa: absolute. [Pa]
         capacity_m3_s: of the machine. [m3/s]
@@ -169,7 +175,7 @@ def artificial_demand_figures(
     except OutOfDomain as refused:
         yield from (absent(name, f"The pressure cannot fall so far: {refused}") for name in names)
         return
-    yield Figure(names[0], flow_m3_s, None, "", uncertainty, flags=flags)
+    yield Figure(names[0], flow_m3_s, covered, "", uncertainty, flags=flags)
     if curve is None:
         yield absent(
             names[1], "What less air saves follows from the part-load curve: declare 'control'."
@@ -181,6 +187,7 @@ def artificial_demand_figures(
         demand_m3_s=demand_m3_s,
         machine=(lambda c: scale * curve(c), capacity_m3_s),
         span_s=span_s,
+        covered=covered,
         flags=flags,
     )
 
@@ -210,6 +217,13 @@ def leak_cost_figures(
         yield from (absent(name, f"The leaks are not known: {why}") for name in names)
         return
     uncertainty = leak.standard_uncertainty or 0.0
+    if leak.value - 2 * uncertainty > demand_m3_s * (1 + 1e-9):
+        why = (
+            "More leaks in the quiet hours than the machine delivers in the mean: they do not leak"
+            " all the time, as where it is switched off."
+        )
+        yield from (Figure(name, None, None, why, flags=("unresolved",)) for name in names)
+        return
     if curve is None:
         yield absent(
             names[0], "What closed leaks save follows from the part-load curve: declare 'control'."
@@ -221,6 +235,7 @@ def leak_cost_figures(
             demand_m3_s=demand_m3_s,
             machine=(curve, capacity_m3_s),
             span_s=span_s,
+            covered=leak.covered_ratio,
             flags=("counterfactual",),
         )
     if mean_j_m3 is not None:
@@ -238,11 +253,11 @@ def drop_figures(
     name: str,
     drop: Drop,
     samples: Samples,
-    states: States,
+    delivering: tuple[Times, Codes] | str,
     power: Values | None,
     *,
     atmosphere_pa: float,
-    is_gauge: bool,
+    is_gauge: bool | None,
 ) -> Iterator[Figure]:
     """The mean drop across one thing while air flows, and what it costs.
 
@@ -250,10 +265,11 @@ def drop_figures(
         name: of the dryer or filter.
         drop: its points.
         samples: of the machine.
-        states: what it did.
+        delivering: the steps in which it delivers, 0 elsewhere, and what limits them; or why they
+            are not known.
         power: of it, shape (n,). [W]
         atmosphere_pa: absolute. [Pa]
-        is_gauge: whether the pressures are above it.
+        is_gauge: whether the pressures are above it; None: nothing says it.
     """
     names = (f"{name}_drop_pa", f"{name}_drop_wh")
     before, after = samples.column(drop.before), samples.column(drop.after)
@@ -261,10 +277,13 @@ def drop_figures(
         missing = drop.before if before is None else drop.after
         yield from (absent(each, f"{missing!r} is not recorded.") for each in names)
         return
-    delivering = states.is_in(LOAD, RUNNING)
-    delivering_us = int(states.step_us[delivering].sum())
+    if isinstance(delivering, str):
+        yield from (absent(each, delivering) for each in names)
+        return
+    delivering_steps_us, flags = delivering
+    delivering_us = int(delivering_steps_us.sum())
     fall = before - after
-    step_us = held_steps_us(samples.t_us, fall, samples.max_gap_us) * delivering
+    step_us = held_steps_us(samples.t_us, fall, samples.max_gap_us) * (delivering_steps_us > 0)
     known = step_us > 0
     if not known.any():
         yield from (absent(each, "There is no time in which air flowed.") for each in names)
@@ -274,16 +293,22 @@ def drop_figures(
     if power is None:
         yield absent(names[1], "The power is not recorded.")
         return
+    if is_gauge is None:
+        yield absent(
+            names[1], f"Say in 'pressure_is' whether {drop.before!r} is gauge or absolute."
+        )
+        return
     known &= ~np.isnan(power)
     mean_before_pa = float(before[known] @ step_us[known]) / float(step_us[known].sum())
     energy_wh = float(power[known] @ step_us[known]) / US_PER_H
     gauge_pa = mean_before_pa if is_gauge else mean_before_pa - atmosphere_pa
     try:
-        cost_wh = drop_power(energy_wh, gauge_pa, mean_pa, atmosphere_pa)
+        cost_wh = energy_wh * drop_power(1.0, gauge_pa, mean_pa, atmosphere_pa)
     except OutOfDomain as refused:
         yield absent(names[1], f"The pressures do not fit together: {refused}")
         return
-    yield measured(names[1], cost_wh, int(step_us[known].sum()), delivering_us)
+    cost = measured(names[1], cost_wh, int(step_us[known].sum()), delivering_us)
+    yield replace(cost, flags=flags)
 
 
 def heat_figures(heat: Heat, samples: Samples, power: Values | None) -> Iterator[Figure]:
@@ -311,6 +336,10 @@ def heat_figures(heat: Heat, samples: Samples, power: Values | None) -> Iterator
     means = [float(column[known] @ step_us[known]) for column in (flow, carried, power)]
     flow_m3_s, carried_k_m3_s, power_w = (mean / covered_us for mean in means)
     rise_k = carried_k_m3_s / flow_m3_s if flow_m3_s > 0 else 0.0
+    if power_w <= 0 and carried_k_m3_s == 0:
+        yield measured(names[0], 0.0, covered_us, span_us)
+        yield absent(names[1], "The machine drew nothing in this time.")
+        return
     try:
         heat_w = recovered_heat(flow_m3_s, rise_k, heat.density_kg_m3, heat.heat_j_kg_k)
         share = heat_share(heat_w, power_w)
@@ -332,12 +361,13 @@ def _saving(
     demand_m3_s: float,
     machine: tuple[Curve, float],
     span_s: float,
-    flags: tuple[str, ...],
+    covered: float | None,
+    flags: Codes,
 ) -> Figure:
     """What a machine's curve falls by where a flow, with its uncertainty, is drawn no more."""
     (flow_m3_s, uncertainty), (curve, capacity_m3_s) = saved, machine
     if flow_m3_s <= 0:
-        return Figure(name, 0.0, None, flags=flags)
+        return Figure(name, 0.0, covered, flags=flags)
     left_m3_s = max(demand_m3_s - flow_m3_s, 0.0)
     try:
         slope_j_m3 = marginal_power(curve, capacity_m3_s, demand_m3_s, left_m3_s)
@@ -345,4 +375,7 @@ def _saving(
         spread = abs(air_energy(uncertainty, span_s, slope_j_m3)) or None
     except OutOfDomain as refused:
         return absent(name, f"The machine's curve says nothing of this demand: {refused}")
-    return Figure(name, value, None, "", spread, flags=(*flags, "declared_curve"))
+    if value < 0:
+        why = "By the declared curve the machine would draw more, not less, with less air here."
+        return Figure(name, None, None, why, flags=("unresolved",))
+    return Figure(name, value, covered, "", spread, flags=(*flags, "declared_curve"))

@@ -24,6 +24,10 @@ from joulemark_agent.equipment.metering import Metering
 
 _Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
 
+_GRADED = ("speed", "modulation", "blow_off")
+_UNLOADING = ("load_unload", "centrifugal_unload", "vanes")
+_ALL_OR_NOTHING = ("start_stop", "centrifugal_unload")
+
 
 class CompressorSection(Section):
     """What only the site knows of a compressor; every part is optional."""
@@ -97,6 +101,30 @@ class CompressorSection(Section):
             return None
         return self.control.curve(self.capacity_m3_s, self.atmosphere_pa)
 
+    @property
+    def is_graded(self) -> bool:
+        """Whether its power follows its flow, and never tells that it is unloaded."""
+        kind = self.control.type if self.control is not None else ""
+        return self.speed is not None or kind in _GRADED
+
+    @property
+    def unloads(self) -> bool | None:
+        """Whether it runs on without delivering; None where nothing says it."""
+        if self.control is None:
+            return None if self.speed is None else False
+        return self.control.type in _UNLOADING
+
+    @property
+    def delivers_all(self) -> bool | None:
+        """Whether it delivers its capacity while it is loaded; None where nothing says it."""
+        if self.speed is not None:
+            return False
+        if self.control is None:
+            return None
+        if self.control.type == "load_unload":
+            return self.control.unload_ratio == 1
+        return self.control.type in _ALL_OR_NOTHING
+
     def is_gauge(self, point: str) -> bool | None:
         """Whether a pressure is above the atmosphere; None where nothing says it."""
         if self.pressure_is is not None:
@@ -155,14 +183,13 @@ def _driver(section: CompressorSection, samples: Samples) -> Driver:
     """What tells the states, and its unit: the power, else the motor current."""
     power = samples.column(section.power)
     missing = f"Neither {section.power!r} nor {section.current!r} is recorded."
-    is_variable = section.control is not None and section.control.type == "speed"
     if power is not None:
         return Driver(
             section.power, "w", power, section.rated_power_w, section.levels("w"),
-            is_variable,
+            section.is_graded,
         )  # fmt: skip
     current = samples.column(section.current)
     return Driver(
         section.current, "a", current, section.rated_current_a, section.levels("a"),
-        is_variable, missing,
+        section.is_graded, missing,
     )  # fmt: skip

@@ -11,13 +11,15 @@ that separates the running values best (Otsu 1979, DOI 10.1109/TSMC.1979.4310076
 10 % and 90 %, the usual choice, see one level only when a machine is loaded for less than a tenth
 of its running time. Where the values show no two levels (a base-load or speed-controlled machine),
 or change faster than they are read, the machine is `running` and no load time is claimed. A drive
-with variable speed shows no unloading in its power: it takes a speed or a status.
+with variable speed, a throttle or a blow-off shows no unloading in its power: it takes a speed or a
+status.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated
 
 import numpy as np
@@ -34,6 +36,7 @@ from joulemark_agent.equipment.base import (
     held_steps_us,
     of_unit,
 )
+from joulemark_agent.equipment.levels import two_levels
 from joulemark_agent.equipment.segments import UNKNOWN, Labels, Run, on_steps, runs, settled
 
 KINDS = ("off", "unload", "load", "running")
@@ -89,7 +92,7 @@ class Driver:
     values: Values | None
     rated: float | None = None
     levels: tuple[float | None, float | None] = (None, None)  # unloaded, loaded
-    is_variable: bool = False  # speed: the power has no two levels
+    is_graded: bool = False  # its power follows its flow: it has no two levels
     missing: str = ""  # why there are no values
 
 
@@ -101,6 +104,7 @@ class States:
     step_us: Times  # shape (n,)
     levels: tuple[float, float] | None = None  # unloaded, loaded
     why: str = ""
+    is_learned: bool = False  # the levels are
     is_between: Flags | None = None  # near neither level, shape (n,); None: not known
 
     def is_in(self, *states: np.int8) -> Flags:
@@ -110,6 +114,25 @@ class States:
     def phases(self, state: np.int8) -> Iterator[Run]:
         """The runs of a state."""
         return (run for run in runs(self.labels) if run.label == state)
+
+    def flags(self, state: np.int8) -> tuple[str, ...]:
+        """What limits the figures of a state."""
+        return ("learned",) if self.is_learned and state in {UNLOAD, LOAD} else ()
+
+    @cached_property
+    def cycles(self) -> Cycles:
+        """The whole cycles; what the window cuts off at its ends is not used."""
+        at_rest = np.where(self.labels == OFF, UNLOAD, self.labels)
+        edges = np.concatenate([[0], np.flatnonzero(np.diff(at_rest)) + 1, [at_rest.size]])
+        kinds = at_rest[edges[:-1]]
+        is_load = (kinds[1:-2] == LOAD) & (kinds[3:] == LOAD)
+        is_whole = is_load & (kinds[:-3] == UNLOAD) & (kinds[2:-1] == UNLOAD)
+        at = np.flatnonzero(is_whole) + 1
+        bounds = np.stack([edges[at], edges[at + 1], edges[at + 2]], axis=1).tolist()
+        return Cycles(
+            tuple(Run(int(LOAD), first, middle) for first, middle, _ in bounds),
+            tuple(Run(int(UNLOAD), middle, stop) for _, middle, stop in bounds),
+        )
 
 
 @dataclass(frozen=True)
@@ -134,19 +157,6 @@ def states_of(
         labels = on_steps(np.zeros(step_us.size, np.int8), step_us)
         return States(labels, step_us, None, driver.missing)
     return _by_level(samples, driver, driver.values)
-
-
-def cycles_of(states: States) -> Cycles:
-    """The whole cycles; the first load and the last rest are cut off by the window, so not used."""
-    loads, rests = [], []
-    at_rest = np.where(states.labels == OFF, UNLOAD, states.labels)
-    found = list(runs(at_rest))
-    for before, load, rest, after in zip(found, found[1:], found[2:], found[3:], strict=False):
-        kinds = (before.label, load.label, rest.label, after.label)
-        if kinds == (int(UNLOAD), int(LOAD), int(UNLOAD), int(LOAD)):
-            loads.append(load)
-            rests.append(rest)
-    return Cycles(tuple(loads), tuple(rests))
 
 
 def length_us(run: Run, t_us: Times) -> int:
@@ -194,20 +204,19 @@ def _by_level(samples: Samples, driver: Driver, values: Values) -> States:
     known = values[~np.isnan(values)]
     top = driver.rated or high or _usual_top(known)
     is_off = values <= _OFF_RATIO * top  # NaN is not; 0 is, whatever the rating
-    running = values[~np.isnan(values) & ~is_off]
-    if driver.is_variable:
+    if driver.is_graded:
         levels = None
     elif low is not None and high is not None:
         levels = (low, high)
     else:
-        levels = _learned(running, _MOST_UNLOADED[unit])
+        levels = _learned(samples.t_us, values, is_off, _MOST_UNLOADED[unit])
     is_small = driver.rated is None and high is None and unit == "w" and 0 < top < _RUNNING_W
     if levels is None or is_small:
         labels = np.where(is_off, OFF, RUNNING)
         why = (
-            f"{driver.point!r} of a machine with variable speed does not show when it is unloaded:"
-            " give its speed, or its controller's status."
-            if driver.is_variable
+            f"{driver.point!r} of a machine whose power follows its flow does not show when it is"
+            " unloaded: give its speed, or its controller's status."
+            if driver.is_graded
             else f"{driver.point!r} shows no two levels that could be told apart as loaded and"
             f" unloaded. If the machine has them, give loaded_{unit} and unloaded_{unit}."
         )
@@ -231,7 +240,8 @@ def _by_level(samples: Samples, driver: Driver, values: Values) -> States:
     labels = settled(_without_inrush(raw, samples.t_us), _LEAST_SAMPLES, fixed=(OFF,))
     way = (values - levels[0]) / (levels[1] - levels[0])
     is_between = ~is_off & (np.minimum(abs(way), abs(way - 1)) > _NEAR)
-    return States(labels, step_us, levels, is_between=is_between)
+    is_learned = low is None
+    return States(labels, step_us, levels, is_learned=is_learned, is_between=is_between)
 
 
 def _usual_top(values: Values) -> float:
@@ -240,22 +250,16 @@ def _usual_top(values: Values) -> float:
     return float(np.quantile(on, 0.95)) if on.size else 0.0
 
 
-def _learned(running: Values, most_unloaded: float) -> tuple[float, float] | None:
-    """The unloaded and loaded level, where the running values have two; None where not."""
-    if running.size < 2 * _LEAST_SAMPLES:
-        return None
-    ordered = np.sort(np.minimum(running, np.quantile(running, 0.99)))  # inrush makes no level
-    left = np.arange(1, ordered.size)
-    below = np.cumsum(ordered)[:-1]
-    distance = (ordered.sum() - below) / (ordered.size - left) - below / left
-    split = int(np.argmax(left * (ordered.size - left) * distance**2)) + 1
-    low, high = float(np.median(ordered[:split])), float(np.median(ordered[split:]))
-    between = (ordered > low + _UNLOADED_TO * (high - low)) & (
-        ordered < low + _LOADED_FROM * (high - low)
-    )
-    is_apart = low < high and low <= most_unloaded * high and between.mean() <= 0.1
-    are_levels = min(split, ordered.size - split) >= _LEAST_SAMPLES
-    return (low, high) if is_apart and are_levels else None
+def _learned(
+    t_us: Times, values: Values, is_off: Flags, most_unloaded: float
+) -> tuple[float, float] | None:
+    """The unloaded and loaded level, where the running values have two; None where not.
+
+    Inrush is no level: the first seconds after off are not looked at.
+    """
+    last_off_us = np.maximum.accumulate(np.where(is_off, t_us, t_us[0] - _INRUSH_US))
+    is_running = ~is_off & ~np.isnan(values) & (t_us - last_off_us >= _INRUSH_US)
+    return two_levels(values[is_running], most_unloaded)
 
 
 def _with_hysteresis(driver: Values, is_off: Flags, low: float, high: float) -> Labels:
@@ -263,10 +267,9 @@ def _with_hysteresis(driver: Values, is_off: Flags, low: float, high: float) -> 
     way = (driver - low) / (high - low)
     labels = np.where(way >= (_LOADED_FROM + _UNLOADED_TO) / 2, LOAD, UNLOAD)
     labels[is_off] = OFF
-    for i in np.flatnonzero((way > _UNLOADED_TO) & (way < _LOADED_FROM) & ~is_off):
-        if i > 0 and labels[i - 1] != OFF and not np.isnan(driver[i - 1]):
-            labels[i] = labels[i - 1]
-    return labels
+    stays = (way > _UNLOADED_TO) & (way < _LOADED_FROM) & ~is_off
+    stays &= np.append(False, ~is_off[:-1] & ~np.isnan(driver[:-1]))  # as what was known before
+    return np.asarray(labels[np.maximum.accumulate(np.where(stays, 0, np.arange(labels.size)))])
 
 
 def _without_inrush(labels: Labels, t_us: Times) -> Labels:

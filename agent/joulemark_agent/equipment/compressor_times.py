@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,12 +20,10 @@ from joulemark_agent.equipment.base import (
 from joulemark_agent.equipment.compressor_states import (
     KINDS,
     LOAD,
-    OFF,
     UNLOAD,
     States,
-    cycles_of,
 )
-from joulemark_agent.equipment.segments import UNKNOWN, runs
+from joulemark_agent.equipment.segments import UNKNOWN, Labels
 
 
 def times(states: States, span_us: int) -> Iterator[Figure]:
@@ -36,16 +34,17 @@ def times(states: States, span_us: int) -> Iterator[Figure]:
             yield absent(f"{kind}_s", states.why)
         else:
             time_us = int(states.step_us[states.is_in(np.int8(label))].sum())
-            yield measured(f"{kind}_s", time_us / US_PER_S, known_us, span_us)
+            time = measured(f"{kind}_s", time_us / US_PER_S, known_us, span_us)
+            yield replace(time, flags=states.flags(np.int8(label)))
     yield Figure("unknown_s", (span_us - known_us) / US_PER_S, 1.0)
     if states.why:
         yield absent("load_count", states.why)
     else:
-        phases = sum(1 for _ in states.phases(LOAD))
-        yield measured("load_count", float(phases), known_us, span_us)
-        yield measured("cycle_count", float(len(cycles_of(states).loads)), known_us, span_us)
+        yield measured("load_count", float(_beginnings(states.labels, LOAD)), known_us, span_us)
+        yield measured("cycle_count", float(len(states.cycles.loads)), known_us, span_us)
     if known_us:
-        yield measured("start_count", float(_starts(states)), known_us, span_us)
+        starts = _beginnings(np.minimum(states.labels, UNLOAD), UNLOAD)
+        yield measured("start_count", float(starts), known_us, span_us)
 
 
 def energies(
@@ -60,23 +59,25 @@ def energies(
             why += " A motor current alone is no energy: voltage and power factor are missing."
         yield from (absent(name, why) for name in ("energy_wh", *(f"{k}_wh" for k in KINDS)))
         return
-    energy_wh = np.where(states.step_us > 0, power, 0.0) * states.step_us / US_PER_H
-    covered_us = int(states.step_us.sum())
-    is_known = bool(np.any(states.labels != UNKNOWN))
+    step_us = held_steps_us(samples.t_us, power, samples.max_gap_us)
+    energy_wh = np.where(step_us > 0, power, 0.0) * step_us / US_PER_H
+    covered_us = int(step_us.sum())
+    known_us = int(step_us[:-1][states.labels != UNKNOWN].sum())
     yield measured("energy_wh", float(energy_wh.sum()), covered_us, span_us)
     for label, kind in enumerate(KINDS):
-        if states.why and (label in {UNLOAD, LOAD} or not is_known):
+        if states.why and (label in {UNLOAD, LOAD} or known_us == 0):
             yield absent(f"{kind}_wh", states.why)
         else:
             part_wh = float(energy_wh[states.is_in(np.int8(label))].sum())
-            yield measured(f"{kind}_wh", part_wh, covered_us, span_us)
+            part = measured(f"{kind}_wh", part_wh, known_us, span_us)
+            yield replace(part, flags=states.flags(np.int8(label)))
 
 
 def levels(unit: str, states: States) -> Iterator[Figure]:
     """The levels by which the states were told."""
     if states.levels is not None:
         for name, level in zip(("unloaded", "loaded"), states.levels, strict=True):
-            yield Figure(f"{name}_level_{unit}", level)
+            yield Figure(f"{name}_level_{unit}", level, flags=states.flags(LOAD))
 
 
 def charge(current_point: str, samples: Samples) -> Iterator[Figure]:
@@ -107,10 +108,7 @@ def _integral(samples: Samples, values: Values) -> tuple[float, int]:
     return float(np.where(step_us > 0, values, 0.0) @ step_us), int(step_us.sum())
 
 
-def _starts(states: States) -> int:
-    """How often it began to run after it was off."""
-    found = list(runs(states.labels))
-    return sum(
-        before.label == OFF and after.label not in {int(OFF), int(UNKNOWN)}
-        for before, after in pairwise(found)
-    )
+def _beginnings(labels: Labels, state: np.int8) -> int:
+    """How often a state was seen to begin: after a gap nobody knows whether it went on."""
+    before, after = labels[:-1], labels[1:]
+    return int(np.sum((after == state) & (before != state) & (before != UNKNOWN)))

@@ -70,7 +70,7 @@ from joulemark_agent.equipment.furnace_states import (
     steady,
 )
 from joulemark_agent.equipment.metering import primary, stated
-from joulemark_agent.equipment.segments import Labels, runs, spans
+from joulemark_agent.equipment.segments import UNKNOWN, Labels, runs, spans
 from joulemark_agent.physics.budget import Amount, Part, ratio
 from joulemark_agent.physics.budget import total as sum_of
 
@@ -97,9 +97,10 @@ class _Run:
         """The instants of the samples."""
         return self.samples.t_us
 
-    def energies(self, start_us: int, end_us: int) -> Iterator[Figure]:
-        """Every energy between two edges."""
-        return energies(self.parameters, self.electricity, self.gas, start_us, end_us)
+    def energies(self, start_us: int, end_us: int, *, is_whole: bool = False) -> Iterator[Figure]:
+        """Every energy between two edges; `is_whole` as in `Meter.whole`."""
+        meters = self.electricity, self.gas
+        return energies(self.parameters, *meters, (start_us, end_us), is_whole=is_whole)
 
 
 def analyse(parameters: Parameters, samples: Samples) -> Analysis:
@@ -167,9 +168,7 @@ def _run(
 def _tile(run: _Run, tile: Span, terms: dict[int, list[Term]]) -> Iterator[Figure]:
     """Energy and times of one batch, what it used after its charge had left, where it went."""
     yield Figure("duration_s", (tile.end_us - tile.start_us) / US_PER_S, 1.0)
-    sources = tuple(run.energies(tile.start_us, tile.end_us))
-    total = sources[-1]
-    yield from sources
+    yield from run.energies(tile.start_us, tile.end_us)
     yield from run.states.times(run.t_us, tile.start_us, tile.end_us)
     for name, kind in (("heat_wh", HEAT), ("soak_wh", SOAK), ("cool_wh", COOL)):
         yield _in_states(run, name, (kind,), (tile.start_us, tile.end_us))[0]
@@ -179,6 +178,8 @@ def _tile(run: _Run, tile: Span, terms: dict[int, list[Term]]) -> Iterator[Figur
     if left_us is not None and left_us < tile.end_us:
         *_, idle = run.energies(left_us, tile.end_us)
         yield replace(idle, name="idle_wh")
+    sources = tuple(run.energies(tile.start_us, tile.end_us, is_whole=True))
+    total = sources[-1]
     if _has_mass(run.parameters):
         mass_kg = _mass_kg(run, tile)
         why = "No good value of the charge's mass was read while it was inside."
@@ -193,7 +194,8 @@ def _terms(run: _Run, tile: Span) -> list[Term]:
     """Where the heat of a batch went; nothing where no losses are declared."""
     if run.balance is None:
         return []
-    gas = next(f for f in run.energies(tile.start_us, tile.end_us) if f.name == "gas_wh")
+    sources = run.energies(tile.start_us, tile.end_us, is_whole=True)
+    gas = next(figure for figure in sources if figure.name == "gas_wh")
     return run.balance.terms(tile, _mass_kg(run, tile), run.charges, gas)
 
 
@@ -206,7 +208,7 @@ def _whole_balance(run: _Run, batches: tuple[Span, ...], terms: list[Term]) -> I
         yield absent("closure_ratio", run.charges.why or "No batch is complete.")
         return
     start_us, end_us = whole[0].start_us, whole[-1].end_us
-    sources = tuple(run.energies(start_us, end_us))
+    sources = tuple(run.energies(start_us, end_us, is_whole=True))
     yield from told(terms, sources[-1], given(run.parameters, sources))
 
 
@@ -217,7 +219,7 @@ def _per_batch(run: _Run, batches: tuple[Span, ...]) -> Iterator[Figure]:
         yield absent("per_batch_wh", run.charges.why or "No batch is complete.")
         return
     start_us, end_us = whole[0].start_us, whole[-1].end_us
-    *_, total = run.energies(start_us, end_us)
+    *_, total = run.energies(start_us, end_us, is_whole=True)
     yield _divided("per_batch_wh", total, float(len(whole)))
     if _has_mass(run.parameters):
         masses = [_mass_kg(run, batch) for batch in whole]
@@ -231,7 +233,7 @@ def _specific(parameters: Furnace, total: Figure, mass_kg: float | None, why: st
     name, energy = "specific_energy_wh_kg", of_figure(total)
     if not mass_kg or total.value is None:
         return absent(name, total.why or why)
-    figure = Figure(name, total.value / mass_kg, total.covered_ratio)
+    figure = Figure(name, total.value / mass_kg, total.covered_ratio, flags=total.flags)
     if energy is None or parameters.mass_uncertainty_ratio is None:
         return figure
     part = Part(mass_kg * parameters.mass_uncertainty_ratio)
@@ -249,6 +251,7 @@ def _divided(name: str, of: Figure, by: float) -> Figure:
         of.covered_ratio,
         standard_uncertainty=spread,
         degrees_of_freedom=of.degrees_of_freedom,
+        flags=of.flags,
     )
 
 
@@ -270,7 +273,8 @@ def _mass_kg(run: _Run, tile: Span) -> float | None:
     if column is None:
         return None
     until_us = run.charges.left_in(tile) or tile.end_us
-    shown = column[(run.t_us >= tile.start_us) & (run.t_us < until_us)]
+    first, stop = np.searchsorted(run.t_us, (tile.start_us, until_us))
+    shown = column[first:stop]
     shown = shown[shown > 0]
     return float(np.median(shown)) if shown.size else None
 
@@ -292,7 +296,7 @@ def _holding(run: _Run, holds: list[tuple[int, int]]) -> Figure:
     energy_wh, covered_h, time_h = 0.0, 0.0, 0.0
     amounts = []
     for start_us, end_us in holds:
-        sources = tuple(run.energies(start_us, end_us))
+        sources = tuple(run.energies(start_us, end_us, is_whole=True))
         total = sources[-1]
         if total.value is None or total.covered_ratio is None:
             return absent(name, total.why)
@@ -327,20 +331,28 @@ def _by_state(run: _Run, holding: Figure) -> Iterator[Figure]:
 def _in_states(
     run: _Run, name: str, kinds: tuple[np.int8, ...], within_us: tuple[int, int]
 ) -> tuple[Figure, float]:
-    """The energy of the steps of some states between two edges, and how long they are. [h]"""
+    """The energy of the steps of some states between two edges, and the time it is of. [h]"""
     if run.states.why:
         return absent(name, run.states.why), 0.0
     edges_us = run.electricity.edges_us
-    labels: Labels = run.states.labels[np.searchsorted(run.t_us, edges_us[:-1])]
-    inside = np.isin(labels, np.array(kinds))
-    inside &= (edges_us[:-1] >= within_us[0]) & (edges_us[:-1] < within_us[1])
-    length_us = int(np.diff(edges_us)[inside].sum())
+    first, stop = np.searchsorted(edges_us, within_us)
+    step_us = np.diff(edges_us[first : stop + 1])
+    labels: Labels = run.states.labels[np.searchsorted(run.t_us, edges_us[first:stop])]
+    known_ratio = int(step_us[labels != UNKNOWN].sum()) / (within_us[1] - within_us[0])
+    if known_ratio == 0:
+        return absent(name, "What the furnace did in this time is not known."), 0.0
+    inside = np.zeros(edges_us.size - 1, np.bool_)
+    inside[first:stop] = np.isin(labels, np.array(kinds))
+    length_us = int(step_us[inside[first:stop]].sum())
     if length_us == 0:
-        return Figure(name, 0.0, 1.0), 0.0
+        return Figure(name, 0.0, known_ratio), 0.0
     electric = run.electricity.inside("electricity_wh", inside, length_us)
     gas_wh, _ = of_gas(run.parameters.gas, run.gas.inside("gas_m3", inside, length_us))
     energy = together(run.parameters, electric, gas_wh)
-    return replace(energy, name=name), length_us / US_PER_H
+    covered_ratio = None if energy.covered_ratio is None else energy.covered_ratio * known_ratio
+    meters = [meter for meter in (run.electricity, run.gas) if meter.windows is not None]
+    seen_us = min((meter.seen_us(inside) for meter in meters), default=0)
+    return replace(energy, name=name, covered_ratio=covered_ratio), seen_us / US_PER_H
 
 
 def _findings(run: _Run, when_us: tuple[int, int]) -> Iterator[Finding]:

@@ -25,8 +25,7 @@ from joulemark_agent.equipment.base import (
 from joulemark_agent.equipment.furnace_declared import Flue, Furnace
 from joulemark_agent.physics.combustion import (
     OUT_OF_RANGE,
-    excess_air,
-    oxygen_state,
+    burning_excess_air,
     stoichiometry,
 )
 from joulemark_agent.physics.fuel_gas import Composition, composition
@@ -72,14 +71,8 @@ def air(parameters: Furnace, samples: Samples) -> Air | None:
     basis = flue.o2_basis
     assert basis is not None  # its section says so
     burned = stoichiometry(fuel)
-    is_burning = np.array([oxygen_state(float(share)) == "burning" for share in oxygen])
-    is_burning &= ~_fuel_rich(flue, samples)
-    ratio = np.array(
-        [
-            excess_air(burned, float(share), basis) if burns else np.nan
-            for share, burns in zip(oxygen, is_burning, strict=True)
-        ]
-    )
+    ratio = burning_excess_air(burned, oxygen, basis)
+    ratio[_fuel_rich(flue, samples)] = np.nan
     flags = (ESTIMATED,) if shares is None else fuel.flags
     gas_counts = None
     if parameters.gas is not None and samples.column(parameters.gas.point) is not None:
@@ -98,14 +91,15 @@ def weighted(name: str, found: Air, of: Values, inside: slice) -> Figure:
     """
     if found.why:
         return absent(name, found.why)
-    step_us = held_steps_us(found.t_us, of, found.max_gap_us)[:-1]
-    due = np.diff(found.t_us) if found.gas_counts is None else found.gas_counts
-    weight = np.where(step_us > 0, due, 0.0)[inside]
+    ends = slice(inside.start, inside.stop + 1)  # of the steps
+    t_us, of = found.t_us[ends], of[ends]
+    due = np.diff(t_us) if found.gas_counts is None else found.gas_counts[inside]
+    weight = np.where(held_steps_us(t_us, of, found.max_gap_us)[:-1] > 0, due, 0.0)
     some = weight > 0
     if not some.any():
         return absent(name, "The burner was off, or its oxygen is not known, all the time.")
-    mean = float(np.sum(of[:-1][inside][some] * weight[some]) / weight.sum())
-    covered_ratio = float(weight.sum()) / float(due[inside].sum())
+    mean = float(np.sum(of[:-1][some] * weight[some]) / weight.sum())
+    covered_ratio = float(weight.sum()) / float(due.sum())
     return Figure(name, mean, min(covered_ratio, 1.0), flags=found.flags)
 
 

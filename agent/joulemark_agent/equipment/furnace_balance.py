@@ -90,8 +90,9 @@ class Balance:
         temperature = self.samples.column(self.parameters.temperature)
         if left_us is None or temperature is None:
             return None
-        t_us = self.samples.t_us
-        last = temperature[(t_us > left_us - _LEAVING_US) & (t_us <= left_us)]
+        span_us = (left_us - _LEAVING_US, left_us)
+        first, stop = np.searchsorted(self.samples.t_us, span_us, side="right")
+        last = temperature[first:stop]
         return None if np.all(np.isnan(last)) else float(np.nanmean(last))
 
     def _flue(self, tile: Span, gas: Figure, uncertainty_ratio: float) -> Term:
@@ -115,6 +116,9 @@ class Balance:
         kelvin = self.stores[number]
         if np.isnan(kelvin).any():
             return Term("stored_wh", None, why="The temperature of the furnace is not known.")
+        if not all(self._is_read_at(at_us) for at_us in (tile.start_us, tile.end_us)):
+            why = "The temperature of the furnace is not known where the batch begins or ends."
+            return Term("stored_wh", None, why=why)
         first, stop = np.searchsorted(self.samples.t_us, (tile.start_us, tile.end_us))
         per_k = body.heat_capacity_j_k * _WH_PER_J
         heat_wh = per_k * float(kelvin[stop] - kelvin[first])
@@ -128,6 +132,15 @@ class Balance:
             start = per_k * range_k / sqrt(12) * (forgotten[1] - forgotten[0])
             parts[f"stored {number} at first"] = Part(start)
         return Term("stored_wh", Amount(heat_wh, parts))
+
+    def _is_read_at(self, at_us: int) -> bool:
+        """Whether the temperature was read near an instant, so that what is stored is known."""
+        temperature = self.samples.column(self.parameters.temperature)
+        if temperature is None:
+            return False
+        near_us = at_us - self.samples.max_gap_us, at_us + self.samples.max_gap_us + 1
+        first, stop = np.searchsorted(self.samples.t_us, near_us)
+        return not bool(np.isnan(temperature[first:stop]).all())
 
 
 def balance(
@@ -188,7 +201,7 @@ def _closed(terms: Sequence[Term], energy: Figure, given: Amount | None) -> Iter
     if whys or given is None or not amounts:
         yield from (absent(name, whys[0] if whys else "No loss is declared.") for name in names)
         return
-    flags = tuple(sorted({flag for term in terms for flag in term.flags}))
+    flags = tuple(sorted({*energy.flags, *(flag for term in terms for flag in term.flags)}))
     left = difference(given, total(*amounts))
     of_charge = [t.amount for t in terms if t.name == "charge_heat_wh" and t.amount is not None]
     yield stated(Figure(names[0], left.value, energy.covered_ratio, flags=flags), left)
@@ -196,7 +209,9 @@ def _closed(terms: Sequence[Term], energy: Figure, given: Amount | None) -> Iter
     yield stated(Figure(names[1], share.value, energy.covered_ratio, flags=flags), share)
     if of_charge:
         useful = ratio(total(*of_charge), given)
-        yield stated(Figure(names[2], useful.value, energy.covered_ratio), useful)
+        yield stated(
+            Figure(names[2], useful.value, energy.covered_ratio, flags=energy.flags), useful
+        )
 
 
 def _figure(name: str, terms: Sequence[Term]) -> Figure:

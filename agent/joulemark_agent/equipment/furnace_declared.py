@@ -12,11 +12,12 @@ from pydantic import Field, model_validator
 
 from joulemark_agent.equipment.base import Number, Positive, Section, of_unit
 from joulemark_agent.equipment.metering import Metering
-from joulemark_agent.physics.combustion import OxygenBasis
-from joulemark_agent.physics.fuel_gas import composition
+from joulemark_agent.physics.combustion import OxygenBasis, stoichiometry
+from joulemark_agent.physics.fuel_gas import co2_factor, composition
 
 Share = Annotated[Number, Field(ge=0, le=1)]
 Kelvin = Annotated[Number, Field(ge=200, le=2500)]
+Metres = Annotated[Number, Field(gt=0, le=100)]
 InKelvin = Annotated[str, of_unit("K")]
 
 
@@ -30,9 +31,10 @@ class Gas(Section):
     volume_reference: Literal["normal_0c_101325pa", "standard_15c_101325pa", "operating"] | None = (
         None
     )
-    line_pressure_pa: Positive | None = None  # absolute, where the reference is 'operating'
-    line_temperature_k: Positive | None = None
-    line_compressibility: Positive = 1.0  # of the gas in the meter
+    # absolute, where the reference is 'operating': less than 50 kPa is what a gauge shows
+    line_pressure_pa: Annotated[Number, Field(ge=5e4, le=1e8)] | None = None
+    line_temperature_k: Annotated[Number, Field(ge=200, le=500)] | None = None
+    line_compressibility: Annotated[Number, Field(ge=0.3, le=1.5)] = 1.0  # of the gas in the meter
     co2_kg_per_tj: Positive | None = None  # per TJ of net energy
     source: Annotated[str, Field(min_length=10)] | None = None  # of calorific value and factor
     uncertainty_ratio: Share | None = None  # of volume and calorific value together
@@ -56,7 +58,9 @@ class Gas(Section):
                 "calorific value and factor come from 'composition'; remove ncv_mj_per_m3, basis"
                 " and co2_kg_per_tj, or remove 'composition'"
             )
-        composition(self.composition)
+        gas = composition(self.composition)
+        stoichiometry(gas)  # it must burn
+        co2_factor(gas)
         return self
 
 
@@ -98,7 +102,7 @@ class Wall(Section):
     surface: InKelvin | None = None
     surface_k: Kelvin | None = None
     emissivity: Share = 0.9
-    shape_factor: Positive = 1.394
+    shape_factor: Annotated[Number, Field(ge=0.1, le=5)] = 1.394
     wind_m_s: Annotated[Number, Field(ge=0, le=50)] = 0.0
     uncertainty_ratio: Share
 
@@ -114,10 +118,10 @@ class Wall(Section):
 class Opening(Section):
     """A door or hole that radiates."""
 
-    diameter_m: Positive | None = None
-    width_m: Positive | None = None
-    height_m: Positive | None = None
-    thickness_m: Annotated[Number, Field(ge=0)]  # of the wall around it
+    diameter_m: Metres | None = None
+    width_m: Metres | None = None
+    height_m: Metres | None = None
+    thickness_m: Annotated[Number, Field(ge=0, le=100)]  # of the wall around it
     emissivity: Share = 0.95
     open_ratio: Share | None = None  # of the time; None: while the door is open
     uncertainty_ratio: Share
@@ -198,7 +202,7 @@ class Losses(Section):
     """Where the heat goes; what is not declared ends up unexplained."""
 
     ambient: InKelvin | None = None  # of the hall
-    ambient_k: Annotated[Number, Field(ge=256, le=340)] = 293.15
+    ambient_k: Annotated[Number, Field(ge=256, le=330)] = 293.15
     charge: Charge | None = None
     fixtures: tuple[Fixture, ...] = ()
     walls: tuple[Wall, ...] = ()

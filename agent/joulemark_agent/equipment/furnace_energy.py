@@ -14,7 +14,8 @@ which share of the time was read without gaps.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import hypot
 
 import numpy as np
 
@@ -32,10 +33,12 @@ from joulemark_agent.equipment.base import (
     measured,
     no_unit,
 )
+from joulemark_agent.equipment.furnace_air import ESTIMATED
 from joulemark_agent.equipment.furnace_declared import Furnace, Gas
 from joulemark_agent.equipment.metering import (
     metered,
     primary_windows,
+    register_step_wh,
     registered,
     stated,
 )
@@ -56,12 +59,14 @@ from joulemark_agent.physics.fuel_gas import (
     compression_factor,
     normal_volume,
 )
+from joulemark_agent.physics.uncertainty import rectangular
 
 GAS, ELECTRICITY = "gas", "electricity"  # sources of uncertainty
 
 _M3_PER = {"m3": 1.0, "dm3": 1e-3}
 _COMBUSTION_K = 298.15  # of the calorific value and the factor from a composition
 _J_PER_MJ = 1e6
+_LEAST_SEEN = 0.9  # of a batch, for its energy to stand for the rest of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,10 +81,36 @@ class Meter:
 
     def over(self, name: str, start_us: int, end_us: int) -> Figure:
         """The amount between two of the edges."""
+        return self.inside(name, self._between(start_us, end_us), end_us - start_us)
+
+    def whole(self, name: str, start_us: int, end_us: int) -> Figure:
+        """The same where the amount must be all of it: what is missing is taken to be as the rest.
+
+        It may have been anything from nothing to twice that, which its uncertainty holds.
+        """
+        figure = self.over(name, start_us, end_us)
+        seen_ratio = self.seen_us(self._between(start_us, end_us)) / (end_us - start_us)
+        if figure.value is None or seen_ratio == 1:
+            return figure
+        if seen_ratio < _LEAST_SEEN:
+            return absent(name, f"The meter was read in {seen_ratio:.0%} of the time only.")
+        value, spread = figure.value / seen_ratio, figure.standard_uncertainty
+        if spread is not None:
+            spread = hypot(spread / seen_ratio, rectangular(abs(value - figure.value)))
+        flags = (*figure.flags, ESTIMATED)
+        return replace(figure, value=value, standard_uncertainty=spread, flags=flags)
+
+    def seen_us(self, inside: Flags) -> int:
+        """How much of some windows the amount is of; a counter counts over gaps. [us]"""
+        if self.windows is None:
+            return 0
+        return int((self.windows.covered_us + self.windows.estimated_us)[inside].sum())
+
+    def _between(self, start_us: int, end_us: int) -> Flags:
         first, stop = np.searchsorted(self.edges_us, (start_us, end_us))
         inside = np.zeros(self.edges_us.size - 1, np.bool_)
         inside[first:stop] = True
-        return self.inside(name, inside, end_us - start_us)
+        return inside
 
     def inside(self, name: str, inside: Flags, length_us: int) -> Figure:
         """The amount of some of the windows, shape (w,); `length_us` is how long they are."""
@@ -112,7 +143,8 @@ def electric_meter(parameters: Furnace, samples: Samples, edges_us: Times) -> Me
         return Meter(edges_us, None, why=f"{point!r} is not recorded.")
     if unit_of(point) == "Wh":
         windows = primary_windows(metering, counted(samples, point, edges_us))
-        amounts = registered(metering, ELECTRICITY, windows, edges_us)
+        step_wh = register_step_wh(metering, samples, point)
+        amounts = registered(metering, ELECTRICITY, windows, edges_us, step_wh=step_wh)
     else:
         windows = held(samples, point, edges_us)
         amounts = metered(metering, ELECTRICITY, samples, point, edges_us)
@@ -153,11 +185,26 @@ def no_energy(gas: Gas) -> str:
 
 
 def energies(
-    parameters: Furnace, electricity: Meter, gas: Meter, start_us: int, end_us: int
+    parameters: Furnace,
+    electricity: Meter,
+    gas: Meter,
+    when_us: tuple[int, int],
+    *,
+    is_whole: bool = False,
 ) -> Iterator[Figure]:
-    """Electricity, gas as volume, energy and CO2e, and both energies together."""
-    electric = electricity.over("electricity_wh", start_us, end_us)
-    volume = gas.over("gas_m3", start_us, end_us)
+    """Electricity, gas as volume, energy and CO2e, and both energies together.
+
+    Args:
+        parameters: of the furnace.
+        electricity: its meter.
+        gas: likewise.
+        when_us: two of their edges.
+        is_whole: whether what is missing is taken to be as the rest, see `Meter.whole`.
+    """
+    of_electricity = electricity.whole if is_whole else electricity.over
+    of_volume = gas.whole if is_whole else gas.over
+    electric = of_electricity("electricity_wh", *when_us)
+    volume = of_volume("gas_m3", *when_us)
     yield from (electric, volume)
     gas_wh, gas_co2e_kg = of_gas(parameters.gas, volume)
     yield from (gas_wh, gas_co2e_kg)
@@ -172,7 +219,10 @@ def of_gas(gas: Gas | None, volume: Figure) -> tuple[Figure, Figure]:
         return absent(names[0], why), absent(names[1], why)
     ncv_mj_per_m3, co2_kg_per_tj = _worth(gas)
     normal_m3 = volume.value * _normal_m3_per_m3(gas)
-    energy = Figure(names[0], combustion_energy(normal_m3, ncv_mj_per_m3), volume.covered_ratio)
+    scaled = () if gas.composition is None else composition(gas.composition).flags
+    flags = (*volume.flags, *scaled)
+    energy_wh = combustion_energy(normal_m3, ncv_mj_per_m3)
+    energy = Figure(names[0], energy_wh, volume.covered_ratio, flags=flags)
     if gas.uncertainty_ratio is not None and energy.value is not None:
         part = Part(energy.value * gas.uncertainty_ratio)
         energy = stated(energy, Amount(energy.value, {GAS: part}))
@@ -180,7 +230,6 @@ def of_gas(gas: Gas | None, volume: Figure) -> tuple[Figure, Figure]:
         why = "No emission factor is declared for the gas: set co2_kg_per_tj and source."
         return energy, absent(names[1], why)
     co2e_kg = combustion_co2e(normal_m3, ncv_mj_per_m3, co2_kg_per_tj)
-    flags = () if gas.composition is None else composition(gas.composition).flags
     return energy, Figure(names[1], co2e_kg, volume.covered_ratio, flags=flags)
 
 
@@ -194,7 +243,9 @@ def together(parameters: Furnace, electric: Figure, gas_wh: Figure) -> Figure:
     values = [part.value for part in parts if part.value is not None]
     if not values or len(values) < len(parts):
         return absent("total_wh", "It needs the energy of every meter that is declared.")
-    figure = Figure("total_wh", sum(values), min(part.covered_ratio or 0.0 for part in parts))
+    flags = tuple(sorted({flag for part in parts for flag in part.flags}))
+    covered_ratio = min(part.covered_ratio or 0.0 for part in parts)
+    figure = Figure("total_wh", sum(values), covered_ratio, flags=flags)
     return stated(figure, given(parameters, parts))
 
 

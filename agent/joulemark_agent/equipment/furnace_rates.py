@@ -34,6 +34,7 @@ EXTRAPOLATED, DECLARED = "extrapolated", "declared"
 _LEAST_COVERED = 0.9  # of a span, for a loss to stand for the rest of it
 _MOST_W = 1e12  # of any loss; more is a reading gone wrong
 _STEP_K = 0.1  # to which temperatures are told, for formulas that are evaluated one by one
+_MOST_K, _MOST_STEPS = 1e4, 1_000_000  # beyond any formula; its steps, and more
 
 
 class Term(NamedTuple):
@@ -211,12 +212,16 @@ def _filled(t_us: Times, values: Values) -> Values:
 
 def _each(function: Callable[[float, float], float], first: Values, second: Values) -> Values:
     """The function of two temperatures at each sample, to a tenth of a kelvin; NaN out of range."""
-    pairs = np.rint(np.stack([first, second]) / _STEP_K)
-    known = ~np.isnan(pairs).any(axis=0)
+    steps = [np.rint(inside(values, 0.0, _MOST_K) / _STEP_K) for values in (first, second)]
+    known = ~np.isnan(steps[0] + steps[1])
     result = np.full(first.size, np.nan)
-    distinct, place = np.unique(pairs[:, known], axis=1, return_inverse=True)
-    found = [_or_nan(function, float(a) * _STEP_K, float(b) * _STEP_K) for a, b in distinct.T]
-    result[known] = np.array(found, np.float64)[place.reshape(-1)]
+    pairs = steps[0][known].astype(np.int64) * _MOST_STEPS + steps[1][known].astype(np.int64)
+    distinct, place = np.unique(pairs, return_inverse=True)
+    found = [
+        _or_nan(function, pair // _MOST_STEPS * _STEP_K, pair % _MOST_STEPS * _STEP_K)
+        for pair in distinct.tolist()
+    ]
+    result[known] = np.array(found, np.float64)[place]
     return result
 
 

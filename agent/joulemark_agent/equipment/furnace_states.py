@@ -3,7 +3,7 @@
 | state | while a charge is inside |
 |---|---|
 | heat | more than 10 K below the set point, or rising by more than 2 K/min |
-| soak | within 10 K of the set point (left at 15 K) for at least 10 minutes |
+| soak | within 10 K of the set point (left at 15 K) for at least 10 minutes, and not rising so |
 | cool | more than 10 K above the set point |
 | idle | anything else |
 
@@ -83,12 +83,18 @@ def states(parameters: Furnace, samples: Samples, found: Charges) -> States:
     below_k = set_point - temperature
     step_us = held_steps_us(t_us, below_k, samples.max_gap_us)
     labels = np.full(t_us.size, IDLE)
-    labels[(below_k > BAND_K) | (_rate(t_us, temperature, _RISING_US) > _RISING_K_S)] = HEAT
+    is_rising = _rate(t_us, temperature, _RISING_US) > _RISING_K_S
+    labels[(below_k > BAND_K) | is_rising] = HEAT
     labels[below_k < -BAND_K] = COOL
-    for run in runs(_in_band(below_k).astype(np.int8)):
+    carried_k = _carried(t_us, below_k)
+    unseen = np.append(np.isnan(carried_k), True)  # also before the first and after the last
+    for run in runs(_in_band(carried_k).astype(np.int8)):
         until_us = t_us[min(run.stop, t_us.size - 1)]
+        at = np.arange(run.first, run.stop)[~is_rising[run.first : run.stop]]
         if run.label and until_us - t_us[run.first] >= _LEAST_SOAK_US:
-            labels[run.first : run.stop] = SOAK
+            labels[at] = SOAK
+        elif run.label and (unseen[run.first - 1] or unseen[run.stop]):
+            labels[at] = UNKNOWN  # it may have soaked for longer than was seen
     is_loaded, is_known = _loaded(parameters, samples, found)
     is_hot = temperature - _ICE_K > _HOT_SHARE * (set_point - _ICE_K)
     labels[~is_loaded] = np.where(is_hot, IDLE, COLD)[~is_loaded]
@@ -114,7 +120,10 @@ def _loaded(parameters: Furnace, samples: Samples, found: Charges) -> tuple[Flag
         return always, always
     opened = np.flatnonzero(door == parameters.door_open)
     first = opened[0] if opened.size else always.size
-    return found.inside(samples.t_us), np.arange(always.size) >= first
+    is_known = np.arange(always.size) >= first
+    if found.undecided_us is not None:
+        is_known &= samples.t_us < found.undecided_us
+    return found.inside(samples.t_us), is_known
 
 
 def steady(parameters: Furnace, samples: Samples, done: States) -> list[tuple[int, int]]:
@@ -201,6 +210,12 @@ def _at_rail(samples: Samples, temperature: Values, rail_k: float) -> Flags:
         if run.label and edges and all(is_leap[k] for k in edges):
             is_bad[known[run.first : run.stop]] = True
     return is_bad
+
+
+def _carried(t_us: Times, values: Values) -> Values:
+    """The values, those that lack taken to be as the last one of a few minutes before them."""
+    last = np.maximum.accumulate(np.where(np.isnan(values), 0, np.arange(values.size)))
+    return np.where(t_us - t_us[last] <= _BRIDGED_US, values[last], np.nan)
 
 
 def _in_band(below_k: Values) -> Flags:

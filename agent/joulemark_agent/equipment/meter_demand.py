@@ -1,7 +1,8 @@
 """The demand of a meter: the mean power of each window, its peaks, and the profile of the load.
 
 Only windows that lie in the time entirely count. One of which less than 95 % is known raises no
-peak; as it might have been higher, the peak is then a lower bound.
+peak; as it might have been higher, the peak is then a lower bound. A register tells the demand of
+windows near whose ends it is read: what it counted from one read to the next has no peak inside.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from joulemark_agent.equipment.base import US_PER_H, US_PER_S, Figure, Flags, Span, Values, absent
-from joulemark_agent.equipment.meter_energy import Meter
+from joulemark_agent.equipment.meter_energy import Meter, unread_us
 from joulemark_agent.equipment.metering import stated
 from joulemark_agent.kernels.demand import Peak, demand, monthly_peaks, peak
 
@@ -22,6 +23,7 @@ LOAD_FACTOR = "load_factor_ratio"
 
 _FINE_RATIO = 0.01  # a register's step over its largest window, up to which it tells demand
 _BASE_QUANTILE = 0.05
+_UNREAD_RATIO = 0.1  # of a window, between its end and the nearest read of the register
 _LEAST_WINDOWS = 20  # for that quantile: of fewer it would be the lowest one
 
 
@@ -33,13 +35,16 @@ class Loads:
     is_counted: Flags
 
 
-def loads_of(meter: Meter) -> Loads:
+def loads_of(meter: Meter, point: str) -> Loads:
     """The demand of the windows, by the register where it is fine enough, else by the integral.
 
     Formula: E9.
 
-    Error: a register that is read more seldom than once a window is cut at the windows' edges as
-        if it counted evenly.
+    Args:
+        meter: which.
+        point: its register of what is drawn.
+
+    Error: between two reads the register is cut at the windows' edges as if it counted evenly.
     """
     grid, register, integral = meter.grid, meter.drawn.register, meter.integral
     integrated = counted = np.full(grid.start_us.size, np.nan)
@@ -47,9 +52,11 @@ def loads_of(meter: Meter) -> Loads:
         integrated = demand(integral.import_wh, integral.covered_us, grid.length_us)
     if register is not None:
         finest_wh = _FINE_RATIO * float(register.amount.max(initial=0.0))
-        if integral is None or meter.step_wh <= finest_wh:
+        if integral is None or meter.drawn.step_wh <= finest_wh:
             covered_us = register.covered_us.astype(np.float64)
-            counted = demand(register.amount, covered_us, grid.length_us)
+            near = unread_us(meter.samples, point, grid) <= _UNREAD_RATIO * grid.length_us
+            is_read = near[:-1] & near[1:]
+            counted = np.where(is_read, demand(register.amount, covered_us, grid.length_us), np.nan)
     is_counted = ~np.isnan(counted)
     power_w = np.where(is_counted, counted, integrated)
     return Loads(np.where(grid.is_whole, power_w, np.nan), is_counted)
@@ -79,10 +86,12 @@ def demand_figures(meter: Meter, loads: Loads) -> Iterator[Figure]:
     else:
         base_w = float(np.quantile(loads.power_w[known], _BASE_QUANTILE))
         yield Figure(BASE, base_w, covered)
-    if highest.power_w > 0:
-        yield Figure(LOAD_FACTOR, mean_w / highest.power_w, covered)
-    else:
+    if highest.power_w <= 0:
         yield absent(LOAD_FACTOR, "Nothing was drawn.")
+    elif known.sum() < 2:  # of one it is 1, whatever was drawn
+        yield absent(LOAD_FACTOR, "A load factor takes several windows of demand.")
+    else:
+        yield Figure(LOAD_FACTOR, mean_w / highest.power_w, covered)
 
 
 def peak_spans(meter: Meter, loads: Loads) -> Iterator[Span]:

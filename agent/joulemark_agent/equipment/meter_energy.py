@@ -6,7 +6,7 @@ bounds what a meter may count: a transformer's ratio, not this code, says how mu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -14,7 +14,13 @@ import numpy as np
 
 from joulemark_agent.equipment.base import US_PER_H, Flags, Samples, Times, Values, Windows, counted
 from joulemark_agent.equipment.metering import Metering, metered, primary_windows, registered
-from joulemark_agent.kernels.reconcile import Reconciled, boundary_uncertainty, reconciled
+from joulemark_agent.kernels.reconcile import (
+    BY_REGISTER,
+    WHOLE_RATIO,
+    Reconciled,
+    boundary_uncertainty,
+    reconciled,
+)
 from joulemark_agent.kernels.stream import (
     BAD,
     COVERED_US,
@@ -30,7 +36,7 @@ from joulemark_agent.kernels.stream import (
     step_many,
 )
 from joulemark_agent.kernels.window import aligned_edges_us
-from joulemark_agent.physics.budget import Amount
+from joulemark_agent.physics.budget import Amount, Part
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _METER = "meter"
@@ -69,9 +75,12 @@ class Flow:
     register: Windows | None
     integral_wh: Values | None
     agreed: Reconciled
-    kappa_ratio: float | None  # register over integral, where both know whole windows
+    compared_us: int  # time of the windows that both know throughout
+    kappa_ratio: float | None  # register over integral in them; None: there is none, or it is 0
     kappa_u_ratio: float | None  # its standard uncertainty
     is_alarm: bool
+    is_short: bool  # beside gaps the register counted less than what was integrated around them
+    step_wh: float  # of the register, on the primary side
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +95,6 @@ class Meter:
     integral: Integral | None
     drawn: Flow
     fed: Flow
-    step_wh: float  # of the register of what is drawn
 
     @property
     def length_us(self) -> int:
@@ -99,8 +107,12 @@ class Meter:
         if of is None:
             return None
         columns = (of.amount, of.covered_us, of.estimated_us, of.missing_us)
+        first, stop, _ = windows.indices(of.amount.size)
+        unread = None if of.unread is None else of.unread[[first, stop]]
         one = Windows(*(column[windows].sum(keepdims=True) for column in columns))
-        return registered(self.metering, _METER, one, self._edges_us(windows))[0]
+        edges_us = self._edges_us(windows)
+        one = replace(one, unread=unread)
+        return registered(self.metering, _METER, one, edges_us, step_wh=flow.step_wh)[0]
 
     def integrated(self, sign: float, windows: slice = slice(None)) -> Amount | None:
         """What was integrated in one direction over neighbouring windows, with its uncertainty.
@@ -114,7 +126,14 @@ class Meter:
         flows = self.power_w >= 0.0 if sign > 0 else self.power_w < 0.0
         one_way = np.where(flows, sign * self.power_w, np.nan)
         edges_us = self._edges_us(windows)
-        return metered(self.metering, _METER, self.samples, one_way, edges_us)[0]
+        amount = metered(self.metering, _METER, self.samples, one_way, edges_us)[0]
+        if amount is None:
+            return None
+        first, last = np.searchsorted(self.samples.t_us, edges_us)
+        rows = slice(first, last + 1)
+        t_us, max_gap_us = self.samples.t_us[rows], self.samples.max_gap_us
+        unseen = Part(_sampling_u_wh(t_us, one_way[rows], max_gap_us, self.kind))
+        return replace(amount, parts={**amount.parts, f"{_METER} sampling {edges_us[0]}": unseen})
 
     def _edges_us(self, windows: slice) -> Times:
         first, stop, _ = windows.indices(self.grid.start_us.size)
@@ -155,7 +174,12 @@ def integral_of(samples: Samples, power_w: Values, kind: int, grid: Grid) -> Int
     columns = np.zeros((3, grid.start_us.size))
     columns[:, k] = rows[:, (IMPORT_WH, EXPORT_WH, COVERED_US)].T
     import_wh, export_wh, covered_us = columns
-    return Integral(import_wh, export_wh, covered_us, _sampling_u_wh(samples, power_w, kind))
+    return Integral(
+        import_wh,
+        export_wh,
+        covered_us,
+        _sampling_u_wh(samples.t_us, power_w, samples.max_gap_us, kind),
+    )
 
 
 def register_of(
@@ -175,13 +199,20 @@ def register_of(
     return primary_windows(metering, counted(samples, point, grid.edges_us), unit)
 
 
-def register_step_wh(metering: Metering | None, samples: Samples, point: str) -> float:
-    """By how much the register moves at least, on the primary side. [Wh]"""
-    if metering is not None and metering.counter_step_wh is not None:
-        return metering.counter_step_wh
-    semantics = samples.counters.get(point)
-    factor = 1.0 if metering is None else metering.factor("Wh")
-    return factor * (1 if semantics is None else semantics.step)
+def unread_us(samples: Samples, point: str, grid: Grid) -> Times:
+    """How far each edge is from the nearest read of a register, shape (w + 1,). [us]
+
+    Args:
+        samples: of one device.
+        point: the register, recorded.
+        grid: of the windows.
+    """
+    reads_us = samples.t_us[~np.isnan(samples.values[point])]
+    after = np.searchsorted(reads_us, grid.edges_us)
+    before = np.clip(after - 1, 0, None)
+    nearest = reads_us[before], reads_us[np.clip(after, None, reads_us.size - 1)]
+    found: Times = np.min([np.abs(each - grid.edges_us) for each in nearest], axis=0)
+    return found
 
 
 def agreed(
@@ -213,30 +244,68 @@ def agreed(
         register_wh = np.where(register.missing_us == 0, register.amount, np.nan)
     by_integral = unknown if integral_wh is None else integral_wh
     covered_us = np.zeros(unknown.size) if integral is None else integral.covered_us
-    edge_wh = boundary_uncertainty(step_wh, 0.0, 0.0) * np.sqrt(2.0)
-    edges_wh = np.full(unknown.size, edge_wh)
+    edge_wh = boundary_uncertainty(step_wh, 0.0, 0.0)
     ratios = covered_us / length_us
+    edges_wh = np.full(unknown.size, np.sqrt(2.0) * edge_wh)
     windows = reconciled(register_wh, by_integral, ratios, edges_wh, agreement_ratio)
-    both = ~np.isnan(windows.kappa_ratio)
-    if integral is None or not both.any():
-        return Flow(register, integral_wh, windows, None, None, is_alarm=False)
-    counted_wh, integrated_wh = float(register_wh[both].sum()), float(by_integral[both].sum())
-    u_wh = float(np.hypot(edge_wh, integral.sampling_u_wh))
-    one = np.ones(1)
-    whole = reconciled(one * counted_wh, one * integrated_wh, one, one * u_wh, agreement_ratio)
-    through_wh = float((integral.import_wh + integral.export_wh).sum())
-    is_flow = max(counted_wh, integrated_wh) > _LEAST_SHARE * through_wh
-    return Flow(
+    if register is not None:
+        windows = _with_parts(windows, register, covered_us)
+    both = ~np.isnan(register_wh + by_integral) & (ratios >= WHOLE_RATIO)
+    flow = Flow(
         register,
         integral_wh,
         windows,
-        kappa_ratio=float(whole.kappa_ratio[0]),
-        kappa_u_ratio=float(np.hypot(u_wh / integrated_wh, agreement_ratio)),
+        0,
+        None,
+        None,
+        is_alarm=False,
+        is_short=False,
+        step_wh=step_wh,
+    )
+    if integral is None:
+        return flow
+
+    def u_of(chosen: Flags) -> float:
+        ends = np.count_nonzero(np.diff(chosen, prepend=False, append=False))  # of runs of windows
+        return float(np.hypot(edge_wh * np.sqrt(ends), integral.sampling_u_wh))
+
+    least_wh = _LEAST_SHARE * float((integral.import_wh + integral.export_wh).sum())
+    gaps = windows.measured_by_register & ~np.isnan(by_integral)
+    beside_wh, gap_wh = float(by_integral[gaps].sum()), float(windows.gap_wh[gaps].sum())
+    most_wh = float(np.hypot(u_of(gaps), agreement_ratio * beside_wh))
+    flow = replace(flow, is_short=beside_wh > least_wh and gap_wh < -2.0 * most_wh)
+    if not both.any():
+        return flow
+    counted_wh, integrated_wh = float(register_wh[both].sum()), float(by_integral[both].sum())
+    u_wh = u_of(both)
+    one = np.ones(1)
+    whole = reconciled(one * counted_wh, one * integrated_wh, one, one * u_wh, agreement_ratio)
+    is_flow = max(counted_wh, integrated_wh) > least_wh
+    is_any = integrated_wh > 0.0
+    return replace(
+        flow,
+        compared_us=int(length_us[both].sum()),
+        kappa_ratio=counted_wh / integrated_wh if is_any else None,
+        kappa_u_ratio=float(np.hypot(u_wh / integrated_wh, agreement_ratio)) if is_any else None,
         is_alarm=bool(whole.is_alarm[0]) and is_flow,
     )
 
 
-def _sampling_u_wh(samples: Samples, power_w: Values, kind: int) -> float:
+def _with_parts(windows: Reconciled, register: Windows, integrated_us: Values) -> Reconciled:
+    """The windows, also with what a register counted of one that it does not know throughout.
+
+    As where it was first read, or fell; it is taken where it knows more than the integral.
+    """
+    counted_us = register.covered_us + register.estimated_us
+    is_part = (register.missing_us > 0) & (counted_us > integrated_us)
+    return replace(
+        windows,
+        energy_wh=np.where(is_part, register.amount, windows.energy_wh),
+        source=np.where(is_part, BY_REGISTER, windows.source),
+    )
+
+
+def _sampling_u_wh(t_us: Times, power_w: Values, max_gap_us: int, kind: int) -> float:
     """Standard uncertainty of an integral of samples, since the time between two is not seen. [Wh]
 
     A sample is taken as one draw of what the power was about then, and what neighbours differ by as
@@ -249,7 +318,7 @@ def _sampling_u_wh(samples: Samples, power_w: Values, kind: int) -> float:
     """
     if kind == MEAN_RIGHT:
         return 0.0
-    step_us = np.diff(samples.t_us)
+    step_us = np.diff(t_us)
     off_wh = np.diff(power_w) * step_us / US_PER_H
-    used = ~np.isnan(off_wh) & (step_us <= samples.max_gap_us)
+    used = ~np.isnan(off_wh) & (step_us <= max_gap_us)
     return float(np.sqrt(np.sum(off_wh[used] ** 2) / 2.0))

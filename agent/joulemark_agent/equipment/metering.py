@@ -7,7 +7,8 @@ Three kinds of errors, each under the name of its source (`physics.budget`), so 
 figures share counts once and cancels in ratios:
 - the gain of the meter and of each transformer, the same error in every figure of that meter;
 - the steps of the registers: of a counter at each edge of a window, so that the windows between
-  two edges know the sum as well as one window over both;
+  two edges know the sum as well as one window over both; and at an edge between two readings, what
+  the counter counted from one to the other;
 - where a mean stands for a whole window, the time nobody saw.
 
 The limits of a class are at power factor 1. Below the lowest load of the class the error is taken
@@ -19,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -149,7 +151,10 @@ def primary(metering: Metering | None, samples: Samples, points: Collection[str]
 def primary_windows(metering: Metering | None, windows: Windows, unit: str = "Wh") -> Windows:
     """What a meter counted, as it is on the primary side."""
     factor = 1.0 if metering is None else metering.factor(unit)
-    return windows if factor == 1.0 else replace(windows, amount=windows.amount * factor)
+    if factor == 1.0:
+        return windows
+    unread = None if windows.unread is None else windows.unread * factor
+    return replace(windows, amount=windows.amount * factor, unread=unread)
 
 
 def metered(
@@ -177,8 +182,8 @@ def metered(
         return nothing
     energy = held(samples, column, edges_us)
     errors = {source: held(samples, limit, edges_us) for source, limit in limits.items()}
-    steps = _held_counts(samples, column, edges_us)
     step_w = metering.power_step_w
+    alike_h = None if step_w is None else _alike_h(samples, column, edges_us)
     judged = judged_degrees_of_freedom(metering.limit_doubt_ratio)
 
     def window(k: int) -> Amount | None:
@@ -189,9 +194,8 @@ def metered(
             f"{meter} {source}": _gain(float(of.amount[k]), float(energy.amount[k]), judged)
             for source, of in errors.items()
         }
-        if step_w is not None:
-            mean_h = covered_us / US_PER_H / math.sqrt(max(int(steps[k]), 1))
-            parts[f"{meter} steps {edges_us[k]}"] = Part(resolution(step_w) * mean_h)
+        if step_w is not None and alike_h is not None:
+            parts[f"{meter} steps {edges_us[k]}"] = Part(resolution(step_w) * float(alike_h[k]))
         return Amount(float(energy.amount[k]), _with_factor(metering, meter, parts, energy, k))
 
     return tuple(window(k) for k in range(edges_us.size - 1))
@@ -223,7 +227,8 @@ def registered(
     limits = {} if metering is None else dict(_limits_w(metering, mean_w))
     if metering is None or not limits:
         return (None,) * windows.amount.size
-    edge = resolution(metering.counter_step_wh or step_wh)
+    unread = np.zeros(edges_us.size) if windows.unread is None else windows.unread
+    reading = np.hypot(resolution(metering.counter_step_wh or step_wh), unread / math.sqrt(3.0))
     judged = judged_degrees_of_freedom(metering.limit_doubt_ratio)
 
     def window(k: int) -> Amount | None:
@@ -234,8 +239,8 @@ def registered(
             f"{meter} {source}": _gain(float(limit[k]) * hours, float(windows.amount[k]), judged)
             for source, limit in limits.items()
         }
-        parts[f"{meter} reading {edges_us[k]}"] = Part(-edge)
-        parts[f"{meter} reading {edges_us[k + 1]}"] = Part(edge)
+        parts[f"{meter} reading {edges_us[k]}"] = Part(-float(reading[k]))
+        parts[f"{meter} reading {edges_us[k + 1]}"] = Part(float(reading[k + 1]))
         return Amount(float(windows.amount[k]), _with_factor(metering, meter, parts, windows, k))
 
     return tuple(window(k) for k in range(windows.amount.size))
@@ -391,8 +396,20 @@ def _with_factor(
     return {**parts, f"{meter} power factor": doubt}
 
 
-def _held_counts(samples: Samples, column: Values, edges_us: Times) -> Times:
-    """How many samples hold for some time, by the window in which they begin; shape (w,)."""
-    step_us = held_steps_us(samples.t_us, column, samples.max_gap_us)
-    begins_us = samples.t_us[step_us > 0]
-    return np.diff(np.searchsorted(begins_us, edges_us)).astype(np.int64)
+def _alike_h(samples: Samples, column: Values, edges_us: Times) -> Values:
+    """The root of the sum of squares of the times in which a value stood, by window. [h]
+
+    Rounding errs anew where a register moves: a value that stands errs by one and the same.
+    """
+    t_us = samples.t_us
+    step_us = held_steps_us(t_us, column, samples.max_gap_us)
+    run = np.cumsum(np.diff(column, prepend=np.nan) != 0)
+    found = []
+    for start_us, end_us in pairwise(edges_us.tolist()):
+        first = max(int(np.searchsorted(t_us, start_us, side="right")) - 1, 0)
+        inside = slice(first, int(np.searchsorted(t_us, end_us)))
+        begins_us = np.maximum(t_us[inside], start_us)
+        part_us = np.maximum(np.minimum((t_us + step_us)[inside], end_us) - begins_us, 0)
+        alike_us = np.bincount(run[inside] - run[first], part_us)
+        found.append(math.sqrt(float((alike_us**2).sum())) / US_PER_H)
+    return np.array(found)

@@ -43,10 +43,15 @@ from joulemark_agent.equipment.meter_energy import (
     grid_of,
     integral_of,
     register_of,
-    register_step_wh,
 )
 from joulemark_agent.equipment.meter_reactive import quadrants, shares
-from joulemark_agent.equipment.metering import Metering, primary, ratio_findings, stated
+from joulemark_agent.equipment.metering import (
+    Metering,
+    primary,
+    ratio_findings,
+    register_step_wh,
+    stated,
+)
 from joulemark_agent.kernels.reconcile import BY_REGISTER
 from joulemark_agent.kernels.stream import HOLD, INST, MEAN_RIGHT
 
@@ -62,7 +67,7 @@ class Parameters(Section):
     """What only the site knows of a meter; points have the names that profiles give them."""
 
     power: Annotated[str, of_unit("W")] = "power_w"
-    power_is: Literal["inst", "mean_right", "hold"] = "inst"  # see `kernels.stream`
+    power_is: Literal["inst", "mean_right", "hold"] = "inst"  # at, before or after the sample
     energy: Annotated[str, of_unit("Wh")] = "energy_wh"  # register of what is drawn
     exported: Annotated[str, of_unit("Wh")] = "exported_wh"  # register of what is fed back
     reactive: Annotated[str, of_unit("var")] = "reactive_var"  # above 0 lagging
@@ -84,7 +89,7 @@ def analyse(parameters: Parameters, samples: Samples) -> Analysis:
     if end_us == start_us:
         return Analysis(figures=(absent("energy_wh", "There are no samples over time."),))
     meter = _meter(parameters, samples)
-    loads = loads_of(meter)
+    loads = loads_of(meter, parameters.energy)
     return Analysis(
         figures=(
             *_flow(meter, "energy_wh", meter.drawn, parameters.energy, parameters.power),
@@ -117,7 +122,8 @@ def _meter(parameters: Parameters, samples: Samples) -> Meter:
 
     def flow(point: str, integral_wh: Values | None) -> Flow:
         register = register_of(metering, samples, point, grid)
-        step_wh = register_step_wh(metering, samples, point)
+        declared_wh = None if metering is None else metering.counter_step_wh
+        step_wh = declared_wh or register_step_wh(metering, samples, point)
         return agreed(
             register,
             integral,
@@ -136,7 +142,6 @@ def _meter(parameters: Parameters, samples: Samples) -> Meter:
         integral,
         drawn=flow(parameters.energy, None if integral is None else integral.import_wh),
         fed=flow(parameters.exported, None if integral is None else integral.export_wh),
-        step_wh=register_step_wh(metering, samples, parameters.energy),
     )
 
 
@@ -193,16 +198,20 @@ def _agreement(meter: Meter) -> Iterator[Figure]:
         yield from (absent(name, why) for name in ("kappa_ratio", "gap_wh", "gap_s"))
         return
     length_us = np.diff(meter.grid.edges_us)
-    if drawn.kappa_ratio is None:
+    if not drawn.compared_us:
         yield absent("kappa_ratio", "In no window are register and power both known throughout.")
+    elif drawn.kappa_ratio is None:
+        yield absent("kappa_ratio", "By its power nothing was drawn.")
     else:
-        both_us = float(length_us[~np.isnan(drawn.agreed.kappa_ratio)].sum())
-        figure = measured("kappa_ratio", drawn.kappa_ratio, both_us, meter.length_us)
+        figure = measured("kappa_ratio", drawn.kappa_ratio, drawn.compared_us, meter.length_us)
         yield replace(figure, standard_uncertainty=drawn.kappa_u_ratio)
     gaps = drawn.agreed.measured_by_register
     gap_us = float((length_us - integral.covered_us)[gaps].sum())
     flags = (_BY_REGISTER,) if gaps.any() else ()
-    yield Figure("gap_wh", float(drawn.agreed.gap_wh[gaps].sum()), flags=flags)
+    if drawn.is_short:
+        yield absent("gap_wh", "The register counted less than power was integrated to.")
+    else:
+        yield Figure("gap_wh", float(drawn.agreed.gap_wh[gaps].sum()), flags=flags)
     yield Figure("gap_s", gap_us / US_PER_S)
 
 
@@ -291,11 +300,19 @@ def _findings(parameters: Parameters, meter: Meter) -> Iterator[Finding]:
                 "Find out whether the meter was exchanged or reset.",
                 *when_us,
             )
-        if flow.is_alarm and flow.kappa_ratio is not None and flow.kappa_u_ratio is not None:
+        if flow.is_alarm or flow.is_short:
+            what = f"{point!r} counted, though by {parameters.power!r} nothing flowed."
+            if not flow.is_alarm:
+                what = f"{point!r} counted less than the integral of {parameters.power!r}."
+            elif flow.kappa_ratio is not None and flow.kappa_u_ratio is not None:
+                what = (
+                    f"{point!r} counted {flow.kappa_ratio:.4f} times the integral of"
+                    f" {parameters.power!r}; more than {2 * flow.kappa_u_ratio:.2%} off is no"
+                    " chance."
+                )
             yield Finding(
                 "register_not_integral",
-                f"{point!r} counted {flow.kappa_ratio:.4f} times the integral of"
-                f" {parameters.power!r}; more than {2 * flow.kappa_u_ratio:.2%} off is no chance.",
+                what,
                 "Check the scales of both points in the profile, the ratios of the transformers,"
                 " what the power stands for (power_is), and whether it is read often enough.",
                 *when_us,

@@ -3,8 +3,9 @@
 Gas is counted as mass-flow controllers count it, so each flow says to which pressure and
 temperature it refers. Factors, destruction and warming potentials are declared with their source: a
 site file names a shipped table and what is signed holds its numbers. Abatement counts for the time
-in which gas flowed, the tool was known to send it there and the abatement was seen at work, all
-three at once; what is not known counts as not abated, and without a log nothing does.
+in which gas flowed, the abatement was seen at work and the tool sent its gas there (`routed`, or no
+way around it, `has_no_bypass`), all at once; what is not known counts as not abated, and without a
+log nothing does.
 
 Equivalent energy takes the watt-hours per unit of each utility from the user; there is no default.
 """
@@ -28,6 +29,7 @@ from joulemark_agent.equipment.base import (
     Positive,
     Samples,
     Section,
+    Values,
     absent,
     extent,
     held_steps_us,
@@ -38,9 +40,10 @@ from joulemark_agent.equipment.metering import stated
 from joulemark_agent.equipment.steps import USES, Signal, integral, used
 from joulemark_agent.kernels.gas import NORMAL_0C, STANDARD_15C, STANDARD_20C
 from joulemark_agent.physics.budget import Amount, Part, total
-from joulemark_agent.physics.domain import OutOfDomain
+from joulemark_agent.physics.domain import OutOfDomain, within
 from joulemark_agent.physics.fab_energy import equivalent_energy_wh
 from joulemark_agent.physics.process_gas import (
+    MOST_KG,
     Uptime,
     emission,
     gas_mass_kg,
@@ -94,6 +97,7 @@ class Abatement(Section):
 
     working: Signal  # that it works as intended
     routed: Signal | None = None  # that the tool's gas goes to it, and not around it
+    has_no_bypass: bool = False  # there is no pipe around it: its gas always goes to it
     abated_ratio: Share  # of the gas that is led to it
     destroyed_ratio: dict[GasName, Share]  # measured or certified; others count as not destroyed
     destroyed_uncertainty_ratio: Share | None = None  # standard, of each, absolute
@@ -170,19 +174,29 @@ def _fed(parameters: Parameters, gas: Gas, samples: Samples) -> _Fed:
     least = gas.least_flow_m3_s or _LEAST_FLOW_RATIO * float(np.nanmax(flow))
     is_flowing = (flow > 0) & (flow >= least)
     volume_m3 = integral(flow, np.where(is_flowing, step_us, 0))
-    fed_kg = gas_mass_kg(volume_m3, gas.gas, _REFERENCES[gas.reference])
+    try:
+        fed_kg = gas_mass_kg(volume_m3, gas.gas, _REFERENCES[gas.reference])
+        within("what was fed", fed_kg, 0.0, MOST_KG, "kg")
+    except OutOfDomain as error:
+        return _Fed(gas, why=f"{error} Look at the scale of {gas.flow!r}.")
     sure = gas.flow_uncertainty_ratio
     parts = {} if sure is None else {f"flow of {gas.gas}": Part(fed_kg * sure)}
     abatement = parameters.abatement
-    routed = None if abatement is None or abatement.routed is None else abatement.routed
     up = uptime(
         step_us / US_PER_S,
         np.where(step_us > 0, is_flowing, np.nan),
-        None if routed is None else routed.told(samples),
+        None if abatement is None else _routed(abatement, samples),
         None if abatement is None else abatement.working.told(samples),
     )
     start_us, end_us = extent(samples)
     return _Fed(gas, Amount(fed_kg, parts), up, int(step_us.sum()) / (end_us - start_us))
+
+
+def _routed(abatement: Abatement, samples: Samples) -> Values | None:
+    """Whether the tool's gas goes to its abatement; NaN where nobody says so."""
+    if abatement.routed is not None:
+        return abatement.routed.told(samples)
+    return None if abatement.has_no_bypass else np.full(samples.t_us.size, np.nan)
 
 
 def _of_one(fed: _Fed) -> Iterator[Figure]:
@@ -195,9 +209,10 @@ def _of_one(fed: _Fed) -> Iterator[Figure]:
     covered = fed.covered_ratio
     known = None if fed.gas.flow_uncertainty_ratio is None else fed.amount
     yield stated(Figure(names[0], fed.amount.value, covered), known)
-    yield Figure(names[1], fed.uptime.gas_flow_s, covered)
+    learned = () if fed.gas.least_flow_m3_s is not None else ("learned",)
+    yield Figure(names[1], fed.uptime.gas_flow_s, covered, flags=learned)
     if fed.uptime.gas_flow_s > 0:
-        flags = ("lower_bound",) if fed.uptime.unknown_s > 0 else ()
+        flags = (*learned, "lower_bound") if fed.uptime.unknown_s > 0 else learned
         yield Figure(names[2], fed.uptime.ratio, covered, flags=flags)
     else:
         yield absent(names[2], f"No {fed.gas.gas} flowed.")
@@ -242,6 +257,10 @@ def _emissions(
     for name, gases in zip(sums, (emitted, unabated), strict=True):
         sum_of = warming(gases, parameters.warming.kg_per_kg)
         unrated = tuple(sorted({*unrated, *sum_of.unrated}))
+        if sum_of.unrated and not any(gas in parameters.warming.kg_per_kg for gas in gases):
+            of = parameters.warming.assessment
+            figures.append(absent(name, f"{of!r} has no warming potential of any gas emitted."))
+            continue
         flags = ("lower_bound",) if sum_of.unrated or is_burned else ()
         figure = Figure(name, sum_of.co2e.value, covered, flags=flags)
         figures.append(_stated(parameters, figure, sum_of.co2e))
@@ -303,7 +322,8 @@ def _findings(
             "abatement_unknown",
             f"In {unknown_s / flow_s:.0%} of the gas-flow time the state of tool or abatement is"
             " not known; it counts as not abated.",
-            "Look at the line to the abatement system, and at the gaps of its state.",
+            "Look at the gaps of its state, and say in 'abatement' by 'routed' or 'has_no_bypass' that"
+            " the gas goes there.",
             *when_us,
         )
     if unrated:

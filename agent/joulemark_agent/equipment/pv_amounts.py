@@ -17,8 +17,12 @@ from joulemark_agent.equipment.metering import (
 )
 from joulemark_agent.physics.budget import Amount
 
+# Below it sensors and inverters tell little (not read in the standard; configuration).
+LEAST_LIGHT_W_M2 = 20.0
 AC, DC, VOLTAGE, CURRENT = "ac_power_w", "dc_power_w", "dc_voltage_v", "dc_current_a"
 COUNTER, STATE = "generated_wh", "operating_state"
+
+_LEAST_LIGHT_V = 10.0  # no module in the light gives less; a night alone has a largest voltage, too
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +42,7 @@ class Amounts:
     sun: Windows | None
     both_sun: Windows | None
     both_net: Windows | None
+    bright_sun: Windows | None  # of `both_sun` that of samples with light worth a ratio
     warm_sun: Windows | None
     warm_net: Windows | None
     warmth: Windows | None  # irradiance times the temperature of the cells
@@ -79,6 +84,7 @@ def amounts(columns: Columns, metering: Metering | None, edges_us: Times) -> Amo
         return metered(metering, "ac meter", samples, value, edges_us)
 
     both = None if sun is None else ac + sun * 0
+    bright = None if sun is None else np.where(sun < LEAST_LIGHT_W_M2, 0.0, sun)
     warm = None if both is None or cell_k is None else both + cell_k * 0
     generated = _counter(samples, metering, edges_us)
     step_wh = register_step_wh(metering, samples, COUNTER)
@@ -93,6 +99,7 @@ def amounts(columns: Columns, metering: Metering | None, edges_us: Times) -> Amo
         sun=None if sun is None else over(sun),
         both_sun=_of(over, sun, both),
         both_net=None if both is None else over(both),
+        bright_sun=_of(over, bright, both),
         warm_sun=_of(over, sun, warm),
         warm_net=None if warm is None else over(warm),
         warmth=None if sun is None or cell_k is None else _of(over, sun * cell_k, warm),
@@ -110,7 +117,7 @@ def amounts(columns: Columns, metering: Metering | None, edges_us: Times) -> Amo
 
 def light_v(voltage: Values) -> float:
     """The DC voltage from which on there is light. [V]"""
-    return float(np.nanmax(voltage)) / 2
+    return max(float(np.nanmax(voltage)) / 2, _LEAST_LIGHT_V)
 
 
 def _of(

@@ -11,13 +11,17 @@ irradiance is measured the DC voltage still shows light, not how much: a day in 
 half of its largest value for three hours without any AC energy is told as `light_without_ac`. That
 is a reason to look (a tripped inverter, snow), never a claim of lost energy.
 
-Power that stands still: AC power that is the same to the last digit for more than two hours, while
-the inverter is neither at rest nor says that it is throttled. Its energy is counted as it is told.
+What stands still: AC power that is the same to the last digit for more than two hours, while the
+inverter is neither at rest nor says that it is throttled; irradiance likewise, where there is
+light. Both are counted as they are told. Irradiance that no sun gives is taken as missing.
+
+A rating that the AC power exceeds in more than one of a hundred samples with power is not that of
+this inverter, or not in W: what rests on it is not told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -37,12 +41,15 @@ from joulemark_agent.equipment.pv_amounts import (
     COUNTER,
     CURRENT,
     DC,
+    LEAST_LIGHT_W_M2,
     STATE,
     VOLTAGE,
     Amounts,
     light_v,
 )
 from joulemark_agent.kernels.stuck import stuck
+from joulemark_agent.physics.cell_temperature import MOST_W_M2
+from joulemark_agent.physics.domain import inside
 
 THROTTLED = 5  # of the states of SunSpec
 
@@ -54,6 +61,10 @@ _MOST_EFFICIENCY = 1.02  # both sides are metered within about a hundredth
 _LEAST_SUN_WH_M2 = 500.0
 _LEAST_LIGHT_H = 3.0
 _LONGEST_STILL_US = 2 * US_PER_H
+_LOWEST_OFFSET_W_M2 = -50.0  # that a pyranometer has under a clear night sky
+# More sun than at standard test conditions, in the cold; and what meters may be wrong by.
+_MOST_OF_RATING = {"dc_peak_w": 1.5, "ac_limit_w": 1.05}
+_MOST_EXCEEDED = 0.01  # of the samples with power
 _STATES = {
     1: "off", 2: "sleeping", 3: "starting", 4: "at its working point", 5: "throttled",
     6: "shutting down", 7: "fault", 8: "standby",
@@ -163,6 +174,68 @@ def impossible(whole: Amounts) -> Iterator[Finding]:
             int(whole.edges_us[0]),
             int(whole.edges_us[-1]),
         )
+
+
+def possible_sun(told: Values) -> Values:
+    """The irradiance, never below 0; NaN where no sun gives it. [W/m2]"""
+    return np.maximum(inside(told, _LOWEST_OFFSET_W_M2, MOST_W_M2), 0.0)
+
+
+def sun_findings(samples: Samples, point: str) -> Iterator[Finding]:
+    """Irradiance that no sun gives, and such as stands still."""
+    told = samples.column(point)
+    if told is None:
+        return
+    do = "Look at the sensor, its cable, and the scale of the point in the profile."
+    known = int(np.sum(~np.isnan(told)))
+    at_us = samples.t_us[~np.isnan(told) & np.isnan(possible_sun(told))]
+    if at_us.size:
+        yield Finding(
+            "irradiance_impossible",
+            f"In {at_us.size} of {known} samples {point!r} is what no sun gives (below"
+            f" {_LOWEST_OFFSET_W_M2:g} or above {MOST_W_M2:g} W/m2); they are taken as missing.",
+            do,
+            int(at_us[0]),
+            int(at_us[-1]),
+        )
+    dark = -np.inf, LEAST_LIGHT_W_M2
+    found = stuck(samples.t_us, possible_sun(told), _LONGEST_STILL_US, samples.max_gap_us, *dark)
+    at_us = samples.t_us[found]
+    if at_us.size:
+        yield Finding(
+            "irradiance_stuck",
+            f"In {at_us.size} of {known} samples {point!r} is the same to the last digit for more"
+            f" than {_LONGEST_STILL_US // US_PER_H} h, so ratios against it are not to be trusted.",
+            do,
+            int(at_us[0]),
+            int(at_us[-1]),
+        )
+
+
+def exceeded_ratings(
+    samples: Samples, ratings: Mapping[str, float | None]
+) -> Iterator[tuple[str, Finding]]:
+    """The ratings, by their name, that the AC power shows to be wrong."""
+    power = samples.column(AC)
+    if power is None:
+        return
+    for name, rated_w in ratings.items():
+        if rated_w is None:
+            continue
+        is_beyond = power > _MOST_OF_RATING[name] * rated_w
+        if is_beyond.sum() <= _MOST_EXCEEDED * np.sum(power > 0):
+            continue
+        at_us = samples.t_us[is_beyond]
+        finding = Finding(
+            "rating_exceeded",
+            f"{AC!r} reaches {np.nanmax(power):.6g} W, which {name} = {rated_w:g} W does not allow;"
+            " nothing is told that rests on it.",
+            f"Check {name} (in W, of this inverter) and the scale of {AC!r} in the profile; a"
+            " battery on the DC side feeds in, too.",
+            int(at_us[0]),
+            int(at_us[-1]),
+        )
+        yield name, finding
 
 
 def still(samples: Samples) -> Iterator[Finding]:

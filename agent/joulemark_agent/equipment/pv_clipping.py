@@ -124,7 +124,9 @@ def clipping_figures(
     is_known = ~np.isnan(found.lost_w)
     lost_wh = float((found.lost_w * step_us)[is_known].sum()) / US_PER_H
     covered = int(step_us[is_known].sum()) / (end_us - start_us)
-    yield Figure("clipping_lost_wh", lost_wh, covered)
+    is_more = bool(step_us[found.is_clipped & found.is_judged & ~is_known].any())
+    flags = ("lower_bound",) if is_more else ()
+    yield Figure("clipping_lost_wh", lost_wh, covered, flags=flags)
 
 
 def clipping_spans(found: Clipping | None, columns: Columns) -> Iterator[Span]:

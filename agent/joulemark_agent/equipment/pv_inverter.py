@@ -28,7 +28,6 @@ from joulemark_agent.equipment.base import (
     Analysis,
     Figure,
     Number,
-    Positive,
     Samples,
     Section,
     Span,
@@ -53,9 +52,12 @@ from joulemark_agent.equipment.pv_checks import (
     dark_days,
     dark_findings,
     dc_check,
+    exceeded_ratings,
     fell,
     impossible,
+    possible_sun,
     still,
+    sun_findings,
 )
 from joulemark_agent.equipment.pv_clipping import (
     Clipping,
@@ -65,6 +67,7 @@ from joulemark_agent.equipment.pv_clipping import (
     rated_dc_w,
 )
 from joulemark_agent.equipment.pv_ratio import (
+    NO_PEAK,
     AnnualCell,
     Rating,
     energy_figure,
@@ -79,14 +82,16 @@ _VOLTAGE, _CURRENT = "ac_voltage_v", "ac_current_a"  # of the AC side
 class Parameters(Section):
     """What only the site knows of an inverter and its panels."""
 
-    dc_peak_w: Positive | None = None  # of the panels at standard test conditions
+    # of the panels at standard test conditions
+    dc_peak_w: Annotated[Number, Field(ge=0.1, le=10_000_000_000)] | None = None
     irradiance: Annotated[str, of_unit("W/m2")] = "irradiance_w_m2"  # in the panels' plane
     irradiance_limit_ratio: Annotated[Number, Field(gt=0, lt=1)] | None = None  # of its sensor
     time_zone: Annotated[str, AfterValidator(known_time_zone)] = "UTC"  # whose midnight ends a day
     gamma_per_k: Annotated[Number, Field(ge=-0.02, le=0.02)] | None = None  # of the panels' power
     cells: Cells = Cells()
     annual_cell: AnnualCell | None = None
-    ac_limit_w: Positive | None = None  # the largest AC power that the inverter gives
+    # the largest AC power that the inverter gives
+    ac_limit_w: Annotated[Number, Field(ge=0.1, le=10_000_000_000)] | None = None
     soiling: Soiling = Soiling()
     metering: Metering | None = None  # of the AC side
 
@@ -97,6 +102,9 @@ def analyse(parameters: Parameters, samples: Samples) -> Analysis:
     start_us, end_us = extent(samples)
     if end_us == start_us:
         return Analysis(figures=(absent("net_ac_wh", "There are no samples over time."),))
+    given = {"dc_peak_w": parameters.dc_peak_w, "ac_limit_w": parameters.ac_limit_w}
+    exceeded = dict(exceeded_ratings(samples, given))
+    parameters = parameters.model_copy(update=dict.fromkeys(exceeded))
     model = _model(parameters, samples)
     whole = amounts(model.columns, parameters.metering, np.array([start_us, end_us], np.int64))
     edges_us = day_edges_us(start_us, end_us, parameters.time_zone)
@@ -106,6 +114,7 @@ def analyse(parameters: Parameters, samples: Samples) -> Analysis:
         findings = (*findings, fell(whole.generated.falls, samples))
     points = (AC, _VOLTAGE, _CURRENT)
     findings = (*findings, *ratio_findings(parameters.metering, samples, *points))
+    findings = (*findings, *exceeded.values(), *sun_findings(samples, parameters.irradiance))
     spans = tuple(
         Span("day", int(edges_us[k]), int(edges_us[k + 1]), tuple(_figures(model, days, k)))
         for k in range(edges_us.size - 1)
@@ -136,7 +145,7 @@ def _model(parameters: Parameters, samples: Samples) -> _Model:
     )
     cells = CellTemperature(None, why=why_no_sun)
     if sun is not None:
-        sun = np.maximum(sun, 0.0)  # at night a pyranometer reads a little below 0: no light
+        sun = possible_sun(sun)  # at night a pyranometer reads a little below 0: no light
         cells = cell_temperature(parameters.cells, samples, sun)
     columns = Columns(
         samples,
@@ -172,11 +181,11 @@ def _figures(model: _Model, of: Amounts, k: int) -> Iterator[Figure]:
     yield energy_figure("drawn_wh", of.drawn, of, k)
     yield energy_figure("dc_wh", of.dc, of, k)
     dc_us, net_us = float(of.dc.covered_us[k]), float(of.net.covered_us[k])
-    no_dc = "The DC side gave no energy."
-    yield ratio("efficiency_ratio", of.ac_of_dc.amount[k], of.dc.amount[k], dc_us, no_dc)
+    dc_wh, ac_wh = of.dc.amount[k], of.ac_of_dc.amount[k]
+    no_dc = "The DC side gave no energy." if dc_wh <= 0 else "The AC side drew more than it gave."
+    yield ratio("efficiency_ratio", ac_wh, dc_wh if ac_wh > 0 else 0.0, dc_us, no_dc)
     peak_w = parameters.dc_peak_w
-    no_peak = "The DC rating of the panels (dc_peak_w, at standard test conditions) is not given."
-    figure = ratio("specific_yield_wh_per_w", of.net.amount[k], peak_w or 0.0, net_us, no_peak)
+    figure = ratio("specific_yield_wh_per_w", of.net.amount[k], peak_w or 0.0, net_us, NO_PEAK)
     yield stated(figure, per_peak(of.net_u[k], peak_w))
     if of.sun is None:
         yield absent("irradiation_wh_m2", model.why_no_sun)
@@ -215,7 +224,7 @@ def _why_no_clipping(model: _Model) -> str:
         "ac_limit_w": parameters.ac_limit_w,
     }
     missing = ", ".join(name for name, value in wanted.items() if value is None)
-    return f"To tell what the sun would have given it needs {missing}."
+    return f"To tell what the sun would have given it needs {missing} of this inverter."
 
 
 def _soiling(model: _Model) -> Iterator[Figure]:

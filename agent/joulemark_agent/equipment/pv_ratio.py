@@ -10,7 +10,7 @@ period itself would cancel, so it must be of a time that ended before the sample
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from statistics import median
@@ -28,7 +28,7 @@ from joulemark_agent.equipment.base import (
 )
 from joulemark_agent.equipment.days import iso_day
 from joulemark_agent.equipment.metering import stated
-from joulemark_agent.equipment.pv_amounts import Amounts
+from joulemark_agent.equipment.pv_amounts import LEAST_LIGHT_W_M2, Amounts
 from joulemark_agent.physics.budget import Amount, Part, product, ratio
 from joulemark_agent.physics.domain import OutOfDomain
 from joulemark_agent.physics.photovoltaics import (
@@ -43,10 +43,17 @@ from joulemark_agent.physics.photovoltaics import (
 from joulemark_agent.physics.uncertainty import judged_degrees_of_freedom, rectangular
 
 DECLARED = "declared"  # flag: the value rests on a rating that somebody stated
+NO_PEAK = (
+    "No DC rating of the panels (dc_peak_w, at standard test conditions) is given that the measured"
+    " power does not exceed."
+)
 
 _LIMIT_DOUBT_RATIO = 0.1  # how sure the limits of sensors are
-_NO_PEAK = "The DC rating of the panels (dc_peak_w, at standard test conditions) is not given."
 _NO_SUN = "There was no sun."
+_TOO_DARK = (
+    f"Most of the light was below {LEAST_LIGHT_W_M2:g} W/m2, where sensor and inverter tell too"
+    " little for a ratio. Look at a longer time."
+)
 _PLAIN = "performance_ratio"
 _CORRECTED = "temperature_corrected_performance_ratio"
 _ANNUAL = "annual_equivalent_performance_ratio"
@@ -86,7 +93,7 @@ def ratio_figures(
     """
     peak_w = rating.dc_peak_w
     if peak_w is None:
-        yield absent("dc_peak_w", _NO_PEAK)
+        yield absent("dc_peak_w", NO_PEAK)
     else:
         yield Figure("dc_peak_w", peak_w, flags=(DECLARED,))
     names = ("final_yield_wh_per_w", "reference_yield_wh_per_w", _PLAIN, _CORRECTED, _ANNUAL)
@@ -94,25 +101,52 @@ def ratio_figures(
         yield from (absent(name, why_no_sun) for name in names)
         return
     if peak_w is None:
-        yield from (absent(name, _NO_PEAK) for name in names)
+        yield from (absent(name, NO_PEAK) for name in names)
         return
     length_us = float(of.edges_us[k + 1] - of.edges_us[k])
     sun_wh_m2, net_wh = float(of.both_sun.amount[k]), float(of.both_net.amount[k])
     both_us = float(of.both_sun.covered_us[k])
-    flags = (DECLARED,)
+    time_us = (both_us, length_us)
 
-    def told(name: str, value: float) -> Figure:
-        return replace(measured(name, value, both_us, length_us), flags=flags)
-
-    figure = told("final_yield_wh_per_w", final_yield_wh_per_w(net_wh, peak_w))
+    figure = _told(names[0], time_us, lambda: final_yield_wh_per_w(net_wh, peak_w))
     yield stated(figure, per_peak(of.both_net_u[k], peak_w))
-    yield told("reference_yield_wh_per_w", reference_yield_wh_per_w(sun_wh_m2))
-    if sun_wh_m2 <= 0:
-        yield from (absent(name, _NO_SUN) for name in names[2:])
+    yield _told(names[1], time_us, lambda: reference_yield_wh_per_w(sun_wh_m2))
+    if both_us > 0 and (dark := _dark(of, k, sun_wh_m2)):
+        yield from (absent(name, dark) for name in names[2:])
         return
-    figure = told(_PLAIN, performance_ratio(net_wh, peak_w, sun_wh_m2))
+    figure = _told(_PLAIN, time_us, lambda: performance_ratio(net_wh, peak_w, sun_wh_m2))
     yield stated(figure, _ratio_u(rating, of.both_net_u[k], sun_wh_m2, peak_w))
     yield from _corrected(rating, of, k, why_no_cells, begins)
+
+
+def _told(
+    name: str,
+    time_us: tuple[float, float],
+    formula: Callable[[], float],
+    flags: tuple[str, ...] = (DECLARED,),
+) -> Figure:
+    """The figure; absent where no time is covered or the formula says nothing of its input.
+
+    Args:
+        name: of the figure.
+        time_us: that is covered, and of the window. [us]
+        formula: of its value.
+        flags: of the value.
+    """
+    if time_us[0] <= 0:
+        return measured(name, 0.0, *time_us)
+    try:
+        return replace(measured(name, formula(), *time_us), flags=flags)
+    except OutOfDomain as error:
+        return absent(name, str(error))
+
+
+def _dark(of: Amounts, k: int, sun_wh_m2: float) -> str:
+    """Why the light of window `k` allows no ratio; "" where it does."""
+    if sun_wh_m2 <= 0:
+        return _NO_SUN
+    bright = of.bright_sun
+    return _TOO_DARK if bright is None or float(bright.amount[k]) < sun_wh_m2 / 2 else ""
 
 
 def per_peak(energy: Amount | None, dc_peak_w: float | None) -> Amount | None:
@@ -157,6 +191,8 @@ def _corrected(
         why = why_no_cells
     elif gamma is None or peak_w is None:
         why = "The temperature coefficient of the modules (gamma_per_k, in 1/K) is not given."
+    elif sun.covered_us[k] <= 0:
+        why = "The temperature of the cells has no good value (from 173 to 473 K) in this time."
     elif float(sun.amount[k]) <= 0:
         why = _NO_SUN
     if why or sun is None or net is None or warmth is None or gamma is None or peak_w is None:
@@ -167,14 +203,18 @@ def _corrected(
     warm = {"mean_cell_k": mean_k, "gamma_per_k": gamma}
     plain = _ratio_u(rating, of.warm_net_u[k], sun_wh_m2, peak_w)
 
-    def told(name: str, value: float, reference_k: float) -> Figure:
-        figure = measured(name, value, float(sun.covered_us[k]), _length_us(of, k))
-        factor = _factor_u(rating, mean_k, reference_k)
+    def told(name: str, formula: Callable[[], float], reference_k: float) -> Figure:
+        time_us = (float(sun.covered_us[k]), _length_us(of, k))
+        figure = _told(name, time_us, formula, (DECLARED, *rating.cell_flags))
+        factor = None if figure.value is None else _factor_u(rating, mean_k, reference_k)
         known = None if plain is None or factor is None else ratio(plain, factor)
-        return stated(replace(figure, flags=(DECLARED, *rating.cell_flags)), known)
+        return stated(figure, known)
 
-    at_25 = corrected_performance_ratio(net_wh, peak_w, sun_wh_m2, **warm)
-    yield told(_CORRECTED, at_25, STC_CELL_K)
+    yield told(
+        _CORRECTED,
+        lambda: corrected_performance_ratio(net_wh, peak_w, sun_wh_m2, **warm),
+        STC_CELL_K,
+    )
     if annual is None:
         yield absent(_ANNUAL, "The year's cell temperature (annual_cell) is not given.")
         return
@@ -186,14 +226,14 @@ def _corrected(
             " Give that of a year that ended before them.",
         )
         return
-    try:
-        value = annual_equivalent_performance_ratio(
-            net_wh, peak_w, sun_wh_m2, **warm, annual_cell_k=annual.temperature_k
-        )
-    except OutOfDomain as error:
-        yield absent(_ANNUAL, str(error))
-    else:
-        yield told(_ANNUAL, value, annual.temperature_k)
+    annual_k = annual.temperature_k
+    yield told(
+        _ANNUAL,
+        lambda: annual_equivalent_performance_ratio(
+            net_wh, peak_w, sun_wh_m2, **warm, annual_cell_k=annual_k
+        ),
+        annual_k,
+    )
 
 
 def _length_us(of: Amounts, k: int) -> float:
@@ -203,7 +243,7 @@ def _length_us(of: Amounts, k: int) -> float:
 def _ratio_u(rating: Rating, net: Amount | None, sun_wh_m2: float, peak_w: float) -> Amount | None:
     """The performance ratio with what the meter and the irradiance sensor make it unsure by."""
     given = per_peak(net, peak_w)
-    if given is None or rating.sun_limit_ratio is None:
+    if given is None or rating.sun_limit_ratio is None or sun_wh_m2 <= 0:
         return None
     judged = judged_degrees_of_freedom(_LIMIT_DOUBT_RATIO)
     sun_u = Part(rectangular(rating.sun_limit_ratio) * sun_wh_m2, judged)

@@ -4,9 +4,11 @@ The number of a day is the temperature-corrected performance ratio in the two ho
 of solar noon, of a clear day (the irradiance follows a parabola), without clipped samples. Between
 two cleanings it falls along a line; the slope is one for all of them, the level is not. A cleaning
 is one that somebody noted, or a step up by more than 1.5 % after rain of at least the threshold.
-Where no rain is measured the step alone must do, and must stand out from the scatter of the days.
+Where no rain is measured, or not on most days, the step alone must do, and must stand out from the
+scatter of the days.
 
-A slope that does not stand out from its own uncertainty is told with the flag `unresolved`.
+A slope that does not stand out from its own uncertainty, or points up, which dust does not, is told
+with the flag `unresolved`.
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ _LEAST_COVERED = 0.8
 _LEAST_SUN_W_M2 = 300.0
 _MOST_MISFIT = 0.05  # of a clear day's irradiance from its parabola, root mean square
 _LEAST_DAYS = 14
+_LEAST_RAIN_READ = 0.9  # of the days
 _LEAST_STEP = 0.015
 _LEAST_SIDE = 2  # clear days to either side, without which no step is seen
 _SIDE_DAYS = 5  # to either side of a cleaning, whose middle values are compared
@@ -156,14 +159,13 @@ def soiling_figures(
             figure,
             standard_uncertainty=daily_u,
             degrees_of_freedom=float(days.ratio.size - np.unique(group).size - 1),
-            flags=("unresolved",) if abs(daily) < _RESOLVED * daily_u else (),
+            flags=("unresolved",) if daily < _RESOLVED * daily_u else (),
         )
     yield figure
     never = np.unique(group).size == 1
-    yield Figure(
-        NAMES[1], 1.0 - float(ends[-1]) / clean, covered, flags=("lower_bound",) if never else ()
-    )
-    guessed = columns.samples.column(soiling.rain) is None and not soiling.cleaned_on
+    flags = ("lower_bound", *figure.flags) if never else ()
+    yield Figure(NAMES[1], 1.0 - float(ends[-1]) / clean, covered, flags=flags)
+    guessed = _rainy_days(columns, soiling, zone) is None and not soiling.cleaned_on
     count = float(np.unique(group).size - 1)
     yield Figure(NAMES[2], count, covered, flags=("estimated",) if guessed else ())
 
@@ -177,8 +179,10 @@ def _noons_us(edges_us: Times, sun: Values, t_us: Times, longitude_deg: float | 
     day_us = S_PER_DAY * US_PER_S
     turn = 2j * np.pi * ((t_us - edges_us[0]) % day_us) / day_us
     angle = float(np.angle(np.nansum(sun * np.exp(turn))))
-    offset_us = angle / (2 * np.pi) * day_us
-    return edges_us[:-1] + round(offset_us % day_us)
+    offset_us = round(angle / (2 * np.pi) * day_us % day_us)
+    # The sun keeps its day of 24 h where clocks change.
+    noons_us: Times = edges_us[0] + offset_us + np.arange(edges_us.size - 1) * round(day_us)
+    return noons_us
 
 
 def _is_clear(from_noon: Values, sun: Values) -> bool:
@@ -254,14 +258,17 @@ def _misfit(level: Values) -> float:
 
 
 def _rainy_days(columns: Columns, soiling: Soiling, zone: str) -> set[date] | None:
-    """The days with enough rain; None where none is measured."""
+    """The days with enough rain; None where it is not measured on nearly all days."""
     rain = columns.samples.column(soiling.rain)
     if rain is None:
         return None
     t_us = columns.samples.t_us
     edges_us = day_edges_us(int(t_us[0]), int(t_us[-1]), zone)
     day = np.searchsorted(edges_us, t_us, side="right") - 1
-    fallen = np.bincount(day, np.nan_to_num(rain), minlength=edges_us.size - 1)
+    is_known = ~np.isnan(rain)
+    if np.unique(day[is_known]).size < _LEAST_RAIN_READ * np.unique(day).size:
+        return None
+    fallen = np.bincount(day[is_known], rain[is_known], minlength=edges_us.size - 1)
     enough = np.flatnonzero(fallen[: edges_us.size - 1] >= soiling.cleaning_rain_m)
     return {day_of(int(edges_us[k]), zone) for k in enough}
 

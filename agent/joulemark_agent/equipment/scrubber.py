@@ -29,6 +29,7 @@ from joulemark_agent.equipment.base import (
 from joulemark_agent.equipment.metering import Metering, metered, primary, stated
 from joulemark_agent.equipment.steps import Signal, in_proportion, integral, used, used_figure
 from joulemark_agent.physics.budget import Amount
+from joulemark_agent.physics.domain import OutOfDomain
 from joulemark_agent.physics.fab_energy import per_tool_hour
 
 _WHOSE = "scrubber"
@@ -38,8 +39,8 @@ class Parameters(Section):
     """What only the site knows of a scrubber."""
 
     power: Annotated[str, of_unit("W")] = "power_w"
-    fuel: Annotated[str, of_unit("m3/s", "m3")] | None = None
-    water: Annotated[str, of_unit("m3/s", "m3")] | None = None
+    fuel: Annotated[str, of_unit("m3/s", "m3", "dm3")] | None = None
+    water: Annotated[str, of_unit("m3/s", "m3", "dm3")] | None = None
     tools: Annotated[str, of_unit("1")] | None = None  # how many tools are served now
     serving: Signal | None = None  # or whether any is, with how many
     tools_served: Annotated[Number, Field(gt=0, le=1000)] = 1.0  # while `serving` says so
@@ -113,12 +114,14 @@ def _figures(
     start_us, end_us = extent(samples)
     amount, covered_us = of.over(~np.isnan(tools))
     tool_s = integral(tools, np.where(of.is_in(~np.isnan(tools)), of.step_us, 0))
-    if tool_s > 0:
+    try:
         value = per_tool_hour(amount, tool_s)
+    except OutOfDomain as error:
+        nobody_served = "No tool was served in the time in which both are known."
+        yield absent(per, f"{error} Look at the zero of {point!r}." if tool_s else nobody_served)
+    else:
         figure = measured(per, value, covered_us, end_us - start_us)
         yield stated(figure, in_proportion(whole, value))
-    else:
-        yield absent(per, "No tool was served in the time in which both are known.")
     nobody, _ = of.over(tools == 0)
     figure = measured(unused, nobody, covered_us, end_us - start_us)
     yield stated(figure, in_proportion(whole, nobody))

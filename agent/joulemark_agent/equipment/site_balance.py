@@ -16,9 +16,9 @@ With meters of all three roles the balance must close: generation + import - exp
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +40,10 @@ from joulemark_agent.physics.budget import Amount, linear
 
 Role = Literal["pv", "grid", "load"]
 Shape = Literal["whole", "given", "taken"]  # net; what is above 0; what is below 0, as positive
+_Amounts = Mapping[tuple[Role, Shape], tuple[Amount | None, ...]]  # of each window
 
 _COVERAGE_FACTOR = 2.0
+_DAY_US = 24 * US_PER_H
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,20 +99,21 @@ def site_balance(meters: Sequence[SiteMeter], edges_us: Times) -> Analysis:
     if "pv" not in roles or len(roles) < 2:
         why = "A balance needs the inverters and, besides, the main meter or the consumers."
         return Analysis(figures=tuple(absent(name, why) for name in _NAMES))
-    energies = _energies(meters, edges_us)
+    energies, seen = _energies(meters, edges_us)
     whole_us = edges_us[[0, -1]]
     whole = _Energies(*(np.array([each.sum()]) for each in _columns(energies)))
-    figures = tuple(_figures(meters, whole, whole_us, 0))
+    figures = tuple(_figures(whole, whole_us, _amounts(seen, whole_us), 0))
+    amounts = _amounts(seen, edges_us)
     spans = tuple(
         Span(
             "balance",
             int(edges_us[k]),
             int(edges_us[k + 1]),
-            tuple(_figures(meters, energies, edges_us, k)),
+            tuple(_figures(energies, edges_us, amounts, k)),
         )
         for k in range(edges_us.size - 1)
     )
-    return Analysis(figures, spans, tuple(_open(figures[-1], whole_us)))
+    return Analysis(figures, spans, (*_turned(meters, whole_us), *_open(figures[-1], whole_us)))
 
 
 _NAMES = (
@@ -119,14 +122,11 @@ _NAMES = (
 )  # fmt: skip
 
 
-def _figures(
-    meters: Sequence[SiteMeter], of: _Energies, edges_us: Times, k: int
-) -> Iterator[Figure]:
+def _figures(of: _Energies, edges_us: Times, amounts: _Amounts, k: int) -> Iterator[Figure]:
     """The figures of window `k`, in the order of their names."""
     length_us = float(edges_us[k + 1] - edges_us[k])
     covered_us = float(of.covered_us[k])
-    window_us = edges_us[k : k + 2]
-    roles = {meter.role for meter in meters}
+    roles = {role for role, _ in amounts}
     why = {
         "grid": "The main meter is not among the meters; what is told follows from the others.",
         "load": "The consumers are not metered apart; what is told follows from the others.",
@@ -136,7 +136,7 @@ def _figures(
         figure = measured(name, value, covered_us, length_us)
         if role not in roles:
             return Figure(name, figure.value, figure.covered_ratio, figure.why, flags=("derived",))
-        return stated(figure, _amount(meters, role, shape, window_us))
+        return stated(figure, amounts[role, shape][k])
 
     def share(name: str, part: float, whole: float) -> Figure:
         if whole <= 0:
@@ -156,7 +156,26 @@ def _figures(
         yield absent(_NAMES[8], f"{missing[0]} There is nothing to check them against.")
         return
     figure = measured(_NAMES[8], of.balance[k], covered_us, length_us)
-    yield stated(figure, _closure(meters, float(of.balance[k]), window_us))
+    yield stated(figure, _closure(float(of.balance[k]), amounts, k))
+
+
+def _turned(meters: Sequence[SiteMeter], window_us: Times) -> Iterator[Finding]:
+    """The finding of each inverter that drew more than it gave, in a day or more.
+
+    A meter counts what is drawn as positive, so one that is put before an inverter is often turned.
+    """
+    if int(window_us[1] - window_us[0]) < _DAY_US:
+        return
+    for meter in meters:
+        if meter.role == "pv" and float(np.nansum(meter.power_w)) < 0.0:
+            yield Finding(
+                "generation_negative",
+                f"{meter.name!r} drew more than it gave, so what is told of generation and use is"
+                " wrong if there was sun.",
+                "If its power is below 0 when the sun shines, name it in 'reversed'.",
+                int(window_us[0]),
+                int(window_us[1]),
+            )
 
 
 def _open(balance: Figure, window_us: Times) -> Iterator[Finding]:
@@ -175,8 +194,8 @@ def _open(balance: Figure, window_us: Times) -> Iterator[Finding]:
     )
 
 
-def _energies(meters: Sequence[SiteMeter], edges_us: Times) -> _Energies:
-    """What the windows hold, exact for power that runs straight between samples."""
+def _energies(meters: Sequence[SiteMeter], edges_us: Times) -> tuple[_Energies, tuple[_Seen, ...]]:
+    """What the windows hold, exact for power that runs straight between samples; and of what."""
     first_us = int(edges_us[0])
     lines = [_Line.of(meter, first_us) for meter in meters]
     ends = (edges_us - first_us).astype(np.float64)
@@ -187,14 +206,14 @@ def _energies(meters: Sequence[SiteMeter], edges_us: Times) -> _Energies:
     nodes = np.unique(np.concatenate([nodes, *crossings]))
     known = np.logical_and.reduce([line.is_known(nodes) for line in lines])
     hours = np.where(known, np.diff(nodes), 0.0) / US_PER_H
-    at = {line: line.ends(nodes) for line in lines}
 
     def summed(role: Role) -> Values:
         """The power of a role at both ends of each segment, shape (2, s)."""
         none = np.zeros((2, nodes.size - 1))
-        return sum((np.where(known, at[line], 0.0) for line in lines if line.role == role), none)
+        at = (line.ends(nodes) for line in lines if line.role == role)
+        return sum((np.where(known, ends_w, 0.0) for ends_w in at), none)
 
-    given = sum((np.where(known, np.maximum(at[one], 0.0), 0.0) for one in inverters),
+    given = sum((np.where(known, np.maximum(one.ends(nodes), 0.0), 0.0) for one in inverters),
                 np.zeros((2, nodes.size - 1)))  # fmt: skip
     net, grid, load = summed("pv"), summed("grid"), summed("load")
     roles = {meter.role for meter in meters}
@@ -215,6 +234,7 @@ def _energies(meters: Sequence[SiteMeter], edges_us: Times) -> _Energies:
     def positive(ends_w: Values) -> Values:
         return per_window(_positive(ends_w) * hours)
 
+    seen = tuple(_seen(meter, nodes + first_us, known) for meter in meters)
     return _Energies(
         covered_us=per_window(hours * US_PER_H),
         generated=total(given),
@@ -224,7 +244,25 @@ def _energies(meters: Sequence[SiteMeter], edges_us: Times) -> _Energies:
         consumed=total(consumed),
         used=total(given) - positive(given - consumed),
         balance=total(net) + total(grid) - total(load),
-    )
+    ), seen
+
+
+class _Seen(NamedTuple):
+    """A meter with its power in the time that all meters cover, NaN elsewhere."""
+
+    meter: SiteMeter
+    power_w: Values
+
+
+def _seen(meter: SiteMeter, nodes_us: Values, known: NDArray[np.bool_]) -> _Seen:
+    """What of a meter counts: samples at an end of a segment that all meters cover."""
+    if known.size == 0:
+        return _Seen(meter, meter.power_w * np.nan)
+    after = np.searchsorted(nodes_us, meter.samples.t_us, side="right") - 1
+    before = np.searchsorted(nodes_us, meter.samples.t_us, side="left") - 1
+    last = known.size - 1
+    counts = known[np.clip(after, 0, last)] | known[np.clip(before, 0, last)]
+    return _Seen(meter, np.where(counts, meter.power_w, np.nan))
 
 
 @dataclass(frozen=True, eq=False)
@@ -284,36 +322,44 @@ def _positive(ends_w: Values) -> Values:
     return mean
 
 
-def _amount(
-    meters: Sequence[SiteMeter], role: Role, shape: Shape, window_us: Times
+def _amounts(seen: Sequence[_Seen], edges_us: Times) -> _Amounts:
+    """Per role and shape the energy of each window with what its meters may be wrong by."""
+    roles = dict.fromkeys(one.meter.role for one in seen)
+    return {
+        (role, shape): _summed([one for one in seen if one.meter.role == role], shape, edges_us)
+        for role in roles
+        for shape in get_args(Shape)
+    }
+
+
+def _summed(seen: Sequence[_Seen], shape: Shape, edges_us: Times) -> tuple[Amount | None, ...]:
+    """The energy of several meters in each window; None: unknown."""
+    columns = []
+    for meter, told_w in seen:
+        power_w = told_w
+        if shape == "given":
+            power_w = np.maximum(told_w, 0.0)
+        elif shape == "taken":
+            power_w = np.maximum(-told_w, 0.0)
+        columns.append(metered(meter.metering, meter.name, meter.samples, power_w, edges_us))
+    return tuple(_added([(1.0, amount) for amount in row]) for row in zip(*columns, strict=True))
+
+
+def _added(
+    terms: Sequence[tuple[float, Amount | None]], value: float | None = None
 ) -> Amount | None:
-    """The energy of a role with what its meters may be wrong by; None: unknown."""
-    amounts = []
-    for meter in meters:
-        if meter.role == role:
-            power_w = meter.power_w
-            if shape == "given":
-                power_w = np.maximum(power_w, 0.0)
-            elif shape == "taken":
-                power_w = np.maximum(-power_w, 0.0)
-            (amount,) = metered(meter.metering, meter.name, meter.samples, power_w, window_us)
-            amounts.append(amount)
-    known = [amount for amount in amounts if amount is not None]
-    if len(known) < len(amounts):
+    """The sum of signed amounts, or another value as unsure as it; None where one is unknown."""
+    known = [(sign, amount) for sign, amount in terms if amount is not None]
+    if len(known) < len(terms):
         return None
-    return linear(sum(amount.value for amount in known), [(1.0, amount) for amount in known])
+    of_terms = sum(sign * amount.value for sign, amount in known)
+    return linear(of_terms if value is None else value, known)
 
 
-def _closure(meters: Sequence[SiteMeter], balance_wh: float, window_us: Times) -> Amount | None:
-    """The balance with what all meters together may be wrong by; None: unknown."""
+def _closure(balance_wh: float, amounts: _Amounts, k: int) -> Amount | None:
+    """The balance of window `k` with what all meters together may be wrong by; None: unknown."""
     signs: tuple[tuple[float, Role], ...] = ((1.0, "pv"), (1.0, "grid"), (-1.0, "load"))
-    terms: list[tuple[float, Amount]] = []
-    for sign, role in signs:
-        amount = _amount(meters, role, "whole", window_us)
-        if amount is None:
-            return None
-        terms.append((sign, amount))
-    return linear(balance_wh, terms)
+    return _added([(sign, amounts[role, "whole"][k]) for sign, role in signs], balance_wh)
 
 
 def _columns(of: _Energies) -> tuple[Values, ...]:

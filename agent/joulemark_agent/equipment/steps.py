@@ -31,7 +31,8 @@ from joulemark_agent.equipment.base import (
 from joulemark_agent.physics.budget import Amount, linear
 from joulemark_agent.physics.fab_energy import S_PER_H
 
-USES = ("W", "Wh", "m3/s", "m3")  # of points of what is used: rates or counters
+USES = ("W", "Wh", "m3/s", "m3", "dm3")  # of points of what is used: rates or counters
+_PER_COUNT = {"dm3": 1e-3}  # of the result's unit; a counter counts whole units
 
 
 class Signal(Section):
@@ -71,10 +72,11 @@ def used(samples: Samples, point: str) -> Used | None:
     column = samples.column(point)
     if column is None or samples.t_us.size < 2:
         return None
-    if point in samples.counters or unit_of(point) in {"Wh", "m3"}:
+    if point in samples.counters or unit_of(point) in {"Wh", "m3", "dm3"}:
         windows = counted(samples, point, samples.t_us)
+        per_count = _PER_COUNT.get(unit_of(point) or "", 1.0)
         step_us = np.where(windows.missing_us == 0, np.diff(samples.t_us), 0)
-        amount = np.where(step_us > 0, windows.amount, 0.0)
+        amount = np.where(step_us > 0, windows.amount * per_count, 0.0)
         return Used(np.append(amount, 0.0), np.append(step_us, 0))
     step_us = held_steps_us(samples.t_us, column, samples.max_gap_us)
     per_s = 1.0 / S_PER_H if unit_of(point) == "W" else 1.0

@@ -49,12 +49,14 @@ from joulemark_agent.physics.fab_energy import S_PER_H, idle_saving_wh
 KINDS = ("off", "idle", "process", "running")
 OFF, IDLE, PROCESS, RUNNING = (np.int8(i) for i in range(4))
 
-_OFF_RATIO = 0.05  # of the rated, else of the largest power seen
+_OFF_RATIO = 0.05  # of the rated, else of the largest power seen or declared
 _MOST_IDLE = 0.9  # of the process level; what differs less is one level with noise
 _LEAST_SAMPLES = 2  # of a mode
+_LEAST_LEARNED_US = 3600 * US_PER_S  # in less, two levels may be one mode's own swing
 _NO_LEVELS = (
-    "Neither power nor purge shows two levels that could be told apart as process and idle. If the"
-    " pump has an idle mode, give process_above_w, or purge_above_m3_s of its purge."
+    "Neither power nor purge shows two levels for an hour or more that could be told apart as"
+    " process and idle. If the pump has an idle mode, give process_above_w, or purge_above_m3_s of"
+    " its purge."
 )
 
 
@@ -90,6 +92,11 @@ class _Modes:
         """The steps in that mode; the others are 0."""
         return np.where(self.labels == mode, self.step_us, 0)
 
+    def known_ratio(self, samples: Samples) -> float:
+        """The share of all time in which the mode is known."""
+        start_us, end_us = extent(samples)
+        return int(self.step_us[self.labels != UNKNOWN].sum()) / (end_us - start_us)
+
 
 def analyse(parameters: Parameters, samples: Samples) -> Analysis:
     """Modes, their times, energies and purge, and the savings of one pump."""
@@ -108,7 +115,7 @@ def analyse(parameters: Parameters, samples: Samples) -> Analysis:
     figures = (
         *_times_and_energies(samples, power, modes, energy),
         *_purges(parameters, samples, modes),
-        _saving(power, modes, energy),
+        _saving(samples, power, modes, energy),
         candidate,
     )
     return Analysis(
@@ -120,11 +127,15 @@ def analyse(parameters: Parameters, samples: Samples) -> Analysis:
 
 def _modes(parameters: Parameters, samples: Samples, power: Values) -> _Modes:
     step_us = held_steps_us(samples.t_us, power, samples.max_gap_us)
-    is_off = power <= _OFF_RATIO * (parameters.rated_power_w or float(np.nanmax(power)))
+    declared_w = parameters.process_above_w or 0.0, parameters.idle_w or 0.0
+    rated_w = parameters.rated_power_w or max(float(np.nanmax(power)), *declared_w)
+    is_off = power <= _OFF_RATIO * rated_w
     running = ~is_off & ~np.isnan(power)
     purge = None if parameters.purge is None else samples.column(parameters.purge)
-    by_power, learned = _upper(power, running, parameters.process_above_w)
-    by_purge, purge_learned = _upper(purge, running, parameters.purge_above_m3_s)
+    start_us, end_us = extent(samples)
+    asked = running & (end_us - start_us >= _LEAST_LEARNED_US)
+    by_power, learned = _upper(power, asked, parameters.process_above_w)
+    by_purge, purge_learned = _upper(purge, asked, parameters.purge_above_m3_s)
     if by_power is None and by_purge is None:
         labels = np.where(is_off, OFF, RUNNING)
         return _Modes(_on(labels, step_us), step_us, _NO_LEVELS)
@@ -138,14 +149,14 @@ def _modes(parameters: Parameters, samples: Samples, power: Values) -> _Modes:
 
 
 def _upper(
-    values: Values | None, running: Flags, threshold: float | None
+    values: Values | None, asked: Flags, threshold: float | None
 ) -> tuple[Flags | None, bool]:
     """Which values lie above the threshold, and whether it was learned; None: there is none."""
     if values is None:
         return None, False
     if threshold is not None:
         return values > threshold, False
-    levels = two_levels(values[running & ~np.isnan(values)], _MOST_IDLE)
+    levels = two_levels(values[asked & ~np.isnan(values)], _MOST_IDLE)
     return (None, False) if levels is None else (values > sum(levels) / 2, True)
 
 
@@ -200,7 +211,7 @@ def _purges(parameters: Parameters, samples: Samples, modes: _Modes) -> Iterator
             yield Figure(name, integral(purge, step_us), ratio)
 
 
-def _saving(power: Values, modes: _Modes, whole: Amount | None) -> Figure:
+def _saving(samples: Samples, power: Values, modes: _Modes, whole: Amount | None) -> Figure:
     """What the pump saved by idling, against running on in process mode."""
     name = "idle_saving_wh"
     if modes.why:
@@ -208,8 +219,9 @@ def _saving(power: Values, modes: _Modes, whole: Amount | None) -> Figure:
     idle_us, process_us = modes.time_us(IDLE), modes.time_us(PROCESS)
     if not process_us.any():
         return absent(name, "The pump was never in process mode: there is nothing to compare with.")
+    known_ratio = modes.known_ratio(samples)
     if not idle_us.any():
-        return Figure(name, 0.0, 1.0)
+        return Figure(name, 0.0, known_ratio)
     process_w = integral(power, process_us) / seconds(process_us)
     idle_w = integral(power, idle_us) / seconds(idle_us)
     try:
@@ -217,7 +229,7 @@ def _saving(power: Values, modes: _Modes, whole: Amount | None) -> Figure:
     except OutOfDomain as error:
         return absent(name, f"{error} Check the thresholds of process and idle.")
     flags = ("learned",) if modes.is_learned else ()
-    return stated(Figure(name, saving, 1.0, flags=flags), in_proportion(whole, saving))
+    return stated(Figure(name, saving, known_ratio, flags=flags), in_proportion(whole, saving))
 
 
 def _candidate(parameters: Parameters, samples: Samples, power: Values, modes: _Modes) -> Figure:
@@ -235,7 +247,8 @@ def _candidate(parameters: Parameters, samples: Samples, power: Values, modes: _
     not_idle_us = np.where(np.isin(modes.labels, (PROCESS, RUNNING)), modes.step_us, 0)
     candidate_us = np.where(needed == 0, not_idle_us, 0)
     known_us = np.where(np.isnan(needed), 0, not_idle_us)
-    covered = int(known_us.sum()) / int(not_idle_us.sum()) if not_idle_us.any() else 1.0
+    covered = modes.known_ratio(samples)
+    covered *= int(known_us.sum()) / int(not_idle_us.sum()) if not_idle_us.any() else 1.0
     if not candidate_us.any():
         return Figure(name, 0.0, covered)
     idle_w = parameters.idle_w

@@ -35,7 +35,7 @@ class Amount:
     @property
     def standard_uncertainty(self) -> float:
         """The combined standard uncertainty. [the value's unit]"""
-        return math.sqrt(math.fsum(part.amount**2 for part in self.parts.values()))
+        return math.hypot(*(part.amount for part in self.parts.values()))
 
     @property
     def degrees_of_freedom(self) -> float:

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from joulemark_agent.physics.domain import within
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from joulemark_agent.physics.domain import inside, within
 from joulemark_agent.physics.fuel_gas import Composition
 from joulemark_agent.physics.gas_components import COMPONENTS
 
@@ -73,6 +76,24 @@ def excess_air(fuel: Stoichiometry, oxygen_ratio: float, basis: OxygenBasis) -> 
     """
     within("oxygen_ratio", oxygen_ratio, 0, BURNER_OFF, "1")
     return oxygen_ratio * _flue(fuel, basis) / (fuel.oxygen * (1 - oxygen_ratio / AIR_OXYGEN))
+
+
+def burning_excess_air(
+    fuel: Stoichiometry, oxygen_ratio: ArrayLike, basis: OxygenBasis
+) -> NDArray[np.float64]:
+    """The same at every reading; NaN where `oxygen_state` does not say that it burns. [1]
+
+    Args:
+        fuel: from `stoichiometry`.
+        oxygen_ratio: oxygen in the flue gas by volume, 0 to below 0.20, any shape. [1]
+        basis: whether the probe measures `wet` or `dry` gas.
+
+    Formula: F8.
+    Source: as `excess_air`.
+    """
+    oxygen = inside(oxygen_ratio, 0, np.nextafter(BURNER_OFF, 0))
+    ratio: NDArray[np.float64] = oxygen * _flue(fuel, basis) / fuel.oxygen
+    return ratio / (1 - oxygen / AIR_OXYGEN)
 
 
 def flue_oxygen(fuel: Stoichiometry, excess_air_ratio: float, basis: OxygenBasis) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -23,7 +25,7 @@ def within(name: str, value: float, low: float, high: float, unit: str) -> float
     Raises:
         OutOfDomain: it lies outside.
     """
-    if low <= value <= high:
+    if low <= value <= high and math.isfinite(value):
         return value
     shown = f" {unit}" if unit not in {"", "1"} else ""
     raise OutOfDomain(f"{name} is {value:g}{shown}; it must lie from {low:g} to {high:g}{shown}.")

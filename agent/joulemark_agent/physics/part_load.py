@@ -32,6 +32,12 @@ class SpeedCurve:
         within("no_load_w", self.no_load_w, 0.0, self.turndown_w, "W")
         within("turndown_w", self.turndown_w, 0.0, self.middle_w, "W")
         within("middle_w", self.middle_w, 0.0, self.full_load_w, "W")
+        to_middle = self.middle_ratio - self.turndown_ratio
+        first = (self.middle_w - self.turndown_w) / to_middle  # slopes of its two chords [W]
+        last = (self.full_load_w - self.middle_w) / (1 - self.middle_ratio)
+        bend = (last - first) / (1 - self.turndown_ratio)
+        if first < bend * to_middle or last < -bend * (1 - self.middle_ratio):
+            raise OutOfDomain("a parabola through the three points falls: look at the middle one.")
 
 
 def modulation_power(

@@ -31,7 +31,7 @@ _KG_MOL = {
 }
 _ATOMS = re.compile(r"([A-Z][a-z]?)(\d*)")
 _FORMULA = re.compile(r"([A-Z][a-z]?\d{0,3}){1,8}")
-_MOST_KG = 1e9
+MOST_KG = 1e9  # of what is fed
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def emitted_kg(
         standard); factors in 40 CFR Part 98, Subpart I, Tables I-11, I-12, I-20 (89 FR 31921,
         2024-04-25).
     """
-    within("fed_kg", fed_kg, 0.0, _MOST_KG, "kg")
+    within("fed_kg", fed_kg, 0.0, MOST_KG, "kg")
     within("emitted_ratio", emitted_ratio, 0.0, 10.0, "kg/kg")
     within("heel_ratio", heel_ratio, 0.0, 0.99, "1")
     within("abated_ratio", abated_ratio, 0.0, 1.0, "1")

@@ -179,10 +179,14 @@ def effective_degrees_of_freedom(
                 "Effective degrees of freedom are not defined for correlated inputs; name the"
                 " shared errors as sources of their own (physics.budget)."
             )
-    total = math.fsum(part**2 for part in contributions)
-    parts = zip(contributions, degrees_of_freedom, strict=True)
     if any(not degrees > 0 for degrees in degrees_of_freedom):
         raise OutOfDomain("Degrees of freedom must lie above 0.")
+    largest = max(map(abs, contributions), default=0.0)
+    if not 0 < largest < math.inf:
+        return math.inf
+    shares = [part / largest for part in contributions]  # whose powers do not overflow
+    total = math.fsum(part**2 for part in shares)
+    parts = zip(shares, degrees_of_freedom, strict=True)
     below = math.fsum(part**4 / degrees for part, degrees in parts)
     return total**2 / below if below > 0 else math.inf
 

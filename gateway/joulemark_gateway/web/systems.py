@@ -58,7 +58,7 @@ def _days(
     read: Open, place: plant.Site, which: System, first: date | None, last: date | None
 ) -> tuple[date, date] | None:
     """The local days asked for; unasked the last ones, so few that they can be analysed."""
-    devices = [place.devices[name] for name in which.devices]
+    devices = [place.devices[name] for name in dict.fromkeys(which.devices)]
     span = answers.span_of_days(
         read.shown(place),
         first,
@@ -69,7 +69,8 @@ def _days(
     )
     if span is None or first is not None:
         return span
-    return answers.shortened(min(devices, key=lambda device: device.period_us), span)
+    fastest, most = systems.most_slots(devices)
+    return answers.shortened(fastest, span, most)
 
 
 def _found(

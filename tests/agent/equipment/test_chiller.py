@@ -137,7 +137,7 @@ def test_what_cannot_be_backed_is_refused_with_the_reason(section, changed, says
 
 def test_water_is_taken_at_its_temperature():
     # 9.5 degrees Celsius: 999.74 kg/m3 x 4193.4 J/(kg K) = 4.1923e6
-    analysis = found(hour(), liquid="water")
+    analysis = found(hour(), liquid="water", rated_power_w=100_000)
     assert value(analysis, "cooling_wh") == pytest.approx(4.1923e6 * 0.01 * 5, rel=3e-4)
     assert "rated_cooling_w" in analysis.figure("part_load_ratio").why
 
@@ -159,10 +159,29 @@ def test_power_is_compared_with_what_the_kind_would_take():
     assert value(analysis, "expected_wh") == pytest.approx(549_740, rel=1e-4)
     assert value(analysis, "over_expected_ratio") == pytest.approx(600 / 549.74, rel=1e-4)
     assert analysis.figure("expected_wh").flags == ("estimated",)
-    without = found(hour(), heat_j_m3_k=HEAT, curve=curve)
+    without = found(hour(), heat_j_m3_k=HEAT, rated_power_w=100_000, curve=curve)
     assert "condenser_in_k" in without.figure("expected_wh").why
 
 
 def test_no_power_no_figures():
     analysis = found(hour(power_w=np.full(61, np.nan)), **PLATE)
     assert all(figure.value is None and figure.why for figure in analysis.figures)
+
+
+def test_a_chiller_of_unknown_size_may_be_standing_by():
+    standby = hour(power_w=np.full(61, 500.0))
+    analysis = found(standby, heat_j_m3_k=HEAT)
+    for name in ("running_s", "cooling_wh", "cop_w_per_w"):
+        assert analysis.figure(name).value is None
+        assert "rated_power_w" in analysis.figure(name).why
+    for size in ({"rated_power_w": 100_000}, {"rated_cooling_w": 400_000}, {"off_below_w": 600}):
+        assert value(found(standby, heat_j_m3_k=HEAT, **size), "running_s") == 0
+    power = np.where(np.arange(61) < 30, 60_000.0, 500.0)
+    assert value(found(hour(power_w=power), heat_j_m3_k=HEAT), "running_s") == 1800
+
+
+@pytest.mark.parametrize("flow", [3e4, 1e300])
+def test_a_flow_of_a_wrong_scale_breaks_nothing(flow):
+    load = found(hour(chilled_flow_m3_s=flow), **PLATE).figure("part_load_ratio")
+    assert load.value is None
+    assert load.why

@@ -1,11 +1,15 @@
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from joulemark_agent.equipment.base import US_PER_S, Figure, Samples
 from joulemark_agent.equipment.furnace import Parameters, analyse
 from joulemark_agent.equipment.models import parameters_of
+from joulemark_agent.kernels.counter import Semantics
 from joulemark_agent.simulate.equipment_hall.furnace import simulate
 
 PERIOD_S = 30
@@ -271,6 +275,16 @@ def test_electric_power_is_taken_over_time():
     assert value(analyse(parameters(electricity="power_w"), samples), "electricity_wh") == 5000
 
 
+def test_the_electric_counter_is_as_unsure_as_the_step_of_its_profile():
+    t_us = np.arange(121) * PERIOD_S * US_PER_S
+    count_wh = {"energy_wh": np.floor(np.arange(121.0) / 20) * 1000}
+    counters = {"energy_wh": Semantics(90 * US_PER_S, step=1000)}
+    samples = Samples(t_us, count_wh, 90 * US_PER_S, counters)
+    figure = analyse(parameters(metering={"limit_ratio": 1e-9}), samples).figure("electricity_wh")
+    assert figure.value == 6000
+    assert figure.standard_uncertainty == pytest.approx(1000 / math.sqrt(6))
+
+
 def test_a_counter_that_falls_is_a_finding():
     t_us = np.arange(4) * PERIOD_S * US_PER_S
     samples = Samples(t_us, {"energy_wh": np.array([100.0, 110, 2, 5])}, 90 * US_PER_S)
@@ -344,3 +358,150 @@ def test_a_meter_that_stands_while_the_furnace_heats_is_a_finding():
     stuck = analyse(parameters(), Samples(samples.t_us, values, samples.max_gap_us))
     assert [finding.code for finding in stuck.findings] == ["meter_stands"]
     assert analyse(parameters(), samples).findings == ()
+
+
+# Readings that lack, doors that chatter, and windows that cut a batch
+
+
+def finer(samples, times=3) -> Samples:
+    """The same read more often."""
+    size, step_us = samples.t_us.size * times, PERIOD_S * US_PER_S // times
+    values = {name: np.repeat(column, times) for name, column in samples.values.items()}
+    return Samples(np.arange(size) * step_us, values, 3 * step_us)
+
+
+def figures_of(span) -> dict[str, Figure]:
+    return {figure.name: figure for figure in span.figures}
+
+
+def part(samples, first, stop) -> Samples:
+    values = {name: column[first:stop] for name, column in samples.values.items()}
+    return Samples(samples.t_us[first:stop], values, samples.max_gap_us)
+
+
+def changed(samples, **columns) -> Samples:
+    return Samples(samples.t_us, {**samples.values, **columns}, samples.max_gap_us)
+
+
+def test_readings_that_lack_do_not_make_idling_of_a_soak():
+    whole = analyse(parameters(), furnace(3)[0])
+    torn = analyse(parameters(), furnace(3, missing=0.1, seed=2)[0])
+    assert value(torn, "idle_s") <= value(whole, "idle_s")
+    assert value(torn, "idle_hot_wh") <= value(whole, "idle_hot_wh")
+    assert torn.figure("idle_hot_wh").covered_ratio < 0.9
+
+
+def test_the_last_kelvins_of_heating_are_no_soak():
+    samples, _, _ = furnace(3)
+    for batch in analyse(parameters(), samples).spans_of("batch"):
+        soak_w = value(batch, "soak_wh") / value(batch, "soak_s") * 3600
+        assert soak_w == pytest.approx(HOLDING_W, rel=0.005)
+
+
+@pytest.mark.parametrize("at_s", [3000, 9000])
+def test_a_door_that_chatters_brings_no_charge_and_takes_none_out(at_s):
+    samples, starts, leaves = furnace(2)
+    fine = finer(samples)
+    door = fine.values["door_state"].copy()
+    for start_us in starts:
+        blip = np.searchsorted(fine.t_us, start_us + at_s * US_PER_S)
+        door[[blip, blip + 2]] = 1.0
+    batches = analyse(parameters(), changed(fine, door_state=door)).spans_of("batch")
+    assert [batch.start_us for batch in batches] == starts
+    assert value(batches[0], "idle_wh") == pytest.approx(IDLE_W * OPEN_S / 3600, abs=1)
+    assert batches[-1].end_us == leaves[-1]
+
+
+def test_a_door_that_never_stops_chattering_is_no_batch():
+    fine = finer(furnace(1)[0])
+    found = analyse(parameters(), changed(fine, door_state=np.arange(fine.t_us.size) % 2.0))
+    assert found.figure("batch_count").value == 0
+    assert not found.spans_of("batch")
+
+
+def test_energy_per_batch_takes_power_that_lacks_to_be_as_the_rest():
+    samples, _, _ = furnace(4)
+    section = parameters(
+        electricity="power_w",
+        metering={"limit_ratio": 0.01},
+        losses={"auxiliary": [{"power_w": 20_000, "uncertainty_ratio": 0.1}]},
+    )
+    watts = watts_of(samples)
+    lost = np.random.default_rng(4).random(watts.size)
+    whole = analyse(section, powered(samples, watts))
+    torn = analyse(section, powered(samples, np.where(lost < 0.03, np.nan, watts)))
+    for name in ("per_batch_wh", "closure_ratio"):
+        assert torn.figure(name).value == pytest.approx(value(whole, name), rel=0.02)
+        assert "estimated" in torn.figure(name).flags
+        assert torn.figure(name).standard_uncertainty > whole.figure(name).standard_uncertainty
+    gone = analyse(section, powered(samples, np.where(lost < 0.2, np.nan, watts)))
+    for name in ("per_batch_wh", "closure_ratio"):
+        assert gone.figure(name).value is None
+        assert gone.figure(name).why
+
+
+def test_a_state_that_is_not_known_used_no_zero():
+    samples, _, _ = furnace(2)
+    known = np.arange(samples.t_us.size) < 400  # not in the second batch
+    kelvin = np.where(known, samples.values["temperature_k"], np.nan)
+    found = analyse(parameters(), changed(samples, temperature_k=kelvin))
+    rest = figures_of(found.spans_of("no_batch")[-1])
+    assert rest["soak_wh"].value is None
+    assert "not known" in rest["soak_wh"].why
+    assert found.figure("idle_hot_wh").covered_ratio == pytest.approx(0.4, abs=0.02)
+
+
+def test_a_window_inside_a_batch_counts_none():
+    samples, starts, _ = furnace(2)
+    start = int(np.searchsorted(samples.t_us, starts[0]))
+    quarter = 900 // PERIOD_S
+    heating = analyse(parameters(), part(samples, start + 10, start + 10 + quarter))
+    assert "may lie inside one" in heating.figure("batch_count").why
+    assert heating.figure("idle_hot_wh").value is None
+
+
+def test_a_charge_that_was_just_shut_in_is_not_yet_idling():
+    samples, starts, _ = furnace(2)
+    start = int(np.searchsorted(samples.t_us, starts[0]))
+    quarter = 900 // PERIOD_S
+    found = analyse(parameters(), part(samples, start - quarter + 10, start + 10))
+    spans = [span for span in found.spans if span.kind in {"idle", "heat", "cold"}]
+    assert spans
+    assert spans[-1].end_us == starts[0]
+    assert found.figure("batch_count").value is None
+
+
+def test_a_soak_that_a_window_cuts_is_not_idling():
+    samples, starts, _ = furnace(2)
+    values = {name: column for name, column in samples.values.items() if name != "door_state"}
+    reached = int(np.searchsorted(samples.t_us, starts[0])) + HEAT_S // PERIOD_S
+    bare = Samples(samples.t_us, values, samples.max_gap_us)
+    found = analyse(parameters(), part(bare, reached - 16, reached + 14))
+    assert value(found, "heat_s") > 300
+    assert value(found, "idle_s") == 0
+    assert found.figure("idle_s").covered_ratio < 0.9
+
+
+@pytest.mark.parametrize(
+    ("section", "says"),
+    [
+        ({"gas": {**CITY_GAS, "line_pressure_pa": 20_000}}, "line_pressure_pa"),
+        (
+            {"gas": {"point": "gas_dm3", "composition": {"N2": 1}, "source": "a gas analysis"}},
+            "oxygen that the gas needs",
+        ),
+        ({"losses": {"ambient_k": 335}}, "ambient_k"),
+    ],
+)
+def test_a_section_for_which_no_formula_holds_is_refused_before_it_is_used(section, says):
+    with pytest.raises(ValidationError, match=says):
+        parameters(**section)
+
+
+def test_batches_are_not_counted_while_their_heating_is_not_seen():
+    samples, _, _ = furnace(4)
+    known = np.arange(samples.t_us.size) < samples.t_us.size // 2
+    kelvin = np.where(known, samples.values["temperature_k"], np.nan)
+    count = analyse(parameters(), changed(samples, temperature_k=kelvin)).figure("batch_count")
+    assert count.value == 2
+    assert count.covered_ratio == pytest.approx(0.5, abs=0.01)

@@ -143,7 +143,8 @@ def test_a_composition_gives_calorific_value_and_factor():
 
 def test_a_composition_that_was_scaled_is_flagged():
     scaled = {**GAS, "composition": {**LNG, "CH4": 0.8895}}
-    assert figure(analyse(parameters(gas=scaled), hour()), "gas_co2e_kg").flags == (NORMALISED,)
+    for name in ("gas_wh", "gas_co2e_kg", "total_wh"):
+        assert figure(analyse(parameters(gas=scaled), hour()), name).flags == (NORMALISED,)
 
 
 def test_a_volume_at_15_degrees_is_taken_to_0_with_both_compression_factors():

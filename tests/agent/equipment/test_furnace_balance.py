@@ -205,3 +205,15 @@ def test_the_virtual_furnace_loses_what_its_own_balance_says():
     left = found["unexplained_wh"]
     assert abs(left.value - walls_wh) <= 2 * left.standard_uncertainty + 0.15 * walls_wh
     assert "estimated" in found["flue_loss_wh"].flags
+
+
+def test_what_is_stored_is_unknown_where_a_batch_ends_unread(known, found):
+    end_us = found.spans_of("batch")[0].end_us
+    kelvin = known.values["temperature_k"]
+    is_near = np.abs(known.t_us - end_us) <= 2 * known.max_gap_us
+    values = {**known.values, "temperature_k": np.where(is_near, np.nan, kelvin)}
+    torn = analyse(furnace_balance.declared(), Samples(known.t_us, values, known.max_gap_us))
+    told = figures(torn.spans_of("batch")[0])
+    assert told["stored_wh"].value is None
+    assert told["closure_ratio"].value is None
+    assert "begins or ends" in told["stored_wh"].why

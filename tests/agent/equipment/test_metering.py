@@ -142,6 +142,23 @@ def test_the_windows_of_a_counter_know_their_sum_as_well_as_one_window():
     assert one.standard_uncertainty == pytest.approx(step_wh)
 
 
+def test_a_counter_that_was_not_read_at_an_edge_is_less_sure_there():
+    """It counted 6 kWh in the six hours that nobody read it; when in them is not known."""
+    metering = Metering(limit_ratio=1e-9, counter_step_wh=1)
+    t_us = START_US + np.array([0, 1, 7, 8]) * US_PER_H
+    columns = {"energy_wh": np.array([0.0, 1000.0, 7000.0, 8000.0])}
+    samples = Samples(t_us, columns, 2 * US_PER_H)
+    cut = START_US + np.array([0, 4, 8]) * US_PER_H
+    for factor, scaled in ((1, metering), (3, metering.model_copy(update={
+        "ct_ratio": 3.0, "ratio_applied": False}))):  # fmt: skip
+        windows = primary_windows(scaled, counted(samples, "energy_wh", cut))
+        first, second = known(registered(scaled, "m", windows, cut))
+        assert first.value == 4000 * factor
+        expected = 3000 * factor / math.sqrt(3)
+        assert first.standard_uncertainty == pytest.approx(expected, rel=1e-3)
+        assert total(first, second).standard_uncertainty < 1.0, "the sum was read at both ends"
+
+
 def test_a_counter_s_step_is_that_of_its_profile_on_the_primary_side():
     samples = minutes(np.full(61, 1000.0), energy_wh=np.arange(61.0) * 10)
     coarse = replace(samples, counters={"energy_wh": Semantics(3 * MINUTE_US, step=10)})
@@ -156,11 +173,22 @@ def test_a_counter_s_step_is_that_of_its_profile_on_the_primary_side():
 
 def test_the_steps_of_a_power_register_average_out():
     metering = Metering(limit_ratio=1e-12, power_step_w=100)
-    samples = minutes(np.full(241, 5000.0))
+    samples = minutes(np.tile([5000.0, 5100.0], 121)[:241])
     short = known(metered(metering, "m", samples, "power_w", hours(samples, 1)))[0]
     (long,) = known(metered(metering, "m", samples, "power_w", whole(samples)))
     assert short.standard_uncertainty == pytest.approx(100 / math.sqrt(12) / math.sqrt(60))
-    assert long.standard_uncertainty == pytest.approx(2 * short.standard_uncertainty)
+    assert long.standard_uncertainty == pytest.approx(short.standard_uncertainty * 2)
+
+
+def test_the_step_of_a_power_register_that_stands_still_does_not_average_out():
+    """A load of 5040 W is read as 5000 W all night."""
+    metering = Metering(limit_ratio=1e-12, power_step_w=100)
+    samples = minutes(np.full(241, 5000.0))
+    (energy,) = known(metered(metering, "m", samples, "power_w", whole(samples)))
+    assert energy.standard_uncertainty == pytest.approx(4 * 100 / math.sqrt(12))
+    turning = np.append(np.full(120, 5000.0), np.full(121, 5100.0))
+    (energy,) = known(metered(metering, "m", minutes(turning), "power_w", whole(samples)))
+    assert energy.standard_uncertainty == pytest.approx(math.hypot(2, 2) * 100 / math.sqrt(12))
 
 
 def test_a_mean_is_less_sure_the_more_of_its_time_was_not_seen():

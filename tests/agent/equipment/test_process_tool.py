@@ -22,6 +22,7 @@ TABLES = {
 }
 BURNER = {
     "working": {"point": "burner_state", "values": [2]},
+    "has_no_bypass": True,
     "abated_ratio": 1.0,
     "destroyed_ratio": {"CF4": 0.9, "C2F6": 0.95, "CHF3": 0.99},
     "source": "certificate of the burner, 2026",
@@ -89,7 +90,9 @@ def test_an_unknown_state_counts_as_not_abated(unknown):
     steps = 29 if math.isnan(unknown) else 30
     assert value(analysis, "cf4_uptime_ratio") == pytest.approx(steps / 60)
     flags = analysis.figure("cf4_uptime_ratio").flags
-    assert ("abatement_unknown" in codes(analysis)) == math.isnan(unknown) == bool(flags)
+    assert (
+        ("abatement_unknown" in codes(analysis)) == math.isnan(unknown) == ("lower_bound" in flags)
+    )
 
 
 def test_a_state_that_is_not_recorded_gives_no_credit():
@@ -110,6 +113,14 @@ def test_tool_and_abatement_must_both_be_valid():
     burner = {**BURNER, "routed": {"point": "valve_state", "values": [1]}}
     analysis = found(minutes(**points), abatement=burner)
     assert value(analysis, "cf4_uptime_ratio") == pytest.approx(1 / 3)
+
+
+def test_a_burner_that_gas_could_pass_by_earns_no_credit_until_it_is_said_that_it_does_not():
+    points = {"cf4_m3_s": FLOW, "burner_state": np.full(121, 2.0)}
+    analysis = found(minutes(**points), abatement={**BURNER, "has_no_bypass": False})
+    assert value(analysis, "cf4_uptime_ratio") == 0.0
+    assert "abatement_unknown" in codes(analysis)
+    assert value(found(minutes(**points), abatement=BURNER), "cf4_uptime_ratio") == 1.0
 
 
 def test_two_gases_share_the_by_products_they_form():
@@ -217,3 +228,29 @@ def test_equivalent_energy_takes_the_user_s_factors_and_no_others():
 def test_a_section_with_a_mistake_is_refused(section, says):
     with pytest.raises(ValidationError, match=says):
         parameters_of("process_tool", section)
+
+
+def test_where_no_gas_emitted_has_a_potential_there_is_no_sum():
+    tables = {
+        "factors": {"source": "own measurement", "emitted_kg_per_kg": {"CF4": {"CF4": 0.68}}},
+        "warming": {"assessment": "own", "source": "own list of 2026", "kg_per_kg": {"SF6": 2e4}},
+    }
+    analysis = found(minutes(cf4_m3_s=FLOW), tables=tables)
+    for name in ("co2e_kg", "unabated_co2e_kg"):
+        assert analysis.figure(name).value is None
+        assert "no warming potential" in analysis.figure(name).why
+    assert "potential_missing" in codes(analysis)
+
+
+def test_a_flow_of_a_wrong_scale_breaks_nothing():
+    analysis = found(minutes(cf4_m3_s=FLOW * 1e12))
+    assert "scale" in analysis.figure("cf4_fed_kg").why
+    assert "not known" in analysis.figure("co2e_kg").why
+
+
+def test_the_time_of_gas_is_learned_where_no_least_flow_is_declared():
+    drift = minutes(cf4_m3_s=np.full(121, FLOW_M3_S * 1e-4))
+    assert found(drift).figure("cf4_flow_s").flags == ("learned",)
+    declared = found(drift, gases=[{**CF4, "least_flow_m3_s": FLOW_M3_S / 100}])
+    assert declared.figure("cf4_flow_s").flags == ()
+    assert value(declared, "cf4_flow_s") == 0

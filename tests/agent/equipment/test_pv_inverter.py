@@ -212,3 +212,72 @@ def test_an_inverter_that_says_it_is_throttled_may_stand_still(roof):
 
 def without_state(values):
     return {name: column for name, column in values.items() if name != "operating_state"}
+
+
+def codes(analysis) -> list[str]:
+    return [finding.code for finding in analysis.findings]
+
+
+@pytest.mark.parametrize("told", [-999.0, 6553.5])
+def test_irradiance_that_no_sun_gives_is_missing_and_a_finding(told):
+    rng = np.random.default_rng(1)
+    sun = rng.uniform(400, 600, 97)
+    ac = 0.8 * sun
+    sun[10:50] = told
+    samples = made(ac_power_w=ac, irradiance_w_m2=sun)
+    analysis = analyse(Parameters(dc_peak_w=1000), samples)
+    figure = analysis.figure("performance_ratio")
+    assert figure.value == pytest.approx(0.8)
+    assert figure.covered_ratio == pytest.approx((96 - 41) / 96)
+    assert codes(analysis) == ["irradiance_impossible"]
+
+
+def test_a_sensor_that_stands_still_in_the_light_is_a_finding_and_in_the_dark_none():
+    rng = np.random.default_rng(1)
+    sun = rng.uniform(400, 600, 97)
+    ac = 0.8 * sun
+    sun[50:] = 2.0
+    assert codes(analyse(Parameters(), made(ac_power_w=ac, irradiance_w_m2=sun))) == []
+    sun[10:30] = 812.0
+    found = analyse(Parameters(), made(ac_power_w=ac, irradiance_w_m2=sun)).findings
+    assert [finding.code for finding in found] == ["irradiance_stuck"]
+    assert "20 of 97" in found[0].what
+
+
+@pytest.mark.parametrize(
+    ("declared", "figure"),
+    [
+        ({"dc_peak_w": 120}, "performance_ratio"),  # kW
+        ({"dc_peak_w": 120}, "specific_yield_wh_per_w"),
+        ({"dc_peak_w": 120_000, "gamma_per_k": -0.004, "ac_limit_w": 40_000}, "clipped_s"),
+        ({"dc_peak_w": 120_000, "gamma_per_k": -0.004, "ac_limit_w": 75}, "clipped_s"),
+    ],
+)
+def test_a_rating_that_the_power_exceeds_is_a_finding_and_tells_nothing(roof, declared, figure):
+    air = np.full(roof.t_us.size, 290.0)
+    warm = Samples(roof.t_us, {**roof.values, "ambient_temperature_k": air}, roof.max_gap_us)
+    analysis = analyse(Parameters(**declared), warm)
+    name = list(declared)[-1]
+    (finding,) = [f for f in analysis.findings if f.code == "rating_exceeded"]
+    assert name in finding.what
+    assert analysis.figure(figure).value is None
+    assert name in analysis.figure(figure).why
+
+
+def test_hardly_any_light_gives_no_ratio():
+    """A quarter of an hour at dawn, every minute: the inverter draws more than it gives."""
+    light = {"irradiance_w_m2": [3.0] * 16, "dc_power_w": [5.0] * 16, "ac_power_w": [-20.0] * 16}
+    t_us = START_US + np.arange(16) * 60 * US_PER_S
+    values = {name: np.array(column) for name, column in light.items()}
+    found = analyse(Parameters(dc_peak_w=10_000), Samples(t_us, values, QUARTER_US))
+    assert found.figure("performance_ratio").value is None
+    assert "20 W/m2" in found.figure("performance_ratio").why
+    assert found.figure("efficiency_ratio").value is None
+    assert "drew more" in found.figure("efficiency_ratio").why
+    assert value(found, "net_ac_wh") == pytest.approx(-5.0)
+
+
+def test_a_night_without_any_light_is_no_day_without_ac():
+    volts = np.random.default_rng(1).uniform(0.0, 1.0, 40)
+    dark = made(ac_power_w=np.full(40, -3.0), dc_voltage_v=volts)
+    assert codes(analyse(Parameters(), dark)) == []

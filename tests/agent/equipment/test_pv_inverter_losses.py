@@ -1,13 +1,16 @@
 """What an inverter loses to its limit and to dust; many seeds of both run apart."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
 from joulemark_agent.equipment.base import US_PER_S, Samples
 from joulemark_agent.equipment.days import day_of
+from joulemark_agent.equipment.pv_amounts import Columns
 from joulemark_agent.equipment.pv_inverter import Parameters, analyse
+from joulemark_agent.equipment.pv_soiling import Soiling, clean_days
 from nightly import pv_clipping, pv_soiling
 from support.sunny import GAMMA_PER_K, PEAK_W, days, measured
 
@@ -128,6 +131,7 @@ def test_the_loss_since_the_last_cleaning_and_the_cleanings_are_told():
 def test_modules_that_stay_clean_have_no_resolved_loss():
     daily, lost, _ = soiling(pv_soiling.roof([1, 1], daily=0.0)[0])
     assert "unresolved" in daily.flags
+    assert "unresolved" in lost.flags
     assert lost.value == pytest.approx(0.0, abs=0.02)
 
 
@@ -135,6 +139,34 @@ def test_without_a_rain_gauge_the_steps_alone_tell_the_cleanings_and_that_is_sai
     daily, _, cleanings = soiling(pv_soiling.roof([1, 2], noise=0.005, has_gauge=False)[0])
     assert daily.value == pytest.approx(0.002, abs=0.0003)
     assert cleanings.flags == ("estimated",)
+
+
+def test_a_rain_gauge_that_failed_half_way_does_not_deny_what_it_did_not_see():
+    rng = np.random.default_rng(1)
+    made = days(rng, 60, 900.0, cloudy=0.3, share=0.95)
+    row = np.arange(made.t_s.size)
+    day = row // 96
+    given_w = made.free_w * (1 - 0.002 * (day % 20))
+    rain = np.where((day % 20 == 0) & (row % 96 == 4), 0.02, 0.0)
+    rain = np.where(day < 30, rain, np.nan)
+    samples = measured(rng, made, given_w, ac_noise=0.005, sun_noise=0.0, rain_m=rain)
+    site = Parameters.model_validate({**SITE, "ac_limit_w": None})
+    daily, _, cleanings = soiling(analyse(site, samples))
+    assert daily.value == pytest.approx(0.002, abs=0.0002)
+    assert cleanings.value == 2
+    assert cleanings.flags == ("estimated",)
+
+
+def test_a_plant_that_seems_to_get_cleaner_shows_no_dust():
+    """Dust on the irradiance sensor looks like that."""
+    rng = np.random.default_rng(1)
+    made = days(rng, 40, 900.0, cloudy=0.0, share=0.95)
+    given_w = made.free_w * (1 + 0.001 * (np.arange(made.t_s.size) // 96))
+    samples = measured(rng, made, given_w, ac_noise=0.005, sun_noise=0.0)
+    site = Parameters.model_validate({**SITE, "ac_limit_w": None})
+    daily, lost, _ = soiling(analyse(site, samples))
+    assert daily.flags == ("unresolved",)
+    assert lost.flags == ("lower_bound", "unresolved")
 
 
 def test_a_cleaning_by_hand_is_taken_as_it_was_noted_and_noon_is_found_without_a_longitude():
@@ -167,3 +199,30 @@ def test_without_a_temperature_coefficient_no_soiling_is_told(limited):
     dark = Samples(limited.t_us, {"ac_power_w": limited.values["ac_power_w"]}, 900 * US_PER_S)
     for figure in soiling(analyse(Parameters.model_validate(SITE), dark)):
         assert "No irradiance" in figure.why
+
+
+def test_what_was_lost_while_no_irradiance_was_read_is_not_told_as_nothing(limited):
+    sun = limited.values["irradiance_w_m2"].copy()
+    state = np.where(limited.values["ac_power_w"] >= LIMIT_W, 5.0, 4.0)
+    sun[288:] = np.where(state[288:] == 5, np.nan, sun[288:])  # the second noon
+    values = {**limited.values, "irradiance_w_m2": sun, "operating_state": state}
+    analysis = analyse(Parameters.model_validate(SITE), replace(limited, values=values))
+    assert analysis.figure("clipping_lost_wh").flags == ("lower_bound",)
+    first, second = (span.figures for span in analysis.spans_of("day"))
+    lost = [{f.name: f for f in figures}["clipping_lost_wh"] for figures in (first, second)]
+    assert [figure.flags for figure in lost] == [(), ("lower_bound",)]
+
+
+def test_noon_does_not_move_where_clocks_change():
+    """Berlin on 28 March 2027; no longitude is given."""
+    rng = np.random.default_rng(8)
+    made = days(rng, 30, 900.0, cloudy=0.0, share=0.95)
+    moved_s = int(datetime(2027, 3, 14, tzinfo=UTC).timestamp()) - float(made.t_s[0])
+    made = made._replace(t_s=made.t_s + moved_s)
+    samples = measured(rng, made, made.free_w, ac_noise=0.0, sun_noise=0.0)
+    sun, cell_k = (samples.values[name] for name in ("irradiance_w_m2", "module_temperature_k"))
+    columns = Columns(samples, samples.values["ac_power_w"], sun * np.nan, sun, cell_k)
+    found = clean_days(columns, None, Soiling(), "Europe/Berlin", GAMMA_PER_K)
+    assert found.noon_us.size == 30
+    noon_s = found.noon_us // US_PER_S % 86_400
+    assert np.all(np.abs(noon_s - 43_200) < 600)

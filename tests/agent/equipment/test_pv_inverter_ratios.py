@@ -290,3 +290,36 @@ def test_neighbours_are_compared_where_no_irradiance_is_measured():
 def test_a_mistake_in_the_section_is_told(section, says):
     with pytest.raises(ValidationError, match=says):
         Parameters.model_validate(section)
+
+
+def test_input_for_which_a_formula_says_nothing_gives_a_reason_and_no_failure(roof):
+    hot = {"module_temperature_k": roof.values["module_temperature_k"] + 60}
+    steep = parameters(gamma_per_k=-0.02, annual_cell={**BEFORE, "temperature_k": 300})
+    figure = analyse(steep, replace(roof, values={**roof.values, **hot})).figure(NAMES[1])
+    assert figure.value is None
+    assert "temperature factor" in figure.why
+    ac_w = roof.values["ac_power_w"].copy()
+    ac_w[40] = 3e38
+    corrupt = replace(roof, values={**roof.values, "ac_power_w": ac_w})
+    assert analyse(parameters(), corrupt).figure("final_yield_wh_per_w").value is None
+    sun = np.full(roof.t_us.size, 1e-11)
+    faint = replace(roof, values={**roof.values, "irradiance_w_m2": sun})
+    assert analyse(parameters(), faint).figure(NAMES[0]).value is None
+
+
+def test_what_was_not_measured_is_not_called_dark(roof):
+    celsius = {"module_temperature_k": roof.values["module_temperature_k"] - 273.15}
+    cold = replace(roof, values={**roof.values, **celsius})
+    figure = analyse(parameters(), cold).figure(NAMES[1])
+    assert figure.value is None
+    assert "temperature of the cells" in figure.why
+    sun = np.where(np.arange(roof.t_us.size) % 2, np.nan, roof.values["irradiance_w_m2"])
+    apart = replace(roof, values={**roof.values, "irradiance_w_m2": sun})
+    assert "no time" in analyse(parameters(), apart).figure(NAMES[0]).why
+
+
+@pytest.mark.parametrize("absurd", [1e-12, 1e13])
+def test_a_rating_that_no_plant_has_is_refused(absurd):
+    for name in ("dc_peak_w", "ac_limit_w"):
+        with pytest.raises(ValidationError, match=name):
+            Parameters.model_validate({name: absurd})

@@ -102,3 +102,23 @@ def test_tools_are_told_in_one_way():
     signal = {"point": "inlet_state", "values": [1]}
     with pytest.raises(ValidationError, match="either 'tools'"):
         parameters_of("scrubber", {"tools": "tools_count", "serving": signal})
+
+
+@pytest.mark.parametrize(
+    ("changed", "per"),
+    [
+        ({"power_w": np.full(61, -3.0)}, "energy_per_tool_hour_wh"),
+        ({"fuel_m3_s": np.full(61, -1e-7)}, "fuel_per_tool_hour_m3"),
+    ],
+)
+def test_a_zero_that_drifted_below_0_breaks_nothing(changed, per):
+    analysis = found(hour(**changed), **ALL)
+    assert "Look at the zero" in analysis.figure(per).why
+    assert value(analysis, "water_per_tool_hour_m3") == pytest.approx(4.5)
+
+
+def test_a_counter_of_litres_tells_what_one_of_cubic_metres_does_not_reach():
+    litres = 100_000.0 + np.arange(61) * 5  # 300 litres in the hour
+    analysis = found(hour(water_dm3=litres), **{**ALL, "water": "water_dm3"})
+    assert value(analysis, "water_m3") == pytest.approx(0.3)
+    assert value(analysis, "unused_water_m3") == pytest.approx(0.1)

@@ -159,6 +159,22 @@ def test_time_that_one_meter_lacks_counts_for_none():
     assert ratio == pytest.approx(1 - 10_200 / 86_400)
 
 
+def test_what_is_told_of_some_time_is_as_unsure_as_that_time():
+    """The roof was read in half of the time: what the main meter knows of the rest is not told."""
+    t, pv, load = day(3)
+    pv[700:] = np.nan
+    known = Metering(limit_ratio=0.01)
+    meters = (
+        meter("roof", "pv", line(t, pv), metering=known),
+        meter("main", "grid", line(t, np.full(t.size, 30_000.0)), metering=known),
+        meter("hall", "load", line(t, load), metering=known),
+    )
+    for figure in site_balance(meters, WHOLE).figures[:5]:
+        assert figure.value is not None
+        expected = 0.01 / math.sqrt(3) * abs(figure.value)
+        assert figure.standard_uncertainty == pytest.approx(expected, rel=0.01), figure.name
+
+
 def test_a_window_nobody_read_has_no_figures():
     t, pv, load = day(2, 300.0)
     meters = (meter("roof", "pv", line(t, pv)), meter("main", "grid", line(t, load - pv)))
@@ -225,3 +241,14 @@ def test_one_kind_of_meter_is_no_balance():
         analysis = site_balance((meter("m", role, line(t, pv)),), WHOLE)
         assert all(figure.value is None for figure in analysis.figures)
         assert "main meter or the consumers" in analysis.figures[0].why
+
+
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_an_inverter_whose_meter_counts_what_is_drawn_is_told(is_reversed):
+    t, pv, load = day(1)
+    turned = meter("roof", "pv", line(t, -pv), is_reversed=is_reversed)
+    found = site_balance([turned, meter("main", "grid", line(t, load - pv))], WHOLE)
+    codes = [finding.code for finding in found.findings]
+    assert codes == ([] if is_reversed else ["generation_negative"])
+    night = site_balance([turned, meter("main", "grid", line(t, load - pv))], HOURS[:3])
+    assert not night.findings, "less than a day may be all dark"

@@ -137,3 +137,25 @@ def test_gaps_belong_to_no_mode():
 def test_a_purge_threshold_needs_the_purge():
     with pytest.raises(ValidationError, match="name the point in 'purge'"):
         parameters_of("vacuum_pump", {"purge_above_m3_s": 1e-4})
+
+
+def test_two_levels_of_a_quarter_of_an_hour_are_not_learned():
+    swings = minutes(power_w=np.where(np.arange(16) % 4 < 2, 3_000.0, 2_500.0))
+    analysis = found(swings)
+    assert "for an hour or more" in analysis.figure("idle_saving_wh").why
+    assert value(found(swings, process_above_w=2_700), "idle_s") > 0
+
+
+def test_a_pump_that_stands_by_is_off_where_its_process_power_is_declared():
+    analysis = found(minutes(power_w=np.full(16, 30.0)), **LEVELS)
+    assert value(analysis, "off_s") == 900
+    assert value(analysis, "idle_s") == 0
+
+
+def test_a_saving_tells_the_time_that_it_is_of():
+    power = POWER_W.copy()
+    power[25:35] = np.nan
+    section = {**LEVELS, "needed": {"point": "tool_state", "values": [1]}}
+    analysis = found(minutes(power_w=power, tool_state=np.zeros(61)), **section)
+    for name in ("idle_saving_wh", "idle_candidate_wh"):
+        assert analysis.figure(name).covered_ratio == pytest.approx(49 / 60)

@@ -81,3 +81,9 @@ def test_a_sensitivity_scales_its_parts():
 def test_nothing_is_divided_by_zero():
     with pytest.raises(OutOfDomain, match="denominator"):
         ratio(Amount(1.0), Amount(0.0))
+
+
+def test_a_part_beyond_all_reason_is_no_crash():
+    amount = Amount(1e300, {"gain": Part(1e298, 50.0), "step": Part(1e297)})
+    assert amount.standard_uncertainty == pytest.approx(1.00498756e298)
+    assert amount.degrees_of_freedom == pytest.approx(50.0 * 1.01**2)

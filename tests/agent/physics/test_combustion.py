@@ -1,10 +1,12 @@
 """Excess air there and back, and what the basis of the probe makes of a reading."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from joulemark_agent.physics.combustion import (
+    burning_excess_air,
     excess_air,
     flue_oxygen,
     oxygen_state,
@@ -78,3 +80,14 @@ def test_a_reading_of_no_flue_gas_is_refused(oxygen):
 )  # fmt: skip
 def test_a_reading_near_air_says_that_the_burner_is_off(oxygen, says):
     assert oxygen_state(oxygen) == says
+
+
+def test_readings_together_are_as_one_by_one():
+    burned = stoichiometry(composition({"CH4": 1.0}))
+    oxygen = np.array([0.0, 0.03, 0.1999, 0.20, 0.208, 0.21, -0.01, np.nan])
+    together = burning_excess_air(burned, oxygen, "wet")
+    for share, excess in zip(oxygen.tolist(), together.tolist(), strict=True):
+        if oxygen_state(share) == "burning":
+            assert excess == pytest.approx(excess_air(burned, share, "wet"), rel=1e-12)
+        else:
+            assert np.isnan(excess)

@@ -174,3 +174,8 @@ def test_what_is_blown_off_is_not_used():
 
 def test_a_curve_is_inverted_to_the_last_bits():
     assert ratio_of(lambda c: c**3, 0.5) == pytest.approx(0.5 ** (1 / 3), rel=1e-15)
+
+
+def test_a_parabola_of_speed_that_falls_is_refused():
+    with pytest.raises(OutOfDomain, match="falls"):
+        SpeedCurve(100_000, 0.0, 0.3, 20_000, 0.9, 21_000)

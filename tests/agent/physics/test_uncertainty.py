@@ -157,3 +157,10 @@ def test_spreads_of_known_shapes():
 def test_a_negative_width_is_refused(shape, width):
     with pytest.raises(OutOfDomain):
         shape(width)
+
+
+@pytest.mark.parametrize("unknown", [math.inf, math.nan, -1.0])
+def test_what_is_not_known_has_no_uncertainty_of_its_own(unknown):
+    for of in (rectangular, triangular, resolution, expanded):
+        with pytest.raises(OutOfDomain):
+            of(unknown)

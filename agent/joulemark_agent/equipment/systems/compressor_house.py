@@ -72,7 +72,11 @@ def _power(member: Member) -> tuple[Samples, Values | None]:
 
 
 def _energy(machines: Sequence[Member]) -> Figure:
-    """The energy of all machines over the time that each of them is read."""
+    """The energy of all machines over the time that each of them is read.
+
+    The share of time that backs it is the mean of the machines', since each is counted over its
+    own; where one is not read at all, nothing is said.
+    """
     name = "energy_wh"
     edges_us = _whole_us([one.samples for one in machines])
     windows: list[Windows] = []
@@ -83,7 +87,8 @@ def _energy(machines: Sequence[Member]) -> Figure:
             return absent(name, f"The power of {one.id!r} is not recorded.")
         windows.append(held(samples, power, edges_us))
         amounts += metered(_section(one).metering, one.id, samples, power, edges_us)
-    covered_us = min(float(of.covered_us.sum()) for of in windows)
+    each_us = [float(of.covered_us.sum()) for of in windows]
+    covered_us = sum(each_us) / len(each_us) if min(each_us) > 0 else 0.0
     energy_wh = sum(float(of.amount.sum()) for of in windows)
     figure = measured(name, energy_wh, covered_us, float(edges_us[-1] - edges_us[0]))
     known = [amount for amount in amounts if amount is not None]

@@ -7,6 +7,7 @@ A kind's file exports `ROLES`, `Parameters`, `NAMING` (which of them name member
 from __future__ import annotations
 
 import pkgutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Protocol, cast
@@ -64,24 +65,24 @@ def mistakes(
         kind_of: the kind of each device of the site, by id.
     """
     if kind not in kinds():
-        yield ("kind",), f"there is no system {kind!r}; the kinds are: {', '.join(kinds())}"
+        yield ("kind",), f"there is no system {kind!r:.80}; the kinds are: {', '.join(kinds())}"
         return
     system = _system(kind)
     for role in sorted(members.keys() - system.ROLES.keys()):
         known = ", ".join(system.ROLES)
-        yield ("members", role), f"{kind} has no {role!r}; its members are: {known}"
+        yield ("members", role), f"{kind} has no {role!r:.80}; its members are: {known}"
     for role, wanted in system.ROLES.items():
         yield from _of_role(role, wanted, members.get(role, ()), kind_of)
-    names = [name for role in members.values() for name in role]
+    names = Counter(name for role in members.values() for name in role)
     for role, given in members.items():
         for i, name in enumerate(given):
-            if names.count(name) > 1:
-                yield ("members", role, i), f"{name!r} is named {names.count(name)} times"
+            if names[name] > 1:
+                yield ("members", role, i), f"{name!r} is named {names[name]} times"
     try:
         system.Parameters.model_validate(dict(parameters))
     except ValidationError as error:
         for item in error.errors(include_url=False):
-            yield ("parameters", *item["loc"]), f"{item['msg']} ({item['input']!r})"
+            yield ("parameters", *item["loc"]), f"{item['msg']} ({item['input']!r:.80})"
         return
     for key in system.NAMING:
         for name in parameters.get(key, ()):

@@ -187,3 +187,14 @@ def test_what_is_right_has_no_mistakes():
 def test_parameters_with_mistakes_are_refused():
     with pytest.raises(ValidationError, match="presure"):
         analyse("compressor_house", {"presure": 1}, {"compressors": house()})
+
+
+def test_the_energy_of_a_house_is_backed_by_the_time_that_each_machine_is_read():
+    a1 = member("a1", "air_compressor", Compressor(**LEVELS), power_w=np.full(121, 50_000.0))
+    b1 = member("b1", "air_compressor", Compressor(**LEVELS), power_w=np.full(61, 50_000.0))
+    energy = analyse("compressor_house", {}, {"compressors": [a1, b1]}).figure("energy_wh")
+    assert energy.value == pytest.approx(150_000)
+    assert energy.covered_ratio == pytest.approx(0.75), "so both would have used 200 kWh"
+    silent = member("b1", "air_compressor", Compressor(**LEVELS), power_w=[50_000.0])
+    missing = analyse("compressor_house", {}, {"compressors": [a1, silent]}).figure("energy_wh")
+    assert missing.value is None
