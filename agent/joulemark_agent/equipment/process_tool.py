@@ -322,8 +322,8 @@ def _findings(
             "abatement_unknown",
             f"In {unknown_s / flow_s:.0%} of the gas-flow time the state of tool or abatement is"
             " not known; it counts as not abated.",
-            "Look at the gaps of its state, and say in 'abatement' by 'routed' or 'has_no_bypass' that"
-            " the gas goes there.",
+            "Look at the gaps of its state, and say in 'abatement' by 'routed' or 'has_no_bypass'"
+            " that the gas goes there.",
             *when_us,
         )
     if unrated:
