@@ -21,6 +21,7 @@ from joulemark_agent.contract.errors import ConfigError, DeviceError, JoulemarkE
 from joulemark_agent.contract.reading import Gap, Reading
 from joulemark_agent.contract.signature import decode64
 from joulemark_agent.envelope import Carbon, warm
+from joulemark_agent.figures import warm as warm_model
 from joulemark_agent.grants import Terms, keep_site, kept_site, load_grant
 from joulemark_agent.keys import AGENT_KEY, Key, has_key, load_key
 from joulemark_agent.lines import by_line
@@ -273,13 +274,22 @@ class _Agent:
                 name = crew.poller.most_urgent(ready_us)
                 slot_us = ready_us[name]
                 results = await crew.poller.read_slot(slot_us, (name,))
-                self._pending += results
-                self._done_us[name] = slot_us
+                try:
+                    await self._foresee(results)
+                finally:
+                    self._pending += results
+                    self._done_us[name] = slot_us
                 del ready_us[name]
                 is_last = not any(self._is(other, at_us) for other, at_us in ready_us.items())
                 if is_last or self._clock.now_us() - slot_us >= _LATE_US:
                     await asyncio.sleep(0)  # lines that were answered together share a commit
                     await self._commit()
+
+    async def _foresee(self, results: Iterable[Reading | Gap]) -> None:
+        """Compute what these results make due in a thread: other lines are read meanwhile."""
+        for result in results:
+            if (work := self._recorder.foresee(result)) is not None:
+                await asyncio.to_thread(work)
 
     async def _follow(self, again: Callable[[], SiteSettings]) -> None:
         """Read the site file again at every SIGHUP; one with a mistake changes nothing."""
@@ -592,6 +602,8 @@ def _collector(settings: SiteSettings, key: Key) -> Collector:
 
 
 def _warm(devices: Sequence[Recorded]) -> None:
-    """Have the kernels ready before the first batch closes."""
+    """Have the kernels ready before the first batch closes, and the models that are asked for."""
     for device in devices:
         warm(device.profile, device.carbon)
+        if device.figures is not None:
+            warm_model(device.figures)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from joulemark_agent.contract.batch import MAX_LEAVES, Batch, batch_bytes
@@ -31,7 +32,7 @@ from joulemark_agent.contract.signature import Checkpoint, encode64, sign_checkp
 from joulemark_agent.contract.topics import origin
 from joulemark_agent.contract.tree import append, root
 from joulemark_agent.envelope import Carbon, Sums, Tally, energy_sums, row_of
-from joulemark_agent.figures import EVENT, Subject, Taken, stated, step
+from joulemark_agent.figures import EVENT, Subject, Taken, end_of, failed, stated, step
 from joulemark_agent.kernels.decode import decode_responses
 from joulemark_agent.keys import Key
 from joulemark_agent.outbox import Change, Outbox, Sealed, Tree
@@ -111,6 +112,9 @@ class _Book:
         self.kept, self.sealed = len(self.open), []
 
 
+_Window = tuple[int, int, int, int]  # epoch, first and last slot, how many readings
+
+
 class Recorder:
     """Writes the leaves of every device of a site; one thread uses it."""
 
@@ -151,6 +155,7 @@ class Recorder:
         self._books: dict[str, _Book] = {}
         self._boot = outbox.boots() + 1
         self._causes = dict.fromkeys(self._by_name, AGENT_DOWN)
+        self._foreseen: dict[str, tuple[_Window, dict[str, Any]]] = {}
         self._start()
 
     def committed_us(self, device: str) -> int | None:
@@ -207,6 +212,22 @@ class Recorder:
             for decoded in self._decoded:
                 self._observe(*decoded)
         return sealed
+
+    def foresee(self, result: Reading | Gap) -> Callable[[], None] | None:
+        """Work that this result will make due: figures of the window it closes; None: none is.
+
+        Any thread may do it before the result is committed, so that the commit need not.
+        """
+        book = self._books.get(result.device)
+        subject = book.recorded.figures if book is not None and book.recorded else None
+        if book is None or subject is None or not book.window or isinstance(result, Gap):
+            return None
+        if result.slot_us < end_of(book.window[0].slot_us, subject.every_us):
+            return None
+        shown = decode_responses(subject.profile, result.responses)
+        new = Taken(book.window[-1].seq + 1, result.slot_us, result.t_utc_us, *shown)
+        closed = step(book.window, new, subject.every_us, subject.period_us).closed
+        return partial(self._compute, book.tree, subject, closed) if closed else None
 
     def seal_due(self) -> list[Sealed]:
         """Close and return the batches that have been open long enough.
@@ -311,7 +332,8 @@ class Recorder:
         if is_new:
             fields = {**device.grant, "t_utc_us": str(self._wall.utc_us())}
             self._event(book, "epoch_start", fields)
-        if is_new or is_start:
+        # Who came back to the site file is not in memory either, as after a start.
+        if is_new or is_start or device.figures is not None:
             fields = {"boot": self._boot, "t_mono_ns": str(self._wall.mono_ns())}
             self._event(book, "boot", {**fields, "t_utc_us": str(self._wall.utc_us())})
         if is_new:  # with it the documents are on disk in the same transaction
@@ -428,12 +450,21 @@ class Recorder:
         closed, book.window = step(book.window, new, subject.every_us, subject.period_us)
         if not closed:
             return
+        name, window = book.tree.device, _window(book.tree, closed)
+        if name not in self._foreseen or self._foreseen[name][0] != window:
+            self._compute(book.tree, subject, closed)
+        _, fields = self._foreseen[name]
+        seqs = {"first_seq": str(closed[0].seq), "last_seq": str(closed[-1].seq)}
+        self._event(book, EVENT, {**fields, **seqs})
+
+    def _compute(self, tree: Tree, subject: Subject, closed: tuple[Taken, ...]) -> None:
+        """Keep the figures of a window for when it is stated."""
         try:
             fields = stated(subject, closed)
         except Exception:  # a model's mistake; what was read is evidence all the same
-            log.exception("figures_failed", extra={"device": book.tree.device})
-        else:
-            self._event(book, EVENT, fields)
+            log.exception("figures_failed", extra={"device": tree.device})
+            fields = failed(subject, closed)
+        self._foreseen[tree.device] = (_window(tree, closed), fields)
 
     def _gaps(self, book: _Book, gaps: Sequence[Gap]) -> None:
         for gap in gaps:
@@ -518,6 +549,10 @@ class Recorder:
             "time": {"unsynchronised": tally.unsynchronised},
             "values": tally.values,
         }
+
+
+def _window(tree: Tree, closed: Sequence[Taken]) -> _Window:
+    return tree.epoch, closed[0].slot_us, closed[-1].slot_us, len(closed)
 
 
 def _taken(content: Mapping[str, Any]) -> Taken:

@@ -101,9 +101,10 @@ def _keys(section: type[BaseModel]) -> Iterator[tuple[str, str, str, str]]:
         [body] = ast.parse(source).body
         assert isinstance(body, ast.ClassDef)
         for node in body.body:
-            is_field = isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
-            if is_field and node.target.id in section.model_fields:
-                key = node.target.id
+            if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+                continue
+            key = node.target.id
+            if key in section.model_fields:
                 field = section.model_fields[key]
                 default = "required" if field.is_required() else _shown(field.get_default())
                 takes = _takes(ast.unparse(node.annotation))

@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from joulemark_agent.figures import VERSION
 from joulemark_gateway.evidence.store import FILE, SqliteStore
 from joulemark_gateway.series.embedded import EmbeddedSeries
 from joulemark_gateway.series.mirror import catch_up
@@ -40,7 +41,14 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "only_source": True,
         "flow": {"point": "air_m3_s", "reference": "fad"},
         "capacity_m3_s": "0.1",
-        "control": {"type": "modulation", "full_load_w": "40000", "no_load_w": "12000"},
+        "control": {
+            "type": "load_unload",
+            "full_load_w": "40000",
+            "no_load_w": "12000",
+            "storage_m3": "2",
+            "full_load_gauge_pa": "650000",
+            "most_gauge_pa": "750000",
+        },
     },
     OVEN: {"electricity": "electric_w", "mass": "load_kg"},
     ROOF: {"dc_peak_w": "10000", "gamma_per_k": "-0.004", "ac_limit_w": "6720"},
@@ -130,6 +138,7 @@ def stated(hour: int, first_seq: int, last_seq: int) -> Leaf:
         "first_seq": str(first_seq),
         "last_seq": str(last_seq),
         "start": str(start_us),
+        "version": VERSION,
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from joulemark_agent.figures import EVENT, is_statement
+from joulemark_agent.figures import EVENT, FIELDS, is_statement
 from joulemark_gateway.api import models, plant, records
 from joulemark_gateway.api.answers import Open
 from joulemark_gateway.api.machines import freedom
@@ -98,13 +98,10 @@ def _stated(
         for seq, data in enumerate(read.store.leaves(device.head.origin, start, end), start):
             if _MARK in data:
                 leaf = records.leaf_of(data, seq)
-                told = {key: leaf.content[key] for key in _FIELDS if key in leaf.content}
+                told = {key: leaf.content[key] for key in FIELDS if key in leaf.content}
                 if leaf.kind == EVENT and is_statement(told):
                     yield _window(told, device.head.epoch, seq, figure)
         start = end
-
-
-_FIELDS = ("absent", "end", "figures", "findings", "first_seq", "last_seq", "start")
 
 
 def _begun_us(read: Open, device: Device, stop: int) -> int:

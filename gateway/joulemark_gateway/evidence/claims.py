@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from operator import attrgetter
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,7 +14,17 @@ from joulemark_agent.contract.errors import EvidenceError
 from joulemark_agent.contract.factor import FactorSet
 from joulemark_agent.envelope import Carbon, Row, energy_sums
 from joulemark_agent.equipment import parameters_of
-from joulemark_agent.figures import Subject, Taken, agree, stated
+from joulemark_agent.figures import (
+    FAILED,
+    MOST_READINGS,
+    VERSION,
+    Subject,
+    Taken,
+    agree,
+    end_of,
+    failed,
+    stated,
+)
 from joulemark_gateway.evidence.history import (
     Event,
     Tree,
@@ -25,6 +36,7 @@ from joulemark_gateway.evidence.history import (
 
 _SEQ = attrgetter("seq")
 _US_PER_S = 1_000_000
+_DAY_S = 86_400
 
 
 def check_energy(tree: Tree, documents: Mapping[str, bytes]) -> None:
@@ -57,28 +69,44 @@ def check_energy(tree: Tree, documents: Mapping[str, bytes]) -> None:
 
 
 def check_figures(tree: Tree, documents: Mapping[str, bytes]) -> None:
-    """Every statement of figures says what its records give, and leaves none of them out.
+    """Every window that ended is stated once, as its records give it, and none of them is left out.
 
-    Only a restart of the agent excuses a window that does not begin with its first record.
+    Only a start of the agent excuses a window that does not begin with its first record, and only
+    for what the agent had sent. What another version stated is not repeated, see `is_repeated`.
 
     Raises:
         EvidenceError: `figures_mismatch`, or what the documents lack.
     """
-    if not tree.figures:
+    others = [event for event in tree.figures if not _is_ours(event)]
+    if others and len(others) == len(tree.figures):
         return
     subject = subject_of(tree, documents)
+    if subject is None:
+        if tree.figures:
+            raise _mismatch(tree, tree.figures[0].seq, "it states figures, and its site wants none")
+        return
     taken = [Taken(r.seq, r.slot_us, r.t_utc_us, r.values, r.quality) for r in tree.records]
+    for one, other in pairwise(taken):
+        if other.slot_us <= one.slot_us:
+            raise _mismatch(tree, other.seq, "it is of an earlier slot than the record before it")
+    due = _windows(tree, taken, subject)
     for event in tree.figures:
-        first = bisect_left(taken, int(event.fields["first_seq"]), key=_SEQ)
-        after = bisect_right(taken, int(event.fields["last_seq"]), key=_SEQ)
-        if (
-            subject is None
-            or after - first < 2
-            or not _is_whole(tree, event, taken, (first, after), subject.period_us)
-        ):
-            raise _mismatch(tree, event, "its records are not those of its window")
-        if not agree(event.fields, stated(subject, taken[first:after])):
-            raise _mismatch(tree, event, "its records give other figures")
+        span = due.pop(bisect_left(taken, event.seq, key=_SEQ), None)
+        if _is_ours(event):
+            _check_statement(tree, event, subject, () if span is None else taken[slice(*span)])
+    silent = [after for after in due if after < len(taken)]  # the next batch may state the last
+    if silent and not others:
+        raise _mismatch(tree, taken[silent[0] - 1].seq, "it ends a window that is not stated")
+
+
+def is_repeated(event: Event) -> bool:
+    """Whether a statement is computed again: it has figures, and this version made them."""
+    return _is_ours(event) and event.fields["findings"] != [FAILED]
+
+
+def _is_ours(event: Event) -> bool:
+    """Whether this version made it; the figures of another may differ from ours."""
+    return bool(event.fields["version"] == VERSION)
 
 
 def subject_of(tree: Tree, documents: Mapping[str, bytes]) -> Subject | None:
@@ -92,36 +120,60 @@ def subject_of(tree: Tree, documents: Mapping[str, bytes]) -> Subject | None:
     every_s = row.get("figures_every_s")
     if every_s is None:
         return None
-    if type(every_s) is not int or every_s < 1:
+    period_us, zone = period_us_of(tree, documents), time_zone_of(tree, documents)
+    is_divisor = type(every_s) is int and 0 < every_s <= _DAY_S and _DAY_S % every_s == 0
+    if not is_divisor or every_s * _US_PER_S // period_us > MOST_READINGS:
         raise _bad_document(tree, f"when figures are due, but {str(every_s)[:20]!r}")
     profile = profile_of(tree, documents)
     try:
         parameters = parameters_of(profile.kind, row.get("equipment"))
     except ValueError as error:
         raise _bad_document(tree, f"what its equipment is: {error}") from error
-    period_us, zone = period_us_of(tree, documents), time_zone_of(tree, documents)
     return Subject(profile, parameters, period_us, every_s * _US_PER_S, zone)
 
 
-def _is_whole(
-    tree: Tree, event: Event, taken: Sequence[Taken], span: tuple[int, int], period_us: int
-) -> bool:
-    """Whether these are the records that the agent had of the window that this leaf follows."""
-    first, after = span
-    start_us, end_us = (int(event.fields[name]) for name in ("start", "end"))
-    known = bisect_left(taken, event.seq, key=_SEQ)
-    closing = taken[known - 1]
-    wanted = known if closing.slot_us < end_us + period_us else known - 1
-    if closing.slot_us < end_us or after != wanted:
-        return False
-    if first == 0 or taken[first - 1].slot_us < start_us:
-        return True
-    return any(taken[first - 1].seq < boot < event.seq for boot in tree.boots)
+def _windows(tree: Tree, taken: Sequence[Taken], subject: Subject) -> dict[int, tuple[int, int]]:
+    """The records of each window that ended, by how many there are up to the one that ended it.
+
+    The agent goes from record to record by `figures.step`. A start leaves it those that it has not
+    sent, which stand after the last envelope.
+    """
+    starts = {bisect_left(taken, boot, key=_SEQ): boot for boot in tree.boots}
+    envelopes = [envelope.seq for envelope in tree.envelopes]
+    found: dict[int, tuple[int, int]] = {}
+    first = 0
+    for at, row in enumerate(taken):
+        if at in starts:
+            before = bisect_left(envelopes, starts[at])
+            sent = bisect_left(taken, envelopes[before - 1], key=_SEQ) if before else 0
+            first = max(first, sent)
+        end_us = end_of(taken[first].slot_us, subject.every_us)
+        if first < at and row.slot_us >= end_us:
+            after = at + 1 if row.slot_us < end_us + subject.period_us else at
+            if after - first > 1:
+                found[at + 1] = (first, after)
+            first = at
+    return found
 
 
-def _mismatch(tree: Tree, event: Event, why: str) -> EvidenceError:
+def _check_statement(tree: Tree, event: Event, subject: Subject, closed: Sequence[Taken]) -> None:
+    """That the statement is of these records, which may be none, and says what they give."""
+    named = (event.fields["first_seq"], event.fields["last_seq"])
+    if not closed or named != (str(closed[0].seq), str(closed[-1].seq)):
+        raise _mismatch(tree, event.seq, "its records are not those of its window")
+    if agree(event.fields, failed(subject, closed)):
+        return  # no figure is stated; the log of the agent says why
+    try:
+        given = stated(subject, closed)
+    except Exception as error:  # whatever a model does with hostile records
+        raise _mismatch(tree, event.seq, f"its records give no figures: {error!r:.200}") from error
+    if not agree(event.fields, given):
+        raise _mismatch(tree, event.seq, "its records give other figures")
+
+
+def _mismatch(tree: Tree, seq: int, why: str) -> EvidenceError:
     return EvidenceError(
-        f"Leaf {event.seq} of {tree.origin} states figures, and {why}.",
+        f"Leaf {seq} of {tree.origin} does not fit the figures that are stated: {why}.",
         "Compare it with the copy of the collector and of the witness.",
         code="figures_mismatch",
     )

@@ -10,6 +10,7 @@ from joulemark_agent.contract.canonical import digest_hex, parse_canonical
 from joulemark_agent.contract.errors import EvidenceError
 from joulemark_agent.contract.factor import FactorSet
 from joulemark_gateway.evidence.bundle import PLAN
+from joulemark_gateway.evidence.claims import is_repeated, subject_of
 from joulemark_gateway.evidence.history import Tree, check_documents, profile_of
 from joulemark_gateway.verify.case import Case, readable
 from joulemark_gateway.verify.finding import Finding, found
@@ -56,6 +57,8 @@ def _check_content(tree: Tree, case: Case) -> None:
     is_its_model = named.endswith(".yaml") or named == profile.model
     if told != granted or not is_its_model:
         raise _bad("site_differs", f"the site document and the grant of {tree.origin} differ")
+    if any(map(is_repeated, tree.figures)):
+        subject_of(tree, case.documents)
 
 
 def _statement(case: Case, named: set[str]) -> list[Finding]:

@@ -17,6 +17,7 @@ from joulemark_agent.contract.canonical import parse_canonical
 from joulemark_agent.contract.errors import EvidenceError
 from joulemark_agent.contract.reading import SIMULATED
 from joulemark_gateway.evidence.bundle import REPORT, open_bundle
+from joulemark_gateway.evidence.claims import is_repeated
 from joulemark_gateway.evidence.history import Tree
 from joulemark_gateway.software import VERSION
 from joulemark_gateway.verify import (
@@ -87,6 +88,9 @@ class Verdict:
         if self.case is None:
             return {}
         files, trees = readable(self.case.files).values(), self._trees()
+        statements = [event for tree in trees for event in tree.figures]
+        others = [event for event in statements if not is_repeated(event)]
+        figures = {"statements": len(statements), "statements_not_repeated": len(others)}
         return {
             "trees": len(trees),
             "leaves": sum(len(item.leaves) for item in files),
@@ -94,6 +98,7 @@ class Verdict:
             "values": sum(len(record.values) for tree in trees for record in tree.records),
             "gap_slots": sum(gap.slots for tree in trees for _, gap in tree.gaps),
             "heads": sum(len(item.checkpoints) for item in files),
+            **(figures if statements else {}),
         }
 
     @property

@@ -121,6 +121,7 @@ def test_an_integral_of_rare_samples_is_as_unsure_as_what_was_not_seen():
         samples = Samples(t_us, {"power_w": true_w[::5]}, 8 * MINUTE_US)
         energy = analyse(parameters, samples).figure("energy_wh")
         off.append(energy.value - register(true_w)[-1] + 1_000_000)
+        assert energy.standard_uncertainty is not None
         told.append(energy.standard_uncertainty)
     assert np.std(off) == pytest.approx(np.mean(told), rel=0.3)
 
