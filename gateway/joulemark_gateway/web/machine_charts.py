@@ -209,8 +209,8 @@ def _scatter(found: Scatter, title: str, width: int) -> str:
 
 def _places(values: Values, axis: Axis) -> Values:
     """Where values stand in the drawing."""
-    scale = (axis.end - axis.start) / (axis.high - axis.low)
-    return np.asarray(axis.start + (values - axis.low) * scale)
+    shares = (values - axis.low) / (axis.high - axis.low)
+    return np.asarray(axis.start + shares * (axis.end - axis.start))
 
 
 def _range(values: Values) -> tuple[float, float]:

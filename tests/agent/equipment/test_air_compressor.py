@@ -11,12 +11,12 @@ from joulemark_agent.equipment.air_compressor import (
 )
 from joulemark_agent.equipment.base import (
     US_PER_S,
-    Figure,
     Samples,
     Span,
     at_device_time,
     held,
 )
+from support.analyses import value
 
 DAY_US = 86_400 * US_PER_S
 RESERVOIR = Parameters(pressure="reservoir_pressure_pa", only_source=True)
@@ -29,12 +29,6 @@ def samples_of(power_w, *, period_s=1, max_gap_s=None, **columns) -> Samples:
     gap_us = (max_gap_s or 3 * period_s) * US_PER_S
     values = {name: np.array(column, np.float64) for name, column in columns.items()}
     return Samples(t_us, {"power_w": power, **values}, gap_us)
-
-
-def value(analysis, name) -> float:
-    figure: Figure = analysis.figure(name)
-    assert figure.value is not None, figure.why
-    return figure.value
 
 
 def rate_of(leak: Span) -> float:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from joulemark_agent.equipment.air_compressor import Parameters, analyse
-from joulemark_agent.equipment.base import US_PER_S, Figure, Samples
+from joulemark_agent.equipment.base import US_PER_S, Samples
 from joulemark_agent.equipment.compressor_house import sequence
+from support.analyses import value
 
 HOURS = 4
 SIZE = HOURS * 3600 + 1
@@ -25,12 +26,6 @@ def machine(power_w, **section):
     given = {"loaded_w": 75_000, "unloaded_w": 25_000, "rated_power_w": 80_000} | section
     samples = Samples(SECOND * US_PER_S, {"power_w": np.asarray(power_w)}, 3 * US_PER_S)
     return analyse(Parameters.model_validate(given), samples)
-
-
-def value(analysis, name) -> float:
-    figure: Figure = analysis.figure(name)
-    assert figure.value is not None, figure.why
-    return figure.value
 
 
 def test_a_machine_that_idles_beside_a_trim_could_be_off():

@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 
 from joulemark_agent.equipment.air_compressor import Parameters, analyse
-from joulemark_agent.equipment.base import US_PER_S, Figure, Samples
+from joulemark_agent.equipment.base import US_PER_S, Samples
 from joulemark_agent.physics.air_cost import demand_at_pressure
 from joulemark_agent.physics.compression import isentropic_power, power_at_pressure
 from joulemark_agent.physics.load_cycle import Cycle, load_unload_power
 from joulemark_agent.physics.us_units import M3_PER_FT3, M3_S_PER_CFM, PA_PER_PSI
+from support.analyses import value
 
 CAPACITY = 535 * M3_S_PER_CFM
 SCREW = {
@@ -37,12 +38,6 @@ def section(**changes) -> Parameters:
         "capacity_m3_s": CAPACITY, "atmosphere_pa": ATMOSPHERE_PA,
     }  # fmt: skip
     return Parameters.model_validate(given | changes)
-
-
-def value(analysis, name) -> float:
-    figure: Figure = analysis.figure(name)
-    assert figure.value is not None, figure.why
-    return figure.value
 
 
 def steady(share: float, power_w: float, gauge_pa: float = 7e5) -> Samples:

@@ -3,8 +3,9 @@ import pytest
 from pydantic import ValidationError
 
 from joulemark_agent.equipment.air_compressor import Parameters, analyse
-from joulemark_agent.equipment.base import US_PER_S, Figure, Samples
+from joulemark_agent.equipment.base import US_PER_S, Samples
 from nightly import compressed_air_states
+from support.analyses import value
 
 CYCLE = [100.0] * 30 + [75_000.0] * 60 + [30_000.0] * 110  # off, load, unload
 SPEED_CONTROL = {
@@ -18,12 +19,6 @@ def samples_of(power_w, **columns) -> Samples:
     values = {name: np.array(column, np.float64) for name, column in columns.items()}
     t_us = np.arange(power.size) * US_PER_S
     return Samples(t_us, {"power_w": power, **values}, 3 * US_PER_S)
-
-
-def value(analysis, name) -> float:
-    figure: Figure = analysis.figure(name)
-    assert figure.value is not None, figure.why
-    return figure.value
 
 
 @pytest.mark.parametrize("seed", [7, 8])

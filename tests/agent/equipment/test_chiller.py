@@ -1,9 +1,11 @@
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 
-from joulemark_agent.equipment import Samples, analyse, parameters_of
+from joulemark_agent.equipment import Samples
+from support.analyses import analysed, unsure, value
 
 START_US, MINUTE_US = 1_700_000_000_000_000, 60_000_000
 HEAT = 4.2e6
@@ -32,16 +34,7 @@ def hour(**changed) -> Samples:
     return minutes(**(points | changed))
 
 
-def found(samples, **section):
-    analysis = analyse("chiller", parameters_of("chiller", section), samples)
-    assert analysis is not None
-    return analysis
-
-
-def value(analysis, name):
-    figure = analysis.figure(name)
-    assert figure.value is not None, figure.why
-    return figure.value
+found = partial(analysed, "chiller")
 
 
 def test_an_hour_of_cooling_by_hand():
@@ -68,8 +61,7 @@ def test_the_difference_of_the_sensors_decides_how_sure_it_is():
     )
     assert cop.degrees_of_freedom is not None
     small = found(hour(chilled_return_k=282.15), **PLATE, **SENSORS, metering=METER)
-    u_small = small.figure("cop_w_per_w").standard_uncertainty
-    assert u_small / value(small, "cop_w_per_w") == pytest.approx(
+    assert unsure(small, "cop_w_per_w") / value(small, "cop_w_per_w") == pytest.approx(
         math.sqrt(0.05**2 + 0.02**2 + 0.01**2 / 3), rel=1e-6
     )
 

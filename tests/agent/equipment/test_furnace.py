@@ -11,6 +11,7 @@ from joulemark_agent.equipment.furnace import Parameters, analyse
 from joulemark_agent.equipment.models import parameters_of
 from joulemark_agent.kernels.counter import Semantics
 from joulemark_agent.simulate.equipment_hall.furnace import simulate
+from support.analyses import unsure, value
 
 PERIOD_S = 30
 SET_POINT_K, START_K = 1123.15, 523.15
@@ -75,18 +76,6 @@ def furnace(batches=4, *, noise_k=0.0, missing=0.0, seed=0, openings=1):
     values = {name: np.where(lost, np.nan, column) for name, column in values.items()}
     t_us = np.arange(kelvin.size) * PERIOD_S * US_PER_S
     return Samples(t_us, values, 3 * PERIOD_S * US_PER_S), starts, leaves[1:]
-
-
-def value(of, name) -> float:
-    figure: Figure = {figure.name: figure for figure in of.figures}[name]
-    assert figure.value is not None, figure.why
-    return figure.value
-
-
-def unsure(of, name) -> float:
-    found: float | None = of.figure(name).standard_uncertainty
-    assert found is not None, of.figure(name).why
-    return found
 
 
 def parameters(**section) -> Parameters:

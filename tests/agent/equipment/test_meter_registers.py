@@ -7,6 +7,7 @@ from joulemark_agent.equipment.base import US_PER_S, Samples
 from joulemark_agent.equipment.metering import Metering
 from joulemark_agent.equipment.power_meter import Parameters, analyse
 from joulemark_agent.kernels.counter import Semantics
+from support.analyses import value
 
 MINUTE_US = 60 * US_PER_S
 START_US = 1_763_859_600_000_000  # a full hour
@@ -26,12 +27,6 @@ def register(power_w, step_wh=1.0, begins_wh=1_000_000.0):
     """What a register shows that counts a power by its trapezoids in steps."""
     count = begins_wh + np.append(0, np.cumsum((power_w[1:] + power_w[:-1]) / 120.0))
     return np.floor(count / step_wh) * step_wh
-
-
-def value(analysis, name):
-    figure = analysis.figure(name)
-    assert figure.value is not None, figure.why
-    return figure.value
 
 
 @pytest.mark.parametrize("power_until", [0, 3, 121])

@@ -7,13 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from joulemark_agent.equipment.base import US_PER_S, Analysis, Samples
+from joulemark_agent.equipment.base import US_PER_S, Samples
 from joulemark_agent.equipment.meter_reactive import quadrants
 from joulemark_agent.equipment.metering import Metering
 from joulemark_agent.equipment.power_meter import Parameters, analyse
 from joulemark_agent.kernels.counter import Semantics
 from joulemark_agent.kernels.stream import HOLD, INST, MEAN_RIGHT
 from joulemark_agent.simulate.run import load_recording
+from support.analyses import value
 
 MINUTE_US, QUARTER_US = 60 * US_PER_S, 900 * US_PER_S
 START_US = 1_763_859_600_000_000  # a full hour
@@ -34,12 +35,6 @@ def register(power_w, begins=1_000_000.0):
     """What a register shows that counts a power by its trapezoids, whole Wh."""
     power_w = np.asarray(power_w, np.float64)
     return np.floor(begins + np.append(0, np.cumsum((power_w[1:] + power_w[:-1]) / 120.0)))
-
-
-def value(analysis: Analysis, name: str) -> float:
-    figure = analysis.figure(name)
-    assert figure.value is not None, figure.why
-    return figure.value
 
 
 def naive_kwh_accumulator(energy_wh, step_s, cap_w=60_000.0) -> float:

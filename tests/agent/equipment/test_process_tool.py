@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from joulemark_agent.contract.document import plain
 from joulemark_agent.equipment import Samples, analyse, parameters_of
 from joulemark_agent.process_gases import with_tables
+from support.analyses import value
 
 START_US, MINUTE_US = 1_700_000_000_000_000, 60_000_000
 MOLAR_M3 = 0.02241396954  # of an ideal gas at 0 degrees Celsius and 101,325 Pa
@@ -39,12 +40,6 @@ def found(samples, gases=(CF4,), tables=TABLES, **section):
     analysis = analyse("process_tool", parameters_of("process_tool", plain(written)), samples)
     assert analysis is not None
     return analysis
-
-
-def value(analysis, name):
-    figure = analysis.figure(name)
-    assert figure.value is not None, figure.why
-    return figure.value
 
 
 def codes(analysis):

@@ -3,9 +3,10 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from joulemark_agent.equipment.base import US_PER_S, Figure, Samples
+from joulemark_agent.equipment.base import US_PER_S, Samples
 from joulemark_agent.equipment.days import day_edges_us
 from joulemark_agent.equipment.pv_inverter import Parameters, analyse
+from support.analyses import value
 
 QUARTER_US = 900 * US_PER_S
 START_US = 1_641_081_600 * US_PER_S  # 2022-01-02T00:00Z
@@ -33,12 +34,6 @@ def roof(recorded):
 def without(samples: Samples, *points: str) -> Samples:
     values = {name: column for name, column in samples.values.items() if name not in points}
     return Samples(samples.t_us, values, samples.max_gap_us)
-
-
-def value(span, name) -> float:
-    figure: Figure = {figure.name: figure for figure in span.figures}[name]
-    assert figure.value is not None, figure.why
-    return figure.value
 
 
 def test_the_roof_s_energy_of_each_day_is_known(roof):

@@ -1,9 +1,12 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from joulemark_agent.equipment import Samples, analyse, parameters_of
+from joulemark_agent.equipment import Samples, parameters_of
 from joulemark_agent.kernels.counter import Semantics
+from support.analyses import analysed, value
 
 START_US, MINUTE_US = 1_700_000_000_000_000, 60_000_000
 TOOLS = np.repeat([2.0, 0.0], [40, 21])  # two tools for 40 minutes, then none: 80 tool-minutes
@@ -22,16 +25,7 @@ def hour(**changed) -> Samples:
     return Samples(START_US + np.arange(61) * MINUTE_US, values, 3 * MINUTE_US, counters)
 
 
-def found(samples, **section):
-    analysis = analyse("scrubber", parameters_of("scrubber", section), samples)
-    assert analysis is not None
-    return analysis
-
-
-def value(analysis, name):
-    figure = analysis.figure(name)
-    assert figure.value is not None, figure.why
-    return figure.value
+found = partial(analysed, "scrubber")
 
 
 def test_an_hour_by_hand():

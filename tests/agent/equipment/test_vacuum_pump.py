@@ -1,8 +1,11 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from joulemark_agent.equipment import Samples, analyse, parameters_of
+from joulemark_agent.equipment import Samples, parameters_of
+from support.analyses import analysed, value
 
 START_US, MINUTE_US = 1_700_000_000_000_000, 60_000_000
 # 20 minutes of process at 3 kW and 30 l/min of nitrogen, 30 minutes idle at 1.2 kW and 6 l/min,
@@ -20,16 +23,7 @@ def minutes(**points) -> Samples:
     return Samples(START_US + np.arange(size) * MINUTE_US, values, 3 * MINUTE_US)
 
 
-def found(samples, **section):
-    analysis = analyse("vacuum_pump", parameters_of("vacuum_pump", section), samples)
-    assert analysis is not None
-    return analysis
-
-
-def value(analysis, name):
-    figure = analysis.figure(name)
-    assert figure.value is not None, figure.why
-    return figure.value
+found = partial(analysed, "vacuum_pump")
 
 
 @pytest.mark.parametrize("section", [LEVELS, {}, {"purge": "purge_m3_s"}])

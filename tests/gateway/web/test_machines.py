@@ -2,12 +2,13 @@
 
 import html
 import re
+import sys
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
 import pytest_asyncio
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from joulemark_agent.equipment import Figure
@@ -354,6 +355,7 @@ def test_an_episode_that_is_not_resolved_is_a_cross_at_the_foot():
 
 
 @given(st.lists(st.tuples(st.floats(-1e9, 1e9), st.floats(-1e9, 1e9)), min_size=1, max_size=300))
+@example([(sys.float_info.min, 0.0)])
 def test_dots_of_a_scatter_lie_inside_it(dots):
     x, y = (np.array(column) for column in zip(*dots, strict=True))
     drawn = machine_charts.scatter(Scatter(x, y, "x", "y", from_zero=False), "a title")

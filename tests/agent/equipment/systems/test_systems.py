@@ -11,6 +11,7 @@ from joulemark_agent.equipment.base import US_PER_S, Samples
 from joulemark_agent.equipment.metering import Metering
 from joulemark_agent.equipment.models import parameters_of
 from joulemark_agent.equipment.systems import Member, analyse, kinds, mistakes
+from support.analyses import unsure, value
 
 MINUTE_US = 60 * US_PER_S
 START_US = 1_763_859_600_000_000  # a full hour
@@ -35,12 +36,6 @@ def house(**changes):
         member("a1", "air_compressor", section, power_w=trim),
         member("b1", "air_compressor", section, shift_us=7 * US_PER_S, power_w=idle),
     ]
-
-
-def value(analysis, name):
-    figure = analysis.figure(name)
-    assert figure.value is not None, figure.why
-    return figure.value
 
 
 def test_kinds_are_found_by_the_names_of_their_files():
@@ -83,7 +78,7 @@ def test_the_specific_power_of_a_house_is_as_sure_as_flow_and_energy():
     members = {"compressors": house(metering=Metering(limit_ratio=0.01)), "flow": [flow]}
     found = analyse("compressor_house", {"flow": declared}, members)
     shares = {
-        name: found.figure(name).standard_uncertainty / value(found, name)
+        name: unsure(found, name) / value(found, name)
         for name in ("energy_wh", "free_air_m3", "specific_power_j_m3")
     }
     assert shares["free_air_m3"] == pytest.approx(0.03)
