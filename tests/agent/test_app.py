@@ -90,6 +90,7 @@ async def test_a_recording_is_read_to_its_end_and_every_receipt_is_waited_for(
     assert again["records"] == 610, "the second run found nothing left to read"
 
 
+@pytest.mark.endurance
 async def test_an_agent_killed_again_and_again_makes_no_gap_and_no_repeat(
     tmp_path, broker, collector
 ):

@@ -20,7 +20,7 @@ from joulemark_agent.kernels.stuck import stuck
 
 
 def warm_up(profile: Profile) -> Standing:
-    """Compile every kernel, or load it from the cache, and tell how they stand.
+    """Compile every kernel of the agent, or load it from the cache, and tell how they stand.
 
     Args:
         profile: any one of Modbus or SunSpec; it is what decoding needs to have something to do.
@@ -43,4 +43,5 @@ def warm_up(profile: Profile) -> Standing:
     step_many(rules_of([Rule(HOLD, 1, 1)]), begun(1), t_us, values[:, None], q, flags)
     sliding_peak(sliding_demand(values, values, 1, 1, LEAST_RATIO), 1)
     weighted_mean(values, values)
-    return standing()
+    found, own = standing(), f"{__name__.partition('.')[0]}."
+    return found._replace(waiting=tuple(name for name in found.waiting if name.startswith(own)))
