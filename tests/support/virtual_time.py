@@ -39,7 +39,7 @@ class JumpingLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._jumping.now_s
 
-    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+    async def shutdown_default_executor(self, *_: float | None) -> None:
         """Threads end in the time of the wall: no time-out, which would be over at once."""
         await super().shutdown_default_executor()
 
