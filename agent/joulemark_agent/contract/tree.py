@@ -1,12 +1,16 @@
 """RFC 6962 Merkle tree hashing over the leaves of one (device, epoch).
 
 Source: RFC 6962 section 2.1 (domain separation 0x00 for leaves, 0x01 for nodes).
+
+A run of leaves that is not at hand is stood for by its cover: the roots of the largest perfect
+subtrees that lie in it whole. Whoever has the edge before the run gets the edge after it, and so
+the root, from these few hashes: the consistency proof of RFC 6962 in the form an appender needs.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 HASH_BYTES = 32
@@ -62,6 +66,55 @@ def append(edge: Edge, leaves: Iterable[bytes]) -> Edge:
         hashes.append(node)
         size += 1
     return Edge(size, tuple(hashes))
+
+
+def cover_sizes(first: int, count: int) -> list[int]:
+    """How many leaves each subtree of the cover of leaves first .. first + count - 1 has."""
+    sizes = []
+    while count:
+        largest = 1 << (count.bit_length() - 1)
+        size = min(first & -first, largest) if first else largest
+        sizes.append(size)
+        first, count = first + size, count - size
+    return sizes
+
+
+def cover(leaf_hashes: Sequence[bytes], first: int) -> list[bytes]:
+    """The roots of the subtrees that cover a run of leaves, left to right.
+
+    Args:
+        leaf_hashes: of the run, 32 bytes each.
+        first: index of its first leaf.
+    """
+    found, at = [], 0
+    for size in cover_sizes(first, len(leaf_hashes)):
+        level = list(leaf_hashes[at : at + size])
+        while len(level) > 1:
+            level = [node_hash(level[i], level[i + 1]) for i in range(0, len(level), 2)]
+        found.append(level[0])
+        at += size
+    return found
+
+
+def append_covered(edge: Edge, count: int, hashes: Sequence[bytes]) -> Edge:
+    """The edge after `count` leaves were added of which only the cover is known.
+
+    Raises:
+        ValueError: the cover of so many leaves after this edge has another number of hashes.
+    """
+    sizes = cover_sizes(edge.size, count)
+    if count < 1 or len(hashes) != len(sizes):
+        wanted = f"{len(sizes)} hashes, not {len(hashes)}"
+        raise ValueError(f"{count} leaves after {edge.size} are covered by {wanted}")
+    total, stack = edge.size, list(edge.hashes)
+    for size, node in zip(sizes, hashes, strict=True):
+        merged, width = node, size
+        while total & width:
+            merged = node_hash(stack.pop(), merged)
+            width <<= 1
+        stack.append(merged)
+        total += size
+    return Edge(total, tuple(stack))
 
 
 def root(edge: Edge) -> bytes:
