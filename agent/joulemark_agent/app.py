@@ -7,41 +7,70 @@ import hashlib
 import logging
 import signal
 import time
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from joulemark_agent import archive
+from joulemark_agent.answers import Collector
+from joulemark_agent.archive import ArchivedOutbox
 from joulemark_agent.clock import Clock, ReplayClock, SystemClock, next_slot_us
 from joulemark_agent.contract.canonical import digest_hex
 from joulemark_agent.contract.errors import ConfigError, DeviceError, JoulemarkError, StoreError
+from joulemark_agent.contract.health import health_bytes
 from joulemark_agent.contract.reading import Gap, Reading
-from joulemark_agent.contract.signature import decode64
+from joulemark_agent.contract.topics import health_topic
+from joulemark_agent.enrolment import pinned_collector
 from joulemark_agent.envelope import Carbon, warm
 from joulemark_agent.figures import warm as warm_model
-from joulemark_agent.grants import Terms, keep_site, kept_site, load_grant
-from joulemark_agent.keys import AGENT_KEY, Key, has_key, load_key
+from joulemark_agent.grants import Terms, keep_site, kept_site, load_grant, take_reserve
+from joulemark_agent.guard import Guard
+from joulemark_agent.health import HEALTH_EVERY_S, health_of, state_of, troubles_of
+from joulemark_agent.keeper import DISK_FULL, RETRY_S, Keeper
+from joulemark_agent.keys import AGENT_KEY, Key, agent_key, has_key, load_key
 from joulemark_agent.lines import by_line
+from joulemark_agent.mending import TREE_LOST
 from joulemark_agent.mqtt import Login
 from joulemark_agent.outbox import Outbox, Sealed
 from joulemark_agent.plan import PlannedDevice
 from joulemark_agent.plausibility import Watch
 from joulemark_agent.poll import patience_us
-from joulemark_agent.recorder import Limits, Recorded, Recorder
+from joulemark_agent.raw_requests import Desk
+from joulemark_agent.recorder import AGENT_DOWN, Limits, Recorded, Recorder, Wall
 from joulemark_agent.refused import FILE, Book
 from joulemark_agent.reload import Crew, check_can_change, differences
-from joulemark_agent.settings import DeviceSettings, SiteSettings, site_document
-from joulemark_agent.uplink import Collector, Uplink
+from joulemark_agent.room import thinned_us
+from joulemark_agent.rotation import (
+    former_keys,
+    next_key,
+    note_former,
+    settled_key,
+    take_over,
+)
+from joulemark_agent.settings import US_PER_S, DeviceSettings, SiteSettings, site_document
+from joulemark_agent.sparkplug.session import Session
+from joulemark_agent.sparkplug.site import sample_of, session_of, told
+from joulemark_agent.store_thread import StoreThread
+from joulemark_agent.tls import expiry_warning
+from joulemark_agent.troubles import Troubles
+from joulemark_agent.uplink import Uplink
+from joulemark_agent.watchdog import ServiceManager
 
 log = logging.getLogger(__name__)
 
 OUTBOX = "outbox.db"
 GROUP_SLOTS = 10  # per commit in a replay; the simulator waits for the commit
-DISK_FULL = "disk_full"
-_RETRY_S = 1.0
+THINNED = "thinned"  # cause of slots that were not read for want of room on the disk
+MB = 1_000_000
+_DAY_S = 86_400.0
+_RENEW = (
+    "Run 'joulemark agent renew -c SITE.yaml'; the new one is used from the next connection on."
+)
 _LATE_US = 1_000_000  # so far behind its clock the agent says so, and commits what it has
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -68,7 +97,14 @@ async def run(
     if again is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up.set)
     try:
-        return await _run(settings, again, hung_up)
+        while True:
+            try:
+                return await _run(settings, again, hung_up)
+            except StoreError as error:
+                if error.code != TREE_LOST:
+                    raise
+                fields = {"code": error.code, "what": error.what, "do": error.do}
+                log.error("starting_anew", extra=fields)  # noqa: TRY400 - said in full
     finally:
         if again is not None:  # ending is no time to be ended
             asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
@@ -80,38 +116,145 @@ async def _run(
 ) -> dict[str, Any]:
     key = evidence_key(settings)
     devices = recorded_devices(settings, key)
-    keep_site(settings.state_dir, site_document(settings))
     _warm(devices)  # before anything is due: compiling stops everything else
-    with closing(Outbox(settings.state_dir / OUTBOX)) as outbox:
-        limits = Limits(settings.batch.slots, settings.batch.seconds)
-        watch = Watch({device.device: device.profile for device in devices})
-        recorder = Recorder(
-            outbox,
-            key,
-            devices,
-            limits=limits,
-            software=software_digest(),
-            observe=partial(_observe, watch),
+    manager = ServiceManager()
+    with ExitStack() as stack:
+        base = await _opened(settings, key, stack, manager)
+        uplink = Uplink(
+            _login(settings),
+            _collector(settings, base.key),
+            base.outbox,
+            on_request=None if base.desk is None else base.desk.ask,
+            store=base.store,
         )
-        uplink = Uplink(_login(settings), _collector(settings, key), outbox)
-        agent = _Agent(settings, recorder, uplink, watch, key, hung_up=hung_up)
+        agent = _Agent(settings, base, uplink, manager, hung_up=hung_up)
         fields = {"site": settings.site, "agent": settings.agent, "devices": len(devices)}
         log.info("agent_started", extra={**fields, "unconfirmed": uplink.unconfirmed})
+        manager.ready()
         try:
-            has_ended = await _until_stopped(*agent.work(), uplink.start(), *agent.care(again))
-            agent.finish()
+            care = agent.care(again)
+            if isinstance(base.outbox, ArchivedOutbox) and base.desk is not None:
+                care.append(agent.answer(base.desk, base.outbox))
+            has_ended = await _until_stopped(*agent.work(), uplink.start(), *care)
+            manager.stopping()
+            await agent.finish()
         finally:
             await uplink.close()
             await agent.close()
-        return _summary(settings, recorder, uplink, watch, has_ended=has_ended)
+        return _summary(settings, base.recorder, uplink, base.watch, has_ended=has_ended)
 
 
-def evidence_key(settings: SiteSettings) -> Key:
-    """The agent's key, which enrolling made.
+@dataclass(frozen=True)
+class _Base:
+    """What an agent stands on: its stores, and who writes to them."""
+
+    key: Key
+    outbox: Outbox
+    desk: Desk | None
+    recorder: Recorder
+    watch: Watch
+    store: StoreThread
+    sparkplug: Session | None
+
+
+async def _opened(
+    settings: SiteSettings, key: Key, stack: ExitStack, manager: ServiceManager
+) -> _Base:
+    """Open the stores; a disk that is full or fails is waited for, however long that takes.
+
+    Raises:
+        ConfigError: a grant does not fit, or is missing.
+        StoreError: waiting cannot help.
+    """
+    troubles, began_us = Troubles(log), time.time_ns() // 1000
+    while True:
+        try:
+            with ExitStack() as attempt:
+                base = _open(settings, key, attempt)
+                if troubles.open() and settings.replay is None:
+                    base.recorder.stop(AGENT_DOWN, began_us)
+                    base.recorder.blame(DISK_FULL)
+                stack.push(attempt.pop_all())
+        except StoreError as error:
+            if error.code not in {DISK_FULL, "io_error"}:
+                raise
+            troubles.say("outbox_full", error)
+            manager.ready()
+            manager.status(error.what)
+            await asyncio.sleep(RETRY_S)
+        else:
+            troubles.say_over("outbox_full", "outbox_back")
+            return base
+
+
+def _open(settings: SiteSettings, key: Key, stack: ExitStack) -> _Base:
+    """Open the stores, have ended trees gone on with by the reserve grants, and begin to record."""
+    keep_site(settings.state_dir, site_document(settings))
+    outbox, desk = stack.enter_context(_stores(settings))
+    key = settled_key(settings.state_dir, key, (tree.head for tree in outbox.trees()))
+    devices = recorded_devices(settings, key)
+    outbox.end_forgotten((device.device, device.epoch) for device in devices)
+    ended = {(item.device, item.epoch) for item in outbox.ended()}
+    if lost := {one.device for one in devices if (one.device, one.epoch) in ended}:
+        for device in settings.devices:
+            if device.id in lost:
+                take_reserve(settings.state_dir, terms_of(settings, device, key))
+        devices = recorded_devices(settings, key)
+    watch = Watch({device.device: device.profile for device in devices})
+    if (sparkplug := session_of(settings, devices)) is not None:
+        sparkplug.start()
+        stack.callback(sparkplug.close)
+    interval_us = settings.interval_s * US_PER_S if settings.is_committed else None
+    recorder = Recorder(
+        outbox,
+        key,
+        devices,
+        limits=Limits(settings.batch.slots, settings.batch.seconds, interval_us),
+        software=software_digest(),
+        observe=partial(_observe, watch, sparkplug),
+    )
+    store = StoreThread()
+    stack.callback(store.close)
+    return _Base(key, outbox, desk, recorder, watch, store, sparkplug)
+
+
+@contextmanager
+def _stores(settings: SiteSettings) -> Iterator[tuple[Outbox, Desk | None]]:
+    """The outbox; in committed mode one with an archive, and who answers for that.
+
+    Raises:
+        StoreError: one of them cannot be used.
+    """
+    if not settings.is_committed:
+        with closing(Outbox(settings.state_dir / OUTBOX)) as outbox:
+            yield outbox, None
+        return
+    path = settings.state_dir / archive.FILE
+    _, key = pinned_collector(settings)
+    with (
+        closing(archive.Archive(path, settings.archive.quota_mb)) as kept,
+        closing(ArchivedOutbox(settings.state_dir / OUTBOX, kept)) as outbox,
+    ):
+        wall_us = Wall().utc_us
+        yield outbox, Desk(kept, settings.raw_requests, settings.site, key, wall_us)
+
+
+def evidence_key(settings: SiteSettings, *, create: bool = False) -> Key:
+    """The agent's key, in a file or a token, which enrolling made.
+
+    Args:
+        settings: the site.
+        create: whether to make it where there is none: when enrolling.
 
     Raises:
         ConfigError: there is none, or others may read it.
     """
+    if settings.evidence_key is not None:
+        from joulemark_agent.pkcs11_key import token_key  # noqa: PLC0415 - an extra
+
+        return token_key(settings.evidence_key.place(), create=create)
+    if create:
+        return agent_key(settings.state_dir)
     path = settings.state_dir / AGENT_KEY
     if not has_key(path):
         raise ConfigError(
@@ -124,6 +267,7 @@ def evidence_key(settings: SiteSettings) -> Key:
 def terms_of(settings: SiteSettings, device: DeviceSettings, key: Key) -> Terms:
     """What the operator must have approved for a device to be read as configured."""
     return Terms(
+        former_keys=former_keys(settings.state_dir),
         site=settings.site,
         device=device.id,
         clock=settings.clock,
@@ -175,16 +319,17 @@ class _Agent:
     def __init__(
         self,
         settings: SiteSettings,
-        recorder: Recorder,
+        base: _Base,
         uplink: Uplink,
-        watch: Watch,
-        key: Key,
+        manager: ServiceManager,
         *,
         hung_up: asyncio.Event,
     ) -> None:
         planned = settings.planned_devices()
-        self._settings, self._key = settings, key
-        self._recorder, self._uplink, self._watch = recorder, uplink, watch
+        recorder = base.recorder
+        self._settings, self._key = settings, base.key
+        self._recorder, self._uplink, self._watch = recorder, uplink, base.watch
+        self._sparkplug = base.sparkplug
         self._is_replay = settings.replay is not None
         self._clock: Clock = ReplayClock(settings.replay.url) if settings.replay else SystemClock()
         crews = {"": planned} if self._is_replay else by_line(planned)
@@ -196,7 +341,19 @@ class _Agent:
         self._windows = {device.id: (device.first_us, device.last_us) for device in planned}
         self._pending: list[Reading | Gap] = []
         self._committing = asyncio.Lock()
-        self._troubles: dict[str, float] = {}  # since, by what was said
+        self._troubles = Troubles(log)
+        self._keeper = Keeper(
+            recorder,
+            base.outbox,
+            uplink,
+            base.store,
+            folder=settings.state_dir,
+            quota_bytes=settings.outbox.quota_mb * MB,
+            now_us=self._clock.now_us,
+            is_replay=self._is_replay,
+        )
+        self._thinned: set[str] = set()  # devices that were read last while room was short
+        self._guard = Guard(manager, base.store)
 
     def _crew(self, devices: Iterable[PlannedDevice], lost: Collection[str] = ()) -> Crew:
         return Crew(devices, self._clock, self._book, is_shared=not self._is_replay, lost=lost)
@@ -207,10 +364,30 @@ class _Agent:
 
     def care(self, again: Callable[[], SiteSettings] | None) -> list[Coroutine[Any, Any, None]]:
         """The jobs that go on beside reading."""
+        care = [self._keeper.care(), self._close_batches(), self._renew_key(), self._tell_health()]
+        care.append(self._guard.watch(self._restart_line, lambda: self._keeper.is_stopped))
         if self._is_replay:
-            return [self._close_batches()]
+            return care
         follow = [] if again is None else [self._follow(again)]
-        return [self._close_batches(), self._watch_clock(), *follow]
+        return [*care, self._watch_clock(), self._watch_certificate(), *follow]
+
+    async def answer(self, desk: Desk, outbox: ArchivedOutbox) -> None:
+        """Answer requests for raw records, and keep the archive within its quota, for ever."""
+
+        async def note(device: str, kind: str, fields: Mapping[str, Any]) -> None:
+            async with self._committing:
+                await self._keep(partial(self._recorder.note, device, kind, fields))
+
+        while True:
+            try:
+                await desk.work(note, self._uplink.send_raw, outbox.received)
+            except StoreError as error:
+                if error.code != DISK_FULL:
+                    raise
+                self._say("archive_full", error)
+            else:
+                self._say_over("archive_full", "archive_back")
+            await asyncio.sleep(RETRY_S)
 
     async def _replay(self) -> None:
         """Read, commit and send until the recording has ended and every receipt is here."""
@@ -223,6 +400,7 @@ class _Agent:
                 break
             if comes is None:
                 continue
+            await self._keeper.may_read()
             self._pending += await crew.poller.read_slot(slot_us, due)
             self._done_us |= dict.fromkeys(due, slot_us)
             slots += 1
@@ -264,7 +442,11 @@ class _Agent:
                 self._done_us[name] = self._next_of(name) - self._period_us[name]
         while True:
             slots_us = {name: self._next_of(name) for name in crew.names}
-            await self._clock.until(min(slots_us.values()), None)
+            await self._guard.until(crew, self._clock, min(slots_us.values()))
+            if self._keeper.is_stopped:
+                self._guard.rest(crew)
+                await self._keeper.may_read()
+                continue
             async with crew.reading:
                 ready_us = {
                     name: at_us for name, at_us in slots_us.items() if self._is(name, at_us)
@@ -277,13 +459,23 @@ class _Agent:
                 try:
                     await self._foresee(results)
                 finally:
-                    self._pending += results
+                    self._pending += [*self._left_out(name, slot_us), *results]
                     self._done_us[name] = slot_us
                 del ready_us[name]
                 is_last = not any(self._is(other, at_us) for other, at_us in ready_us.items())
                 if is_last or self._clock.now_us() - slot_us >= _LATE_US:
                     await asyncio.sleep(0)  # lines that were answered together share a commit
                     await self._commit()
+
+    def _left_out(self, name: str, slot_us: int) -> list[Gap]:
+        """The slots before this one that were not read for want of room on the disk."""
+        was_thin, period_us = name in self._thinned, self._period_us[name]
+        (self._thinned.add if self._keeper.is_thin else self._thinned.discard)(name)
+        first_us = (self._done_us[name] or slot_us) + period_us
+        slots = (slot_us - first_us) // period_us
+        if not was_thin or slots < 1:
+            return []
+        return [Gap(name, first_us, slot_us - period_us, slots, THINNED)]
 
     async def _foresee(self, results: Iterable[Reading | Gap]) -> None:
         """Compute what these results make due in a thread: other lines are read meanwhile."""
@@ -323,6 +515,8 @@ class _Agent:
         wanted = by_line(planned.values())
         ending = {u: crew for u, crew in self._crews.items() if crew.devices != wanted.get(u)}
         await asyncio.gather(*(crew.stop() for crew in ending.values()))
+        for crew in ending.values():
+            self._guard.rest(crew)
         for url in ending:
             del self._crews[url]
         lost = set[str]().union(*(crew.lines.untold for crew in ending.values()))
@@ -339,6 +533,8 @@ class _Agent:
             for name in planned
         }
         self._watch.change({device.device: device.profile for device in devices})
+        if self._sparkplug is not None:
+            self._sparkplug.change(*told(settings, devices))
         for url, those in wanted.items():
             if url not in self._crews:
                 self._crews[url] = crew = self._crew(those, lost)
@@ -355,24 +551,81 @@ class _Agent:
                 self._say("clock_behind", _clock_behind(now_us, last_us))
             else:
                 self._say_over("clock_behind", "clock_caught_up")
-            await asyncio.sleep(_RETRY_S)
+            await asyncio.sleep(RETRY_S)
+
+    async def _watch_certificate(self) -> None:
+        """Say it once a day when the certificate that the broker knows us by ends soon."""
+        while True:
+            if self._settings.uplink.tls is not None:
+                path = self._settings.uplink.tls.files(self._settings.state_dir).certificate
+                try:
+                    warning = expiry_warning(path, datetime.now(UTC), _RENEW)
+                except ConfigError as error:
+                    warning = error
+                if warning is not None:
+                    fields = {"code": warning.code, "what": warning.what, "do": warning.do}
+                    log.warning("certificate_expires", extra=fields)
+            await asyncio.sleep(_DAY_S)
 
     async def _close_batches(self) -> None:
         """Close batches that have been open long enough, also while no slot comes."""
         while True:
             due_s = self._recorder.due_in_s()
-            await asyncio.sleep(_RETRY_S if due_s is None else due_s)
+            await asyncio.sleep(RETRY_S if due_s is None else due_s)
             await self._keep(self._recorder.seal_due)
 
-    def finish(self) -> None:
+    async def _restart_line(self, name: str) -> None:
+        """Read a line anew whose task hangs: with a new task and a new connection."""
+        found = [(url, crew) for url, crew in self._crews.items() if crew.name == name]
+        if not found:
+            return
+        ((url, crew),) = found
+        await crew.cancel()
+        await crew.lines.close()
+        self._crews[url] = new = self._crew(crew.devices, crew.lines.untold)
+        new.start(self._read_on)
+        self._crews_changed.set()
+
+    async def _tell_health(self) -> None:
+        """Publish how the agent is: when that changes, and now and then."""
+        told, told_s = None, 0.0
+        while True:
+            content = health_of(self._settings, self._keeper, self._uplink, self._guard.late)
+            content["troubles"] += troubles_of(self._troubles)
+            now_s = time.monotonic()
+            if (state := state_of(content)) != told or now_s - told_s >= HEALTH_EVERY_S:
+                told, told_s = state, now_s
+                data = health_bytes(content, self._key.private)
+                self._uplink.tell(health_topic(self._settings.agent), data)
+            await asyncio.sleep(RETRY_S)
+
+    async def _renew_key(self) -> None:
+        """Take a new key into use as soon as there is one, see `rotation`."""
+        while True:
+            try:
+                await self._take_next_key()
+            except ConfigError as error:
+                self._say("key_not_renewed", error)
+            else:
+                self._say_over("key_not_renewed", "key_renewed")
+            await asyncio.sleep(RETRY_S)
+
+    async def _take_next_key(self) -> None:
+        folder, old = self._settings.state_dir, self._key
+        if (new := next_key(folder)) is None:
+            return
+        if new != old:  # else only the last step is left
+            note_former(folder, old)
+            async with self._committing:
+                await self._keep(partial(self._recorder.rotate, new))
+            self._key = new
+            self._uplink.know(new.public)
+            log.info("key_rotated", extra={"old": old.fingerprint, "new": new.fingerprint})
+        take_over(folder, new)
+
+    async def finish(self) -> None:
         """Keep what was read and close the batches; what a full disk refuses becomes a gap."""
-        try:
-            self._uplink.offer(self._recorder.commit(self._pending))
-            self._uplink.offer(self._recorder.seal_all())
-        except StoreError as error:
-            if error.code != DISK_FULL:
-                raise
-            self._say("outbox_full", error)
+        await self._keeper.finish(self._pending)
 
     async def close(self) -> None:
         """Give connections back."""
@@ -398,7 +651,7 @@ class _Agent:
         slot_us = done_us + period_us
         if self._is_past(slot_us, period_us):
             slot_us = next_slot_us(self._clock.now_us() - patience_us(period_us), period_us)
-        return slot_us
+        return thinned_us(slot_us, period_us) if self._keeper.is_thin else slot_us
 
     def _is(self, name: str, slot_us: int) -> bool:
         """Whether a device's slot has come and may still be read."""
@@ -424,7 +677,7 @@ class _Agent:
             self._say("clock_down", error)
             self._pending = []
             self._done_us = {name: self._recorder.committed_us(name) for name in self._period_us}
-            await asyncio.sleep(_RETRY_S)
+            await asyncio.sleep(RETRY_S)
             return None
         self._say_over("clock_down", "clock_back")
         return comes
@@ -440,38 +693,22 @@ class _Agent:
         """Keep what was read; a line whose results another line has kept finds nothing to do."""
         async with self._committing:
             if self._pending:
-                was_full = await self._keep(lambda: self._recorder.commit(self._pending))
-                self._pending = []
-                if was_full:
-                    self._recorder.blame(DISK_FULL)  # for the slots that passed meanwhile
-
-    async def _keep(self, change: Callable[[], Sequence[Sealed]]) -> bool:
-        """Make a change of the outbox and send what it closed; whether its disk was full before."""
-        was_full = False
-        while True:
-            try:
-                sealed = change()
-            except StoreError as error:
-                if error.code != DISK_FULL:
+                pending, self._pending = self._pending, []
+                try:
+                    await self._keeper.commit(pending)
+                except BaseException:
+                    self._pending = pending + self._pending
                     raise
-                self._say("outbox_full", error)
-                was_full = True
-                await asyncio.sleep(_RETRY_S)
-            else:
-                self._say_over("outbox_full", "outbox_back")
-                self._uplink.offer(sealed)
-                return was_full
+
+    async def _keep(self, change: Callable[[], Sequence[Sealed]]) -> None:
+        """Make a change of the outbox, however long that takes, and send what it closed."""
+        await self._keeper.change(change)
 
     def _say(self, event: str, error: JoulemarkError) -> None:
-        """Say once that something is wrong, and what to do."""
-        if event not in self._troubles:
-            self._troubles[event] = time.monotonic()
-            fields = {"code": error.code, "what": error.what, "do": error.do}
-            log.error(event, extra=fields)
+        self._troubles.say(event, error)
 
     def _say_over(self, event: str, over: str) -> None:
-        if (since_s := self._troubles.pop(event, None)) is not None:
-            log.info(over, extra={"down_s": round(time.monotonic() - since_s, 3)})
+        self._troubles.say_over(event, over)
 
 
 _Progress = tuple[int | None, int | None, int, int | None]
@@ -543,9 +780,15 @@ async def _until_stopped(*jobs: Coroutine[Any, Any, None] | asyncio.Task[None]) 
 
 
 def _observe(
-    watch: Watch, reading: Reading, values: Mapping[str, str], quality: Mapping[str, str]
+    watch: Watch,
+    sparkplug: Session | None,
+    reading: Reading,
+    values: Mapping[str, str],
+    quality: Mapping[str, str],
 ) -> None:
     """Say it when what a device says cannot be true any more, and when it can again."""
+    if sparkplug is not None:
+        sparkplug.offer(sample_of(reading, values, quality))
     for change in watch.take(reading.device, reading.t_utc_us, values, quality):
         verdict = change.verdict
         fields = {"device": change.device, "check": verdict.rule, "points": list(verdict.points)}
@@ -588,16 +831,18 @@ def _documents(settings: SiteSettings, device: DeviceSettings) -> dict[str, byte
 def _login(settings: SiteSettings) -> Login:
     uplink = settings.uplink
     password = uplink.password.get_secret_value() if uplink.password else None
-    return Login(uplink.url, settings.agent, uplink.username, password)
+    files = None if uplink.tls is None else uplink.tls.files(settings.state_dir)
+    return Login(uplink.url, settings.agent, uplink.username, password, files)
 
 
-def _collector(settings: SiteSettings, key: Key) -> Collector:
+def _collector(settings: SiteSettings, own: Key) -> Collector:
+    name, key = pinned_collector(settings)
     return Collector(
         site=settings.site,
         agent=settings.agent,
-        log_key=key.public,
-        name=settings.uplink.collector_name,
-        key=decode64(settings.uplink.collector_key),
+        name=name,
+        key=key,
+        own_keys=(own.public, *former_keys(settings.state_dir)),
     )
 
 

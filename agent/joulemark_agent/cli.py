@@ -18,6 +18,7 @@ from typing import Any
 
 from joulemark_agent import __version__
 from joulemark_agent.contract.errors import ConfigError, JoulemarkError
+from joulemark_agent.log import printable
 
 INTERRUPTED = 130
 GROUP = "joulemark.commands"
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "Run: pip install 'joulemark[all]'",
             ) from error
     except JoulemarkError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -86,11 +87,13 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def _add_agent_commands(commands: Any) -> None:
-    from joulemark_agent import certificate_command  # noqa: PLC0415 - needs the extra [agent]
+    from joulemark_agent import archive_command as archiving  # noqa: PLC0415 - needs [agent]
+    from joulemark_agent import certificate_command  # noqa: PLC0415 - as above
     from joulemark_agent import commands as reading  # noqa: PLC0415 - as above
     from joulemark_agent import commission as commissioning  # noqa: PLC0415 - as above
     from joulemark_agent import scan_command as scanning  # noqa: PLC0415 - as above
     from joulemark_agent import warmup_command as warming  # noqa: PLC0415 - as above
+    from joulemark_agent.sets import command as fetching  # noqa: PLC0415 - as above
     from joulemark_agent.simulate import command as simulating  # noqa: PLC0415 - as above
 
     reading.add_commands(commands)
@@ -98,7 +101,9 @@ def _add_agent_commands(commands: Any) -> None:
     scanning.add_command(commands)
     simulating.add_command(commands)
     certificate_command.add_command(commands)
+    archiving.add_command(commands)
     warming.add_command(commands)
+    fetching.add_command(commands)
     if find_spec("joulemark_agent.service"):
         import_module("joulemark_agent.service").add_commands(commands)
 

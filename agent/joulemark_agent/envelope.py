@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from joulemark_agent.contract.canonical import decimal_text
+from joulemark_agent.contract.committed import ENERGY
 from joulemark_agent.contract.errors import MeasureError
 from joulemark_agent.contract.factor import Factor, FactorSet
 from joulemark_agent.contract.profile import Profile
 from joulemark_agent.contract.reading import Gap, Reading
 
 UNSYNCHRONISED = "unsynchronised"
-ENERGY = "energy_wh"  # the counter that the envelope sums
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLIGRAM = Decimal("0.000001")  # of CO2e, in kg
 

@@ -115,6 +115,13 @@ class Exchange(Asking, asyncio.Protocol):
         """Whether a question may be asked."""
         return self._transport is not None
 
+    @property
+    def certificate(self) -> bytes:
+        """What the other side showed, in DER; empty without TLS."""
+        assert self._transport is not None
+        secured: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
+        return b"" if secured is None else secured.getpeercert(binary_form=True) or b""
+
     async def ask(
         self, question: bytes, check: Check, *, timeout_s: float, at_end: Check | None = None
     ) -> bytes:
@@ -200,9 +207,21 @@ class Exchange(Asking, asyncio.Protocol):
 
 
 async def connect(
-    host: str, port: int, *, timeout_s: float, tls: ssl.SSLContext | None = None
+    host: str,
+    port: int,
+    *,
+    timeout_s: float,
+    tls: ssl.SSLContext | None = None,
+    name: str | None = None,
 ) -> Exchange:
     """An open connection.
+
+    Args:
+        host: name or address.
+        port: of it.
+        timeout_s: for opening. [s]
+        tls: how it is encrypted; None: not at all.
+        name: that the certificate bears; None: the host.
 
     Raises:
         DeviceError: `refused`, `unreachable`, `timeout`, or `untrusted`: its certificate.
@@ -211,7 +230,13 @@ async def connect(
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(timeout_s):
-            _, exchange = await loop.create_connection(lambda: Exchange(peer), host, port, ssl=tls)
+            _, exchange = await loop.create_connection(
+                lambda: Exchange(peer),
+                host,
+                port,
+                ssl=tls,
+                server_hostname=None if tls is None else name or host,
+            )
     except TimeoutError as error:
         raise DeviceError(
             f"{peer} did not take a connection within {timeout_s:g} s.",
@@ -221,7 +246,8 @@ async def connect(
     except ssl.SSLCertVerificationError as error:
         raise DeviceError(
             f"{peer} shows a certificate that is not trusted: {error.verify_message}.",
-            "Set SSL_CERT_FILE to a file with the device's certificate, or that of its issuer.",
+            "Write 'tls: {fingerprint: ...}' or 'tls: {ca: FILE}' for the device, with 'host: NAME'"
+            " in it where the certificate bears another name than the 'url'.",
             code=UNTRUSTED,
         ) from error
     except (OSError, ValueError) as error:  # ValueError: a name that no resolver can be asked for

@@ -7,7 +7,7 @@ takes 3 % of the line's time, and with the whole `timeout_s`, for the case that 
 slow, so rarely that this takes 1 % more. More than five suspects share what five would have, and
 the 1 % is of all together. One good answer ends the suspicion. Where no other device of the line
 answers there is nobody to be fair to: then everyone has its `timeout_s`, and is asked again after
-8 s at the latest. So it is in a replay, which has all the time there is.
+3 s at the latest. So it is in a replay, which has all the time there is.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FIRST_S = 1.0  # while little is known of how long a device needs
 SHARE = 0.03  # of line time for the short questions to a suspect
 PATIENT_SHARE = 0.01  # for whole time-outs, which cost others their slots: of all suspects together
 MANY = 5  # suspects; more of them share what so many would have
-LONGEST_REST_S = 8.0  # where nobody is to be protected
+LONGEST_REST_S = 3.0  # where nobody is to be protected: who is back is read within 5 s
 FAILURES = 2  # one lost answer is not yet a dead device
 _ANSWERS, _FEWEST, _QUANTILE, _TIMES = 100, 10, 0.99, 4
 

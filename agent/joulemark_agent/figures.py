@@ -23,6 +23,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel
 
 from joulemark_agent.contract.canonical import decimal_text
+from joulemark_agent.contract.leaf import EVENT_FIELDS
 from joulemark_agent.contract.profile import Profile
 
 EVENT = "figures"  # type of the leaf
@@ -38,9 +39,7 @@ _NO_END = "inf"  # degrees of freedom of what is known without observing
 _NAME = re.compile(r"(?!u_)[a-z][a-z0-9_]{0,62}")  # points named kpi_u_... are uncertainties
 _DECIMAL = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,40})?")
 _WHOLE = re.compile(r"0|[1-9][0-9]{0,17}")
-FIELDS = frozenset(
-    {"absent", "end", "figures", "findings", "first_seq", "last_seq", "start", "version"}
-)
+FIELDS = EVENT_FIELDS[EVENT]
 _WHOLES = ("start", "end", "first_seq", "last_seq", "version")
 _PARTS = {"covered", "flags", "nu", "u", "value"}
 

@@ -7,23 +7,31 @@ granted; an epoch therefore never changes its profile, site or factors.
 The site document is one for all devices. A device whose own row in it, and all that is not of a
 device, is as it was approved, goes on under the site document that its grant names: `kept_site`.
 So a device can come, go or change without a new epoch of the others.
+
+With every grant the operator signs a reserve: the same for the next epoch. It takes the grant's
+place only where a damaged disk has left nothing to go on with, so that reading need not wait for a
+person (`take_reserve`).
 """
 
 from __future__ import annotations
 
-import os
+import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from joulemark_agent.contract.canonical import canonical_bytes, digest_hex, parse_canonical
 from joulemark_agent.contract.errors import ConfigError, EvidenceError
 from joulemark_agent.contract.reading import grant, signed_grant
+from joulemark_agent.files import flush_folder, replace_file
 from joulemark_agent.keys import Key
+from joulemark_agent.sqlite_file import store_error
 
-_FOLDER, _SITES, _REQUEST = "grants", "sites", ".request.json"
+log = logging.getLogger(__name__)
+
+_FOLDER, _SITES, _REQUEST, _RESERVE = "grants", "sites", ".request.json", ".reserve.json"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _FIELDS = {"grant", "operator_signature"}
 
@@ -39,6 +47,13 @@ class Terms:
     agent_key: bytes
     first_slot_us: int | None
     documents: Mapping[str, str]  # SHA-256 (hex) of profile, site, factors
+    former_keys: tuple[bytes, ...] = ()  # the agent's keys before `agent_key`
+
+    def fits(self, content: Mapping[str, Any]) -> bool:
+        """Whether a grant says this, to the agent's key of now or of former days."""
+        keys = (self.agent_key, *self.former_keys)
+        epoch = content["epoch"]
+        return any(replace(self, agent_key=key).content(epoch) == content for key in keys)
 
     def content(self, epoch: int) -> dict[str, Any]:
         """The grant of these terms for an epoch."""
@@ -78,9 +93,9 @@ def load_grant(state_dir: Path, terms: Terms) -> dict[str, Any]:
             "Run 'joulemark agent enroll -c SITE.yaml --operator-key FILE'.",
         )
     content = signed["grant"]
-    wanted = terms.content(content["epoch"])
-    if content == wanted:
+    if terms.fits(content):
         return signed
+    wanted = terms.content(content["epoch"])
     changed = [
         *(f"{name} document" for name in wanted["documents"] if _differ(content, wanted, name)),
         *(name for name in wanted if name != "documents" and content.get(name) != wanted[name]),
@@ -107,7 +122,9 @@ def enroll(
     path = folder / f"{terms.device}.json"
     old = _read(path)
     last = 0 if old is None else int(old["grant"]["epoch"])
-    if old is not None and last >= first_epoch and old["grant"] == terms.content(last):
+    if old is not None and last >= first_epoch and terms.fits(old["grant"]):
+        if operator is not None:
+            _sign_reserve(state_dir, terms, last + 1, operator)
         return Enrolled(terms.device, last, "kept", path)
     epoch = max(first_epoch, last + 1)
     content = terms.content(epoch)
@@ -117,7 +134,50 @@ def enroll(
         return Enrolled(terms.device, epoch, "requested", request)
     _write(path, canonical_bytes(signed_grant(content, operator.private)))
     request.unlink(missing_ok=True)
+    _sign_reserve(state_dir, terms, epoch + 1, operator)
     return Enrolled(terms.device, epoch, "signed", path)
+
+
+def take_reserve(state_dir: Path, terms: Terms) -> bool:
+    """Put the reserve grant in the place of the grant, whose epoch a damaged disk has ended.
+
+    Returns:
+        False where there is none, or it is not for the epoch after that, these documents and the
+        key of now: then the operator must enroll again.
+
+    Raises:
+        ConfigError: a file cannot be read.
+        StoreError: the disk does not take it.
+    """
+    path, reserve = _paths(state_dir, terms.device)
+    old, signed = _read(path), _read(reserve)
+    if old is None or signed is None:
+        return False
+    epoch = int(old["grant"]["epoch"]) + 1
+    if signed["grant"] != terms.content(epoch):
+        return False
+    try:
+        reserve.replace(path)
+        flush_folder(path.parent)
+    except OSError as error:
+        raise store_error(f"The file {path}", error) from error
+    log.warning("reserve_grant_taken", extra={"device": terms.device, "epoch": epoch})
+    return True
+
+
+def _sign_reserve(state_dir: Path, terms: Terms, epoch: int, operator: Key) -> None:
+    """Approve the next epoch too, for a disk that loses this one; nothing else may use it."""
+    _, reserve = _paths(state_dir, terms.device)
+    content = terms.content(epoch)
+    known = _read(reserve)
+    if known is None or known["grant"] != content:
+        _write(reserve, canonical_bytes(signed_grant(content, operator.private)))
+
+
+def _paths(state_dir: Path, device: str) -> tuple[Path, Path]:
+    """Where the grant of a device is, and where its reserve."""
+    folder = state_dir / _FOLDER
+    return folder / f"{device}.json", folder / f"{device}{_RESERVE}"
 
 
 def keep_site(state_dir: Path, site: bytes) -> None:
@@ -210,22 +270,13 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Replace a file as a whole: after a power cut it holds the old bytes or the new ones."""
-    part = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        replace_file(path, data)
     except OSError as error:
+        full = store_error(f"The file {path}", error)
+        if full.code == "disk_full":
+            raise full from error
         raise ConfigError(
             f"The file {path} cannot be written: {error.strerror}.",
-            "Check the folder, who may write to it, and the free space.",
+            "Check the folder, and who may write to it.",
         ) from error

@@ -7,7 +7,6 @@ is a status, its fields, and a body of limited size within one time-out.
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -17,6 +16,7 @@ import h11
 from joulemark_agent import exchange
 from joulemark_agent.contract.errors import DeviceError
 from joulemark_agent.exchange import BAD_REPLY, Exchange
+from joulemark_agent.http_trust import Trust
 
 MAX_HEAD, MAX_BODY = 16_384, 65_536  # bytes of an answer
 TOO_LARGE, HTML_PAGE, CONTENT_TYPE = "too_large", "html_page", "content_type"
@@ -41,7 +41,7 @@ class Http:
     """A server at one address; the connection is opened when a request needs it."""
 
     def __init__(
-        self, url: str, port: int, *, timeout_s: float, tls: ssl.SSLContext | None = None
+        self, url: str, port: int, *, timeout_s: float, trust: Trust | None = None
     ) -> None:
         """Nothing is opened yet.
 
@@ -49,11 +49,11 @@ class Http:
             url: whose host is asked, and whose port if it has one.
             port: otherwise.
             timeout_s: for opening. [s]
-            tls: how it is encrypted; None: not at all.
+            trust: whom to believe over TLS; None: it is not encrypted.
         """
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "", parts.port or port
-        self._timeout_s, self._tls = timeout_s, tls
+        self._timeout_s, self._trust = timeout_s, trust
         self._exchange: Exchange | None = None
 
     @property
@@ -67,15 +67,27 @@ class Http:
         return self._exchange is not None and self._exchange.is_open
 
     async def open(self) -> Exchange:
-        """The connection.
+        """The connection, to whom it is meant to be.
 
         Raises:
             DeviceError: there is none to be had.
         """
         if self._exchange is None or not self._exchange.is_open:
-            self._exchange = await exchange.connect(
-                self._host, self._port, timeout_s=self._timeout_s, tls=self._tls
+            trust = self._trust
+            opened = await exchange.connect(
+                self._host,
+                self._port,
+                timeout_s=self._timeout_s,
+                tls=None if trust is None else trust.context(),
+                name=None if trust is None else trust.host,
             )
+            if trust is not None:
+                try:
+                    trust.check(opened.certificate, self.peer)
+                except DeviceError:
+                    await opened.close()
+                    raise
+            self._exchange = opened
         return self._exchange
 
     async def ask(

@@ -20,9 +20,9 @@ from joulemark_agent.contract.signature import (
     new_private_key,
     public_key,
 )
+from joulemark_agent.files import PRIVATE, credential, flush_folder, require_private
 
 AGENT_KEY = "agent.key"
-_MODE = 0o600
 _KEY_BYTES = 32
 
 
@@ -71,7 +71,7 @@ def has_key(path: Path) -> bool:
         ConfigError: it cannot be told.
     """
     try:
-        path.stat()
+        credential(path).stat()
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
@@ -80,22 +80,17 @@ def has_key(path: Path) -> bool:
 
 
 def load_key(path: Path) -> Key:
-    """The key kept in a file.
+    """The key kept in a file, or in the credential of that name.
 
     Raises:
         ConfigError: no such file, a mode wider than 0600, or content that is no key.
     """
+    path = credential(path)
     try:
-        mode = path.stat().st_mode & 0o777
+        require_private(path)
         text = path.read_text("ascii", errors="replace")
     except OSError as error:
         raise _unreadable(path, error) from error
-    if mode & ~_MODE:
-        raise ConfigError(
-            f"The key file {path} has mode {mode:04o}: others on this machine may use the key.",
-            f"Run 'chmod 600 {path}'; if somebody may have copied it, replace it"
-            " and have the new one trusted.",
-        )
     try:
         private = decode64(text.strip())
     except EvidenceError:
@@ -118,7 +113,7 @@ def create_key(path: Path) -> Key:
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE)
         try:
             with os.fdopen(descriptor, "w") as file:
                 file.write(encode64(private) + "\n")
@@ -127,7 +122,7 @@ def create_key(path: Path) -> Key:
             _make_exist(part, path)
         finally:
             part.unlink(missing_ok=True)
-        _flush_folder(path.parent)
+        flush_folder(path.parent)
     except OSError as error:
         raise ConfigError(
             f"The key file {path} cannot be written: {error.strerror}.",
@@ -151,11 +146,3 @@ def _unreadable(path: Path, error: OSError) -> ConfigError:
         f"The key file {path} cannot be read: {error.strerror}.",
         "Check the path and who may read it.",
     )
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -33,9 +33,10 @@ from joulemark_agent.refused import Book, Refusals
 
 if TYPE_CHECKING:
     from joulemark_agent.http_login import Login
+    from joulemark_agent.http_trust import Trust
     from joulemark_agent.opcua_access import Access
 
-FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 8.0
+FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 3.0  # who is back is read again within 5 s
 IN_MODBUS = ("modbus", "sunspec")  # how a scheme begins whose devices share a wire
 IDLE_S = 30.0  # a connection unused for longer may have been forgotten by a firewall: open another
 
@@ -168,6 +169,7 @@ class Line:
         timeout_s: float,
         delay_s: float = 0.0,
         security: Access | Login | None = None,
+        trust: Trust | None = None,
         is_shared: bool = False,
         book: Book | None = None,
         lost: Iterable[str] = (),
@@ -180,6 +182,7 @@ class Line:
             timeout_s: for opening. [s]
             delay_s: quiet time after opening. [s]
             security: of the server, where it is locked.
+            trust: whom to believe over https, where it is not left to this machine.
             is_shared: whether devices wait for each other, each with slots to keep.
             book: what devices are known to refuse.
             lost: devices whose subscription ended with another line, and it was not yet told.
@@ -189,7 +192,8 @@ class Line:
         self._timeout_s, self._delay_s = timeout_s, delay_s
         self._now_s = now_s or _loop_s
         self._module = _module(protocol_of(url))
-        self._options = {} if security is None else {"security": security}
+        options = {"security": security, "trust": trust}
+        self._options = {name: given for name, given in options.items() if given is not None}
         self._driver: Driver | None = None
         self._used_s = 0.0  # end of the last read
         # A protocol may have its own.
@@ -394,6 +398,7 @@ class Lines:
                 timeout_s=max(device.timeout_s for device in those),
                 delay_s=max(device.connect_delay_s for device in those),
                 security=those[0].security,  # all say the same: the site file was checked
+                trust=those[0].trust,
                 is_shared=is_shared and len(those) > 1 and url.startswith(IN_MODBUS),
                 book=book,
                 lost=lost,

@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
+from textwrap import indent
 from typing import Any, TextIO
 
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -46,10 +47,18 @@ class _Readable(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line without its end."""
         fields = "".join(f" {name}={_safe(value)}" for name, value in _fields(record).items())
-        line = f"{_utc(record)[11:19]} {record.levelname.lower()} {record.getMessage()}{fields}"
-        if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
+        said = _safe(record.getMessage())
+        line = f"{_utc(record)[11:19]} {record.levelname.lower()} {said}{fields}"
+        if record.exc_info:  # indented, so that nothing in it looks like another event
+            line += indent("\n" + printable(self.formatException(record.exc_info)), "  ")
         return line
+
+
+def printable(text: str) -> str:
+    """The text with its lines; what else could move a terminal's cursor is escaped."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

@@ -10,22 +10,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 from paho.mqtt.client import Client, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
-from joulemark_agent.contract.errors import UplinkError
+from joulemark_agent.contract.errors import ConfigError, UplinkError
+from joulemark_agent.mqtt_client import LimitedClient, topic_of
+from joulemark_agent.tls import TlsFiles, client_context
 
 KEEPALIVE_S = 15
+MAX_ANSWER_BYTES = 128 * 1024  # a receipt is a note, and the longest of all
 _ANSWER_S = 10.0  # for the broker's answer to a connection or subscription
 _GOODBYE_S = 1.0
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 _NO_PERMISSION = {0x86, 0x87, 0x8A}  # bad user name or password, not authorized, banned
+_UNSPECIFIED = 0x80  # what paho says of a connection that ended without an answer
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,13 @@ class Login:
     url: str
     client_id: str
     username: str | None = None
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)
+    tls: TlsFiles | None = None  # None: with mqtts any authority that this machine believes
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether TLS is spoken."""
+        return self.url.startswith("mqtts:")
 
     @property
     def address(self) -> tuple[str, int]:
@@ -66,6 +77,7 @@ class Lost:
     """The connection is gone."""
 
     why: str
+    reason: int = 0  # of the broker's DISCONNECT; 0: it gave none
 
 
 Event = Acked | Received | Lost
@@ -79,19 +91,38 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._answer: asyncio.Future[ReasonCode] = self._loop.create_future()
         self._closed = asyncio.Event()
+        self._said = ""  # by TLS, when it ended the connection
         self._client = self._new_client()
 
     async def open(self, topic: str) -> None:
         """Connect and subscribe to `topic`, so that no answer to what is sent can be missed.
 
         Raises:
-            UplinkError: the broker is out of reach (`unreachable`) or refuses (`refused`).
+            UplinkError: the broker is out of reach (`unreachable`) or refuses (`refused`); it is
+                not the one we trust (`untrusted_broker`), or does not trust us
+                (`certificate_refused`); our own certificate cannot be used (`tls_files`).
         """
         host, port = self._login.address
         try:
+            self._encrypt()
             await asyncio.to_thread(
-                self._client.connect, host, port, keepalive=KEEPALIVE_S, clean_start=True
+                self._client.connect,
+                host,
+                port,
+                keepalive=KEEPALIVE_S,
+                clean_start=True,
+                properties=self._client.limits(),
             )
+        except ConfigError as error:
+            raise UplinkError(error.what, error.do, code=error.code) from error
+        except ssl.SSLCertVerificationError as error:
+            raise UplinkError(
+                f"The broker {self._login.url} shows a certificate that is not trusted:"
+                f" {error.verify_message}.",
+                "Check that the name in 'uplink.url' is one of the certificate's, this machine's"
+                " clock, and 'uplink.tls.ca'. Nothing was sent; readings wait in the outbox.",
+                code="untrusted_broker",
+            ) from error
         except (OSError, ValueError) as error:
             raise UplinkError(
                 f"The broker {self._login.url} cannot be reached: {error}.",
@@ -111,9 +142,12 @@ class Connection:
             await self.close()
             raise
 
-    def publish(self, topic: str, payload: bytes) -> int:
-        """Hand a message to the network thread with QoS 1; its `Acked` has the number returned."""
-        return self._client.publish(topic, payload, qos=1).mid
+    def publish(self, topic: str, payload: bytes, qos: int = 1) -> int:
+        """Hand a message to the network thread; its `Acked` has the number returned.
+
+        With QoS 0 that says only that it has left.
+        """
+        return self._client.publish(topic, payload, qos=qos).mid
 
     async def close(self) -> None:
         """Say goodbye and end the network thread; returns within about a second."""
@@ -144,6 +178,15 @@ class Connection:
     def _check(self, reason: ReasonCode, what: str, do: str) -> None:
         if not reason.is_failure:
             return
+        if self._login.is_encrypted and reason.value == _UNSPECIFIED:
+            raise UplinkError(
+                f"The broker {self._login.url} ended {what} of {self._login.client_id!r} without an"
+                f" answer{f' ({self._said})' if self._said else ''}.",
+                "Most likely it does not take our certificate: it has ended, was revoked, is of"
+                " another authority, or there is none. Look into the broker's log; renew it with"
+                " 'joulemark agent renew', or enrol again. Readings wait in the outbox.",
+                code="certificate_refused",
+            )
         if reason.value not in _NO_PERMISSION:
             do = "Look into the broker's log; MQTT 5 is needed."
         raise UplinkError(
@@ -153,23 +196,27 @@ class Connection:
             code="refused",
         )
 
-    def _new_client(self) -> Client:
-        client = Client(
+    def _new_client(self) -> LimitedClient:
+        client = LimitedClient(
             CallbackAPIVersion.VERSION2,
+            most_bytes=MAX_ANSWER_BYTES,
             client_id=self._login.client_id,
             protocol=MQTTProtocolVersion.MQTTv5,
             reconnect_on_failure=False,
         )
         if self._login.username is not None:
             client.username_pw_set(self._login.username, self._login.password)
-        if self._login.url.startswith("mqtts:"):
-            client.tls_set()
+        client.on_log = self._on_log
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
         client.on_publish = self._on_publish
         client.on_message = self._on_message
         client.on_disconnect = self._on_disconnect
         return client
+
+    def _encrypt(self) -> None:
+        if self._login.is_encrypted:
+            self._client.tls_set_context(client_context(self._login.tls))
 
     # Everything below runs in paho's thread.
 
@@ -187,15 +234,22 @@ class Connection:
     def _on_subscribe(
         self, _c: Client, _u: Any, _m: int, reasons: list[ReasonCode], _p: Any
     ) -> None:
-        self._post(self._settle, reasons[0])
+        if reasons:
+            self._post(self._settle, reasons[0])
 
     def _on_publish(self, _c: Client, _u: Any, mid: int, reason: ReasonCode, _p: Any) -> None:
         self._post(self._events, Acked(mid, reason.value, str(reason)))
 
     def _on_message(self, _c: Client, _u: Any, message: MQTTMessage) -> None:
-        self._post(self._events, Received(message.topic, bytes(message.payload)))
+        self._post(self._events, Received(topic_of(message), bytes(message.payload)))
 
-    def _on_disconnect(self, _c: Client, _u: Any, _f: Any, reason: ReasonCode, _p: Any) -> None:
+    def _on_log(self, _c: Client, _u: Any, level: int, text: str) -> None:
+        """Keep what TLS says: paho ends the connection and tells nobody else."""
+        if level == LogLevel.MQTT_LOG_ERR and "SSL: " in text:
+            self._said = text.partition("SSL: ")[2].partition("]")[0]
+
+    def _on_disconnect(self, _c: Client, _u: Any, flags: Any, reason: ReasonCode, _p: Any) -> None:
+        given = reason.value if flags.is_disconnect_packet_from_server else 0
         self._post(self._settle, reason)
         self._post(self._closed.set)
-        self._post(self._events, Lost(str(reason)))
+        self._post(self._events, Lost(str(reason), given))

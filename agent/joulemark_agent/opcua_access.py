@@ -7,7 +7,6 @@ certificate is renewed, and a server trusted or trusted no more, without a resta
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from joulemark_agent import opcua_certificate
 from joulemark_agent.contract.errors import ConfigError, DeviceError
+from joulemark_agent.files import PRIVATE, replace_file
 from joulemark_agent.opcua_certificate import CertificateError, TrustList
 from joulemark_agent.opcua_security import MIN_KEY_BITS, NONE, Identity, Mode
 
@@ -39,7 +39,6 @@ FOLDER, CERTIFICATE, KEY, TRUSTED, REJECTED = (
     "rejected",
 )
 VALID_DAYS = 1826
-_PRIVATE = 0o600
 _MAX_BYTES = 1 << 20  # of a file of certificates
 _PEM = b"-----BEGIN "
 
@@ -218,9 +217,8 @@ def make_identity(
     )
     pem = made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     try:
-        for path, data, mode in ((key, pem, _PRIVATE), (certificate, blob, 0o644)):
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _replace(path, data, mode)
+        for path, data, mode in ((key, pem, PRIVATE), (certificate, blob, 0o644)):
+            replace_file(path, data, mode)
     except OSError as error:
         raise ConfigError(
             f"{error.filename} cannot be written: {error.strerror}.",
@@ -228,28 +226,14 @@ def make_identity(
         ) from error
 
 
-def _replace(path: Path, data: bytes, mode: int) -> None:
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def _how_to_trust(folder: Path, peer: str, blob: bytes) -> str:
     """Keeps the certificate, one file for each server, and says where it belongs."""
     kept = folder.with_name(REJECTED) / f"{peer.replace(':', '_').replace('/', '_')}.der"
     with suppress(OSError, CertificateError):
         data = opcua_certificate.der(opcua_certificate.parsed(blob)[0])
-        kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if (
-            not kept.exists() or kept.read_bytes() != data
-        ):  # asked every few seconds: spare the card
-            _replace(kept, data, 0o644)
+        # Asked every few seconds: spare the card.
+        if not kept.exists() or kept.read_bytes() != data:
+            replace_file(kept, data, 0o644)
         return (
             f"If the machine's own display or tool shows that thumbprint, move {kept} to {folder}/."
         )
@@ -283,7 +267,7 @@ def _read(path: Path, code: str, *, is_secret: bool = False) -> bytes:
         raise _unusable(path, error.strerror or "", code) from error
     if not stat.S_ISREG(mode) or len(data) > _MAX_BYTES:
         raise _unusable(path, f"it is no file of at most {_MAX_BYTES} bytes", code)
-    if is_secret and stat.S_IMODE(mode) & ~_PRIVATE:
+    if is_secret and stat.S_IMODE(mode) & ~PRIVATE:
         raise DeviceError(
             f"{path} has mode {stat.S_IMODE(mode):04o}: others on this machine may read the secret"
             " in it.",

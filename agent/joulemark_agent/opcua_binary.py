@@ -15,7 +15,7 @@ from typing import Any
 
 NULL = b"\xff\xff\xff\xff"  # length of a string, byte string or array that is not there
 MAX_DEPTH = 8  # of values in values
-MAX_ELEMENTS = 50_000  # of arrays whose elements have lengths of their own, in one message
+MAX_ELEMENTS = 25_000  # of arrays whose elements have lengths of their own, in one message
 
 _U8, _U16 = struct.Struct("<B"), struct.Struct("<H")
 _U32, _I32 = struct.Struct("<I"), struct.Struct("<i")
@@ -26,7 +26,7 @@ _SIZES = {
 _NODE_ID, _EXPANDED, _QUALIFIED, _LOCALIZED, _EXTENSION = 17, 18, 20, 21, 22
 _DATA_VALUE, _VARIANT, _DIAGNOSTIC = 23, 24, 25
 _ARRAY, _DIMENSIONS, _TYPE = 0x80, 0x40, 0x3F
-_HAS_VALUE = 1
+_HAS_VALUE, _RESERVED = 1, 0xC0
 # After the value: the bits of a DataValue's mask and how many bytes each stands for, in order.
 _FIELDS = ((2, 4), (4, 8), (16, 2), (8, 8), (32, 2))
 
@@ -101,9 +101,7 @@ class Cursor:
     def elements(self) -> range:
         """One for each element of the array that begins here."""
         count = self.count()
-        self._elements -= count
-        if self._elements < 0:
-            raise MalformedError(f"more than {MAX_ELEMENTS} elements")
+        self._pass(count)
         return range(count)
 
     def node_id(self) -> bytes:
@@ -133,7 +131,7 @@ class Cursor:
 
     def skip_diagnostic(self, depth: int = 0) -> None:
         """Step over a DiagnosticInfo."""
-        self._check_depth(depth)
+        self._descend(depth)
         mask = self.u8()
         self.take(4 * (mask & 0x0F).bit_count())  # symbolic id, namespace, locale, localized text
         if mask & 0x10:
@@ -146,6 +144,8 @@ class Cursor:
     def _skip_data_value(self, depth: int) -> int:
         """Returns where its Variant ends."""
         mask = self.u8()
+        if mask & _RESERVED:
+            raise MalformedError(f"a value with mask 0x{mask:02x}")
         if mask & _HAS_VALUE:
             self._skip_variant(depth)
         value_end = self.at
@@ -153,7 +153,7 @@ class Cursor:
         return value_end
 
     def _skip_variant(self, depth: int) -> None:
-        self._check_depth(depth)
+        self._descend(depth)
         form = self.u8()
         kind = form & _TYPE
         if kind in _SIZES:
@@ -201,10 +201,15 @@ class Cursor:
         if form & 0x40:
             self.take(4)  # the server
 
-    @staticmethod
-    def _check_depth(depth: int) -> None:
+    def _descend(self, depth: int) -> None:
         if depth > MAX_DEPTH:
             raise MalformedError(f"values in values, more than {MAX_DEPTH} deep")
+        self._pass(bool(depth))
+
+    def _pass(self, count: int) -> None:
+        self._elements -= count
+        if self._elements < 0:
+            raise MalformedError(f"more than {MAX_ELEMENTS} elements")
 
 
 def blob(data: bytes | None) -> bytes:

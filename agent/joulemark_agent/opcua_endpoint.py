@@ -11,10 +11,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from joulemark_agent.opcua_binary import Cursor
+from joulemark_agent.opcua_binary import Cursor, MalformedError
 from joulemark_agent.opcua_security import NONE, URI
 
 BINARY = "http://opcfoundation.org/UA-Profile/Transport/uatcp-uasc-uabinary"
+MAX_ENDPOINTS = 1000  # a server has some ten
 ANONYMOUS, USER_NAME, CERTIFICATE = 0, 1, 2  # kinds of a user's token
 MODES = {1: "none", 2: "sign", 3: "sign_and_encrypt"}  # as the site file calls them
 
@@ -50,7 +51,10 @@ class Endpoint:
 
 def endpoints(cursor: Cursor) -> tuple[Endpoint, ...]:
     """Those over the binary protocol, of the array that begins here."""
-    found = [_endpoint(cursor) for _ in cursor.elements()]
+    listed = cursor.elements()
+    if len(listed) > MAX_ENDPOINTS:
+        raise MalformedError(f"{len(listed)} endpoints")
+    found = [_endpoint(cursor) for _ in listed]
     return tuple(end for end in found if end.transport in {BINARY, ""})
 
 

@@ -16,12 +16,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from itertools import islice
 
+from joulemark_agent.contract.document import MAX_DIGITS
 from joulemark_agent.contract.profile import NodePoint, NodeType, Profile
 from joulemark_agent.contract.quantities import UNITS, unit_of
 from joulemark_agent.kernels.decode import decode_point
 
 MOST_POINTS = 200  # of one proposal
 MOST_MACHINES = 100
+_SOURCE = "browsed on the server at "
 # By UN/CEFACT code: the ending of a point's name, the scale to it, and what is added then.
 # Fractions without end are cut after 16 digits.
 _CODES: dict[str, tuple[tuple[str, str, str], ...]] = {
@@ -194,10 +196,10 @@ def _yaml(model: str, kind: str, points: Sequence[tuple[NodePoint, Leaf]], url: 
     """The profile as a file."""
     lines = [
         f"# Proposed by 'joulemark agent scan' from what {_one_line(url)} told. Check each line.",
-        f"model: {json.dumps(model)}",  # it may be called null, or on
+        f"model: {json.dumps(model, ensure_ascii=False)}",  # it may be called null, or on
         f"kind: {kind}",
         "protocol: opcua",
-        f"source: {json.dumps('browsed on the server at ' + _one_line(url))}",
+        f"source: {json.dumps(_SOURCE + _one_line(url), ensure_ascii=False)}",
         "confidence: bench",
         "points:",
     ]
@@ -213,12 +215,14 @@ def _yaml(model: str, kind: str, points: Sequence[tuple[NodePoint, Leaf]], url: 
         if point.minimum is not None:
             entry += f", minimum: {point.minimum}"
         lines.append(f"{entry}}}{_remark(leaf)}")
-    lines.append("golden:  # what the server said when it was browsed")
-    for point, leaf in points:
-        value = decode_point(point, leaf.data)[0]
-        lines.append(
-            f'  - {{point: {point.name}, data: "{leaf.data.hex()}", value: {value or "null"}}}'
-        )
+    seen = [
+        f'  - {{point: {point.name}, data: "{leaf.data.hex()}", value: {value or "null"}}}'
+        for point, leaf in points
+        for value in (decode_point(point, leaf.data)[0],)
+        if len(value or "") <= MAX_DIGITS  # a longer one cannot be written, nor is it measured
+    ]
+    if seen:
+        lines += ["golden:  # what the server said when it was browsed", *seen]
     return "\n".join(lines) + "\n"
 
 

@@ -1,73 +1,47 @@
-"""The durable queue between the devices and the collector: SQLite, WAL, synchronous=FULL.
+"""The durable queue between the devices and the collector.
 
-One connection and one transaction per group commit. What a call here returned for is on disk; what
-raised is not, not even in part. A batch leaves only by `receipt`; nothing else deletes evidence.
-
-| table | holds |
-|---|---|
-| agent | how often the agent was started |
-| trees | per (device, epoch): the grant, right edge, last head, last slot, where the sums stand |
-| leaves | leaves that no batch holds yet |
-| batches | what was sealed and has no receipt: the wire bytes, compressed, with their leaves |
+What a call here returned for is on disk; what raised is not, not even in part. A batch leaves only
+by `receipt`; nothing else deletes evidence. Batches that wait long move together into files of the
+backlog (`upkeep`); what was signed stands in a second file before it can leave (`covers`); damage
+is set aside and stood for (`mending`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
+import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import threading
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
 
+from joulemark_agent import outbox_tables as tables
+from joulemark_agent.backlog import MOST_BATCHES, MOST_PLAIN_BYTES, Group, list_of
 from joulemark_agent.contract.batch import MAX_PLAIN_BYTES, inflate
 from joulemark_agent.contract.errors import EvidenceError, StoreError
+from joulemark_agent.contract.signature import parse_checkpoint, parse_note
 from joulemark_agent.contract.tree import Edge
+from joulemark_agent.covers import BATCH, Run, Tree, merged, run_of
+from joulemark_agent.mending import Files, mend, open_files
+from joulemark_agent.outbox_tables import APPLICATION_ID, Ended, Loss, Row
+from joulemark_agent.sqlite_file import store_error
 
-APPLICATION_ID = 0x4A4D4F42  # "JMOB": tells our file from any other SQLite database
-VERSION = 1
-_SCHEMA = """
-CREATE TABLE agent (boots INTEGER NOT NULL);
-INSERT INTO agent VALUES (0);
-CREATE TABLE trees (
-    device TEXT NOT NULL, epoch INTEGER NOT NULL, opening BLOB NOT NULL,
-    size INTEGER NOT NULL, edge BLOB NOT NULL, sealed INTEGER NOT NULL, sealed_edge BLOB NOT NULL,
-    head TEXT, last_slot_us INTEGER, records INTEGER NOT NULL, gap_slots INTEGER NOT NULL,
-    anchor BLOB,
-    PRIMARY KEY (device, epoch)
-) WITHOUT ROWID;
-CREATE TABLE leaves (
-    device TEXT NOT NULL, epoch INTEGER NOT NULL, seq INTEGER NOT NULL, leaf BLOB NOT NULL,
-    UNIQUE (device, epoch, seq)
-);
-CREATE TABLE batches (
-    device TEXT NOT NULL, epoch INTEGER NOT NULL, first_seq INTEGER NOT NULL,
-    size INTEGER NOT NULL, checkpoint TEXT NOT NULL, payload BLOB NOT NULL,
-    UNIQUE (device, epoch, size)
-);
-"""
-Result = TypeVar("Result")
-_SMALL_BYTES = 256 * 1024  # less than this free on the disk: an I/O error is a full disk
+_LOOSE = 2 * MOST_BATCHES  # batches of a tree that wait by themselves before some move together
+_CHECKPOINT = '{"checkpoint":'  # how the canonical JSON of every batch begins
+_PLACE = "device = ? AND epoch = ?"
 
 
 @dataclass(frozen=True)
-class Tree:
-    """What is kept of one (device, epoch) however much was sent and deleted."""
+class Closing:
+    """What is known of a batch when it is closed, besides its bytes."""
 
-    device: str
-    epoch: int
-    opening: bytes  # canonical bytes of the signed grant that opened the epoch
-    edge: Edge = field(default_factory=Edge)
-    sealed: Edge = field(default_factory=Edge)  # after the last batch; later leaves are in none
-    head: str | None = None  # the last signed checkpoint note
-    last_slot_us: int | None = None
-    records: int = 0  # since the epoch began
-    gap_slots: int = 0
-    anchor: bytes | None = None  # record leaf in a batch that the sums go on from
+    before: Edge  # after the batch before it
+    after: Tree
+    run: Run
 
 
 @dataclass(frozen=True)
@@ -80,6 +54,13 @@ class Sealed:
     size: int
     checkpoint: str
     payload: bytes
+    kind: str = BATCH
+    closing: Closing | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Device and epoch."""
+        return self.device, self.epoch
 
 
 @dataclass(frozen=True)
@@ -90,56 +71,117 @@ class Change:
     first_seq: int  # of `leaves`
     leaves: Sequence[bytes]  # only those not kept before
     sealed: Sequence[Sealed] = ()
+    told: Sequence[int] = ()  # first leaves of the losses that leaves tell of now
+    told_epochs: Sequence[int] = ()  # of the ended trees that leaves tell of now
 
 
 class Outbox:
-    """The queue in one file; only one process at a time has it, and within it one thread."""
+    """The queue in a folder; only one process has it, and within it one call at a time."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file, made where there is none, and check it whole.
+        """Open the files, made where there are none, check them and mend what is damaged.
+
+        Args:
+            path: of the outbox file; its companions lie beside it.
 
         Raises:
-            StoreError: in use, foreign, damaged, read-only, or no space.
+            StoreError: in use, foreign, read-only, or no space.
         """
-        self._path = path
-        with _translated(path):
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = _lock(path)
-        self._db: sqlite3.Connection | None = None
+        self._path, self._alone = path, threading.RLock()
+        self._files: Files | None = None
+        self._is_sick = False
+        self.mended = 0  # batches and groups, since the start
+        self._unshown: list[Sealed] = []  # closed, and the index of heads does not know yet
+        self._tidied: set[tuple[str, int, int]] = set()  # confirmed, and the index knows
+        self._scrubbed = ("", 0, 0)  # device, epoch and size of what was read last
+        self._confirmed: dict[tuple[str, int], int] = {}  # up to which size, of each tree
+        self._group_bytes = 0
+        self._lock: int | None = _lock(path)
         try:
-            with _translated(path):
-                self._db = sqlite3.connect(path, isolation_level=None)
-                self._prepare(self._db)
+            self._open()
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
-        """Give the file back; every commit is on disk already."""
-        if self._db is not None:
-            with contextlib.suppress(sqlite3.Error):  # a full disk must not stop the way out
-                self._db.close()
-        self._db = None
-        os.close(self._lock)
+        """Give the files back; every commit is on disk already."""
+        with self._alone:
+            if self._files is not None:
+                self._files.close()
+            self._files = None
+            if self._lock is not None:
+                os.close(self._lock)
+            self._lock = None
+
+    def reopen(self) -> None:
+        """Give the files up and open them with all checks: after an error of the disk or damage.
+
+        Raises:
+            StoreError: that is not possible now; call it again.
+        """
+        with self._alone:
+            if self._files is not None:
+                self._files.close()
+            self._files = None
+            self._open()
+
+    @property
+    def needs_reopening(self) -> bool:
+        """Whether an error of the disk or damage was met since the files were opened."""
+        return self._is_sick or self._files is None
+
+    # ------------------------------------------------------------------ state
 
     def boots(self) -> int:
         """How often the agent was started with this outbox."""
-        return int(self._rows("SELECT boots FROM agent")[0][0])
+        with self._use() as files:
+            return int(files.file.rows("SELECT boots FROM agent")[0][0])
 
     def trees(self) -> list[Tree]:
         """Every tree, devices in order, epochs ascending."""
-        rows = self._rows(
-            "SELECT device, epoch, opening, size, edge, sealed, sealed_edge, head, last_slot_us,"
-            " records, gap_slots, anchor FROM trees ORDER BY device, epoch"
-        )
-        return [self._tree(*row) for row in rows]
+        with self._use() as files:
+            return tables.trees(files.file)
 
     def open_leaves(self, device: str, epoch: int) -> list[bytes]:
         """The leaves that no batch holds yet, in order."""
-        rows = self._rows(
-            "SELECT leaf FROM leaves WHERE device = ? AND epoch = ? ORDER BY seq", device, epoch
-        )
-        return [row[0] for row in rows]
+        with self._use() as files:
+            return tables.open_leaves(files.file, device, epoch)
+
+    def losses(self, device: str, epoch: int) -> list[Loss]:
+        """What the disk lost of a tree and no leaf tells of yet, in order."""
+        with self._use() as files:
+            return [loss for loss in tables.losses(files.file) if loss.place == (device, epoch)]
+
+    def ended(self) -> list[Ended]:
+        """The trees that cannot be gone on with."""
+        with self._use() as files:
+            return tables.ended(files.file)
+
+    def end_forgotten(self, granted: Iterable[tuple[str, int]]) -> None:
+        """End the granted trees that nothing is known of, where the disk lost all that was.
+
+        Args:
+            granted: device and epoch of every grant.
+        """
+        why = "the outbox and the index of heads were damaged"
+        with self._use() as files:
+            if not files.file.rows("SELECT forgotten FROM agent")[0][0]:
+                return
+            known = {tree.place for tree in tables.trees(files.file)}
+            lost = [Ended(*place, None, None, None, why) for place in granted if place not in known]
+
+            def write(db: sqlite3.Connection) -> None:
+                for item in lost:
+                    tables.write_ended(db, item)
+                db.execute("UPDATE agent SET forgotten = 0")
+
+            files.file.transact(write)
+
+    def end(self, device: str, epoch: int, why: str) -> None:
+        """Remember that a tree cannot be gone on with: the next start opens another epoch."""
+        with self._use() as files:
+            lost = Ended(device, epoch, None, None, None, why[:500])
+            files.file.transact(lambda db: tables.write_ended(db, lost))
 
     def commit(self, changes: Sequence[Change], *, boots: int | None = None) -> None:
         """Keep the changes, all of them or none, on disk when this returns.
@@ -154,23 +196,68 @@ class Outbox:
             for change in changes:
                 _write(db, change)
 
-        self._transact(write)
+        with self._use() as files:
+            files.file.transact(write)
+            self._unshown += [batch for change in changes for batch in change.sealed]
+            with contextlib.suppress(StoreError):  # tried again before any of them can leave
+                self._show()
+
+    # ---------------------------------------------------------------- sending
 
     def next_batch(self, device: str, epoch: int, from_seq: int) -> Sealed | None:
-        """The batch without receipt that holds leaf `from_seq`, or the first one after it."""
-        return self._batch("size > ? ORDER BY size LIMIT 1", device, epoch, from_seq)
+        """The batch without receipt that holds leaf `from_seq`, or the first one after it.
+
+        What was damaged is set aside, and what stands for it is given instead.
+
+        Raises:
+            StoreError: it cannot be read or shown, or (`tree_lost`) nothing is left of its tree.
+        """
+        with self._use():
+            while True:
+                unit = self._first_unit(device, epoch, from_seq)
+                if unit is None:
+                    return None
+                if any(one.place == unit.place and one.size <= unit.size for one in self._unshown):
+                    self._show()
+                try:
+                    return self._whole(unit, from_seq)
+                except StoreError as error:
+                    if error.code != "damaged":
+                        raise
+                    self._mend(unit, error.what)
 
     def batch_ending_at(self, device: str, epoch: int, size: int) -> Sealed | None:
         """The batch without receipt after which the tree has this size."""
-        return self._batch("size = ?", device, epoch, size)
+        with self._use() as files:
+            found = tables.rows(files.file, f"{_PLACE} AND size = ?", device, epoch, size)
+            if found:
+                return _sealed(found[0])
+            unit = self._first_unit(device, epoch, size - 1)
+            if not isinstance(unit, Group) or size not in unit.ends:
+                return None
+            return self._whole(unit, size - 1)
+
+    def is_known(self, device: str, epoch: int, size: int, head_root: bytes) -> bool:
+        """Whether the head of a size is one that was signed here, as far as it can be told."""
+        with self._use():
+            if size <= self._confirmed.get((device, epoch), 0):
+                return True  # of what the collector confirmed nothing is kept
+            batch = self.batch_ending_at(device, epoch, size)
+            if batch is None:
+                return False
+            return parse_checkpoint(parse_note(batch.checkpoint)[0]).root == head_root
 
     def waiting(self) -> dict[tuple[str, int], int]:
         """How many batches without receipt each (device, epoch) has, old epochs first."""
-        rows = self._rows(
-            "SELECT device, epoch, count(*) FROM batches GROUP BY device, epoch"
-            " ORDER BY epoch, device"
-        )
-        return {(device, epoch): count for device, epoch, count in rows}
+        with self._use() as files:
+            query = "SELECT device, epoch, count(*) FROM batches GROUP BY device, epoch"
+            counts = {(device, epoch): n for device, epoch, n in files.file.rows(query)}
+            for group in tables.groups(files.file):
+                done = self._confirmed.get(group.place, 0)
+                is_whole = done <= group.first_seq
+                left = group.batches if is_whole else sum(end > done for end in group.ends)
+                counts[group.place] = counts.get(group.place, 0) + left
+            return dict(sorted(counts.items(), key=lambda item: (item[0][1], item[0][0])))
 
     def receipt(self, device: str, epoch: int, size: int) -> int:
         """Delete the batches that a head of this size covers: the collector has committed them.
@@ -181,220 +268,310 @@ class Outbox:
         Raises:
             StoreError: nothing was deleted.
         """
-        delete = "DELETE FROM batches WHERE device = ? AND epoch = ? AND size <= ?"
-        return self._transact(lambda db: db.execute(delete, (device, epoch, size)).rowcount)
+        place = (device, epoch)
+        with self._use() as files:
+            done = self._confirmed.get(place, 0)
+            if size <= done:
+                return 0
+            touched = tables.groups(files.file, f"{_PLACE} AND first_seq < ?", *place, size)
+            whole = [group for group in touched if group.size <= size]
 
-    def _prepare(self, db: sqlite3.Connection) -> None:
-        (application,) = db.execute("PRAGMA application_id").fetchone()
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if (application, tables) != (0, 0) and application != APPLICATION_ID:
-            raise _foreign(self._path)
-        if version > VERSION:
-            raise StoreError(
-                f"The outbox {self._path} has format {version}; this agent knows {VERSION}.",
-                "Run the newer agent that wrote it; it holds evidence that was not sent yet.",
-                code="foreign",
-            )
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute("PRAGMA cell_size_check = ON")
-        if tables == 0:
-            names = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
-            db.executescript(f"BEGIN IMMEDIATE; {names} {_SCHEMA} COMMIT;")
-        verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if verdict != "ok":
-            raise _damaged(self._path, str(verdict))
-        db.execute("BEGIN IMMEDIATE")  # says now, not at the first reading, that it is read-only
-        db.execute("UPDATE agent SET boots = boots")
-        db.execute("ROLLBACK")
+            def write(db: sqlite3.Connection) -> int:
+                delete = f"DELETE FROM {{}} WHERE {_PLACE} AND size <= ?"
+                deleted = db.execute(delete.format("batches"), (*place, size)).rowcount
+                db.execute(delete.format("groups"), (*place, size))
+                db.execute(f"UPDATE trees SET confirmed = ? WHERE {_PLACE}", (size, *place))
+                return deleted
 
-    def _batch(self, condition: str, *values: object) -> Sealed | None:
-        rows = self._rows(
-            "SELECT device, epoch, first_seq, size, checkpoint, payload FROM batches"
-            f" WHERE device = ? AND epoch = ? AND {condition}",
-            *values,
-        )
-        return Sealed(*rows[0]) if rows else None
+            deleted = files.file.transact(write)
+            self._confirmed[place] = size
+            files.backlog.remove([group.file for group in whole])
+            self._group_bytes -= sum(group.file_bytes for group in whole)
+            whole_count = sum(g.batches for g in whole if g.first_seq >= done)
+            parts = [g for g in touched if g.size > size or g.first_seq < done]
+            return deleted + whole_count + sum(done < e <= size for g in parts for e in g.ends)
 
-    def _tree(self, device: str, epoch: int, opening: bytes, *state: Any) -> Tree:
-        size, edge, sealed, sealed_edge, *rest = state
-        edges = self._edge(size, edge), self._edge(sealed, sealed_edge)
-        return Tree(device, epoch, opening, *edges, *rest)
+    # ------------------------------------------------------------------- care
 
-    def _edge(self, size: int, data: bytes) -> Edge:
-        try:
-            return Edge.from_bytes(size, data)
-        except ValueError as error:
-            raise _damaged(self._path, str(error)) from error
+    def bytes_used(self) -> int:
+        """How much of the disk the evidence that waits needs."""
+        with self._use() as files:
+            both = (files.file, files.covers.file)
+            return self._group_bytes + sum(f.bytes_held() - f.bytes_free() for f in both)
 
-    def _rows(self, query: str, *values: object) -> list[Any]:
-        with _translated(self._path):
-            return self._connection().execute(query, values).fetchall()
+    def bytes_held(self) -> int:
+        """How much of the disk is taken, what may be used again included."""
+        with self._use() as files:
+            both = (files.file, files.covers.file)
+            return self._group_bytes + sum(f.bytes_held() for f in both)
 
-    def _connection(self) -> sqlite3.Connection:
-        if self._db is None:
-            raise StoreError("The outbox is closed.", "Open it again.", code="closed")
-        return self._db
+    def touch(self) -> None:
+        """Write without changing anything.
 
-    def _transact(self, change: Callable[[sqlite3.Connection], Result]) -> Result:
-        """Make a change whole and durable, or not at all."""
-        try:
-            return self._transact_once(change)
-        except StoreError as error:
-            if error.code != "disk_full":
-                raise
-        with contextlib.suppress(sqlite3.Error):  # the log may hold room that the table could use
-            self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        return self._transact_once(change)
+        Raises:
+            StoreError: the disk does not take it.
+        """
+        with self._use() as files:
+            files.file.transact(lambda db: db.execute("UPDATE agent SET boots = boots"))
 
-    def _transact_once(self, change: Callable[[sqlite3.Connection], Result]) -> Result:
-        db = self._connection()
-        with _translated(self._path):
+    def upkeep(self) -> bool:
+        """Do one piece of housekeeping; whether there may be more of it.
+
+        Batches of a tree that wait by themselves, all but the newest, move together into one file.
+        """
+        with self._use() as files:
+            self._show()
+            query = "SELECT device, epoch FROM batches GROUP BY device, epoch HAVING count(*) >= ?"
+            places = files.file.rows(query, _LOOSE)
+            for device, epoch in places:
+                self._move_together(device, epoch)
+            done = {(*place, size) for place, size in self._confirmed.items()}
+            if changed := done - self._tidied:
+                files.covers.confirmed(changed)
+                self._tidied = done
+            return bool(places)
+
+    def scrub(self) -> bool:
+        """Read the next batch or group that waits and compare it with its cover; mend damage.
+
+        Returns:
+            whether there is more to read in this round.
+        """
+        with self._use() as files:
+            unit = self._unit_after(*self._scrubbed)
+            if unit is None:
+                self._scrubbed = ("", 0, 0)
+                return False
+            self._scrubbed = (*unit.place, unit.size)
             try:
-                db.execute("BEGIN IMMEDIATE")
-                result = change(db)
-                db.execute("COMMIT")
-            except BaseException:
-                if db.in_transaction:  # SQLite has rolled back by itself when the disk was full
-                    db.execute("ROLLBACK")
+                runs = [self._run_at(unit, index) for index in range(_count(unit))]
+            except StoreError as error:
+                if error.code != "damaged":
+                    raise
+                self._mend(unit, error.what)
+                return True
+            known = files.covers.runs(*unit.place, unit.first_seq, unit.size)
+            if not known:
+                files.covers.keep([], [_one(runs)])
+            elif _one(known).covers != _one(runs).covers:
+                self._mend(unit, "its leaves are not those that were signed")
+            return True
+
+    # ---------------------------------------------------------------- private
+
+    def _open(self) -> None:
+        self._files = open_files(self._path)
+        self._is_sick, self._unshown, self._tidied = False, [], set()
+        self._confirmed = tables.confirmed(self._files.file)
+        [(held,)] = self._files.file.rows("SELECT coalesce(sum(file_bytes), 0) FROM groups")
+        self._group_bytes = int(held)
+
+    @contextlib.contextmanager
+    def _use(self) -> Iterator[Files]:
+        with self._alone:
+            if self._files is None:
+                raise StoreError("The outbox is closed.", "Open it again.", code="closed")
+            try:
+                yield self._files
+            except StoreError as error:
+                self._is_sick = self._is_sick or error.code in {"io_error", "damaged"}
                 raise
-        return result
 
+    def _show(self) -> None:
+        """Have the index of heads know what was closed; nothing leaves before."""
+        if not self._unshown:
+            return
+        assert self._files is not None
+        states: dict[tuple[str, int], Tree] = {}
+        runs = []
+        for batch in self._unshown:
+            closing = batch.closing
+            if closing is None:
+                runs.append(_run(batch))
+                continue
+            runs.append(closing.run)
+            states[batch.device, batch.epoch] = closing.after
+        self._files.covers.keep(states.values(), runs)
+        self._unshown = []
 
-def check_whole(batch: Sealed) -> None:
-    """Find damaged bytes here, where they can still be explained, and not at the collector.
+    def _first_unit(self, device: str, epoch: int, from_seq: int) -> Row | Group | None:
+        assert self._files is not None
+        file = self._files.file
+        condition = f"{_PLACE} AND size > ? ORDER BY size LIMIT 1"
+        start = max(from_seq, self._confirmed.get((device, epoch), 0))
+        found: list[Row | Group] = [*tables.rows(file, condition, device, epoch, start)]
+        within = f"{_PLACE} AND size = (SELECT min(size) FROM groups WHERE {_PLACE} AND size > ?)"
+        found += tables.groups(file, within, device, epoch, device, epoch, start)
+        return min(found, key=lambda unit: unit.size, default=None)
 
-    Raises:
-        StoreError: the disk gave back other bytes than it was given (zlib's checksum).
-    """
-    try:
-        inflate(batch.payload, MAX_PLAIN_BYTES)
-    except EvidenceError as error:
-        raise StoreError(
-            f"Batch {batch.first_seq} of {batch.device}, epoch {batch.epoch}, is damaged on the"
-            f" disk: {error.what}",
-            "Copy the state folder before anything else, replace the disk, and enroll again.",
-            code="damaged",
-        ) from error
+    def _whole(self, unit: Row | Group, from_seq: int) -> Sealed:
+        """The batch of a unit that holds a leaf or is the first after it.
+
+        Raises:
+            StoreError: `damaged`: the disk gave back other bytes than it was given.
+        """
+        assert self._files is not None
+        if isinstance(unit, Row):
+            _check_inflates(unit)
+            return _sealed(unit)
+        start = max(from_seq, self._confirmed.get(unit.place, 0))
+        index = next(i for i, end in enumerate(unit.ends) if end > start)
+        return self._of_group(unit, index)
+
+    def _of_group(self, group: Group, index: int) -> Sealed:
+        assert self._files is not None
+        plain = self._files.backlog.read(group)[index]
+        place = (*group.place, group.start(index), group.ends[index])
+        return Sealed(*place, _checkpoint_in(plain), zlib.compress(plain, 6), group.kind)
+
+    def _mend(self, unit: Row | Group, why: str) -> None:
+        assert self._files is not None
+        self.mended += 1
+        mend(self._files, unit, why)
+        if isinstance(unit, Group):
+            self._group_bytes -= unit.file_bytes
+
+    def _move_together(self, device: str, epoch: int) -> None:
+        """Move the oldest batches of a tree into one file; those of one kind, side by side."""
+        assert self._files is not None
+        files = self._files
+        condition = f"{_PLACE} AND first_seq > 0 ORDER BY size LIMIT ?"
+        rows: list[Row] = []
+        plains: list[bytes] = []
+        for row in tables.rows(files.file, condition, device, epoch, MOST_BATCHES):
+            is_next = not rows or (row.kind, row.first_seq) == (rows[-1].kind, rows[-1].size)
+            try:
+                plain = _plain(row)
+            except StoreError as error:
+                self._mend(row, error.what)
+                break
+            if not is_next or (rows and sum(map(len, plains)) + len(plain) > MOST_PLAIN_BYTES):
+                break
+            rows.append(row)
+            plains.append(plain)
+        if not rows:
+            return
+        listed = list_of([row.size for row in rows])
+        place = (device, epoch, rows[0].first_seq, rows[-1].size, rows[0].kind)
+        group = Group(*place, listed)
+        group = replace(group, file_bytes=files.backlog.write(group, plains))
+        files.file.transact(lambda db: tables.write_group(db, group))
+        self._group_bytes += group.file_bytes
+        runs = files.covers.runs(*group.place, group.first_seq, group.size)
+        if not _is_tiled(runs, group):
+            runs = [_run(_sealed(row)) for row in rows]
+        files.covers.keep([], [_one(runs)])
+
+    def _unit_after(self, *last: object) -> Row | Group | None:
+        """What waits, one after the other: by device, epoch and size."""
+        assert self._files is not None
+        file = self._files.file
+        order = "(device, epoch, size) > (?, ?, ?)"
+        rows = tables.rows(file, f"{order} ORDER BY device, epoch, size LIMIT 1", *last)
+        query = f"SELECT device, epoch, size FROM groups WHERE {order}"
+        places = file.rows(f"{query} ORDER BY device, epoch, size LIMIT 1", *last)
+        found: list[Row | Group] = [*rows]
+        for place in places:
+            found += tables.groups(file, f"{_PLACE} AND size = ?", *place)
+        return min(found, key=lambda unit: (*unit.place, unit.size), default=None)
+
+    def _run_at(self, unit: Row | Group, index: int) -> Run:
+        batch = _sealed(unit) if isinstance(unit, Row) else self._of_group(unit, index)
+        return _run(batch)
 
 
 def _write(db: sqlite3.Connection, change: Change) -> None:
     tree = change.tree
-    place = (tree.device, tree.epoch)
-    db.execute(
-        "INSERT INTO trees VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (device, epoch) DO UPDATE SET size = excluded.size, edge = excluded.edge,"
-        " sealed = excluded.sealed, sealed_edge = excluded.sealed_edge, head = excluded.head,"
-        " last_slot_us = excluded.last_slot_us, records = excluded.records,"
-        " gap_slots = excluded.gap_slots, anchor = excluded.anchor",
-        (
-            *place, tree.opening, tree.edge.size, tree.edge.to_bytes(),
-            tree.sealed.size, tree.sealed.to_bytes(), tree.head, tree.last_slot_us,
-            tree.records, tree.gap_slots, tree.anchor,
-        ),
-    )  # fmt: skip
+    tables.write_tree(db, tree)
     if change.sealed:
-        db.execute("DELETE FROM leaves WHERE device = ? AND epoch = ?", place)
-    db.executemany(
-        "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?)",
-        ((*place, b.first_seq, b.size, b.checkpoint, b.payload) for b in change.sealed),
+        tables.forget_leaves(db, tree.place)
+    tables.write_rows(
+        db,
+        [
+            Row(b.device, b.epoch, b.first_seq, b.size, b.checkpoint, b.payload, b.kind)
+            for b in change.sealed
+        ],
     )
-    db.executemany(
-        "INSERT INTO leaves VALUES (?, ?, ?, ?)",
-        ((*place, seq, leaf) for seq, leaf in enumerate(change.leaves, change.first_seq)),
-    )
+    tables.write_leaves(db, tree.place, change.first_seq, change.leaves)
+    for first_seq in change.told:
+        db.execute(f"DELETE FROM losses WHERE {_PLACE} AND first_seq = ?", (*tree.place, first_seq))
+    for epoch in change.told_epochs:
+        db.execute(f"UPDATE ended SET told = 1 WHERE {_PLACE}", (tree.device, epoch))
+
+
+def _sealed(row: Row) -> Sealed:
+    return Sealed(*row.place, row.first_seq, row.size, row.checkpoint, row.payload, row.kind)
+
+
+def _run(batch: Sealed) -> Run:
+    """What stands for a batch.
+
+    Raises:
+        StoreError: `damaged`: it is not what was written.
+    """
+    try:
+        return run_of((batch.device, batch.epoch), batch.kind, batch.payload)
+    except EvidenceError as error:
+        raise _damaged(batch, error) from error
+
+
+def _plain(row: Row) -> bytes:
+    try:
+        return inflate(row.payload, MAX_PLAIN_BYTES)
+    except EvidenceError as error:
+        raise _damaged(_sealed(row), error) from error
+
+
+def _check_inflates(row: Row) -> None:
+    """Find damaged bytes here, where they can be mended, and not at the collector."""
+    _plain(row)
+
+
+def _damaged(batch: Sealed, error: EvidenceError) -> StoreError:
+    place = f"Batch {batch.first_seq} of {batch.device}, epoch {batch.epoch}"
+    do = "It is set aside, never deleted, and its cover is sent."
+    return StoreError(f"{place}, is damaged on the disk: {error.what}", do, code="damaged")
+
+
+def _checkpoint_in(plain: bytes) -> str:
+    """The note of a batch, which its plain text begins with."""
+    text = plain.decode()
+    found, _ = json.JSONDecoder().raw_decode(text, len(_CHECKPOINT))
+    return str(found)
+
+
+def _count(unit: Row | Group) -> int:
+    return unit.batches if isinstance(unit, Group) else 1
+
+
+def _is_tiled(runs: Sequence[Run], unit: Row | Group) -> bool:
+    ends = [unit.first_seq, *(run.size for run in runs)]
+    starts = [*(run.first_seq for run in runs), unit.size]
+    return ends == starts
+
+
+def _one(runs: Sequence[Run]) -> Run:
+    return runs[0] if len(runs) == 1 else merged(runs)
 
 
 def _lock(path: Path) -> int:
-    descriptor = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    what = f"The outbox {path}"
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        name = path.with_name(f"{path.name}.lock")
+        descriptor = os.open(name, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise store_error(what, error) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(descriptor)
         raise StoreError(
-            f"The outbox {path} is in use by another agent.",
+            f"{what} is in use by another agent.",
             "Stop that one first: two agents with one key would fork the evidence.",
             code="in_use",
         ) from error
     return descriptor
 
 
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise _store_error(path, error) from error
-    except OSError as error:
-        code = "disk_full" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "read_only"
-        raise _known(path, code, str(error.strerror)) from error
-
-
-def _store_error(path: Path, error: sqlite3.Error) -> StoreError:
-    primary = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-    if primary == sqlite3.SQLITE_NOTADB:
-        return _foreign(path)
-    if primary == sqlite3.SQLITE_CORRUPT:
-        return _damaged(path, str(error))
-    codes = {
-        sqlite3.SQLITE_FULL: "disk_full",
-        sqlite3.SQLITE_READONLY: "read_only",
-        sqlite3.SQLITE_CANTOPEN: "read_only",
-        sqlite3.SQLITE_PERM: "read_only",
-        sqlite3.SQLITE_BUSY: "in_use",
-    }
-    code = codes.get(primary, "io_error")
-    if code in {"io_error", "read_only"} and _free_bytes(path) < _SMALL_BYTES:
-        code = "disk_full"  # SQLite names a full disk otherwise where it grows its own files
-    return _known(path, code, str(error))
-
-
-_MEANING = {
-    "disk_full": (
-        "has no room left on its disk",
-        "Free space on that disk: nothing that was kept is lost, and the agent goes on by itself.",
-    ),
-    "read_only": (
-        "cannot be opened for writing",
-        "Check that its folder exists, is not mounted read-only and belongs to the agent.",
-    ),
-    "in_use": (
-        "is in use by another program",
-        "Stop that program; only one agent may have it.",
-    ),
-    "io_error": (
-        "could not be written or read",
-        "Look into the system log for errors of the disk; then start the agent again.",
-    ),
-}
-
-
-def _known(path: Path, code: str, why: str) -> StoreError:
-    what, do = _MEANING[code]
-    return StoreError(f"The outbox {path} {what} ({why}).", do, code=code)
-
-
-def _foreign(path: Path) -> StoreError:
-    return StoreError(
-        f"{path} is not an outbox of Joulemark.",
-        "Name another 'state_dir', or move that file away; it was not touched.",
-        code="foreign",
-    )
-
-
-def _damaged(path: Path, why: str) -> StoreError:
-    return StoreError(
-        f"The outbox {path} is damaged ({why[:200]}).",
-        "Copy the state folder before anything else, move it away, and enroll again: a new epoch"
-        " begins, and the collector still has what it confirmed.",
-        code="damaged",
-    )
-
-
-def _free_bytes(path: Path) -> int:
-    try:
-        status = os.statvfs(path.parent)
-    except OSError:
-        return _SMALL_BYTES
-    return status.f_bavail * status.f_frsize
+__all__ = ["APPLICATION_ID", "Change", "Closing", "Outbox", "Sealed", "Tree"]

@@ -37,6 +37,7 @@ from joulemark_agent.drivers.base import MAX_SELECTORS, MAX_WORDS, Request
 
 if TYPE_CHECKING:
     from joulemark_agent.http_login import Login
+    from joulemark_agent.http_trust import Trust
     from joulemark_agent.opcua_access import Access
 
 TABLES: tuple[Table, ...] = ("coil", "discrete", "input", "holding")
@@ -130,6 +131,7 @@ class PlannedDevice:
     last_us: int | None = None  # and the last, after which it is read no more [us UTC]
     identify: tuple[Identify, ...] = ()  # what proves its model, before it is read
     security: Access | Login | None = None  # of its server, where it is locked
+    trust: Trust | None = None  # whom to believe over https
     fields: tuple[Field, ...] = ()  # of Modbus: what `requests` read, to be planned anew
     max_words: int = MAX_WORDS  # of a request to it
     cost: Cost = TCP

@@ -17,6 +17,7 @@ from typing import Any
 
 from joulemark_agent.contract.batch import MAX_LEAVES, Batch, batch_bytes
 from joulemark_agent.contract.canonical import canonical_bytes, digest_hex, parse_canonical
+from joulemark_agent.contract.committed import interval_end_us
 from joulemark_agent.contract.errors import ConfigError, EvidenceError, StoreError
 from joulemark_agent.contract.profile import Profile
 from joulemark_agent.contract.reading import (
@@ -28,20 +29,30 @@ from joulemark_agent.contract.reading import (
     gaps_merged,
     record_leaf,
 )
-from joulemark_agent.contract.signature import Checkpoint, encode64, sign_checkpoint
+from joulemark_agent.contract.rotation import KEY_ROTATION, rotation_fields
+from joulemark_agent.contract.signature import (
+    Checkpoint,
+    encode64,
+    is_log_signed,
+    sign_checkpoint,
+)
+from joulemark_agent.contract.sparse import withheld
 from joulemark_agent.contract.topics import origin
 from joulemark_agent.contract.tree import append, root
+from joulemark_agent.covers import Run, packed
 from joulemark_agent.envelope import Carbon, Sums, Tally, energy_sums, row_of
 from joulemark_agent.figures import EVENT, Subject, Taken, end_of, failed, stated, step
 from joulemark_agent.kernels.decode import decode_responses
 from joulemark_agent.keys import Key
-from joulemark_agent.outbox import Change, Outbox, Sealed, Tree
-from joulemark_agent.poll import OVERRUN
+from joulemark_agent.mending import STORE_DAMAGED, TREE_LOST
+from joulemark_agent.outbox import Change, Closing, Outbox, Sealed, Tree
+from joulemark_agent.poll import OVERRUN, patience_us
 
 log = logging.getLogger(__name__)
 
 AGENT_DOWN = "agent_down"  # cause of slots before the first result after a start
 NOT_CONFIGURED = "not_configured"  # cause of slots while the site file did not have the device
+DISCONTINUITY = "discontinuity"
 MAX_OPEN_LEAVES = MAX_LEAVES - 1  # the envelope is a leaf too
 MAX_OPEN_BYTES = 512 * 1024  # plain; escaped and compressed it stays below the wire's limit
 
@@ -81,10 +92,14 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Limits:
-    """When a batch closes: at so many slots or seconds, whichever comes first."""
+    """When a batch closes: at so many slots or seconds, whichever comes first.
+
+    In committed mode it closes with the slot that ends an interval, and only then.
+    """
 
     slots: int
     seconds: float
+    interval_us: int | None = None  # of committed mode
 
 
 @dataclass
@@ -101,15 +116,24 @@ class _Book:
     records: list[bytes]  # of the open leaves
     window: tuple[Taken, ...] = ()  # what was read since a window of figures began
     sealed: list[Sealed] = field(default_factory=list)  # by the commit under way
+    told: list[int] = field(default_factory=list)  # losses that leaves of it tell of
+    told_epochs: list[int] = field(default_factory=list)  # trees that ended, likewise
+    is_stopped: bool = False  # by the commit under way
 
     def change(self) -> Change:
         """What the commit under way adds to the tree."""
-        first_seq = self.tree.sealed.size + self.kept
-        return Change(self.tree, first_seq, self.open[self.kept :], tuple(self.sealed))
+        first_seq, told = self.tree.sealed.size + self.kept, (self.told, self.told_epochs)
+        return Change(self.tree, first_seq, self.open[self.kept :], tuple(self.sealed), *told)
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether the commit under way adds anything."""
+        return bool(self.sealed) or len(self.open) > self.kept or self.is_stopped
 
     def note_kept(self) -> None:
         """The change is on disk."""
-        self.kept, self.sealed = len(self.open), []
+        self.kept, self.sealed, self.is_stopped = len(self.open), [], False
+        self.told, self.told_epochs = [], []
 
 
 _Window = tuple[int, int, int, int]  # epoch, first and last slot, how many readings
@@ -150,12 +174,12 @@ class Recorder:
         self._observe = observe
         self._decoded: list[tuple[Reading, Mapping[str, str], Mapping[str, str]]] = []
         self._by_name = {device.device: device for device in self._devices}
-        for device in self._devices:
-            _check_grant(device, key)
+        self.check(self._devices)
         self._books: dict[str, _Book] = {}
         self._boot = outbox.boots() + 1
         self._causes = dict.fromkeys(self._by_name, AGENT_DOWN)
         self._foreseen: dict[str, tuple[_Window, dict[str, Any]]] = {}
+        self.is_lean = False  # whether figures are left out, for room on the disk
         self._start()
 
     def committed_us(self, device: str) -> int | None:
@@ -176,9 +200,78 @@ class Recorder:
             for name, book in self._books.items()
         }
 
-    def blame(self, cause: str) -> None:
-        """Give this cause to the slots that each device misses until its next result."""
-        self._causes |= dict.fromkeys(self._by_name, cause)
+    def blame(self, cause: str, devices: Iterable[str] | None = None) -> None:
+        """Give this cause to the slots that devices, or all, miss until their next result."""
+        self._causes |= dict.fromkeys(self._by_name if devices is None else devices, cause)
+
+    def stop(self, cause: str, now_us: int) -> list[Sealed]:
+        """Record that nothing is read any more: the slots that have passed are gaps of this cause.
+
+        So are those that pass until the next result, whatever becomes of the agent until then.
+
+        Args:
+            cause: why.
+            now_us: the time by the clock of the slots, UTC. [us]
+
+        Raises:
+            StoreError: nothing was kept.
+        """
+        with self._all_or_nothing():
+            for name, book in self._books.items():
+                last_us, period_us = book.tree.last_slot_us, self._by_name[name].period_us
+                slots = self._missed(name, now_us)
+                if last_us is not None and slots:
+                    ends_us = last_us + period_us, last_us + slots * period_us
+                    self._gaps(book, [Gap(name, *ends_us, slots, cause)])
+                book.tree, book.is_stopped = replace(book.tree, cause=cause), True
+            sealed = self._keep()
+        self.blame(cause)
+        return sealed
+
+    def missed(self, now_us: int) -> frozenset[str]:
+        """The devices of which a slot has passed without a result."""
+        return frozenset(name for name in self._books if self._missed(name, now_us))
+
+    def _missed(self, name: str, now_us: int) -> int:
+        """How many slots of a device have passed without a result."""
+        last_us, period_us = self._books[name].tree.last_slot_us, self._by_name[name].period_us
+        if last_us is None:
+            return 0
+        return max((now_us - patience_us(period_us) - last_us) // period_us, 0)
+
+    def resume(self) -> list[Sealed]:
+        """Take the state from an outbox that was opened anew, and say so in every tree.
+
+        Raises:
+            StoreError: it cannot be read or written, or (`tree_lost`) a tree has ended.
+        """
+        latest = {tree.device: tree for tree in self._outbox.trees()}
+        ended = {(item.device, item.epoch) for item in self._outbox.ended()}
+        for device in self._devices:
+            place = (device.device, device.epoch)
+            tree = latest.get(device.device)
+            if place in ended or tree is None or tree.place != place:
+                raise StoreError(
+                    f"The evidence of {place[0]!r}, epoch {place[1]}, has ended.",
+                    "The reserve grant opens the next epoch.",
+                    code=TREE_LOST,
+                )
+        self._books = {
+            device.device: self._open_book(device, latest[device.device], is_start=True)
+            for device in self._devices
+        }
+        return self._keep()
+
+    def tell_losses(self) -> list[Sealed]:
+        """Write a leaf for every run of leaves that the disk lost and no leaf tells of yet.
+
+        Raises:
+            StoreError: nothing was kept; call it again.
+        """
+        with self._all_or_nothing():
+            for book in self._books.values():
+                self._tell_losses(book)
+            return self._keep()
 
     def commit(self, results: Sequence[Reading | Gap]) -> list[Sealed]:
         """Record what was read and what was not, in one transaction.
@@ -222,6 +315,8 @@ class Recorder:
         subject = book.recorded.figures if book is not None and book.recorded else None
         if book is None or subject is None or not book.window or isinstance(result, Gap):
             return None
+        if self.is_lean:
+            return None
         if result.slot_us < end_of(book.window[0].slot_us, subject.every_us):
             return None
         shown = decode_responses(subject.profile, result.responses)
@@ -258,9 +353,13 @@ class Recorder:
             ConfigError: a grant that does not fit the key, the documents or the epochs so far.
         """
         latest = {tree.device: tree for tree in self._outbox.trees()}
+        ended = {(item.device, item.epoch): item.why for item in self._outbox.ended()}
         for device in devices:
-            _check_grant(device, self._key)
-            _check_epoch(device, _tree_of(device, latest.get(device.device)))
+            if (why := ended.get((device.device, device.epoch))) is not None:
+                raise _has_ended(device, why)
+            tree = _tree_of(device, latest.get(device.device))
+            _check_grant(device, tree, self._key)
+            _check_epoch(device, tree)
         return latest
 
     def change(self, devices: Sequence[Recorded]) -> list[Sealed]:
@@ -300,10 +399,46 @@ class Recorder:
         self._causes |= dict.fromkeys(opened, NOT_CONFIGURED)
         return sealed
 
+    def note(self, device: str, kind: str, fields: Mapping[str, Any]) -> list[Sealed]:
+        """Keep an event in the tree of a device, or of another where that one is not recorded.
+
+        Returns:
+            the batches that were closed.
+
+        Raises:
+            StoreError: nothing was kept; call it again when there is room.
+        """
+        with self._all_or_nothing():
+            first = next(iter(self._books.values()))
+            self._event(self._books.get(device, first), kind, fields)
+            return self._keep()
+
+    def rotate(self, new: Key) -> list[Sealed]:
+        """Go on with another key: both sign a leaf in every tree, and the new one its head.
+
+        It is one transaction. The batches so far stay signed by the old key.
+
+        Returns:
+            the batches that were closed.
+
+        Raises:
+            StoreError: nothing was kept, and the old key goes on; call it again.
+        """
+        old = self._key
+        try:
+            with self._all_or_nothing():
+                self._key = new  # whatever closes from here on covers the leaf
+                for book in self._books.values():
+                    self._rotate(book, old)
+                return self._keep()
+        except StoreError:
+            self._key = old
+            raise
+
     def due_in_s(self) -> float | None:
         """Until the next batch must close; None where none is open. [s]"""
         opened = [b.opened_ns for b in self._books.values() if b.opened_ns is not None]
-        if not opened:
+        if not opened or self._limits.interval_us is not None:
             return None
         return max(self._limits.seconds - (self._wall.mono_ns() - min(opened)) / 1e9, 0.0)
 
@@ -313,8 +448,11 @@ class Recorder:
         trees = self._outbox.trees()
         latest = {tree.device: tree for tree in trees}
         granted = {device.device: device.epoch for device in self._devices}
+        ended = {(item.device, item.epoch) for item in self._outbox.ended()}
         for tree in trees:
-            if tree.epoch != granted.get(tree.device) and tree.edge.size > tree.sealed.size:
+            is_past = tree.epoch != granted.get(tree.device) and tree.place not in ended
+            is_open = tree.edge.size > tree.sealed.size or self._outbox.losses(*tree.place)
+            if is_past and is_open:
                 self._end_epoch(tree)
         for device in self._devices:
             old = latest.get(device.device)
@@ -336,6 +474,11 @@ class Recorder:
         if is_new or is_start or device.figures is not None:
             fields = {"boot": self._boot, "t_mono_ns": str(self._wall.mono_ns())}
             self._event(book, "boot", {**fields, "t_utc_us": str(self._wall.utc_us())})
+        if is_new:
+            self._tell_ended(book)
+        self._tell_losses(book)
+        if book.tree.cause is not None:
+            self._causes[device.device] = book.tree.cause
         if is_new:  # with it the documents are on disk in the same transaction
             self._seal(book)
         return book
@@ -343,7 +486,7 @@ class Recorder:
     def _end_epoch(self, tree: Tree) -> None:
         """Close the last batch of an epoch of the past, so that all of it can leave."""
         grant = parse_canonical(tree.opening)
-        if grant["grant"]["agent_key"] != encode64(self._key.public):
+        if not _is_headed_by(tree, self._key):
             log.warning(
                 "epoch_without_key",
                 extra={
@@ -355,8 +498,39 @@ class Recorder:
             )
             return
         book = self._read_book(grant, None, tree)
+        self._tell_losses(book)
         self._seal(book)
         self._outbox.commit([book.change()])
+
+    def _tell_losses(self, book: _Book) -> None:
+        """Say which leaves of the tree a disk lost; their cover stands where they stood."""
+        for loss in self._outbox.losses(*book.tree.place):
+            slots_us = loss.first_slot_us, loss.last_slot_us
+            first, last = (None if at_us is None else str(at_us) for at_us in slots_us)
+            fields = {
+                "first_seq": str(loss.first_seq),
+                "first_slot": first,
+                "last_seq": str(loss.last_seq),
+                "last_slot": last,
+                "slots": str(loss.slots),
+                "why": loss.why,
+            }
+            book.told.append(loss.first_seq)
+            self._event(book, DISCONTINUITY, fields)
+
+    def _tell_ended(self, book: _Book) -> None:
+        """Say of which trees of the device nothing could be gone on with."""
+        device, epoch = book.tree.place
+        for item in self._outbox.ended():
+            if item.device != device or item.epoch >= epoch or item.is_told:
+                continue
+            head = None
+            if item.size is not None and item.root is not None:
+                head = {"root": encode64(item.root), "size": str(item.size)}
+            book.told_epochs.append(item.epoch)
+            book.tree = replace(book.tree, cause=STORE_DAMAGED)
+            fields = {"head": head, "old_epoch": item.epoch, "why": item.why}
+            self._event(book, DISCONTINUITY, fields)
 
     def _read_book(self, grant: Mapping[str, Any], recorded: Recorded | None, tree: Tree) -> _Book:
         """The book of a tree as the outbox has it, its open leaves checked against its edge."""
@@ -399,7 +573,7 @@ class Recorder:
 
     def _keep(self) -> list[Sealed]:
         """Commit what changed; the batches that were closed."""
-        books = [b for b in self._books.values() if b.sealed or len(b.open) > b.kept]
+        books = [book for book in self._books.values() if book.has_changed]
         if books:
             self._outbox.commit([book.change() for book in books])
         sealed = [batch for book in books for batch in book.sealed]
@@ -439,7 +613,8 @@ class Recorder:
         book.tally.take_reading(reading, values, quality)
         self._decoded.append((reading, values, quality))
         book.records.append(leaf)
-        self._add(book, leaf, last_slot_us=reading.slot_us, records=tree.records + 1)
+        records = tree.records + 1
+        self._add(book, leaf, last_slot_us=reading.slot_us, records=records, cause=None)
         if device.figures is not None:
             seq = tree.edge.size
             new = Taken(seq, reading.slot_us, reading.t_utc_us, values, quality)
@@ -451,7 +626,9 @@ class Recorder:
         if not closed:
             return
         name, window = book.tree.device, _window(book.tree, closed)
-        if name not in self._foreseen or self._foreseen[name][0] != window:
+        if self.is_lean:
+            self._foreseen[name] = (window, failed(subject, closed))
+        elif name not in self._foreseen or self._foreseen[name][0] != window:
             self._compute(book.tree, subject, closed)
         _, fields = self._foreseen[name]
         seqs = {"first_seq": str(closed[0].seq), "last_seq": str(closed[-1].seq)}
@@ -474,12 +651,23 @@ class Recorder:
             )
             book.tally.take_gap(gap)
             slots = tree.gap_slots + gap.slots
-            self._add(book, leaf, last_slot_us=gap.last_slot_us, gap_slots=slots)
+            self._add(book, leaf, last_slot_us=gap.last_slot_us, gap_slots=slots, cause=None)
 
     def _event(self, book: _Book, kind: str, fields: Mapping[str, Any]) -> None:
         tree = book.tree
         leaf = event_leaf(kind, tree.device, epoch=tree.epoch, seq=tree.edge.size, fields=fields)
         self._add(book, leaf)
+
+    def _rotate(self, book: _Book, old: Key) -> None:
+        place = {
+            "site": book.grant["grant"]["site"],
+            "device": book.tree.device,
+            "epoch": book.tree.epoch,
+            "seq": book.tree.edge.size,
+        }
+        self._event(book, KEY_ROTATION, rotation_fields(old.private, self._key.private, **place))
+        if book.open:  # unless the leaf has filled the batch
+            self._seal(book)
 
     def _add(self, book: _Book, leaf: bytes, **changes: Any) -> None:
         book.tree = replace(book.tree, edge=append(book.tree.edge, (leaf,)), **changes)
@@ -488,7 +676,7 @@ class Recorder:
         if book.opened_ns is None:
             book.opened_ns = self._wall.mono_ns()
         if (
-            book.tally.slots >= self._limits.slots
+            self._is_full(book.tally)
             or len(book.open) >= MAX_OPEN_LEAVES
             or book.tally.leaf_bytes >= MAX_OPEN_BYTES
         ):
@@ -496,7 +684,20 @@ class Recorder:
 
     # ---------------------------------------------------------------- batches
 
+    def _is_full(self, tally: Tally) -> bool:
+        """Whether the slots of the open batch are all it may have."""
+        interval_us, first_us, last_us = (
+            self._limits.interval_us, tally.first_slot_us, tally.last_slot_us,
+        )  # fmt: skip
+        if interval_us is None:
+            return tally.slots >= self._limits.slots
+        if first_us is None or last_us is None:
+            return False
+        return last_us >= interval_end_us(first_us, interval_us)
+
     def _seal_due(self) -> None:
+        if self._limits.interval_us is not None:
+            return
         now_ns = self._wall.mono_ns()
         for book in self._books.values():
             opened_ns = book.opened_ns
@@ -524,10 +725,15 @@ class Recorder:
             checkpoint,
             {digest_hex(data): data for data in documents.values()},
         )
-        place = (tree.device, tree.epoch, first_seq, edge.size)
-        book.sealed.append(Sealed(*place, checkpoint, batch_bytes(batch)))
         anchor = book.records[sums.last] if sums.last >= 0 else tree.anchor
         book.tree = replace(tree, edge=edge, sealed=edge, head=checkpoint, anchor=anchor)
+        place = (tree.device, tree.epoch, first_seq, edge.size, checkpoint)
+        payload, tally = batch_bytes(batch), book.tally
+        cover = packed([withheld(batch.leaves, first_seq)])
+        slots = (tally.first_slot_us, tally.last_slot_us, tally.slots)
+        run = Run(*place, cover, *slots, payload=None if first_seq else payload)
+        closing = Closing(tree.sealed, book.tree, run)
+        book.sealed.append(Sealed(*place, payload, closing=closing))
         book.open, book.records, book.kept = [], [], 0
         book.tally, book.opened_ns = Tally(), None
 
@@ -614,6 +820,14 @@ def _new_tree(device: Recorded, old: Tree | None) -> Tree:
     return Tree(device.device, device.epoch, opening, last_slot_us=last_us)
 
 
+def _has_ended(device: Recorded, why: str) -> ConfigError:
+    return ConfigError(
+        f"The evidence of {device.device!r}, epoch {device.epoch}, cannot be gone on with: {why}.",
+        "There is no reserve grant left. Run 'joulemark agent enroll -c SITE.yaml --operator-key"
+        f" FILE --epoch {device.epoch + 1}'.",
+    )
+
+
 def _check_epoch(device: Recorded, tree: Tree) -> None:
     if tree.opening != canonical_bytes(dict(device.grant)):
         raise ConfigError(
@@ -624,11 +838,18 @@ def _check_epoch(device: Recorded, tree: Tree) -> None:
         )
 
 
-def _check_grant(device: Recorded, key: Key) -> None:
+def _check_grant(device: Recorded, tree: Tree, key: Key) -> None:
     content = device.grant["grant"]
     digests = {name: digest_hex(data) for name, data in device.documents.items()}
-    if content["agent_key"] != encode64(key.public) or content["documents"] != digests:
+    is_ours = content["agent_key"] == encode64(key.public) or _is_headed_by(tree, key)
+    if not is_ours or content["documents"] != digests:
         raise ConfigError(
             f"The grant of {device.device!r} is for another key or for other documents.",
-            "Run 'joulemark agent enroll -c SITE.yaml --operator-key FILE'.",
+            "Run 'joulemark agent enroll -c SITE.yaml --operator-key FILE"
+            f" --epoch {device.epoch + 1}'.",
         )
+
+
+def _is_headed_by(tree: Tree, key: Key) -> bool:
+    """Whether the tree is this key's to go on with: it signed the last head."""
+    return tree.head is not None and is_log_signed(tree.head, key.public)

@@ -20,7 +20,10 @@ from joulemark_agent.poll import Poller
 from joulemark_agent.refused import Book
 from joulemark_agent.settings import SiteSettings
 
-_FOR_A_RESTART = ("site", "agent", "clock", "replay", "state_dir", "uplink", "batch")
+_FOR_A_RESTART = (
+    *("site", "agent", "clock", "replay", "state_dir", "uplink", "batch"),
+    *("evidence", "interval_s", "archive", "raw_requests", "outbox", "sparkplug"),
+)
 
 
 class Crew:
@@ -55,9 +58,14 @@ class Crew:
         """The ids of its devices."""
         return [device.id for device in self.devices]
 
+    @property
+    def name(self) -> str:
+        """What the line is called in the log."""
+        return ", ".join(self.names)
+
     def start(self, job: Callable[[Crew], Coroutine[Any, Any, None]]) -> None:
         """Begin to read."""
-        self.task = asyncio.create_task(job(self), name=f"read {', '.join(self.names)}")
+        self.task = asyncio.create_task(job(self), name=f"read {self.name}")
 
     async def stop(self) -> None:
         """End between two readings, and give the connection back."""

@@ -6,6 +6,7 @@ it was scanned: they hold the decoding still, and prove nothing about the device
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -156,8 +157,12 @@ def _name(common: Mapping[str, str], kind: str) -> str:
     return "_".join(part for part in kept.split("_") if part) or f"sunspec_{kind}"
 
 
+_PLAIN = re.compile("[^A-Za-z0-9_ ]")
+
+
 def _quoted(text: str) -> str:
-    return f'"{text}"' if any(c in text for c in ":,#") else text
+    is_plain = parse_yaml(f"x: {_PLAIN.sub('', text)}\n", "").mapping["x"] == text
+    return text if is_plain else f'"{text}"'  # it may be called null, or on
 
 
 def _flow(point: Mapping[str, Any]) -> str:

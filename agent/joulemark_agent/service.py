@@ -11,11 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from joulemark_agent import app
+from joulemark_agent import app, enrolment_command, rotation_command
 from joulemark_agent.contract.errors import ConfigError
 from joulemark_agent.contract.signature import encode64
 from joulemark_agent.grants import Enrolled, enroll, keep_site
-from joulemark_agent.keys import Key, agent_key, create_key, has_key, load_key
+from joulemark_agent.keys import Key, create_key, has_key, load_key
 from joulemark_agent.log import start_logging
 from joulemark_agent.settings import (
     SiteSettings,
@@ -32,7 +32,9 @@ def add_commands(subparsers: Any) -> None:
     _add_site(run)
     run.set_defaults(run=_run)
     parser = subparsers.add_parser(
-        "enroll", help="make the agent's key, and have the operator approve what it will read"
+        "enroll",
+        help="make the agent's key, and have the operator approve what it will read",
+        allow_abbrev=False,  # or '--token SECRET' would be taken for the name of a file
     )
     _add_site(parser)
     parser.add_argument(
@@ -45,8 +47,11 @@ def add_commands(subparsers: Any) -> None:
         "--epoch", type=int, default=1, metavar="N",
         help="lowest epoch to grant: one more than the last, where the state folder was lost",
     )  # fmt: skip
+    enrolment_command.add_options(parser)
     parser.add_argument("--json", action="store_true", help="one JSON document")
     parser.set_defaults(run=_enroll)
+    enrolment_command.add_command(subparsers)
+    rotation_command.add_command(subparsers)
 
 
 def _add_site(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +75,7 @@ def _enroll(args: argparse.Namespace) -> int:
         raise ConfigError(
             f"There is no epoch {args.epoch}.", f"Epochs count from 1 to {_LAST_EPOCH}."
         )
-    key = agent_key(settings.state_dir)
+    key = app.evidence_key(settings, create=True)
     done = [
         enroll(
             settings.state_dir,
@@ -81,10 +86,11 @@ def _enroll(args: argparse.Namespace) -> int:
         for device in settings.devices
     ]
     keep_site(settings.state_dir, site_document(settings))
-    if args.json:
-        _say(json.dumps(_document(settings, key, operator, done)))
-    else:
+    if not args.json:
         _explain(settings, key, operator, done)
+    joined = enrolment_command.join_as_asked(args, settings, key)
+    if args.json:
+        _say(json.dumps(_document(settings, key, operator, done) | joined))
     return 0
 
 

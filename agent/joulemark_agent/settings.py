@@ -40,7 +40,9 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 import joulemark_profiles
+from joulemark_agent.contract.batch import MAX_LEAVES
 from joulemark_agent.contract.canonical import canonical_bytes, digest_hex
+from joulemark_agent.contract.committed import COMMITTED, FULL, is_interval
 from joulemark_agent.contract.document import (
     MAX_BYTES,
     Document,
@@ -67,7 +69,10 @@ from joulemark_agent.serial_port import settings_of
 from joulemark_agent.sunspec_models import resolved
 
 if TYPE_CHECKING:
+    from joulemark_agent.http_trust import Trust
     from joulemark_agent.opcua_access import Access
+    from joulemark_agent.pkcs11_key import TokenPlace
+    from joulemark_agent.tls import TlsFiles
 
 PREFIX = "JOULEMARK_"
 SPOKEN_OVER = {  # the schemes of a device's URL, by its profile's protocol
@@ -83,7 +88,7 @@ SPOKEN_OVER = {  # the schemes of a device's URL, by its profile's protocol
     ),
     "sunspec": ("sunspec-tcp", "sunspec-rtu", "sunspec-rtu-tcp"),
     "opcua": ("opc.tcp",),
-    "elektronikon": ("elektronikon-http",),
+    "elektronikon": ("elektronikon-http", "elektronikon-https"),
     "sigma_control": ("sigma-control-http", "sigma-control-https"),
 }
 ON_A_BUS = ("modbus-rtu", "modbus-ascii", "sunspec-rtu")  # how such a scheme begins
@@ -183,10 +188,23 @@ def _public_key(text: str) -> str:
     return text
 
 
+def _fingerprint(text: str) -> str:
+    digits = text.replace(":", "").replace(" ", "").lower()
+    if len(digits) != 64 or not set(digits) <= set("0123456789abcdef"):
+        raise _mistake("a SHA-256 fingerprint has 64 digits of 0-9 and a-f, as browsers show it")
+    return digits
+
+
 def _key_name(text: str) -> str:
     if not text.isprintable() or not text or " " in text or "+" in text:
         raise _mistake("the name of a key has no spaces and no '+'")
     return text
+
+
+def _interval_s(interval_s: int) -> int:
+    if not is_interval(interval_s):
+        raise _mistake("an interval is a whole part of a day, from 60 to 3600 s; write 900")
+    return interval_s
 
 
 Id = Annotated[str, _located(lambda text: require_id(text, "site, agent or device"))]
@@ -227,14 +245,70 @@ class FactorSettings(_Strict):
     jurisdiction: str
 
 
+class EvidenceKeySettings(_Strict):
+    """The evidence key in a security token (PKCS #11), instead of a file in state_dir."""
+
+    module: Path  # the maker's library
+    token: str = Field(min_length=1)  # its label
+    label: str = Field(default="joulemark", min_length=1)  # the key's
+    pin_variable: Annotated[str, Field(pattern=f"^{PREFIX}[A-Z0-9_]+$")] | None = None
+    pin_file: Folder | None = None  # mode 0600
+
+    def place(self) -> TokenPlace:
+        """Where the key is, with the PIN.
+
+        Raises:
+            ConfigError: there is no PIN where the file says.
+        """
+        from joulemark_agent.pkcs11_key import TokenPlace, pin_at  # noqa: PLC0415 - an extra
+
+        pin = pin_at(self.pin_variable, self.pin_file)
+        return TokenPlace(self.module, self.token, self.label, pin)
+
+
+class TlsSettings(_Strict):
+    """How agent and broker know each other; files are read anew at every connection."""
+
+    ca: Folder | None = None  # whose broker is believed; None: state_dir/tls/ca.pem
+    certificate: Folder | None = None  # the agent's; None: state_dir/tls/agent.pem
+    key: Folder | None = None  # None: it stands in the certificate's file
+
+    def files(self, state_dir: Path) -> TlsFiles:
+        """Where the files are.
+
+        Args:
+            state_dir: where those are that are not named.
+        """
+        from joulemark_agent import tls  # noqa: PLC0415 - brings certificates
+
+        folder = state_dir / tls.FOLDER
+        return tls.TlsFiles(
+            self.ca or folder / tls.CA, self.certificate or folder / tls.OWN, self.key
+        )
+
+
 class UplinkSettings(_Strict):
     """The broker, and the collector whose receipts count."""
 
     url: Annotated[str, AfterValidator(_mqtt_url)]
     username: str | None = None
     password: SecretStr | None = None
-    collector_key: Annotated[str, AfterValidator(_public_key)]
-    collector_name: Annotated[str, AfterValidator(_key_name)]
+    tls: TlsSettings | None = None  # None: with mqtts any authority that this machine believes
+    collector_key: Annotated[str, AfterValidator(_public_key)] | None = None
+    collector_name: Annotated[str, AfterValidator(_key_name)] | None = None  # None: as enrolled
+
+
+class SparkplugSettings(_Strict):
+    """A broker of the plant whose Sparkplug B host is told what is read; never evidence."""
+
+    url: Annotated[str, AfterValidator(_mqtt_url)]
+    group_id: str = Field(pattern=r"^[A-Za-z0-9_. -]{1,100}$")
+    edge_node_id: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_. -]{1,100}$")  # None: the agent
+    primary_host: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_. -]{1,100}$")
+    buffered: int = Field(default=100_000, ge=1, le=10_000_000)  # readings while no host listens
+    username: str | None = None
+    password: SecretStr | None = None
+    tls: TlsSettings | None = None
 
 
 class BatchSettings(_Strict):
@@ -242,6 +316,18 @@ class BatchSettings(_Strict):
 
     slots: int = Field(default=96, ge=1, le=2000)
     seconds: Seconds = 5.0
+
+
+class OutboxSettings(_Strict):
+    """What waits for the collector; near the quota things give way to evidence, see `room`."""
+
+    quota_mb: int = Field(default=2000, ge=16, le=10_000_000)
+
+
+class ArchiveSettings(_Strict):
+    """Raw records that stay at the gateway; beyond the quota the oldest go, and it is said."""
+
+    quota_mb: int = Field(default=1024, ge=1, le=10_000_000)
 
 
 class SubscribeSettings(_Strict):
@@ -296,6 +382,20 @@ class LoginSettings(_Strict):
     password_variable: Annotated[str, Field(pattern=f"^{PREFIX}[A-Z0-9_]+$")]
 
 
+class DeviceTlsSettings(_Strict):
+    """By what a controller is known whose web interface speaks https."""
+
+    fingerprint: Annotated[str, AfterValidator(_fingerprint)] | None = None  # of its certificate
+    ca: Folder | None = None  # None: the authorities that this machine believes
+    host: str | None = None  # that the certificate bears, where it is not the URL's
+
+    def trust(self) -> Trust:
+        """What the driver must know."""
+        from joulemark_agent.http_trust import Trust  # noqa: PLC0415 - brings certificates
+
+        return Trust(**self.model_dump())
+
+
 class DeviceSettings(_Strict):
     """One device: what it is, where it answers, and how often it is read."""
 
@@ -309,6 +409,7 @@ class DeviceSettings(_Strict):
     connect_delay_ms: Milliseconds = 0  # quiet time after its connection was opened
     security: SecuritySettings | None = None  # only OPC UA; without it the server is not locked
     login: LoginSettings | None = None  # only Sigma Control, which shows nothing without it
+    tls: DeviceTlsSettings | None = None  # only https
     subscribe: SubscribeSettings | None = None  # only OPC UA; without it the device is polled
     first_slot: AwareDatetime | None = None  # only in a replay: where its recording begins
     last_slot: AwareDatetime | None = None  # and ends; then the device is read no more
@@ -352,9 +453,16 @@ class SiteSettings(BaseSettings):
     clock: Literal["system", "simulated"] = "system"
     replay: ReplaySettings | None = None
     state_dir: Folder = Field(default=Path("state"), validate_default=True)
+    evidence_key: EvidenceKeySettings | None = None  # None: a file in state_dir
     factors: FactorSettings
     uplink: UplinkSettings
+    sparkplug: SparkplugSettings | None = None
     batch: BatchSettings = BatchSettings()
+    evidence: Literal["full", "committed"] = FULL  # whether raw records go to the collector
+    interval_s: Annotated[int, AfterValidator(_interval_s)] = 900  # of committed evidence
+    outbox: OutboxSettings = OutboxSettings()
+    archive: ArchiveSettings = ArchiveSettings()
+    raw_requests: Literal["allow", "deny", "ask"] = "ask"  # for raw records of the archive
     devices: Annotated[tuple[DeviceSettings, ...], AfterValidator(_at_least_one)]
     systems: tuple[SystemSettings, ...] = ()
 
@@ -373,6 +481,11 @@ class SiteSettings(BaseSettings):
         """The environment before the file, and nothing else."""
         del settings_cls, dotenv_settings, file_secret_settings
         return env_settings, init_settings
+
+    @property
+    def is_committed(self) -> bool:
+        """Whether raw records stay at the gateway."""
+        return self.evidence == COMMITTED
 
     def first_slot_us(self, device: DeviceSettings) -> int | None:
         """The first slot of the device's recording; None with the system clock. [us UTC]"""
@@ -440,6 +553,7 @@ class SiteSettings(BaseSettings):
                 last_us=device.last_slot_us,
                 identify=self.profile(device)[0].identify,
                 security=self._access(device),
+                trust=None if device.tls is None else device.tls.trust(),
                 fields=fields_of(self.profile(device)[0]),
                 max_words=self.profile(device)[0].max_words,
                 cost=_cost(device.url),
@@ -486,8 +600,10 @@ def site_document(settings: SiteSettings) -> bytes:
             "agent": settings.agent,
             "clock": settings.clock,
             "devices": [_device_mapping(device) for device in settings.devices],
+            **({"evidence": COMMITTED} if settings.is_committed else {}),
             "factors": settings.factors.model_dump(),
             "first_slot": None if first_slot_us is None else str(first_slot_us),
+            **({"interval_s": settings.interval_s} if settings.is_committed else {}),
             "site": settings.site,
             **({"systems": plain(systems)} if systems else {}),
             "time_zone": settings.time_zone,
@@ -586,7 +702,7 @@ def _document(kind: str, name: str, folder: Path | None) -> Document:
     except KeyError as error:
         known = ", ".join(joulemark_profiles.names(kind))
         raise ConfigError(
-            f"There is no {name!r} in {kind}.",
+            f"There is no {name[:80]!r} in {kind}.",
             f"Use one of: {known}; or the path of a file that ends in '.yaml'.",
         ) from error
 
@@ -606,6 +722,15 @@ def _contradictions(settings: SiteSettings) -> Iterator[tuple[_Where, str]]:
             ("factors",),
             f"{factors.set!r} has no factor for {factors.rule_set!r} in {factors.jurisdiction!r}",
         )
+    token, uplink = settings.evidence_key, settings.uplink
+    if token is not None and (token.pin_variable is None) == (token.pin_file is None):
+        yield ("evidence_key",), "write either 'pin_file' or 'pin_variable'"
+    if uplink.tls is not None and not uplink.url.startswith("mqtts:"):
+        yield ("uplink", "tls"), "'tls' needs an 'url' that begins with mqtts://"
+    if (uplink.collector_key is None) != (uplink.collector_name is None):
+        text = "'collector_key' and 'collector_name' go together; write both, or none once enrolled"
+        yield ("uplink",), text
+    yield from _of_committed(settings)
     seen: set[str] = set()
     read: dict[_Read, str] = {}
     ports: dict[str, tuple[str, str]] = {}  # of Modbus: who uses them first, and how
@@ -628,6 +753,9 @@ def _contradictions(settings: SiteSettings) -> Iterator[tuple[_Where, str]]:
         if first_there.login != device.login:
             text = f"{first_there.id!r} is read from this controller too, with another 'login'; a"
             yield ("devices", i, "login"), f"{text} connection has one: write the same for both"
+        if first_there.tls != device.tls:
+            text = f"{first_there.id!r} is read from this controller too, with another 'tls'; a"
+            yield ("devices", i, "tls"), f"{text} connection has one: write the same for both"
         if first_there.security != device.security:
             text = f"{first_there.id!r} is read from this server too, with other 'security'; both"
             yield ("devices", i, "security"), f"{text} share one session: write the same for both"
@@ -637,6 +765,26 @@ def _contradictions(settings: SiteSettings) -> Iterator[tuple[_Where, str]]:
         yield from ((("devices", i, *where), text) for where, text in _of_device(settings, device))
     if settings.systems:
         yield from _of_systems(settings)
+
+
+def _of_committed(settings: SiteSettings) -> Iterator[tuple[_Where, str]]:
+    """What does not fit raw records that go to the collector, or that stay at the gateway."""
+    if not settings.is_committed:
+        for key in ("interval_s", "archive", "raw_requests"):
+            if key in settings.model_fields_set:
+                yield (key,), f"'{key}' is only for 'evidence: committed'; remove one of the two"
+        return
+    if "batch" in settings.model_fields_set:
+        yield ("batch",), "with 'evidence: committed' a batch ends with its interval; remove it"
+    for i, device in enumerate(settings.devices):
+        records, rest = divmod(settings.interval_s, device.period_s)
+        if rest or records > MAX_LEAVES // 2:
+            text = f"an interval of {settings.interval_s} s must hold whole periods, at most"
+            yield ("devices", i, "period_s"), f"{text} {MAX_LEAVES // 2} of them"
+        if not any(point.counter for point in settings.profile(device)[0].points):
+            text = "it has no counter: between the ends of intervals nobody would know what it used"
+            do = "read its energy register too, or read it by an agent with 'evidence: full'"
+            yield ("devices", i, "profile"), f"{text}; {do}"
 
 
 def _what_is_read(settings: SiteSettings, device: DeviceSettings) -> _Read:
@@ -670,6 +818,10 @@ def _of_device(settings: SiteSettings, device: DeviceSettings) -> Iterator[tuple
     if (profile.protocol == "sigma_control") != (device.login is not None):
         text = "write 'login: {user: NAME, password_variable: JOULEMARK_NAME}', a user of its own"
         yield ("login",), "only a Sigma Control logs in; remove it" if device.login else text
+    if device.tls is not None and not scheme.endswith("-https"):
+        yield ("tls",), "only an address that begins with ...-https:// has TLS; remove it"
+    if device.tls is not None and device.tls.fingerprint and (device.tls.ca or device.tls.host):
+        yield ("tls",), "a 'fingerprint' says all; remove 'ca' and 'host'"
     if device.security is not None:
         yield from ((("security", *where), text) for where, text in _of_security(device))
     if device.equipment is not None:
@@ -801,16 +953,25 @@ def _refuse_secrets(document: Document) -> None:
                 line = document.line_of(("devices", i, key, "password"))
                 what = f"{document.name}:{line}: a password does not belong in a site file."
                 raise ConfigError(what, do)
-    uplink = document.mapping.get("uplink")
-    if not isinstance(uplink, Mapping):
-        return
-    for key, is_secret in (("password", True), ("url", "@" in str(uplink.get("url")))):
-        if key in uplink and is_secret:
-            raise ConfigError(
-                f"{document.name}:{document.line_of(('uplink', key))}: uplink.{key} holds a"
-                " password, and a password does not belong in a file.",
-                f"Remove it, change it at the broker, and set {PREFIX}UPLINK__PASSWORD.",
-            )
+    token = document.mapping.get("evidence_key")
+    if isinstance(token, Mapping) and "pin" in token:
+        line = document.line_of(("evidence_key", "pin"))
+        raise ConfigError(
+            f"{document.name}:{line}: a PIN does not belong in a site file.",
+            f"Remove it, change it, and write 'pin_file: FILE' or 'pin_variable: {PREFIX}NAME'.",
+        )
+    for name in ("uplink", "sparkplug"):
+        section = document.mapping.get(name)
+        if not isinstance(section, Mapping):
+            continue
+        for key in ("password", "url"):
+            if key in section and (key == "password" or "@" in str(section["url"])):
+                raise ConfigError(
+                    f"{document.name}:{document.line_of((name, key))}: {name}.{key} holds a"
+                    " password, and a password does not belong in a file.",
+                    "Remove it, change it at the broker, and set"
+                    f" {PREFIX}{name.upper()}__PASSWORD.",
+                )
 
 
 def _check_environment(variables: Mapping[str, str]) -> None:

@@ -3,6 +3,9 @@
 A PUBACK says that the broker has the message in memory, no more; it frees nothing here. Every new
 connection starts from the oldest batch without receipt, and so does a receipt that stays away. The
 collector takes every batch once however often it comes (unique key device, epoch, seq).
+
+While a backlog drains, the newest batch of a device is also sent ahead of it (`contract.live`), and
+no more of the backlog is let onto the line than it takes in about a second (`pace`).
 """
 
 from __future__ import annotations
@@ -10,28 +13,52 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
-from joulemark_agent.contract.batch import parse_u64
-from joulemark_agent.contract.canonical import parse_canonical
-from joulemark_agent.contract.errors import EvidenceError, JoulemarkError, StoreError, UplinkError
-from joulemark_agent.contract.signature import (
-    cosigned_at,
-    is_log_signed,
-    parse_checkpoint,
-    parse_note,
+from joulemark_agent.answers import (
+    FORK,
+    HOLE,
+    RESEND,
+    Collector,
+    Receipt,
+    Refusal,
+    check_receipt,
+    own_head,
+    parse_receipt,
+    parse_refusal,
 )
-from joulemark_agent.contract.topics import all_answers, batch_topic, parse_origin, parse_topic
+from joulemark_agent.contract.batch import parse_batch
+from joulemark_agent.contract.committed import committed
+from joulemark_agent.contract.errors import EvidenceError, JoulemarkError, StoreError, UplinkError
+from joulemark_agent.contract.live import Live, live_bytes
+from joulemark_agent.contract.signature import Checkpoint
+from joulemark_agent.contract.sparse import sparse_bytes
+from joulemark_agent.contract.topics import (
+    all_answers,
+    batch_topic,
+    live_topic,
+    parse_topic,
+    sparse_topic,
+)
+from joulemark_agent.covers import SPARSE
+from joulemark_agent.mending import TREE_LOST
 from joulemark_agent.mqtt import Acked, Connection, Event, Login, Lost, Received
-from joulemark_agent.outbox import Outbox, Sealed, check_whole
+from joulemark_agent.mqtt_reasons import NO_SUBSCRIBERS, is_alarm, meaning, what_to_do
+from joulemark_agent.newest import Newest
+from joulemark_agent.outbox import Outbox, Sealed
+from joulemark_agent.pace import Pace
+from joulemark_agent.raw_queue import RawQueue
+from joulemark_agent.store_thread import StoreThread
 
 log = logging.getLogger(__name__)
 
 WINDOW = 20  # batches sent and not confirmed; more costs paho twice the CPU per message
-_NOBODY_LISTENS = 0x10
-_FIRST_FAILURE = 0x80
+_STORE_RETRY_S = 1.0
+
+OnRequest = Callable[[str, bytes], None]  # of a device, for raw records; EvidenceError: it is none
 
 
 @dataclass(frozen=True)
@@ -40,20 +67,9 @@ class Timing:
 
     receipt_s: float = 5.0  # from PUBACK to receipt
     puback_s: float = 120.0  # on a line that is alive: a slow one needs time for a large batch
-    retry_s: float = 1.0  # after the first failure; doubled up to
+    retry_s: float = 0.25  # after the first failure; doubled up to
     longest_retry_s: float = 4.0  # data flow again within 5 s of the other side's return
     refused_s: float = 60.0  # before a batch that was refused is tried again
-
-
-@dataclass(frozen=True)
-class Collector:
-    """Whose receipts count, and for whose heads."""
-
-    site: str
-    agent: str
-    log_key: bytes  # the agent's own public evidence key
-    name: str
-    key: bytes  # the collector's public key, pinned in the site file
 
 
 @dataclass
@@ -61,6 +77,8 @@ class _Sent:
     size: int
     mid: int
     sent_s: float
+    checkpoint: str
+    bytes: int
     acked_s: float | None = None
 
 
@@ -70,6 +88,7 @@ class _Stream:
 
     next_seq: int = 0
     is_empty: bool = False  # nothing in the outbox at or after `next_seq`
+    offered: int = 0  # batches, so far
     sent: dict[int, _Sent] = field(default_factory=dict)  # by first seq, in order
     tried_s: float = 0.0
     not_before_s: float = 0.0
@@ -84,7 +103,14 @@ class Uplink:
     """Sends what the outbox holds for as long as it runs; all of it in one event loop."""
 
     def __init__(
-        self, login: Login, collector: Collector, outbox: Outbox, timing: Timing | None = None
+        self,
+        login: Login,
+        collector: Collector,
+        outbox: Outbox,
+        timing: Timing | None = None,
+        *,
+        on_request: OnRequest | None = None,
+        store: StoreThread | None = None,
     ) -> None:
         """Take over what waits in the outbox; nothing is sent before `start`.
 
@@ -93,36 +119,71 @@ class Uplink:
             collector: whose receipts count.
             outbox: where the batches are.
             timing: how long to wait for what.
+            on_request: of committed mode: takes requests for raw records, which are sent only then;
+                None: every batch is sent whole, and nobody need ask.
+            store: the thread that uses the outbox; None: nobody else does.
         """
         self._login, self._collector, self._outbox = login, collector, outbox
         self._timing = timing or Timing()
-        waiting = outbox.waiting()
-        self._streams = {place: _Stream() for place in waiting}
-        self._unconfirmed = sum(waiting.values())
+        self._on_request, self._raw = on_request, RawQueue()
+        self._store, self._newest, self._pace = store or StoreThread(), Newest(), Pace()
+        self._owns_store = store is None
+        self._streams: dict[tuple[str, int], _Stream] = {}
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()
         self._drained = asyncio.Event()
         self._window, self._retry_s, self._not_before_s = WINDOW, self._timing.retry_s, 0.0
-        self._alarms: dict[str, tuple[str, float]] = {}
+        self._alarms: dict[str, tuple[JoulemarkError, float]] = {}
+        self._live: dict[tuple[str, int], Sealed] = {}  # the newest of each, not sent yet
         self._task: asyncio.Task[None] | None = None
-        self._note_drained()
+        self.take_stock()
 
     @property
     def unconfirmed(self) -> int:
         """How many batches have no receipt yet."""
         return self._unconfirmed
 
+    @property
+    def troubles(self) -> list[tuple[JoulemarkError, float]]:
+        """What stands in the way, and since when by the monotonic clock. [s]"""
+        return list(self._alarms.values())
+
+    def know(self, own_key: bytes) -> None:
+        """Take heads that this public key signed for ours, too."""
+        keys = (own_key, *self._collector.own_keys)
+        self._collector = replace(self._collector, own_keys=keys)
+
     def start(self) -> asyncio.Task[None]:
         """Begin to send; the task ends only by `close` or with a StoreError."""
         self._task = asyncio.create_task(self._run(), name="uplink")
         return self._task
 
+    def take_stock(self) -> None:
+        """Count what waits in the outbox: at the start, and after it was opened anew."""
+        self._count()
+        for stream in self._streams.values():
+            stream.rewind()
+        self._events.put_nowait(None)
+
     def offer(self, batches: Iterable[Sealed]) -> None:
         """Tell of batches that have just been committed to the outbox."""
         for batch in batches:
-            stream = self._streams.setdefault((batch.device, batch.epoch), _Stream())
+            place = (batch.device, batch.epoch)
+            stream = self._streams.setdefault(place, _Stream())
             stream.is_empty = False
+            stream.offered += 1
             self._unconfirmed += 1
+            self._live[place] = batch
         self._note_drained()
+        self._events.put_nowait(None)
+
+    def send_raw(self, device: str, payloads: Iterator[bytes]) -> None:
+        """Send whole batches that were asked for, one after the other, beside the evidence."""
+        self._raw.add(device, payloads)
+        self._events.put_nowait(None)
+
+    def tell(self, topic: str, payload: bytes) -> None:
+        """Publish the newest state of something; what it was before is of no interest any more."""
+        self._newest.put(topic, payload)
         self._events.put_nowait(None)
 
     async def wait_drained(self) -> None:
@@ -146,6 +207,8 @@ class Uplink:
             self._task.cancel()
             with suppress(asyncio.CancelledError, StoreError):
                 await self._task
+        if self._owns_store:
+            self._store.close()
 
     # ------------------------------------------------------------- connection
 
@@ -161,48 +224,80 @@ class Uplink:
                 continue
             self._settle("broker")
             try:
-                why = await self._serve(connection)
+                lost = await self._serve(connection)
             finally:
                 await connection.close()
+            do = "It is tried again; readings wait in the outbox."
             self._alarm(
                 "broker",
                 UplinkError(
-                    f"The connection to the broker {self._login.url} was lost: {why}.",
-                    "It is tried again; readings wait in the outbox.",
+                    f"The connection to the broker {self._login.url} was lost: {lost.why}.",
+                    f"{what_to_do(lost.reason)} {do}" if is_alarm(lost.reason) else do,
                     code="lost",
                 ),
             )
             await asyncio.sleep(self._longer_retry_s())
 
-    async def _serve(self, connection: Connection) -> str:
+    async def _serve(self, connection: Connection) -> Lost:
         """Send and listen until the connection is lost; why it was."""
         for stream in self._streams.values():
             stream.rewind()
             stream.rewound_to = None
+        self._raw.rewind()
+        self._newest.rewind()
         while True:
             if (why := self._expire()) is not None:
-                return why
-            self._pump(connection)
+                return Lost(why)
+            try:
+                await self._pump(connection)
+            except StoreError as error:
+                await self._wait_for_store(error)
+                continue
+            if self._unconfirmed and self._has_sent_all():
+                self._count()  # what was counted twice, or made one, while the disk was mended
+            self._raw.pump(connection, self._collector.agent)
+            self._send_live()
+            self._newest.pump(connection)
             try:  # not wait_for: before 3.12 it may swallow a cancellation
                 async with asyncio.timeout(self._next_deadline_s()):
-                    event = await self._events.get()
+                    events = [await self._events.get()]
             except TimeoutError:
                 continue
+            while not self._events.empty():
+                events.append(self._events.get_nowait())
+            if (lost := await self._take(events)) is not None:
+                return lost
+
+    async def _take(self, events: Iterable[Event | None]) -> Lost | None:
+        """Take what has come; receipts of one tree together, as the last covers them all."""
+        receipts: dict[tuple[str, int], Receipt] = {}
+        lost = None
+        for event in events:
             if isinstance(event, Lost):
-                return event.why
-            if isinstance(event, Acked):
+                lost = lost or event
+            elif isinstance(event, Acked):
                 self._acked(event)
             elif isinstance(event, Received):
-                self._received(event)
+                await self._received(event, receipts)
+        for receipt in receipts.values():
+            await self._receipt(receipt)
+        return lost
+
+    async def _wait_for_store(self, error: StoreError) -> None:
+        """Say what is wrong with the disk and try again; what ends a tree ends this too."""
+        if error.code == TREE_LOST:
+            raise error
+        self._alarm("outbox", error)
+        await asyncio.sleep(_STORE_RETRY_S)
 
     # ---------------------------------------------------------------- sending
 
-    def _pump(self, connection: Connection) -> None:
+    async def _pump(self, connection: Connection) -> None:
         """Send as long as the window is open and there is something to send."""
         now_s = time.monotonic()
         if now_s < self._not_before_s:
             return
-        while sum(len(stream.sent) for stream in self._streams.values()) < self._window:
+        while self._has_room():
             ready = [
                 (stream.tried_s, len(stream.sent), place)
                 for place, stream in self._streams.items()
@@ -210,19 +305,57 @@ class Uplink:
             ]
             if not ready:
                 return
-            device, epoch = min(ready)[2]
-            stream = self._streams[device, epoch]
-            batch = self._outbox.next_batch(device, epoch, stream.next_seq)
+            place = min(ready)[2]
+            stream = self._streams[place]
+            next_seq, offered = stream.next_seq, stream.offered
+            batch = await self._store.run(partial(self._outbox.next_batch, *place, next_seq))
+            if stream.offered == offered:
+                stream.is_empty = batch is None
+            if self._mended != self._outbox.mended:  # several batches may now be one
+                self._count()
             if batch is None:
-                stream.is_empty = True
                 continue
-            check_whole(batch)
-            topic = batch_topic(self._collector.agent, device)
-            mid = connection.publish(topic, batch.payload)
-            stream.sent[batch.first_seq] = _Sent(batch.size, mid, now_s)
-            stream.next_seq, stream.tried_s = batch.size, time.monotonic()
+            self._send(connection, stream, batch)
+            self._settle("outbox")
+
+    def _has_sent_all(self) -> bool:
+        return all(stream.is_empty and not stream.sent for stream in self._streams.values())
+
+    def _has_room(self) -> bool:
+        """Whether the window is open, and the line not full."""
+        sent = [sent for stream in self._streams.values() for sent in stream.sent.values()]
+        waiting = [one.bytes for one in sent if one.acked_s is None]
+        return len(sent) < self._window and sum(waiting) < self._pace.allowed_bytes
+
+    def _send(self, connection: Connection, stream: _Stream, batch: Sealed) -> None:
+        topic, payload = self._message(batch)
+        now_s = time.monotonic()
+        mid = connection.publish(topic, payload)
+        sent = _Sent(batch.size, mid, now_s, batch.checkpoint, len(payload))
+        stream.sent[batch.first_seq] = sent
+        stream.next_seq, stream.tried_s = batch.size, now_s
+
+    def _message(self, batch: Sealed) -> tuple[str, bytes]:
+        """Topic and payload: in committed mode without the records that stay here."""
+        agent, device = self._collector.agent, batch.device
+        if batch.kind == SPARSE:
+            return sparse_topic(agent, device), batch.payload
+        if self._on_request is None:
+            return batch_topic(agent, device), batch.payload
+        return sparse_topic(agent, device), sparse_bytes(committed(parse_batch(batch.payload)))
+
+    def _send_live(self) -> None:
+        """Send the newest batches ahead of those that wait, unless raw records stay here."""
+        for (device, epoch), batch in self._live.items():
+            is_ahead = batch.first_seq > self._streams[device, epoch].next_seq
+            if is_ahead and batch.closing is not None and self._on_request is None:
+                live = Live(batch.closing.before, parse_batch(batch.payload))
+                self._newest.put(live_topic(self._collector.agent, device), live_bytes(live))
+        self._live.clear()
 
     def _acked(self, event: Acked) -> None:
+        self._raw.acked(event.mid)
+        self._newest.acked(event.mid)
         found = [
             (place, sent)
             for place, stream in self._streams.items()
@@ -232,18 +365,18 @@ class Uplink:
         if not found:
             return  # of something that has its receipt or was given up
         (device, epoch), sent = found[0]
-        if event.reason < _FIRST_FAILURE and event.reason != _NOBODY_LISTENS:
+        if not is_alarm(event.reason):
             sent.acked_s = time.monotonic()
+            self._pace.answered(sent.acked_s - sent.sent_s, sent.bytes)
             return
-        if event.reason == _NOBODY_LISTENS:
-            what = "no collector is listening"
-            do = "Start the collector, or check that it uses this broker."
-        else:
-            what = f"it refuses {batch_topic(self._collector.agent, device)!r}: {event.name}"
-            do = "Correct the broker's access list or limits."
+        what = meaning(event.reason)
+        if event.reason != NO_SUBSCRIBERS:
+            what = (
+                f"it refuses {batch_topic(self._collector.agent, device)!r}: {event.name}, {what}"
+            )
         error = UplinkError(
             f"The broker {self._login.url} took no batch of {device!r}: {what}.",
-            f"{do} Nothing is deleted; it is sent again.",
+            f"{what_to_do(event.reason)} Nothing is deleted; it is sent again.",
             code="not_taken",
         )
         self._alarm("collector", error)
@@ -295,46 +428,55 @@ class Uplink:
 
     # ---------------------------------------------------------------- answers
 
-    def _received(self, event: Received) -> None:
+    async def _received(self, event: Received, receipts: dict[tuple[str, int], Receipt]) -> None:
         try:
             direction, agent, device, kind = parse_topic(event.topic)
             if (direction, agent) != ("down", self._collector.agent):
                 return
             if kind == "receipt":
-                self._receipt(device, event.payload.decode())
+                receipt = parse_receipt(device, event.payload.decode(), self._collector)
+                await self._check(receipt, receipts)
             elif kind == "refusal":
-                self._refusal(device, event.payload)
+                await self._refusal(device, event.payload)
+            elif kind == "request" and self._on_request is not None:
+                self._on_request(device, event.payload)
         except (EvidenceError, UnicodeDecodeError) as error:
             self._alarm("answers", _untrusted(event.topic, error))
 
-    def _receipt(self, device: str, note: str) -> None:
-        """Delete what the collector has committed, if this is its word about our head.
+    async def _check(self, receipt: Receipt, receipts: dict[tuple[str, int], Receipt]) -> None:
+        """Add what the collector has committed, if this is its word about our head.
 
         Raises:
             EvidenceError: it is not.
         """
-        text, _ = parse_note(note)
-        head = parse_checkpoint(text)
-        site, named, epoch = parse_origin(head.origin)
-        if (site, named) != (self._collector.site, device):
-            raise _forged(f"it is about {head.origin!r}")
-        batch = self._outbox.batch_ending_at(device, epoch, head.size)
-        if batch is None:
-            return  # confirmed before, or never ours; either way there is nothing to delete
-        if parse_note(batch.checkpoint)[0] != text:
-            raise _forged(f"its root of size {head.size} is not ours")
-        if not is_log_signed(note, self._collector.log_key):
-            raise _forged("it does not carry our own signature")
-        if cosigned_at(note, self._collector.name, self._collector.key) is None:
-            raise _forged(f"{self._collector.name!r} did not sign it with the pinned key")
+        place, size = (receipt.device, receipt.epoch), receipt.head.size
+        stream = self._streams.get(place)
+        sent = stream.sent.values() if stream is not None else ()
+        checkpoint = next((one.checkpoint for one in sent if one.size == size), None)
+        if checkpoint is None:
+            work = partial(self._outbox.batch_ending_at, *place, size)
+            try:
+                batch = await self._store.run(work)
+            except StoreError as error:
+                self._alarm("outbox", error)  # it is sent again and confirmed again
+                return
+            if batch is None:
+                return  # confirmed before, or never ours; either way there is nothing to delete
+            checkpoint = batch.checkpoint
+        check_receipt(receipt, checkpoint, self._collector)
+        known = receipts.get(place)
+        if known is None or known.head.size < size:
+            receipts[place] = receipt
+
+    async def _receipt(self, receipt: Receipt) -> None:
+        """Delete what the collector has committed."""
+        place, size = (receipt.device, receipt.epoch), receipt.head.size
         try:
-            deleted = self._outbox.receipt(device, epoch, head.size)
+            deleted = await self._store.run(partial(self._outbox.receipt, *place, size))
         except StoreError as error:
-            if error.code != "disk_full":
-                raise
             self._alarm("outbox", error)  # it is sent again and confirmed again
             return
-        self._confirmed(self._streams[device, epoch], head.size, deleted)
+        self._confirmed(self._streams[place], size, deleted)
 
     def _confirmed(self, stream: _Stream, size: int, deleted: int) -> None:
         stream.sent = {seq: sent for seq, sent in stream.sent.items() if sent.size > size}
@@ -347,39 +489,101 @@ class Uplink:
             self._settle(name)
         self._note_drained()
 
-    def _refusal(self, device: str, payload: bytes) -> None:
+    async def _refusal(self, device: str, payload: bytes) -> None:
         """Fill the hole that the collector names; leave for later what it refuses.
 
         Raises:
             EvidenceError: this is no refusal, or none for us.
         """
-        content = parse_canonical(payload)
-        if not isinstance(content, dict) or not {"origin", "code", "what"} <= set(content):
-            raise _forged("it is no refusal")
-        site, named, epoch = parse_origin(str(content["origin"]))
-        stream = self._streams.get((device, epoch))
-        if (site, named) != (self._collector.site, device) or stream is None:
-            raise _forged(f"it is about {str(content['origin'])[:80]!r}")
-        if content["code"] == "hole":
-            expected = parse_u64(content.get("expected_size"), "expected_size")
-            if stream.rewound_to == expected:
-                return  # an answer to what was sent before the hole was known
-            oldest = self._outbox.next_batch(device, epoch, 0)
-            wanted = self._outbox.next_batch(device, epoch, expected)
-            if oldest is not None and oldest.first_seq <= expected and wanted is not None:
-                stream.rewound_to = expected
-                stream.rewind(expected)
-                return  # anything else is no hole that we can fill
-        what = str(content["what"])[:200]
+        refusal = parse_refusal(device, payload, self._collector)
+        if refusal.code == RESEND:
+            self._resend(device)
+            return
+        stream = self._streams.get((device, refusal.epoch))
+        if stream is None:
+            raise EvidenceError(
+                f"it is about epoch {refusal.epoch}.",
+                "Look for who published it.",
+                code="not_a_receipt",
+            )
+        if refusal.code == HOLE and await self._fill(device, refusal, stream):
+            return
+        if refusal.code == FORK:
+            await self._look_back(device, refusal)
         error = UplinkError(
-            f"The collector refuses a batch of {device!r}, epoch {epoch}: {what}"
-            f" ({str(content['code'])[:40]}).",
+            f"The collector refuses a batch of {device!r}, epoch {refusal.epoch}: {refusal.what}"
+            f" ({refusal.code}).",
             "Look into the collector's quarantine. The batch stays in the outbox.",
             code="batch_refused",
         )
-        self._alarm(f"refusal {device} {epoch}", error)
+        self._alarm(f"refusal {device} {refusal.epoch}", error)
         stream.rewind()
         stream.not_before_s = time.monotonic() + self._timing.refused_s
+
+    async def _fill(self, device: str, refusal: Refusal, stream: _Stream) -> bool:
+        """Send again from where the collector misses something, if it waits here."""
+        expected = refusal.expected_size
+        if expected is None:
+            return False
+        if stream.rewound_to == expected:
+            return True  # an answer to what was sent before the hole was known
+        place = (device, refusal.epoch)
+        try:
+            oldest = await self._store.run(partial(self._outbox.next_batch, *place, 0))
+            wanted = await self._store.run(partial(self._outbox.next_batch, *place, expected))
+        except StoreError as error:
+            self._alarm("outbox", error)
+            return True
+        if oldest is None or oldest.first_seq > expected or wanted is None:
+            return False
+        stream.rewound_to = expected
+        stream.rewind(expected)
+        return True
+
+    async def _look_back(self, device: str, refusal: Refusal) -> None:
+        """End a tree whose head the collector holds with our signature, and we know nothing of.
+
+        Then the disk went back to an earlier state, and what was signed since would be a second
+        history. Nobody but us can make such a note, so it cannot be used to end trees at will.
+        """
+        if refusal.held is None:
+            return
+        place = (device, refusal.epoch)
+        head = own_head(refusal.held, *place, self._collector)
+        if head is None:
+            return
+        if not await self._store.run(partial(self._knows, place, head)):
+            why = f"the collector holds our head of {head.size} leaves, which this disk has lost"
+            await self._store.run(partial(self._outbox.end, *place, why))
+            raise StoreError(
+                f"The outbox went back to an earlier state: {why} ({device}, epoch {place[1]}).",
+                "The reserve grant opens the next epoch. Look into the system log for errors of"
+                " the disk, and whether a copy of the state folder was put back.",
+                code=TREE_LOST,
+            )
+
+    def _knows(self, place: tuple[str, int], head: Checkpoint) -> bool:
+        """Whether a head is one of those that this outbox knows to have been signed."""
+        tree = next((tree for tree in self._outbox.trees() if tree.place == place), None)
+        if tree is None or head.size > tree.sealed.size:
+            return False
+        return self._outbox.is_known(*place, head.size, head.root)
+
+    def _resend(self, device: str) -> None:
+        """Send at once what has no receipt: what was under way has no other answer."""
+        for (named, _), stream in self._streams.items():
+            if named == device:
+                stream.rewind()
+                stream.rewound_to = None
+        self._not_before_s, self._retry_s = 0.0, self._timing.retry_s
+
+    def _count(self) -> None:
+        self._mended = self._outbox.mended
+        waiting = self._outbox.waiting()
+        self._unconfirmed = sum(waiting.values())
+        for place in waiting:
+            self._streams.setdefault(place, _Stream())
+        self._note_drained()
 
     def _note_drained(self) -> None:
         if self._unconfirmed:
@@ -391,22 +595,18 @@ class Uplink:
 
     def _alarm(self, name: str, error: JoulemarkError) -> None:
         """Say it once, until it is over or changes."""
-        code, since_s = self._alarms.get(name, ("", time.monotonic()))
-        self._alarms[name] = (error.code, since_s)
-        if code != error.code:
+        known, since_s = self._alarms.get(name, (None, time.monotonic()))
+        self._alarms[name] = (error, since_s)
+        if known is None or known.code != error.code:
             log.error(
                 "uplink_trouble", extra={"code": error.code, "what": error.what, "do": error.do}
             )
 
     def _settle(self, name: str) -> None:
         if (found := self._alarms.pop(name, None)) is not None:
-            code, since_s = found
+            error, since_s = found
             down_s = round(time.monotonic() - since_s, 3)
-            log.info("uplink_recovered", extra={"code": code, "down_s": down_s})
-
-
-def _forged(why: str) -> EvidenceError:
-    return EvidenceError(f"{why}.", "Look for who published it.", code="not_a_receipt")
+            log.info("uplink_recovered", extra={"code": error.code, "down_s": down_s})
 
 
 def _untrusted(topic: str, error: Exception) -> UplinkError:
@@ -416,3 +616,6 @@ def _untrusted(topic: str, error: Exception) -> UplinkError:
         "Nothing was deleted. Check 'uplink.collector_key' and who may publish on this topic.",
         code="untrusted_answer",
     )
+
+
+__all__ = ["RESEND", "WINDOW", "Collector", "OnRequest", "Timing", "Uplink"]

@@ -7,21 +7,28 @@ proof proves it; the envelope names the head before it and so needs no root of i
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from joulemark_agent.contract.canonical import canonical_bytes, digest_hex, parse_canonical
+from joulemark_agent.contract.canonical import (
+    canonical_bytes,
+    check_values,
+    digest_hex,
+    parse_canonical,
+)
 from joulemark_agent.contract.errors import EvidenceError
 from joulemark_agent.contract.signature import MAX_NOTE_BYTES
 
 VERSION = 1
 MAX_WIRE_BYTES = 1024 * 1024
-MAX_PLAIN_BYTES = 16 * 1024 * 1024
+MAX_PLAIN_BYTES = 8 * 1024 * 1024  # as it stands in memory: letters beyond ASCII take 2 or 4 each
 MAX_LEAVES = 4096
 MAX_DOCUMENTS = 8
 _FIELDS = {"checkpoint", "documents", "first_seq", "leaves", "v"}
+_ASTRAL = re.compile(rb"[\xf0-\xff]")  # how letters of four bytes in memory begin in UTF-8
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,11 @@ class Batch:
 
 def batch_bytes(batch: Batch) -> bytes:
     """The wire form: canonical JSON under zlib; the same batch always gives the same plain text."""
+    return zlib.compress(plain_bytes(batch), 6)
+
+
+def plain_bytes(batch: Batch) -> bytes:
+    """The batch as canonical JSON."""
     content = {
         "checkpoint": batch.checkpoint,
         "documents": {digest: data.decode() for digest, data in batch.documents.items()},
@@ -48,7 +60,7 @@ def batch_bytes(batch: Batch) -> bytes:
         "leaves": [leaf.decode() for leaf in batch.leaves],
         "v": VERSION,
     }
-    return zlib.compress(canonical_bytes(content), 6)
+    return canonical_bytes(content)
 
 
 def parse_batch(data: bytes) -> Batch:
@@ -59,7 +71,17 @@ def parse_batch(data: bytes) -> Batch:
     """
     if len(data) > MAX_WIRE_BYTES:
         raise _bad(f"it has {len(data)} bytes; {MAX_WIRE_BYTES} are the most")
-    content = parse_canonical(inflate(data, MAX_PLAIN_BYTES))
+    return batch_of(inflate(data, MAX_PLAIN_BYTES))
+
+
+def batch_of(plain: bytes) -> Batch:
+    """The batch of `plain_bytes`, its form checked.
+
+    Raises:
+        EvidenceError: not canonical, or fields of another kind.
+    """
+    check_memory(plain, MAX_LEAVES + 2 * MAX_DOCUMENTS + 2 * len(_FIELDS))
+    content = parse_canonical(plain)
     if not isinstance(content, dict) or set(content) != _FIELDS:
         raise _bad("its fields are not those of a batch")
     if content["v"] != VERSION:
@@ -85,6 +107,18 @@ def parse_batch(data: bytes) -> Batch:
         checkpoint,
         by_digest,
     )
+
+
+def check_memory(plain: bytes, values: int) -> None:
+    """Refuse what would take far more memory than it has bytes, before it is read.
+
+    Raises:
+        EvidenceError: longer than `MAX_PLAIN_BYTES` in memory, or with more values than these.
+    """
+    width = 1 if plain.isascii() else 4 if _ASTRAL.search(plain) else 2
+    if width * len(plain) > MAX_PLAIN_BYTES:
+        raise _bad(f"it takes more than {MAX_PLAIN_BYTES} bytes of memory")
+    check_values(plain, values)
 
 
 def inflate(data: bytes, limit: int) -> bytes:

@@ -18,6 +18,8 @@ import rfc8785
 from joulemark_agent.contract.errors import EvidenceError
 
 MAX_SAFE_INT = 2**53 - 1
+MAX_VALUES = 250_000  # that any document may hold; a longer one may hold one in so many bytes:
+_BYTES_PER_VALUE = 64
 
 
 def canonical_bytes(value: Any) -> bytes:
@@ -29,7 +31,9 @@ def canonical_bytes(value: Any) -> bytes:
         EvidenceError: a float, an integer above 2^53 - 1 or a foreign type is inside.
     """
     try:
-        data = _encode(value).encode() if _has_plain_keys(value) else rfc8785.dumps(value)
+        data = _encode(value).encode()
+        if not data.isascii() and not _has_plain_keys(value):
+            data = rfc8785.dumps(value)
         if parse_canonical(data) == value:
             return data
     except (ValueError, TypeError, RecursionError, EvidenceError) as error:
@@ -41,8 +45,11 @@ def parse_canonical(data: bytes) -> Any:
     """The value of canonical bytes; bytes in any other form are refused.
 
     Raises:
-        EvidenceError: not JSON, not canonical, a float, or a duplicate key.
+        EvidenceError: not JSON, not canonical, a float, a duplicate key, or more values than can be
+            meant.
     """
+    if len(data) > 2 * MAX_VALUES:  # a value takes two bytes at least
+        check_values(data, max(MAX_VALUES, len(data) // _BYTES_PER_VALUE))
     try:
         text = data.decode()
         value = _decode(text)
@@ -56,6 +63,22 @@ def parse_canonical(data: bytes) -> Any:
     if not same:
         raise _not_canonical(f"{len(data)} bytes of JSON are not in canonical form (RFC 8785).")
     return value
+
+
+def check_values(data: bytes, most: int) -> None:
+    """Refuse JSON with more values before any of them is built: each takes some hundred bytes.
+
+    What begins a value or parts two is counted outside of texts; of what is no JSON, anything.
+
+    Raises:
+        EvidenceError: there may be more.
+    """
+    bare = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    if bare.count(b'"') <= 4 * most:
+        outside = b"".join(bare.split(b'"')[::2])
+        if sum(map(outside.count, (b",", b"[", b"{"))) <= most:
+            return
+    raise _not_canonical(f"{len(data)} bytes of JSON hold more than {most} values.")
 
 
 def digest_hex(data: bytes) -> str:

@@ -19,7 +19,10 @@ from joulemark_agent.contract.errors import ConfigError
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 20
+MAX_VALUES = 50_000  # keys count too; each costs a kilobyte while it is read
+MAX_MISTAKES = 1000  # that are told one by one
 MAX_DIGITS = 80  # of a number, on either side of the point
+_SHOWN = 60  # characters of what stood there
 
 Model = TypeVar("Model", bound=BaseModel)
 Path = tuple[str | int, ...]
@@ -50,7 +53,7 @@ def parse_yaml(text: str, name: str) -> Document:
         raise _bad(name, 1, f"the file is longer than {MAX_BYTES} bytes", "Split it.")
     lines: dict[Path, int] = {}
     try:
-        depth = 0
+        depth = values = 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             line = event.start_mark.line + 1 if event.start_mark else 1
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
@@ -61,6 +64,9 @@ def parse_yaml(text: str, name: str) -> Document:
                 depth -= 1
             if depth > MAX_DEPTH:
                 raise _bad(name, line, f"more than {MAX_DEPTH} levels", "Make it flatter.")
+            values += isinstance(event, yaml.NodeEvent)
+            if values > MAX_VALUES:
+                raise _bad(name, line, f"more than {MAX_VALUES} values", "Split the file.")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         value = _value(node, (), lines, name)
     except yaml.YAMLError as error:
@@ -68,6 +74,8 @@ def parse_yaml(text: str, name: str) -> Document:
         problem = getattr(error, "problem", None) or "it is not YAML"
         line = mark.line + 1 if mark else 1
         raise _bad(name, line, str(problem), "Check indentation and quotes.") from error
+    except (ValueError, OverflowError) as error:  # PyYAML's own, of numbers that are no character
+        raise _bad(name, 1, f"this is no YAML: {error!s:.80}", "Check what is escaped.") from error
     if not isinstance(value, dict):
         raise _bad(name, 1, "the file holds no 'key: value' lines", "See configs/sites.")
     return Document(name, value, lines)
@@ -82,10 +90,15 @@ def validate(model: type[Model], document: Document) -> Model:
     try:
         return model.model_validate(document.mapping)
     except ValidationError as error:
+        if error.error_count() > MAX_MISTAKES:
+            raise ConfigError(
+                f"{document.name}: {error.error_count()} mistakes.",
+                "This is no file of the kind that is wanted: begin with an example in configs/.",
+            ) from error
         mistakes = []
         for item in error.errors(include_url=False):
             path = tuple(part for part in item["loc"] if not str(part).startswith("("))
-            where = ".".join(str(part) for part in path) or "file"
+            where = ".".join(str(part)[:_SHOWN] for part in path) or "file"
             line, said = document.line_of(path), item["msg"].removeprefix("Value error, ")
             mistakes.append((line, f"{document.name}:{line}: {where}: {said}{_found(item)}"))
         listed = "\n  ".join(text for _, text in sorted(mistakes))
@@ -100,7 +113,7 @@ def _found(item: Mapping[str, Any]) -> str:
     is_short = not isinstance(item["input"], (Mapping, list))
     if item["type"] == "missing" or not is_short or "\n" in item["msg"]:
         return ""
-    return f" (found: {str(item['input'])[:60]!r})"
+    return f" (found: {str(item['input'])[:_SHOWN]!r})"
 
 
 def plain(value: Any) -> Any:
@@ -147,6 +160,8 @@ def _scalar(node: yaml.Node, line: int, name: str) -> Any:
     text = str(node.value)
     if "\0" in text:
         raise _bad(name, line, "a text holds a zero byte", "Remove it.")
+    if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+        raise _bad(name, line, "a text holds half a character", "Write the character itself.")
     tag = str(node.tag).rpartition(":")[2]
     if tag == "null":
         return None

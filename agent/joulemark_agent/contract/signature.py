@@ -11,7 +11,10 @@ import binascii
 import hashlib
 import re
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import (
@@ -25,8 +28,10 @@ LOG_SIGNATURE = 0x01  # Ed25519 signature of a log over its own checkpoint
 COSIGNATURE = 0x04  # timestamped Ed25519 signature of a witness
 MAX_NOTE_BYTES = 64 * 1024
 MAX_SIGNATURES = 16
+MAX_SIZE = 2**63 - 1  # of a tree: larger than any, and what databases count to
 _KEY_BYTES = 32
 _SIGNATURE_BYTES = 64
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")  # a line break parts lines
 _SIGNATURE_LINE = re.compile(r"— ([^\s+]+) ([A-Za-z0-9+/]+={0,2})\n")
 
 
@@ -48,19 +53,46 @@ class Checkpoint:
     root: bytes
 
 
+class HeldKey(bytes):
+    """A private key that stays where it is held, such as a security chip: empty, as bytes.
+
+    What only signs takes it like any other; what wants its bytes finds that they are no key.
+    """
+
+    public: bytes
+    sign: Callable[[bytes], bytes]
+
+    def __new__(cls, public: bytes, sign: Callable[[bytes], bytes]) -> Self:
+        """The key of which the public half is known, and how to have it sign."""
+        made = super().__new__(cls)
+        made.public, made.sign = public, sign
+        return made
+
+
 def new_private_key() -> bytes:
     """A fresh Ed25519 private key (32 bytes)."""
     return Ed25519PrivateKey.generate().private_bytes_raw()
 
 
 def public_key(private_key: bytes) -> bytes:
-    """The public key (32 bytes) of a private key (32 bytes)."""
-    return Ed25519PrivateKey.from_private_bytes(private_key).public_key().public_bytes_raw()
+    """The public key (32 bytes) of a private key (32 bytes, or held elsewhere)."""
+    if isinstance(private_key, HeldKey):
+        return private_key.public
+    return _made_ready(private_key)[1]
 
 
 def sign(private_key: bytes, message: bytes) -> bytes:
     """The Ed25519 signature (64 bytes) over the message."""
-    return Ed25519PrivateKey.from_private_bytes(private_key).sign(message)
+    if isinstance(private_key, HeldKey):
+        return private_key.sign(message)
+    return _made_ready(private_key)[0].sign(message)
+
+
+@lru_cache(maxsize=4)
+def _made_ready(private_key: bytes) -> tuple[Ed25519PrivateKey, bytes]:
+    """The key and its public half: to make them from the bytes costs more than to sign."""
+    key = Ed25519PrivateKey.from_private_bytes(private_key)
+    return key, key.public_key().public_bytes_raw()
 
 
 def is_signed_by(key: bytes, message: bytes, signature: bytes) -> bool:
@@ -122,14 +154,15 @@ def parse_checkpoint(text: str) -> Checkpoint:
     """The checkpoint of a note text; extension lines are refused.
 
     Raises:
-        EvidenceError: another number of lines, a size with leading zeros, a root of other length.
+        EvidenceError: another number of lines, a size with leading zeros or that no tree has, a
+            root of other length.
     """
     lines = text.split("\n")
     if len(lines) != 4 or lines[3] or not lines[0]:
         raise _bad_note("a checkpoint has three lines: origin, size, root")
     origin, size, root = lines[:3]
-    if not re.fullmatch(r"0|[1-9][0-9]{0,18}", size):
-        raise _bad_note(f"the tree size {size[:40]!r} is not a plain decimal")
+    if not re.fullmatch(r"0|[1-9][0-9]{0,18}", size) or int(size) > MAX_SIZE:
+        raise _bad_note(f"the tree size {size[:40]!r} is not a plain decimal up to {MAX_SIZE}")
     data = decode64(root)
     if len(data) != 32:
         raise _bad_note(f"the root has {len(data)} bytes, not 32")
@@ -161,7 +194,7 @@ def parse_note(note: str) -> tuple[str, list[NoteSignature]]:
     """
     if len(note.encode(errors="replace")) > MAX_NOTE_BYTES:
         raise _bad_note(f"it is longer than {MAX_NOTE_BYTES} bytes")
-    if any(ord(c) < 0x20 and c != "\n" for c in note) or "\x7f" in note:
+    if _CONTROL.search(note):
         raise _bad_note("it holds a control character")
     text, found, tail = note.rpartition("\n\n")
     if not found or not text or not tail:

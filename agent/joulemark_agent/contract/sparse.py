@@ -9,7 +9,7 @@ are the ones.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from joulemark_agent.contract.batch import (
     MAX_LEAVES,
     MAX_PLAIN_BYTES,
     MAX_WIRE_BYTES,
+    check_memory,
     inflate,
     parse_u64,
 )
@@ -29,7 +30,9 @@ from joulemark_agent.contract.tree import HASH_BYTES, Edge, append, append_cover
 VERSION = 1
 MAX_WITHHELD = 1_000_000  # leaves of one run
 _MOST_HASHES = 128  # of one cover: at most 2 log2 of its leaves
+_MOST_VALUES = 65_536  # hashes of all covers, leaves and documents
 _FIELDS = {"checkpoint", "documents", "first_seq", "parts", "v"}
+_RUN = b'{"withheld":'  # how the line of a run begins; no leaf begins so
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,66 @@ def extended(edge: Edge, parts: Sequence[Part]) -> Edge:
     return edge
 
 
+def numbered(parts: Sequence[Part], first_seq: int) -> Iterator[tuple[int, Part]]:
+    """Each part with the index of its first leaf; `first_seq` is that of the first part."""
+    for part in parts:
+        yield first_seq, part
+        first_seq += part.count if isinstance(part, Withheld) else 1
+
+
+def present(parts: Sequence[Part], first_seq: int) -> Iterator[tuple[int, bytes]]:
+    """Each leaf that is here with its index."""
+    for seq, part in numbered(parts, first_seq):
+        if not isinstance(part, Withheld):
+            yield seq, part
+
+
+def between(parts: Sequence[Part], first_seq: int, start: int, end: int) -> list[Part]:
+    """What of the parts lies in start .. end - 1; a run that is cut has no cover any more."""
+    found: list[Part] = []
+    for seq, part in numbered(parts, first_seq):
+        if isinstance(part, Withheld):
+            count = min(seq + part.count, end) - max(seq, start)
+            if count > 0:
+                found.append(part if count == part.count else Withheld(count, ()))
+        elif start <= seq < end:
+            found.append(part)
+    return found
+
+
+class Reel:
+    """Parts of a tree from its first leaf on, taken off head by head."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._parts, self._next, self._size = parts, 0, 0
+
+    def take(self, size: int) -> list[Part]:
+        """The next parts, up to this size of the tree, or all where there are not so many.
+
+        Raises:
+            EvidenceError: a run goes on beyond it.
+        """
+        found: list[Part] = []
+        while self._size < size and self._next < len(self._parts):
+            part = self._parts[self._next]
+            found.append(part)
+            self._next += 1
+            self._size += part.count if isinstance(part, Withheld) else 1
+        if self._size > size:
+            raise _bad(f"a run of withheld leaves goes on beyond leaf {size}, where a head stands")
+        return found
+
+
+def is_same_tree(one: Sequence[Part], other: Sequence[Part], first_seq: int) -> bool:
+    """Whether two runs of parts stand for the same leaves, each with covers where it likes.
+
+    What stands before them does not matter: after any edge of that size, both give one edge only if
+    the leaves are the same.
+    """
+    before = Edge(first_seq, (bytes(HASH_BYTES),) * first_seq.bit_count())
+    return extended(before, one) == extended(before, other)
+
+
 def sparse_bytes(batch: SparseBatch) -> bytes:
     """The wire form: canonical JSON under zlib; the same batch always gives the same plain text."""
     content = {
@@ -127,6 +190,27 @@ def parse_part(content: Any) -> Part:
     return Withheld(count, found)
 
 
+def line_of(part: Part) -> bytes:
+    """A part as one line of a store or a bundle."""
+    if isinstance(part, Withheld):
+        return canonical_bytes({"withheld": part_content(part)})
+    return part
+
+
+def parse_line(line: bytes) -> Part:
+    """The part of `line_of`; whether a leaf is one, who reads it must see.
+
+    Raises:
+        EvidenceError: it begins as a run and is none.
+    """
+    if not line.startswith(_RUN):
+        return line
+    content = parse_canonical(line)
+    if set(content) != {"withheld"} or not isinstance(content["withheld"], dict):
+        raise _bad("a line begins as a run of withheld leaves and is none")
+    return parse_part(content["withheld"])
+
+
 def parse_sparse(data: bytes) -> SparseBatch:
     """The sparse batch on the wire, its form checked; signatures and tree are checked later.
 
@@ -135,7 +219,9 @@ def parse_sparse(data: bytes) -> SparseBatch:
     """
     if len(data) > MAX_WIRE_BYTES:
         raise _bad(f"it has {len(data)} bytes; {MAX_WIRE_BYTES} are the most")
-    content = parse_canonical(inflate(data, MAX_PLAIN_BYTES))
+    plain = inflate(data, MAX_PLAIN_BYTES)
+    check_memory(plain, _MOST_VALUES)
+    content = parse_canonical(plain)
     if not isinstance(content, dict) or set(content) != _FIELDS or content["v"] != VERSION:
         raise _bad("its fields are not those of a sparse batch of this version")
     parts, documents, checkpoint = content["parts"], content["documents"], content["checkpoint"]

@@ -3,8 +3,13 @@
 | topic | from -> to | payload |
 |---|---|---|
 | joulemark/v1/up/AGENT/DEVICE/batch | agent -> collector | one batch, see `batch` |
+| joulemark/v1/up/AGENT/DEVICE/sparse | agent -> collector | a batch without some leaves, `sparse` |
+| joulemark/v1/up/AGENT/DEVICE/raw | agent -> collector | the whole batch, asked for later |
+| joulemark/v1/up/AGENT/DEVICE/live | agent -> collector | the newest batch, not evidence, `live` |
+| joulemark/v1/up/AGENT/AGENT/health | agent -> collector | how the agent itself is, see `health` |
 | joulemark/v1/down/AGENT/DEVICE/receipt | collector -> agent | the cosigned checkpoint note |
 | joulemark/v1/down/AGENT/DEVICE/refusal | collector -> agent | JSON: epoch, expected size, code |
+| joulemark/v1/down/AGENT/DEVICE/request | collector -> agent | which raw records it asks for |
 """
 
 from __future__ import annotations
@@ -15,6 +20,11 @@ from joulemark_agent.contract.errors import ConfigError, EvidenceError
 
 ROOT = "joulemark/v1"
 ALL_BATCHES = f"{ROOT}/up/+/+/batch"
+_KINDS = {
+    "up": ("batch", "sparse", "raw", "live", "health"),
+    "down": ("receipt", "refusal", "request"),
+}
+ALL_UP = tuple(f"{ROOT}/up/+/+/{kind}" for kind in _KINDS["up"])  # what a collector listens to
 _ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 
 
@@ -42,6 +52,31 @@ def batch_topic(agent: str, device: str) -> str:
     return f"{ROOT}/up/{agent}/{device}/batch"
 
 
+def sparse_topic(agent: str, device: str) -> str:
+    """Where an agent publishes batches of which leaves stay away."""
+    return f"{ROOT}/up/{agent}/{device}/sparse"
+
+
+def raw_topic(agent: str, device: str) -> str:
+    """Where an agent publishes the whole batches that it was asked for."""
+    return f"{ROOT}/up/{agent}/{device}/raw"
+
+
+def live_topic(agent: str, device: str) -> str:
+    """Where an agent publishes the newest batch of a device while older ones wait."""
+    return f"{ROOT}/up/{agent}/{device}/live"
+
+
+def health_topic(agent: str) -> str:
+    """Where an agent says how it is itself."""
+    return f"{ROOT}/up/{agent}/{agent}/health"
+
+
+def request_topic(agent: str, device: str) -> str:
+    """Where the collector asks for raw records."""
+    return f"{ROOT}/down/{agent}/{device}/request"
+
+
 def receipt_topic(agent: str, device: str) -> str:
     """Where the collector answers with the cosigned checkpoint."""
     return f"{ROOT}/down/{agent}/{device}/receipt"
@@ -67,9 +102,8 @@ def parse_topic(topic: str) -> tuple[str, str, str, str]:
     if (
         len(parts) != 6
         or "/".join(parts[:2]) != ROOT
-        or parts[2] not in {"up", "down"}
         or not (is_id(parts[3]) and is_id(parts[4]))
-        or parts[5] not in {"batch", "receipt", "refusal"}
+        or parts[5] not in _KINDS.get(parts[2], ())
     ):
         raise EvidenceError(
             f"{topic[:120]!r} is not a topic of Joulemark.",

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from joulemark_agent.contract.errors import DeviceError
 from joulemark_agent.contract.profile import SELECTOR
@@ -19,23 +20,27 @@ from joulemark_agent.contract.reading import Response
 from joulemark_agent.drivers.base import MAX_SELECTORS, Request
 from joulemark_agent.exchange import BAD_REPLY
 from joulemark_agent.http import Http
+from joulemark_agent.http_trust import Trust
 from joulemark_agent.kernels.answers import ABSENT, split_answers
 
-SCHEMES = ("elektronikon-http",)
+SCHEMES = ("elektronikon-http", "elektronikon-https")
 DEFAULT_PORT = 80
+PORTS = {"elektronikon-https": 443}
 HAS_PATH = False
 QUESTION = ("POST", "/cgi-bin/mkv.cgi", b"QUESTION=%b")
 
 _FORM = [("Content-Type", "application/x-www-form-urlencoded")]
 
 
-async def connect(url: str, *, timeout_s: float) -> Elektronikon:
-    """An open connection to `elektronikon-http://HOST[:PORT]`.
+async def connect(url: str, *, timeout_s: float, trust: Trust | None = None) -> Elektronikon:
+    """An open connection to `elektronikon-http[s]://HOST[:PORT]`.
 
     Raises:
         DeviceError: there is none to be had.
     """
-    http = Http(url, DEFAULT_PORT, timeout_s=timeout_s)
+    scheme = urlsplit(url).scheme
+    known = (trust or Trust()) if scheme in PORTS else None
+    http = Http(url, PORTS.get(scheme, DEFAULT_PORT), timeout_s=timeout_s, trust=known)
     await http.open()
     return Elektronikon(http, timeout_s=timeout_s)
 

@@ -18,7 +18,6 @@ import asyncio
 import hashlib
 import os
 import re
-import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from joulemark_agent.drivers.base import Request
 from joulemark_agent.exchange import BAD_REPLY
 from joulemark_agent.http import CONTENT_TYPE, TOO_LARGE, Answer, Fields, Http
 from joulemark_agent.http_login import Login
+from joulemark_agent.http_trust import Trust
 from joulemark_agent.identity import WRONG_DEVICE
 from joulemark_agent.kernels.answers import members, parse_json
 
@@ -68,15 +68,17 @@ _LANGUAGE = "Language=en_US"  # of numbers: a point before the fraction
 _CLOSE_S = 1.0  # a controller that is told of our leaving may take so long
 
 
-async def connect(url: str, *, timeout_s: float, security: Login | None = None) -> SigmaControl:
+async def connect(
+    url: str, *, timeout_s: float, security: Login | None = None, trust: Trust | None = None
+) -> SigmaControl:
     """An open connection to `sigma-control-http[s]://HOST[:PORT]`; the login waits for a question.
 
     Raises:
         DeviceError: there is none to be had, or nobody to log in.
     """
     scheme = urlsplit(url).scheme
-    tls = ssl.create_default_context() if scheme in PORTS else None
-    http = Http(url, PORTS.get(scheme, DEFAULT_PORT), timeout_s=timeout_s, tls=tls)
+    known = (trust or Trust()) if scheme in PORTS else None
+    http = Http(url, PORTS.get(scheme, DEFAULT_PORT), timeout_s=timeout_s, trust=known)
     if security is None:
         raise DeviceError(
             f"{http.peer} has no 'login' in the site file.",

@@ -1,0 +1,49 @@
+"""paho's client for brokers that may send anything: no packet longer than is told, no bad topic.
+
+Of both sides, agent and collector. What paho itself finds malformed ends the connection.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+NO_TOPIC = "(no UTF-8)"
+
+
+class LimitedClient(Client):
+    """Drops a connection on which a longer packet begins, before there is memory for it."""
+
+    def __init__(self, *args: Any, most_bytes: int, **options: Any) -> None:
+        """As paho's own.
+
+        Args:
+            args: as paho's.
+            most_bytes: of one packet.
+            options: as paho's.
+        """
+        self._most_bytes = most_bytes
+        super().__init__(*args, **options)
+
+    def limits(self) -> Properties:
+        """What the broker is told of it, for connecting."""
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho's
+        properties.MaximumPacketSize = self._most_bytes
+        return properties
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        if bufsize > self._most_bytes:
+            raise OSError(errno.EMSGSIZE, f"a packet of more than {self._most_bytes} bytes")
+        return super()._sock_recv(bufsize)
+
+
+def topic_of(message: MQTTMessage) -> str:
+    """Its topic; one that is no text is nobody's."""
+    try:
+        return message.topic
+    except UnicodeDecodeError:
+        return NO_TOPIC
