@@ -8,21 +8,25 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from joulemark_gateway.api.sources import OpenSeries, Sources
+from joulemark_gateway.bookkeeping.keeper import BookkeepingThread
+from joulemark_gateway.bookkeeping.start import open_bookkeeper, open_log, others_of
 from joulemark_gateway.evidence import store as evidence
+from joulemark_gateway.evidence.compactor import CompactorThread
 from joulemark_gateway.ingest.intake import Intake, Witness
+from joulemark_gateway.ingest.live import LiveBoard
 from joulemark_gateway.ingest.mqtt import Subscriber
+from joulemark_gateway.ingest.requests import Requests
 from joulemark_gateway.keys import witness_key
+from joulemark_gateway.pki.running import serve_enrolment, watch_certificates
+from joulemark_gateway.registry import LiveRegistry
 from joulemark_gateway.series import embedded, influx, progress
 from joulemark_gateway.series.base import Series
 from joulemark_gateway.series.mirror import Mirror
 from joulemark_gateway.series.servers import Server
-from joulemark_gateway.settings import CollectorSettings, PagesSettings
-
-if TYPE_CHECKING:
-    from joulemark_gateway.web.server import PagesServer
+from joulemark_gateway.settings import CollectorSettings
+from joulemark_gateway.web.server import start_pages
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +54,13 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
         quarantine_messages=limits.quarantine_messages,
     )
     witness = Witness(settings.name, key.private)
-    intake = Intake(open_store, settings.registry, witness, lambda: time.time_ns() // 1000)
+    registry = LiveRegistry(settings.registry, settings.state_dir)
+    others_of(settings.log)  # what is wrong with it is told before anything starts
+    requests = Requests(settings.state_dir)
+    board = LiveBoard()
+    intake = Intake(open_store, registry, witness, _now_us, requests.note, board=board)
+    open_log(settings).store.close()
+    books = BookkeepingThread(partial(open_bookkeeper, settings, registry), _now_us)
     series = OpenSeries()
     mirror = Mirror(
         partial(evidence.SqliteStore, path, create=False),
@@ -60,40 +70,54 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
     subscriber = Subscriber(
         settings.broker,
         intake,
-        agents=frozenset(settings.registry.agents),
+        agents=registry,
         waiting_batches=limits.waiting_batches,
-        on_growth=mirror.poke,
+        on_growth=partial(_poke, mirror, books),
+        greetings=intake.greetings,
+        requests=requests,
+        tls=None if settings.broker.tls is None else settings.broker.tls.files(settings.state_dir),
     )
     fields = {"state_dir": str(settings.state_dir), "witness": key.fingerprint}
     log.info("collector_started", extra=fields)
+    compactor = CompactorThread(path, _now_us)
     mirror.start()
+    books.start()
+    compactor.start()
     reports = [project.report for project in settings.projects]
-    sources = Sources(settings.name, key.public, path, series, reports)
-    pages = _serve(settings.pages, sources)
+    sources = Sources(
+        settings.name,
+        key.public,
+        path,
+        series,
+        reports,
+        registry=registry,
+        settings=settings,
+        live=board,
+    )
+    pages = start_pages(settings.pages, settings.state_dir, sources)
+    enrolment = serve_enrolment(settings, key.public, registry)
+    watch_certificates(settings, stop)
     try:
         subscriber.run(stop)
     finally:
         if pages is not None:
             pages.stop()
+        if enrolment is not None:
+            enrolment.stop()
         mirror.stop()
+        books.stop()
+        compactor.stop()
         intake.close()
         log.info("collector_stopped")
 
 
-def _serve(wanted: PagesSettings | None, sources: Sources) -> PagesServer | None:
-    """The pages, where they are wanted and their address can be had: evidence goes on without."""
-    if wanted is None:
-        return None
-    from joulemark_gateway.web.server import PagesServer  # noqa: PLC0415 - only where wanted
+def _now_us() -> int:
+    return time.time_ns() // 1000
 
-    try:
-        return PagesServer(sources, wanted.host, wanted.port)
-    except OSError as error:
-        what = f"The pages cannot listen on {wanted.host}:{wanted.port}"
-        do = "Set another pages.port in the collector's file, or 'pages: null'."
-        fields = {"what": f"{what}: {error.strerror}.", "do": do}
-        log.error("pages_down", extra=fields)  # noqa: TRY400 - said in full
-        return None
+
+def _poke(mirror: Mirror, books: BookkeepingThread) -> None:
+    mirror.poke()
+    books.poke()
 
 
 def evidence_path(settings: CollectorSettings) -> Path:

@@ -2,8 +2,8 @@
 
 Either runs as its own process, listens on loopback only and keeps nothing on disk. That is enough:
 a broker holds no evidence, so it may forget everything at any time; the agent deletes a batch only
-on the collector's receipt. For other machines to connect, run mosquitto with TLS and users
-(`deploy/mosquitto`).
+on the collector's receipt. For other machines to connect, run mosquitto from the folder that
+`joulemark broker config` writes, with TLS, client certificates and access list (`pki/mosquitto`).
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from typing import Any, Literal, Self
 
 from joulemark_agent.contract.batch import MAX_WIRE_BYTES
 from joulemark_agent.contract.errors import ConfigError, JoulemarkError, UplinkError
+from joulemark_gateway.children import environment
+from joulemark_gateway.pki.options import add_broker_config
 
 HOST = "127.0.0.1"
 PORT = 1883
@@ -132,7 +134,7 @@ def start_broker(
         words += ["--password-file", str(_password_file(Path(folder.name), users))]
     search = os.pathsep.join(path for path in sys.path if path)  # the child finds what we found
     process = subprocess.Popen(
-        words, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": search}
+        words, stdout=subprocess.PIPE, text=True, env={**environment(), "PYTHONPATH": search}
     )
     assert process.stdout is not None
     ready, _, _ = select.select([process.stdout], [], [], 2 * _READY_S)
@@ -154,6 +156,7 @@ def add_command(subparsers: Any) -> None:
     """Add `joulemark broker`."""
     parser = subparsers.add_parser("broker", help="run a broker for this machine")
     _add_options(parser)
+    add_broker_config(parser)
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -244,7 +247,8 @@ def _become_mosquitto(program: Path, port: int, passwords: Path | None, *, as_js
         shutil.rmtree(folder, ignore_errors=True)
         os._exit(0)
     try:
-        os.execv(program, [str(program), "-c", str(config)])  # noqa: S606 - a program, no shell
+        words = [str(program), "-c", str(config)]
+        os.execve(program, words, environment())  # noqa: S606 - a program, no shell
     except OSError as error:
         raise ConfigError(
             f"{program} cannot be run: {error.strerror}.",
@@ -276,7 +280,9 @@ def _password_file(folder: Path, users: Mapping[str, str]) -> Path:
     path = folder / "passwords"
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
         file.writelines(f"{name}:{password}\n" for name, password in users.items())
-    subprocess.run([program, "-U", str(path)], check=True, capture_output=True)
+    subprocess.run(
+        [program, "-U", str(path)], check=True, capture_output=True, env=environment()
+    )
     return path
 
 

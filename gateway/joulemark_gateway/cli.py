@@ -17,13 +17,21 @@ from typing import Any
 
 from joulemark_agent.contract.errors import ConfigError, StoreError
 from joulemark_agent.contract.signature import encode64
+from joulemark_gateway.access.command import add_commands as add_access_commands
+from joulemark_gateway.bookkeeping.command import add_commands as add_log_commands
+from joulemark_gateway.compact_command import add_command as add_compact_command
+from joulemark_gateway.pki.options import add_collector_commands
+from joulemark_gateway.revoke_command import add_command as add_revoke_command
+from joulemark_gateway.slots_command import add_command as add_slots_command
 
 # Modules with a function `add_command`, and the commands it adds.
 COMMANDS = {
     "joulemark_gateway.broker": ("broker",),
     "joulemark_gateway.reports.command": ("measure", "report"),
     "joulemark_gateway.verify.command": ("verify",),
+    "joulemark_gateway.witness.command": ("witness",),
     "joulemark_gateway.demo.command": ("demo",),
+    "joulemark_gateway.evidence.command": ("evidence",),
 }
 
 
@@ -54,6 +62,12 @@ def _add_collector(subparsers: Any) -> None:
     keys = commands.add_parser("keys", help="the public keys that agents and verifiers need")
     keys.add_argument("--json", action="store_true", help="one JSON document")
     _add_config(keys, _collector_keys)
+    add_collector_commands(commands)
+    add_revoke_command(commands, _add_guarded)
+    add_access_commands(commands, _add_guarded)
+    add_log_commands(commands, _add_guarded)
+    add_slots_command(commands, _add_guarded)
+    add_compact_command(commands, _add_guarded)
 
 
 def _add_series(subparsers: Any) -> None:
@@ -71,6 +85,16 @@ def _add_config(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespa
     parser.set_defaults(run=run)
 
 
+def _add_guarded(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]) -> None:
+    """As `_add_config`, for what takes the gateway's packages."""
+
+    def guarded(args: argparse.Namespace) -> int:
+        with _needs_gateway():
+            return run(args)
+
+    _add_config(parser, guarded)
+
+
 def _collector_run(args: argparse.Namespace) -> int:
     with _needs_gateway():
         from joulemark_gateway.app import run  # noqa: PLC0415
@@ -86,10 +110,12 @@ def _collector_run(args: argparse.Namespace) -> int:
 def _collector_status(args: argparse.Namespace) -> int:
     with _needs_gateway():
         from joulemark_gateway.settings import load_collector  # noqa: PLC0415
+    from joulemark_gateway.evidence.log_store import LogStore  # noqa: PLC0415
     from joulemark_gateway.evidence.store import FILE, SqliteStore  # noqa: PLC0415
 
     settings = load_collector(args.config)
-    with SqliteStore(settings.state_dir / FILE, create=False) as store:
+    path = settings.state_dir / FILE
+    with SqliteStore(path, create=False) as store, LogStore(path, write=False) as book:
         damage = []
         trees = []
         for head in store.heads():
@@ -120,7 +146,17 @@ def _collector_status(args: argparse.Namespace) -> int:
             }
             for row in store.quarantined()
         ]
-    found: dict[str, list[Any]] = {"trees": trees, "quarantine": refused}
+        heads = [
+            {"size": head.size, "time": _utc(head.time_us), "cosigned": sorted(head.cosignatures)}
+            for head in book.heads()
+        ]
+        logs = [{"origin": book.origin, "heads": len(heads), "newest": heads[-1]}] if heads else []
+        if args.scrub:
+            try:
+                book.scrub()
+            except StoreError as error:
+                damage.append(error.what)
+    found: dict[str, list[Any]] = {"trees": trees, "log": logs, "quarantine": refused}
     if args.scrub:
         found["damage"] = damage
     if args.json:
@@ -137,6 +173,10 @@ def _show_status(found: dict[str, list[Any]]) -> None:
         print(f"  root {tree['root']}, last received {tree['received']}")
     if not found["trees"]:
         print("No evidence is held yet.")
+    for book in found["log"]:
+        newest = book["newest"]
+        seen = f", cosigned by {', '.join(newest['cosigned'])}" if newest["cosigned"] else ""
+        print(f"log {book['origin']}  {newest['size']} leaves, closed {newest['time']}{seen}")
     for row in found["quarantine"]:
         agent = row["agent"] or "(not registered)"
         print(f"refused from {agent}: {row['messages']} x {row['code']}, {row['kept']} kept, "
@@ -152,17 +192,19 @@ def _show_status(found: dict[str, list[Any]]) -> None:
 def _collector_keys(args: argparse.Namespace) -> int:
     with _needs_gateway():
         from joulemark_gateway.settings import load_collector  # noqa: PLC0415
+    from joulemark_gateway.evidence.entries import log_origin  # noqa: PLC0415
     from joulemark_gateway.keys import report_key, witness_key  # noqa: PLC0415
 
     settings = load_collector(args.config)
     keys = {"witness": witness_key(settings.state_dir), "report": report_key(settings.state_dir)}
     if args.json:
         shown = {name: encode64(key.public) for name, key in keys.items()}
-        print(json.dumps({"name": settings.name, **shown}))
+        print(json.dumps({"name": settings.name, **shown, "log": log_origin(settings.name)}))
     else:
         for name, key in keys.items():
             print(f"{name:<8} {encode64(key.public)}  fingerprint {key.fingerprint}")
         print(f"An agent's site file names the witness: collector_name {settings.name}")
+        print(f"A witness of the log knows it as {log_origin(settings.name)}, with the witness key")
     return 0
 
 

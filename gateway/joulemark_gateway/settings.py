@@ -16,52 +16,38 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextvars import ContextVar
 from functools import partial
-from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from joulemark_agent.contract.document import MAX_BYTES, Document, parse_yaml, validate
-from joulemark_agent.contract.errors import ConfigError, JoulemarkError
+from joulemark_agent.contract.document import Document, validate
+from joulemark_agent.contract.errors import ConfigError
+from joulemark_agent.contract.revocation import Revoked
 from joulemark_agent.contract.signature import decode64
-from joulemark_agent.contract.topics import require_id
+from joulemark_agent.contract.topics import parse_origin, require_id
+from joulemark_gateway.access.settings import PagesSettings
+from joulemark_gateway.bookkeeping.settings import LogSettings
+from joulemark_gateway.evidence.entries import is_log_name
 from joulemark_gateway.evidence.store import QUARANTINE_BYTES, QUARANTINE_MESSAGES
-from joulemark_gateway.ingest.verify import Agent, Registry
+from joulemark_gateway.ingest.registered import Agent, Registry
+from joulemark_gateway.pki.settings import BrokerTls, EnrolmentSettings
+from joulemark_gateway.sections import (
+    FOLDER,
+    Folder,
+    PublicKey,
+    ServerUrl,
+    Strict,
+    located,
+    mistake,
+    read_yaml,
+)
 
 PREFIX = "JOULEMARK_COLLECTOR_"
 PORTS = {"mqtt": 1883, "mqtts": 8883}
-_FOLDER: ContextVar[Path] = ContextVar("_FOLDER", default=Path())
-
-
-def _mistake(text: str) -> PydanticCustomError:
-    return PydanticCustomError("collector_file", "{text}", {"text": text})
-
-
-def _located(check: Callable[[str], Any]) -> AfterValidator:
-    """The check as a validator: its error becomes a mistake with file and line."""
-
-    def checked(value: str) -> str:
-        try:
-            check(value)
-        except JoulemarkError as error:
-            raise _mistake(str(error)) from error
-        return value
-
-    return AfterValidator(checked)
 
 
 def _check_url(url: str) -> str:
@@ -70,44 +56,17 @@ def _check_url(url: str) -> str:
         is_plain = bool(parts.hostname) and "@" not in url and not parts.path.strip("/")
         is_whole = parts.scheme in PORTS and parts.port != 0
     except ValueError as error:
-        raise _mistake(f"not an address: {error}") from error
+        raise mistake(f"not an address: {error}") from error
     if not is_plain or not is_whole or parts.query or parts.fragment:
-        raise _mistake("not the address of a broker; write it as 'mqtt://192.0.2.10:1883'")
+        raise mistake("not the address of a broker; write it as 'mqtt://192.0.2.10:1883'")
     return url
-
-
-def _check_server(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        is_whole = parts.scheme in {"http", "https"} and parts.port != 0 and bool(parts.hostname)
-    except ValueError as error:
-        raise _mistake(f"not an address: {error}") from error
-    if not is_whole or "@" in url or parts.query or parts.fragment:
-        raise _mistake("not the address of a server; write it as 'http://192.0.2.10:8086'")
-    return url
-
-
-def _check_key(text: str) -> None:
-    if len(decode64(text)) != 32:
-        raise _mistake("an Ed25519 public key has 32 bytes")
-
-
-def _check_loopback(host: str) -> str:
-    try:
-        is_loopback = host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        is_loopback = False
-    if not is_loopback:
-        raise _mistake(
-            "the pages have no log-in yet, so they are shown on this machine only: write"
-            " '127.0.0.1', or '::1', and reach them from elsewhere through an SSH tunnel"
-        )
-    return host
 
 
 def _check_name(text: str) -> str:
     if not text.isprintable() or not text or " " in text or "+" in text:
-        raise _mistake("the name of a witness has no spaces and no '+'")
+        raise mistake("the name of a witness has no spaces and no '+'")
+    if not is_log_name(text):
+        raise mistake("with this name the collector's log could be taken for the tree of a device")
     return text
 
 
@@ -115,31 +74,33 @@ def _check_token(token: SecretStr) -> SecretStr:
     """One that no header takes would end up in the error that says so."""
     text = token.get_secret_value()
     if not text.isascii() or not text.isprintable() or " " in text:
-        raise _mistake(
+        raise mistake(
             "a token is letters, digits and signs of ASCII without blanks; look for a line's end"
             " behind it"
         )
     return token
 
 
-Id = Annotated[str, _located(lambda text: require_id(text, "site, agent or device"))]
-PublicKey = Annotated[str, _located(_check_key)]
+Id = Annotated[str, located(lambda text: require_id(text, "site, agent or device"))]
+Origin = Annotated[str, located(parse_origin)]
 Url = Annotated[str, AfterValidator(_check_url)]
-ServerUrl = Annotated[str, AfterValidator(_check_server)]
 Token = Annotated[SecretStr, AfterValidator(_check_token)]
-Folder = Annotated[Path, AfterValidator(lambda path: _FOLDER.get() / path)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class BrokerSettings(_Strict):
+class BrokerSettings(Strict):
     """Where the agents' batches arrive."""
 
     url: Url = "mqtt://127.0.0.1:1883"
     username: str | None = None
     password: SecretStr | None = None
+    tls: BrokerTls | None = None  # None: with mqtts any authority that this machine believes
+    config: Folder | None = None  # of mosquitto: kept as enrolments and revocations say
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.tls is not None and not self.uses_tls:
+            raise mistake("'tls' needs a 'url' that begins with mqtts://")
+        return self
 
     @property
     def host(self) -> str:
@@ -158,7 +119,7 @@ class BrokerSettings(_Strict):
         return self.url.startswith("mqtts:")
 
 
-class SeriesSettings(_Strict):
+class SeriesSettings(Strict):
     """Where the rebuildable copy for queries is kept: in state_dir, or on a server."""
 
     kind: Literal["embedded", "victoriametrics", "influx"] = "embedded"
@@ -170,13 +131,13 @@ class SeriesSettings(_Strict):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.kind == "embedded" and self.url is not None:
-            raise _mistake("the embedded series has no url; set kind to the kind of the server")
+            raise mistake("the embedded series has no url; set kind to the kind of the server")
         if self.kind != "embedded" and self.url is None:
-            raise _mistake(f"the kind {self.kind!r} needs the url of the server")
+            raise mistake(f"the kind {self.kind!r} needs the url of the server")
         return self
 
 
-class AgentSettings(_Strict):
+class AgentSettings(Strict):
     """One agent that may send."""
 
     agent: Id
@@ -185,7 +146,17 @@ class AgentSettings(_Strict):
     devices: tuple[Id, ...] = Field(min_length=1)
 
 
-class LimitSettings(_Strict):
+class RevokedSettings(Strict):
+    """One key that is trusted no longer: of this tree it signed heads up to this size only."""
+
+    key: PublicKey
+    origin: Origin
+    size: int = Field(ge=0, lt=2**53)
+    time: str | None = None  # when and why, for people
+    reason: str | None = None
+
+
+class LimitSettings(Strict):
     """How much of one agent is kept or waits, so that none can use up what belongs to all."""
 
     quarantine_bytes: int = Field(default=QUARANTINE_BYTES, ge=0)
@@ -193,14 +164,7 @@ class LimitSettings(_Strict):
     waiting_batches: int = Field(default=32, ge=1, le=10_000)
 
 
-class PagesSettings(_Strict):
-    """Where the collector shows its pages and answers its HTTP API; read-only, without log-in."""
-
-    host: Annotated[str, AfterValidator(_check_loopback)] = "127.0.0.1"
-    port: int = Field(default=8080, ge=1, le=65_535)
-
-
-class ProjectSettings(_Strict):
+class ProjectSettings(Strict):
     """One project that the pages show."""
 
     report: Folder  # what `joulemark report --out` wrote
@@ -217,11 +181,14 @@ class CollectorSettings(BaseSettings):
     state_dir: Folder = Field(default=Path("state"), validate_default=True)
     broker: BrokerSettings = BrokerSettings()
     accept_simulated: bool = False
-    agents: tuple[AgentSettings, ...] = Field(min_length=1)
+    agents: tuple[AgentSettings, ...] = ()  # besides those that were enrolled
     operators: tuple[PublicKey, ...] = Field(min_length=1)
+    revoked: tuple[RevokedSettings, ...] = ()
     series: SeriesSettings = SeriesSettings()
     limits: LimitSettings = LimitSettings()
+    log: LogSettings = LogSettings()
     pages: PagesSettings | None = PagesSettings()  # null: no pages
+    enrolment: EnrolmentSettings | None = None  # None: agents join by hand
     projects: tuple[ProjectSettings, ...] = ()
 
     @classmethod
@@ -245,7 +212,8 @@ class CollectorSettings(BaseSettings):
             for row in self.agents
         }
         operators = frozenset(decode64(key) for key in self.operators)
-        return Registry(agents, operators, self.accept_simulated)
+        revoked = [Revoked(decode64(row.key), row.origin, row.size) for row in self.revoked]
+        return Registry(agents, operators, self.accept_simulated, tuple(revoked))
 
 
 def load_collector(path: Path) -> CollectorSettings:
@@ -254,16 +222,19 @@ def load_collector(path: Path) -> CollectorSettings:
     Raises:
         ConfigError: every mistake with its file and line, or the variable that is at fault.
     """
-    document = _read(path)
+    document = read_yaml(path)
     _refuse_secrets(document)
     _check_environment(os.environ)
-    token = _FOLDER.set(path.absolute().parent)
+    token = FOLDER.set(path.absolute().parent)
     try:
         settings = validate(CollectorSettings, document)
     finally:
-        _FOLDER.reset(token)
+        FOLDER.reset(token)
     seen: dict[tuple[str, str], str] = {}
     found = []
+    if not settings.agents and settings.enrolment is None:
+        text = "'agents' is empty and nobody can join; list one, or add 'enrolment: {}'"
+        found.append(f"{document.name}: {text}")
     for i, row in enumerate(settings.agents):
         devices = (("device", f"{row.site}/{device}") for device in row.devices)
         things = [("agent", row.agent), ("key", row.key), *devices]
@@ -281,19 +252,6 @@ def load_collector(path: Path) -> CollectorSettings:
     if found:
         raise _mistakes(found)
     return settings
-
-
-def _read(path: Path) -> Document:
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_BYTES + 1).decode()
-    except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be read: {error.strerror}.", "Check the path and who may read the file."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 text.", "Save it as UTF-8.") from error
-    return parse_yaml(text, str(path))
 
 
 def _refuse_secrets(document: Document) -> None:
@@ -344,7 +302,7 @@ def _check_environment(variables: Mapping[str, str]) -> None:
         raise _mistakes(found)
 
 
-def _try(model: type[_Strict], name: str, value: str, **others: str) -> None:
+def _try(model: type[Strict], name: str, value: str, **others: str) -> None:
     """Check one value of a section by itself."""
     model.model_validate({**others, name: value})
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import date
 from decimal import Decimal
+from typing import Literal
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
@@ -19,12 +20,15 @@ from joulemark_agent.contract.errors import JoulemarkError
 from joulemark_agent.contract.reading import Gap
 from joulemark_agent.figures import POINT_PREFIX, UNCERTAINTY_PREFIX
 from joulemark_agent.kernels.counter import Event
+from joulemark_gateway.access.roles import Role
 from joulemark_gateway.api import energy, models, plant, projects, records
 from joulemark_gateway.api.plant import Device, Shown, Site
 from joulemark_gateway.api.problems import Problem, unknown
+from joulemark_gateway.api.slots import slots_of, windows_of
 from joulemark_gateway.api.sources import Sources
 from joulemark_gateway.evidence.base import EvidenceStore
 from joulemark_gateway.evidence.clocks import states_time
+from joulemark_gateway.evidence.slots import total
 from joulemark_gateway.measure.intervals import Counted
 from joulemark_gateway.series.base import QUALITY, Latest, SeriesReader
 from joulemark_gateway.software import VERSION
@@ -38,6 +42,8 @@ MOST_LEAVES = 500
 MOST_CHECKED = 5_000  # leaves that are parsed to check what a device says: some 0.2 s
 MOST_FOLLOWED = 20_000  # leaves that are decoded to follow counters: some 2 s
 MOST_EVENTS = 500
+MOST_ACCOUNTED, MOST_WINDOWS = 100_000, 400  # slots whose leaves are counted: some 10 s
+US_PER_S = 1_000_000
 QUALITY_NAMES = {code: name for name, code in QUALITY.items()}
 _DAY_US = 86_400_000_000
 
@@ -85,17 +91,19 @@ class Open:
 
 @contextmanager
 def opened(sources: Sources) -> Iterator[Open]:
-    """The evidence and the sites in it, for one request.
+    """The evidence and those sites in it that whoever asks may see, for one request.
 
     Raises:
         StoreError: there is no evidence, or it cannot be read.
     """
     with sources.store() as store:
-        yield Open(sources, store, plant.sites_of(store))
+        held = plant.sites_of(store)
+        seen = {name: site for name, site in held.items() if sources.who.sees(name)}
+        yield Open(sources, store, seen)
 
 
 def health(sources: Sources) -> models.Health:
-    """Whether evidence and series can be read."""
+    """Whether evidence and series can be read; more than that only for who has a role."""
     evidence, series, trees = "ok", "ok", 0
     try:
         with sources.store() as store:
@@ -106,9 +114,11 @@ def health(sources: Sources) -> models.Health:
         sources.series.reader.extent("", "")
     except JoulemarkError as error:
         series = error.code
-    is_ok = evidence == series == "ok"
+    status: Literal["ok", "degraded"] = "ok" if evidence == series == "ok" else "degraded"
+    if not sources.who.may(Role.VIEWER):
+        return models.Health(status=status)
     return models.Health(
-        status="ok" if is_ok else "degraded",
+        status=status,
         collector=sources.name,
         version=VERSION,
         evidence=evidence,
@@ -580,6 +590,31 @@ def quality(read: Open, site: str, name: str, span: tuple[date, date]) -> models
     )
 
 
+def slots(read: Open, site: str, name: str, span_us: tuple[int, int], step_s: int) -> models.Slots:
+    """What became of the device's slots in a span, cut at the multiples of a step.
+
+    Raises:
+        Problem: the span has too many slots, or windows.
+    """
+    device = read.device(site, name)
+    require_readable(device, span_us, MOST_ACCOUNTED)
+    windows = windows_of(span_us, step_s * US_PER_S)
+    if len(windows) > MOST_WINDOWS:
+        raise Problem(
+            422,
+            "span_too_long",
+            f"The span has {len(windows)} windows of {step_s} s; {MOST_WINDOWS} are the most.",
+            "Ask for a shorter span, or a longer 'step_s'.",
+        )
+    now_us = read.sources.now_us()
+    found = [slots_of(read.store, device, window_us, now_us) for window_us in windows]
+    told = [
+        models.SlotAccount(**asdict(one), reconciles=one.reconciles)
+        for one in (*found, total(found))
+    ]
+    return models.Slots(device=name, windows=told[:-1], total=told[-1])
+
+
 def counters(
     read: Open, site: str, name: str, span: tuple[date, date], most: int = MOST_FOLLOWED
 ) -> models.Counters:
@@ -792,14 +827,16 @@ def proof(read: Open, site: str, name: str, seq: int, epoch: int | None = None) 
 def project_list(sources: Sources) -> models.Projects:
     """Every project whose report can be shown."""
     found, unreadable = projects.projects_of(sources.reports)
-    rows = [_project(project) for project in found.values()]
-    return models.Projects(projects=rows, unreadable=[f"{u.what} {u.do}" for u in unreadable])
+    sees = sources.who.sees
+    rows = [_project(one) for one in found.values() if sees(one.report.project.site)]
+    folders = unreadable if sources.who.sites is None else []  # whose they are nobody knows
+    return models.Projects(projects=rows, unreadable=[f"{u.what} {u.do}" for u in folders])
 
 
 def project(sources: Sources, name: str) -> projects.Project:
     """One project; Problem where there is none."""
     found, _ = projects.projects_of(sources.reports)
-    if name not in found:
+    if name not in found or not sources.who.sees(found[name].report.project.site):
         raise unknown("project", name)
     return found[name]
 

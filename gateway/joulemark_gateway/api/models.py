@@ -439,6 +439,30 @@ class Quality(_Answer):
     is_whole: bool = Field(description="false: there are too many leaves to look through them all")
 
 
+class SlotAccount(_Answer):
+    """What became of a device's slots: expected = received + missing + what follows - twice."""
+
+    start_us: int
+    end_us: int
+    expected: int
+    received: int
+    at_gateway: int = Field(description="of those received; their values are not here")
+    missing: dict[str, int] = Field(description="by the cause that the agent signed")
+    unaccounted: int = Field(description="neither read nor said to be missing: a fault")
+    outstanding: int = Field(description="after the last that has arrived")
+    twice: int
+    points: dict[str, dict[str, int]] = Field(description="by point: how often which quality")
+    reconciles: bool = Field(description="the grid of slots and the leaves give the same sums")
+
+
+class Slots(_Answer):
+    """The account of a device's slots, window by window, from its evidence."""
+
+    device: str
+    windows: list[SlotAccount]
+    total: SlotAccount
+
+
 class Raw(_Answer):
     """One checked reply of the device."""
 
@@ -551,11 +575,11 @@ class Health(_Answer):
     """Whether the collector can answer."""
 
     status: Literal["ok", "degraded"]
-    collector: str
-    version: str
-    evidence: str
-    series: str
-    trees: int
+    collector: str | None = None
+    version: str | None = None
+    evidence: str | None = None
+    series: str | None = None
+    trees: int | None = None
 
 
 class ProblemAnswer(_Answer):
@@ -572,5 +596,5 @@ class ProblemAnswer(_Answer):
 Responses = dict[int | str, dict[str, Any]]
 PROBLEMS: Responses = {
     status: {"model": ProblemAnswer, "content": {"application/problem+json": {}}}
-    for status in (404, 422, 503)
+    for status in (404, 409, 422, 503)
 }

@@ -11,6 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from joulemark_agent.contract.canonical import parse_canonical
+from joulemark_agent.contract.committed import interval_us_in
 from joulemark_agent.contract.errors import EvidenceError
 from joulemark_agent.contract.factor import FactorSet
 from joulemark_agent.contract.profile import AnyPoint, Profile
@@ -39,7 +40,7 @@ class Device:
     head: Head
     id: str
     profile: Profile
-    period_us: int
+    period_us: int  # of the readings that are here: of committed evidence, its interval
     zone: ZoneInfo
     carbon: Carbon | None  # None: the documents do not say which factors apply
     equipment: Mapping[str, Any] | None  # its section of the site document
@@ -145,6 +146,7 @@ def _device(head: Head, documents: Mapping[str, bytes]) -> Device:
         profile = profile_at(documents[named["profile"]], site, name)
         row = next(item for item in site["devices"] if item["id"] == name)
         period_us, last = int(row["period_s"]) * 1_000_000, row.get("last_slot")
+        step_us = interval_us_in(site) or period_us
         zone, equipment = ZoneInfo(site["time_zone"]), row.get("equipment")
         last_slot_us = None if last is None else int(last)
         every_s = row.get("figures_every_s")
@@ -159,7 +161,7 @@ def _device(head: Head, documents: Mapping[str, bytes]) -> Device:
             code="bad_document",
         ) from error
     carbon = _carbon(documents, named, site, zone)
-    return Device(head, name, profile, period_us, zone, carbon, equipment, last_slot_us, every_us)
+    return Device(head, name, profile, step_us, zone, carbon, equipment, last_slot_us, every_us)
 
 
 def _require(holds: bool, otherwise: str) -> None:

@@ -5,26 +5,41 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from joulemark_agent.contract.errors import JoulemarkError, StoreError
+from joulemark_agent.contract.errors import EvidenceError, JoulemarkError, MeasureError, StoreError
 
 JSON = "application/problem+json"
 _TITLES = {
     400: "The request cannot be read",
+    401: "Log in first",
+    403: "Your role does not allow this",
     404: "There is no such thing here",
-    405: "This is read-only",
+    405: "This cannot be done here",
+    408: "The request came too slowly",
+    409: "This does not fit what is held",
+    413: "The request is too large",
+    415: "The request is of another kind",
     421: "This is another host's address",
     422: "The request asks for what cannot be given",
+    429: "Too many requests",
     500: "The collector failed",
     503: "Not available now",
 }
 
 
 class Problem(JoulemarkError):  # noqa: N818 - the word of RFC 9457
-    """A request that is refused; `status` is that of the answer."""
+    """A request that is refused; `status` is that of the answer, `headers` stand on it besides."""
 
-    def __init__(self, status: int, code: str, what: str, do: str) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        what: str,
+        do: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(what, do, code=code)
-        self.status = status
+        self.status, self.headers = status, headers or {}
 
 
 def problem_of(error: Exception) -> Problem:
@@ -33,6 +48,8 @@ def problem_of(error: Exception) -> Problem:
         return error
     if isinstance(error, StoreError):
         return Problem(503, error.code, error.what, error.do)
+    if isinstance(error, EvidenceError | MeasureError):  # what is held does not give this
+        return Problem(409, error.code, error.what, error.do)
     if isinstance(error, JoulemarkError):
         return Problem(500, error.code, error.what, error.do)
     return Problem(
@@ -58,11 +75,13 @@ def title_of(status: int) -> str:
 
 
 def of_validation(errors: Sequence[Mapping[str, Any]]) -> Problem:
-    """The mistakes in a request's parameters as one problem."""
+    """The mistakes in a request's parameters as one problem; of a body nothing is repeated."""
     told = []
     for item in errors[:8]:
-        name = ".".join(str(part) for part in item.get("loc", ())[1:]) or "the request"
-        received = "" if item.get("type") == "missing" else f", received {item.get('input')!r:.60}"
+        place, *names = item.get("loc", ("",))
+        name = ".".join(str(part)[:60] for part in names) or "the request"
+        is_shown = item.get("type") != "missing" and place != "body"  # it may hold a password
+        received = f", received {item.get('input')!r:.60}" if is_shown else ""
         told.append(f"{name}: {item.get('msg', 'not accepted')}{received}")
     return Problem(
         422,

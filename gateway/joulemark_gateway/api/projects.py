@@ -19,7 +19,7 @@ from joulemark_agent.contract.canonical import parse_canonical
 from joulemark_agent.contract.errors import EvidenceError, StoreError
 from joulemark_agent.contract.topics import is_id
 from joulemark_gateway.evidence.bundle import PAGE, PAGE_KO, PDF, PDF_KO, REPORT
-from joulemark_gateway.reports.reduction import FORMAT
+from joulemark_gateway.reports.reduction import FIRST_FORMAT, FORMAT
 
 BUNDLE, POLICY = "bundle.zip", "policy.json"
 FILES: Mapping[str, str] = {  # what is handed out, with its type
@@ -31,6 +31,7 @@ FILES: Mapping[str, str] = {  # what is handed out, with its type
     BUNDLE: "application/zip",
     POLICY: "application/json",
 }
+EVIDENCE = {BUNDLE, POLICY}  # of them, what a verifier is given
 MAX_REPORT_BYTES = 16 * 1024 * 1024
 MAX_UNITS = 100_000  # rows of the series
 
@@ -164,7 +165,7 @@ class Series(_Part):
 class Report(_Part):
     """What is shown of a report.json."""
 
-    format: Literal["joulemark-report/1"]
+    format: Literal["joulemark-report/1", "joulemark-report/2"]
     result: Literal["measured", "disqualified"]
     issued: Name
     clock: Name
@@ -276,4 +277,4 @@ def _bad(path: Path, why: str) -> EvidenceError:
     )
 
 
-assert FORMAT == "joulemark-report/1"  # what `Report` reads
+assert {FIRST_FORMAT, FORMAT} == {"joulemark-report/1", "joulemark-report/2"}  # `Report` reads

@@ -16,16 +16,17 @@ import numpy as np
 from joulemark_agent.contract.batch import MAX_LEAVES
 from joulemark_agent.contract.canonical import parse_canonical
 from joulemark_agent.contract.errors import EvidenceError, MeasureError
+from joulemark_agent.contract.leaf import parse_leaf
 from joulemark_agent.contract.profile import own_period_us
 from joulemark_agent.contract.reading import Gap
 from joulemark_agent.contract.signature import (
     cosigned_at,
-    decode64,
     encode64,
     is_log_signed,
     parse_checkpoint,
     parse_note,
 )
+from joulemark_agent.contract.sparse import leaves_in, present
 from joulemark_agent.contract.tree import leaf_hash
 from joulemark_agent.equipment.base import SAMPLED_AT, held
 from joulemark_agent.equipment.readings import longest_step_us, of_records, slow_gauges_us
@@ -38,10 +39,9 @@ from joulemark_gateway.evidence.history import (
     Tree,
     check_decode,
     history_of,
-    parse_leaf,
     parse_part,
 )
-from joulemark_gateway.evidence.proof import inclusion_path
+from joulemark_gateway.evidence.proof import inclusion_path, nodes_of, path_over
 from joulemark_gateway.measure.intervals import Counted, counted
 from joulemark_gateway.series.base import Carry
 from joulemark_gateway.series.project import part_of
@@ -129,7 +129,7 @@ def _slots(store: EvidenceStore, head: Head, start: int, end: int) -> Iterator[t
     width = 4
     while start < end:
         stop = min(start + width, end)
-        for seq, data in enumerate(store.leaves(head.origin, start, stop), start):
+        for seq, data in present(store.parts(head.origin, start, stop), start):
             leaf = leaf_of(data, seq)
             if leaf.kind in {"record", "gap"} and leaf.slot_us is not None:
                 yield seq, leaf.slot_us
@@ -143,9 +143,9 @@ def span_of(store: EvidenceStore, head: Head, start_us: int, end_us: int) -> tup
 
 
 def leaves_of(store: EvidenceStore, head: Head, start: int, end: int) -> list[Leaf]:
-    """The leaves start .. end - 1."""
-    rows = store.leaves(head.origin, start, min(end, head.size))
-    return [leaf_of(data, seq) for seq, data in enumerate(rows, start)]
+    """The leaves start .. end - 1 that are here."""
+    rows = store.parts(head.origin, start, min(end, head.size))
+    return [leaf_of(data, seq) for seq, data in present(rows, start)]
 
 
 def checkpoint_over(
@@ -164,7 +164,7 @@ def checkpoint_over(
     """
     size, start = head.size, seq
     stop = min(seq + MAX_LEAVES, head.size)
-    for index, data in enumerate(store.leaves(head.origin, start, stop), start):
+    for index, data in present(store.parts(head.origin, start, stop), start):
         if leaf_of(data, index).kind == "batch":
             size = index + 1
             break
@@ -176,7 +176,7 @@ def checkpoint_over(
         size=size,
         root=encode64(checkpoint.root),
         note=note,
-        is_agent_signed=is_log_signed(note, decode64(head.grant["agent_key"])),
+        is_agent_signed=is_log_signed(note, head.key_at(size)),
         witness=witness[0],
         cosigned_s=cosigned_at(note, *witness),
     )
@@ -196,7 +196,7 @@ def gaps_in(
     found: list[tuple[int, Gap]] = []
     while start < end:
         stop = min(start + _CHUNK, end)
-        for seq, data in enumerate(store.leaves(head.origin, start, stop), start):
+        for seq, data in present(store.parts(head.origin, start, stop), start):
             if b'"type":"gap"' in data:  # in JSON a text cannot hold these bytes
                 content = parse_canonical(data)
                 first, last = int(content["first_slot"]), int(content["last_slot"])
@@ -233,7 +233,7 @@ def sum_of(
         start, end = _anchored(store, device, point, first), _closed(store, device, point, after)
     if end - start > 2 * MOST_SUMMED:
         return None
-    leaves = store.leaves(head.origin, start, end)
+    leaves = store.parts(head.origin, start, end)
     tree = parse_part(leaves, start, head.grant, head.operator_signature)
     check_decode(tree, device.profile)
     if basis == "held":
@@ -250,7 +250,7 @@ def sum_of(
         estimated_us,
         missing_us,
         start,
-        start + len(leaves) - 1,
+        start + leaves_in(leaves) - 1,
     )
 
 
@@ -279,7 +279,7 @@ def implausible_in(
     """
     head = device.head
     start = max(head.size - most, 0)
-    leaves = store.leaves(head.origin, start, head.size)
+    leaves = store.parts(head.origin, start, head.size)
     rows = parse_part(leaves, start, head.grant, head.operator_signature).records
     found: dict[str, Verdict] = {}
     windows = in_windows([row.t_utc_us / 1e6 for row in rows])
@@ -318,7 +318,7 @@ def counted_of(
     earliest = max(after - most, 0)
     anchors = [_anchored(store, device, point.name, first, first - earliest) for point in points]
     start = max(min(anchors), earliest)
-    leaves = store.leaves(head.origin, start, min(after + _AHEAD, head.size))
+    leaves = store.parts(head.origin, start, min(after + _AHEAD, head.size))
     tree = parse_part(leaves, start, head.grant, head.operator_signature)
     found = history_of(tree, store.documents())
     counters = []
@@ -350,7 +350,7 @@ def clock_events_of(
     head = device.head
     first, after = span_of(store, head, *span_us)
     start = max(first - _BACK, after - most, 0)
-    leaves = store.leaves(head.origin, start, after)
+    leaves = store.parts(head.origin, start, after)
     tree = parse_part(leaves, start, head.grant, head.operator_signature)
     events = clock_events(tree, device.profile)
     return [one for one in events if span_us[0] <= one.slot_us < span_us[1]], start <= first
@@ -405,7 +405,8 @@ def proof_of(
     """What a stranger needs to check that a leaf stands under a cosigned checkpoint.
 
     Raises:
-        EvidenceError: `tree_too_long` where the tree is too long for one request.
+        EvidenceError: `tree_too_long` where the tree is too long for one request, `withheld` where
+            the leaf is not here.
     """
     checkpoint = checkpoint_over(store, head, seq, witness)
     if checkpoint.size > MOST_HASHED:
@@ -414,11 +415,17 @@ def proof_of(
             "Take the bundle of a report instead: it proves every leaf at once.",
             code="tree_too_long",
         )
-    hashes: list[bytes] = []
-    while len(hashes) < checkpoint.size:
-        stop = min(len(hashes) + _CHUNK, checkpoint.size)
-        hashes += [leaf_hash(data) for data in store.leaves(head.origin, len(hashes), stop)]
     [data] = store.leaves(head.origin, seq, seq + 1)
+    nodes = [
+        node
+        for batch in store.batches(head.origin)
+        if batch.size <= checkpoint.size
+        for node in nodes_of(store.parts(head.origin, batch.first_seq, batch.size), batch.first_seq)
+    ]
+    if len(nodes) == checkpoint.size:
+        path = inclusion_path([node for _, node in nodes], seq)
+    else:
+        path = path_over(nodes, checkpoint.size, seq)
     return {
         "format": PROOF_FORMAT,
         "origin": head.origin,
@@ -426,10 +433,10 @@ def proof_of(
         "tree_size": checkpoint.size,
         "leaf": data.decode(),
         "leaf_sha256": leaf_hash(data).hex(),
-        "path_sha256": [node.hex() for node in inclusion_path(hashes, seq)],
+        "path_sha256": [node.hex() for node in path],
         "root_base64": checkpoint.root,
         "checkpoint": checkpoint.note,
-        "agent_key": head.grant["agent_key"],
+        "agent_key": encode64(head.key_at(checkpoint.size)),
         "witness": {"name": witness[0], "key": encode64(witness[1])},
         "how": (
             "leaf_sha256 = SHA-256(0x00 || leaf). Going up, SHA-256(0x01 || left || right), gives "

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request
+from pydantic import BeforeValidator
 
-from joulemark_gateway.api import answers, machines, models, projects, statements
+from joulemark_gateway.access.roles import Role
+from joulemark_gateway.api import answers, live, machines, models, projects, statements
 from joulemark_gateway.api.answers import MOST_LEAVES, MOST_ROWS, Open
+from joulemark_gateway.api.doors import needs, visit_of
 from joulemark_gateway.api.models import PROBLEMS
 from joulemark_gateway.api.problems import Problem
 from joulemark_gateway.api.sources import Sources
@@ -17,15 +21,16 @@ from joulemark_gateway.api.statements import MOST_WINDOWS
 
 ID = r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$"
 POINT = r"^[a-z][a-z0-9_]{0,62}$"
+_BEGINS_WITH_A_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _UTC_0 = datetime(1970, 1, 1, tzinfo=UTC)
 
 router = APIRouter(prefix="/api/v1", responses=PROBLEMS)
 
 
 def sources_of(request: Request) -> Sources:
-    """Where this server reads."""
+    """Where this server reads, for whoever asks."""
     found: Sources = request.app.state.sources
-    return found
+    return found.seen_by(visit_of(request).who)
 
 
 def read_of(sources: Annotated[Sources, Depends(sources_of)]) -> Iterator[Open]:
@@ -34,18 +39,31 @@ def read_of(sources: Annotated[Sources, Depends(sources_of)]) -> Iterator[Open]:
         yield read
 
 
+def _written(value: object) -> object:
+    """A day or time as people write it; a bare number would be taken as seconds since 1970."""
+    is_number = isinstance(value, int | float)
+    if is_number or (isinstance(value, str) and not _BEGINS_WITH_A_DAY.match(value)):
+        raise ValueError("write it as 2018-07-01, and a time as 2018-07-01T00:00:00Z")
+    return value
+
+
+Written = BeforeValidator(_written)
 SiteId = Annotated[str, Path(pattern=ID, description="id of a site")]
 DeviceId = Annotated[str, Path(pattern=ID, description="id of a device")]
 ProjectId = Annotated[str, Path(pattern=ID, description="id of a project")]
 PointName = Annotated[str, Query(pattern=POINT, description="name of a point")]
 From = Annotated[
-    datetime | None, Query(alias="from", description="ISO 8601 with offset or Z; from here on")
+    datetime | None,
+    Written,
+    Query(alias="from", description="ISO 8601 with offset or Z; from here on"),
 ]
 To = Annotated[
-    datetime | None, Query(alias="to", description="ISO 8601 with offset or Z; before this")
+    datetime | None,
+    Written,
+    Query(alias="to", description="ISO 8601 with offset or Z; before this"),
 ]
-FirstDay = Annotated[date | None, Query(alias="from", description="first local day")]
-LastDay = Annotated[date | None, Query(alias="to", description="last local day")]
+FirstDay = Annotated[date | None, Written, Query(alias="from", description="first local day")]
+LastDay = Annotated[date | None, Written, Query(alias="to", description="last local day")]
 Limit = Annotated[int, Query(ge=1, le=MOST_ROWS)]
 WindowLimit = Annotated[int, Query(ge=1, le=MOST_WINDOWS)]
 FigureName = Annotated[
@@ -61,24 +79,35 @@ Reading = Annotated[Open, Depends(read_of)]
 
 
 @router.get("/sites")
+@needs(Role.VIEWER)
 def get_sites(read: Reading) -> models.Sites:
     """Every site as it is now."""
     return answers.sites(read)
 
 
 @router.get("/sites/{site}")
+@needs(Role.VIEWER)
 def get_site(read: Reading, site: SiteId) -> models.SiteNow:
     """One site as it is now."""
     return answers.site_now(read, read.site(site))
 
 
 @router.get("/sites/{site}/latest")
+@needs(Role.VIEWER)
 def get_latest(read: Reading, site: SiteId) -> models.LatestValues:
     """The newest sample of every point of the site."""
     return answers.latest(read, site)
 
 
+@router.get("/sites/{site}/live")
+@needs(Role.VIEWER)
+def get_live(read: Reading, site: SiteId) -> live.Live:
+    """What is live of the site and not yet evidence, and how its agents are; nothing is counted."""
+    return live.live(read, site)
+
+
 @router.get("/sites/{site}/days")
+@needs(Role.VIEWER)
 def get_site_days(
     read: Reading, site: SiteId, first: FirstDay = None, last: LastDay = None
 ) -> models.Days:
@@ -87,24 +116,28 @@ def get_site_days(
 
 
 @router.get("/sites/{site}/devices")
+@needs(Role.VIEWER)
 def get_devices(read: Reading, site: SiteId) -> models.Devices:
     """The devices of a site."""
     return answers.devices(read, site)
 
 
 @router.get("/sites/{site}/devices/{device}")
+@needs(Role.VIEWER)
 def get_device(read: Reading, site: SiteId, device: DeviceId) -> models.Device:
     """One device as it is now."""
     return answers.device_now(read, site, device)
 
 
 @router.get("/sites/{site}/devices/{device}/points")
+@needs(Role.VIEWER)
 def get_points(read: Reading, site: SiteId, device: DeviceId) -> models.Points:
     """The points of a device with their newest samples."""
     return answers.points(read, site, device)
 
 
 @router.get("/sites/{site}/devices/{device}/days")
+@needs(Role.VIEWER)
 def get_days(
     read: Reading, site: SiteId, device: DeviceId, first: FirstDay = None, last: LastDay = None
 ) -> models.Days:
@@ -113,6 +146,7 @@ def get_days(
 
 
 @router.get("/sites/{site}/devices/{device}/quality")
+@needs(Role.VIEWER)
 def get_quality(
     read: Reading, site: SiteId, device: DeviceId, first: FirstDay = None, last: LastDay = None
 ) -> models.Quality:
@@ -121,7 +155,23 @@ def get_quality(
     return answers.quality(read, site, device, span)
 
 
+@router.get("/sites/{site}/devices/{device}/slots")
+@needs(Role.VIEWER)
+def get_slots(
+    *,
+    read: Reading,
+    site: SiteId,
+    device: DeviceId,
+    start: From = None,
+    end: To = None,
+    step_s: Annotated[int, Query(ge=60, le=2**31, description="length of a window")] = 3600,
+) -> models.Slots:
+    """Slots expected, received, and missing with their cause, by window; the sums reconcile."""
+    return answers.slots(read, site, device, span_asked(read, site, device, start, end), step_s)
+
+
 @router.get("/sites/{site}/devices/{device}/counters")
+@needs(Role.VIEWER)
 def get_counters(
     read: Reading, site: SiteId, device: DeviceId, first: FirstDay = None, last: LastDay = None
 ) -> models.Counters:
@@ -131,6 +181,7 @@ def get_counters(
 
 
 @router.get("/sites/{site}/devices/{device}/clocks")
+@needs(Role.VIEWER)
 def get_clocks(
     read: Reading, site: SiteId, device: DeviceId, first: FirstDay = None, last: LastDay = None
 ) -> models.Clocks:
@@ -140,12 +191,14 @@ def get_clocks(
 
 
 @router.get("/sites/{site}/devices/{device}/checks")
+@needs(Role.VIEWER)
 def get_checks(read: Reading, site: SiteId, device: DeviceId) -> models.Checks:
     """What the device's last readings say that cannot be true, and what to look at."""
     return answers.checks(read, site, device)
 
 
 @router.get("/sites/{site}/devices/{device}/samples")
+@needs(Role.VIEWER)
 def get_samples(
     *,
     read: Reading,
@@ -162,6 +215,7 @@ def get_samples(
 
 
 @router.get("/sites/{site}/devices/{device}/amounts")
+@needs(Role.VIEWER)
 def get_amounts(
     *,
     read: Reading,
@@ -178,6 +232,7 @@ def get_amounts(
 
 
 @router.get("/sites/{site}/devices/{device}/analysis")
+@needs(Role.VIEWER)
 def get_analysis(
     read: Reading, site: SiteId, device: DeviceId, start: From = None, end: To = None
 ) -> models.Analysis:
@@ -186,6 +241,7 @@ def get_analysis(
 
 
 @router.get("/sites/{site}/devices/{device}/figures")
+@needs(Role.VIEWER)
 def get_figures(
     *,
     read: Reading,
@@ -208,6 +264,7 @@ def get_figures(
 
 
 @router.get("/sites/{site}/devices/{device}/records")
+@needs(Role.VERIFIER)
 def get_records(
     *,
     read: Reading,
@@ -225,6 +282,7 @@ def get_records(
 
 
 @router.get("/sites/{site}/devices/{device}/proof")
+@needs(Role.VERIFIER)
 def get_proof(
     read: Reading, site: SiteId, device: DeviceId, seq: Seq, epoch: Epoch = None
 ) -> models.Proof:
@@ -233,12 +291,14 @@ def get_proof(
 
 
 @router.get("/projects")
+@needs(Role.VIEWER)
 def get_projects(here: Here) -> models.Projects:
     """The projects whose reports are shown."""
     return answers.project_list(here)
 
 
 @router.get("/projects/{project}")
+@needs(Role.VIEWER)
 def get_project(here: Here, project: ProjectId) -> projects.Report:
     """What is shown of one project's report."""
     return answers.project(here, project).report

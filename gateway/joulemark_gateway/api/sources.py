@@ -5,13 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from joulemark_agent.contract.errors import StoreError
+from joulemark_gateway.access.roles import NOBODY, Who
 from joulemark_gateway.evidence.base import EvidenceStore
 from joulemark_gateway.evidence.store import SqliteStore
+from joulemark_gateway.ingest.live import LiveBoard
+from joulemark_gateway.ingest.registered import Registry
 from joulemark_gateway.series.base import Series, SeriesReader
+from joulemark_gateway.settings import CollectorSettings
 
 SERIES_CLOSED = "series_closed"  # code of the StoreError while no series is open
 
@@ -53,7 +57,20 @@ class Sources:
     evidence: Path
     series: OpenSeries
     reports: Sequence[Path] = ()
+    registry: Callable[[], Registry] = lambda: Registry({}, frozenset())
+    settings: CollectorSettings | None = None  # of the collector that runs behind the pages
+    live: LiveBoard = field(default_factory=LiveBoard)  # what is shown and not evidence
+    who: Who = NOBODY  # for whom: nothing is given of sites they do not see
     now_us: Callable[[], int] = field(default=lambda: time.time_ns() // 1000)
+
+    @property
+    def agents(self) -> dict[str, str]:
+        """The site of each agent that may send now."""
+        return {name: agent.site for name, agent in self.registry().agents.items()}
+
+    def seen_by(self, who: Who) -> Sources:
+        """The same for one who asks."""
+        return replace(self, who=who)
 
     @contextmanager
     def store(self) -> Iterator[EvidenceStore]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from joulemark_agent.contract.sparse import present
 from joulemark_agent.figures import EVENT, FIELDS, is_statement
 from joulemark_gateway.api import models, plant, records
 from joulemark_gateway.api.answers import Open
@@ -95,7 +96,7 @@ def _stated(
     """The statements among some leaves, in their order."""
     while start < stop:
         end = min(start + _CHUNK, stop)
-        for seq, data in enumerate(read.store.leaves(device.head.origin, start, end), start):
+        for seq, data in present(read.store.parts(device.head.origin, start, end), start):
             if _MARK in data:
                 leaf = records.leaf_of(data, seq)
                 told = {key: leaf.content[key] for key in FIELDS if key in leaf.content}

@@ -24,6 +24,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from joulemark_agent.contract.errors import ConfigError, JoulemarkError, StoreError
 from joulemark_agent.contract.signature import encode64, new_private_key, public_key
+from joulemark_gateway.children import environment
 
 if TYPE_CHECKING:
     from joulemark_gateway.evidence.base import Head
@@ -47,6 +48,7 @@ class Place:
     slots: int  # of all its devices together
     ports: tuple[str, ...] = ("modbus", "control")
     prefix: str = ""  # of the names of its processes and ports
+    batch_slots: int = 96  # after which a batch closes
 
     def site_file(self, folder: Path) -> Path:
         """The agent's site file."""
@@ -142,11 +144,15 @@ class Chain:
         self.collector_file.write_text(_filled("collector.yaml", values), "utf-8")
         self.project_file.write_text(_filled("project.yaml", values | _of(self.places[0])), "utf-8")
 
+    def site_text(self, place: Place, values: dict[str, Any]) -> str:
+        """The site file of a place; a test may read its machines otherwise."""
+        return _filled(f"{place.folder}.yaml", values)
+
     def _enroll(self, place: Place, values: dict[str, Any]) -> str:
         """Write the site file and enrol its agent; its line in the collector's file."""
         ports = {port: self.ports[f"{place.prefix}{port}"] for port in place.ports}
         file = place.site_file(self.folder)
-        file.write_text(_filled(f"{place.folder}.yaml", values | _of(place) | ports), "utf-8")
+        file.write_text(self.site_text(place, values | _of(place) | ports), "utf-8")
         enrolled = self.joulemark(
             "agent", "enroll", "-c", str(file), "--operator-key",
             str(self.folder / "keys" / "operator.key"), "--json",
@@ -184,7 +190,12 @@ class Chain:
         """
         log = self._log(name)
         process = self.processes[name] = subprocess.Popen(
-            self.command(name), stdout=subprocess.PIPE, stderr=log, text=True, cwd=self.folder
+            self.command(name),
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            cwd=self.folder,
+            env=environment(),  # the chain has no passwords
         )
         log.close()
         if name.endswith(("factory", "broker")) and not _first_line(process):
@@ -296,7 +307,11 @@ class Chain:
             JoulemarkError: it failed; with its own words.
         """
         done = subprocess.run(
-            [*_joulemark(), *arguments], capture_output=True, text=True, check=False
+            [*_joulemark(), *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment(),
         )
         if done.returncode != 0:
             raise JoulemarkError(
@@ -320,7 +335,7 @@ class Chain:
 
 
 def _of(place: Place) -> dict[str, Any]:
-    return {"site": place.site, "agent": place.agent}
+    return {"site": place.site, "agent": place.agent, "batch_slots": place.batch_slots}
 
 
 def _filled(name: str, values: dict[str, Any]) -> str:

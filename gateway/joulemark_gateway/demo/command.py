@@ -72,7 +72,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"\nOpen {args.out / 'report.html'}; check {args.out / 'bundle.zip'} anywhere with")
         print(f"  joulemark verify {args.out / 'bundle.zip'} --policy {args.out / 'policy.json'}")
         if not args.no_serve:
-            print(f"\n{chain.pages_url}   (Ctrl-C ends)", flush=True)
+            shown = "without log-in, on this machine only; Ctrl-C ends"
+            print(f"\n{chain.pages_url}   ({shown})", flush=True)
             with suppress(KeyboardInterrupt):
                 chain.serve()
     finally:

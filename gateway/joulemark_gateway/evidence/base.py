@@ -7,10 +7,13 @@ one store cannot make a fork.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from joulemark_agent.contract.rotation import Rotation, key_at
+from joulemark_agent.contract.signature import decode64
+from joulemark_agent.contract.sparse import Part
 from joulemark_agent.contract.topics import parse_origin
 from joulemark_agent.contract.tree import Edge, root
 
@@ -26,7 +29,8 @@ class Head:
     note: str  # the last checkpoint, cosigned
     received_us: int  # when the last batch was accepted, wall time
     live_us: int | None  # when a batch last arrived fresh, see `ingest.verify`
-    next_slot_us: int | None  # the slot due next; None before the first
+    next_slot_us: int | None  # due next; None before the first, UNKNOWN_SLOT after a loss
+    rotations: tuple[Rotation, ...] = ()  # changes of the agent's key, in order
 
     @property
     def size(self) -> int:
@@ -43,6 +47,15 @@ class Head:
         """The epoch of the tree."""
         return parse_origin(self.origin)[2]
 
+    @property
+    def first_key(self) -> bytes:
+        """The agent's key that the grant names."""
+        return decode64(self.grant["agent_key"])
+
+    def key_at(self, size: int) -> bytes:
+        """The agent's key that signs the head of this size."""
+        return key_at(self.first_key, self.rotations, size)
+
 
 @dataclass(frozen=True)
 class Accepted:
@@ -51,13 +64,14 @@ class Accepted:
     origin: str
     before: Edge
     after: Edge
-    leaves: tuple[bytes, ...]
+    leaves: tuple[Part, ...]
     grant: Mapping[str, Any]
     operator_signature: bytes
     documents: Mapping[str, bytes]  # by digest; only with the batch that opens an epoch
     live_us: int | None
     next_slot_us: int | None
     flags: tuple[str, ...] = ()  # accepted all the same, see `ingest.verify`
+    rotations: tuple[Rotation, ...] = ()  # changes of key among the leaves
 
 
 @dataclass(frozen=True)
@@ -107,7 +121,21 @@ class EvidenceStore(Protocol):
         """The tree of the device's highest epoch."""
 
     def leaves(self, origin: str, start: int = 0, end: int | None = None) -> list[bytes]:
-        """Leaves start .. end - 1 of a tree, as far as they are held."""
+        """Leaves start .. end - 1 of a tree, as far as they are held.
+
+        Raises:
+            EvidenceError: `withheld` where some of them are known by their covers only.
+        """
+
+    def parts(self, origin: str, start: int = 0, end: int | None = None) -> list[Part]:
+        """The same, with runs of leaves that stay away; a run that is cut has no cover."""
+
+    def fill(self, origin: str, first_seq: int, leaves: Sequence[bytes]) -> None:
+        """Put the leaves of one batch in the place of its covers, durably.
+
+        Raises:
+            StoreError: `not_these` where they are other leaves, or none are missing there.
+        """
 
     def batches(self, origin: str) -> list[StoredBatch]:
         """The accepted batches of a tree in order."""
@@ -120,6 +148,9 @@ class EvidenceStore(Protocol):
 
     def documents(self) -> dict[str, bytes]:
         """Every approved document by digest."""
+
+    def rotations(self) -> list[Rotation]:
+        """Every change of key that was accepted in any tree."""
 
     def accept(self, batch: Accepted, *, note: str, received_us: int) -> None:
         """Add the batch and its cosigned note durably, or nothing.

@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from joulemark_agent.contract.batch import parse_u64
 from joulemark_agent.contract.canonical import parse_canonical
 from joulemark_agent.contract.errors import EvidenceError
 from joulemark_agent.contract.factor import FactorSet
@@ -28,11 +29,13 @@ from joulemark_agent.figures import (
 from joulemark_gateway.evidence.history import (
     Event,
     Tree,
+    interval_us_of,
     period_us_of,
     profile_of,
     row_of,
     time_zone_of,
 )
+from joulemark_gateway.evidence.withheld import batches_of, runs_in
 
 _SEQ = attrgetter("seq")
 _US_PER_S = 1_000_000
@@ -42,30 +45,58 @@ _DAY_S = 86_400
 def check_energy(tree: Tree, documents: Mapping[str, bytes]) -> None:
     """Every envelope that states energy states what its records give, to the last digit.
 
-    An envelope may state nothing: a tail that was closed under a later configuration does.
+    An envelope may state nothing: a tail that was closed under a later configuration does. Where
+    records stay away, the step between those that are here must be what the envelope states, which
+    knew what the counter did in between; nothing can be said after leaves that were lost.
 
     Raises:
         EvidenceError: `envelope_energy`, or what the documents lack.
     """
     profile, period_us = profile_of(tree, documents), period_us_of(tree, documents)
+    interval_us = interval_us_of(tree, documents) or period_us
     carbon = _carbon_of(tree, documents)
     rows = [Row(r.slot_us, r.values, r.quality) for r in tree.records]
     seqs = [record.seq for record in tree.records]
     anchor: Row | None = None
-    taken = 0
-    for envelope in tree.envelopes:
+    taken, next_seq = 0, tree.first_seq
+    for start, envelope in batches_of(tree):
         first, taken = taken, bisect_left(seqs, envelope.seq, taken)
-        inside = rows[first:taken]
-        given, last = energy_sums(profile, anchor, inside, period_us=period_us, carbon=carbon)
+        inside, hidden = rows[first:taken], runs_in(tree, start, envelope.seq)
+        is_lost, next_seq = start != next_seq, envelope.seq + 1
+        given, last = energy_sums(
+            profile,
+            None if is_lost else anchor,
+            inside,
+            period_us=interval_us if hidden else period_us,
+            carbon=carbon,
+        )
         anchor = inside[last] if last >= 0 else anchor
         claimed = envelope.fields.get("energy")
-        if claimed not in ({}, given):
+        if is_lost or claimed == given or (not hidden and claimed == {}):
+            continue
+        if not hidden or not _is_same_step(claimed, given):
+            kept = sum(run.count for run in hidden)
+            fetch = f" {kept} of its records are not here: fetch them, and look." if kept else ""
             raise EvidenceError(
                 f"Envelope {envelope.seq} of {tree.origin} states {_told(claimed)}; its records "
                 f"give {_told(given)}.",
-                "Compare it with the copy of the collector and of the witness.",
+                f"Compare it with the copy of the collector and of the witness.{fetch}",
                 code="envelope_energy",
             )
+
+
+def _is_same_step(claimed: Any, given: Mapping[str, str | None]) -> bool:
+    """Whether both speak of one time and one amount; how the time divides only all records show."""
+    if not given:  # one record alone makes no step
+        return True
+    names, both = ("covered_us", "estimated_us", "missing_us"), (claimed, given)
+    try:
+        times_us = [sum(parse_u64(told.get(name), name) for name in names) for told in both]
+    except (EvidenceError, AttributeError):
+        return False
+    return times_us[0] == times_us[1] and all(
+        claimed.get(name) == given[name] for name in ("point", "energy_wh")
+    )
 
 
 def check_figures(tree: Tree, documents: Mapping[str, bytes]) -> None:
@@ -86,6 +117,9 @@ def check_figures(tree: Tree, documents: Mapping[str, bytes]) -> None:
             raise _mismatch(tree, tree.figures[0].seq, "it states figures, and its site wants none")
         return
     taken = [Taken(r.seq, r.slot_us, r.t_utc_us, r.values, r.quality) for r in tree.records]
+    if tree.withheld:
+        _check_present(tree, subject, taken)
+        return
     for one, other in pairwise(taken):
         if other.slot_us <= one.slot_us:
             raise _mismatch(tree, other.seq, "it is of an earlier slot than the record before it")
@@ -99,9 +133,28 @@ def check_figures(tree: Tree, documents: Mapping[str, bytes]) -> None:
         raise _mismatch(tree, taken[silent[0] - 1].seq, "it ends a window that is not stated")
 
 
-def is_repeated(event: Event) -> bool:
-    """Whether a statement is computed again: it has figures, and this version made them."""
-    return _is_ours(event) and event.fields["findings"] != [FAILED]
+def _check_present(tree: Tree, subject: Subject, taken: Sequence[Taken]) -> None:
+    """The statements whose records are all here say what these give."""
+    for event in tree.figures:
+        if _is_ours(event) and _is_present(tree, event):
+            first, last = (int(event.fields[name]) for name in ("first_seq", "last_seq"))
+            start, end = bisect_left(taken, first, key=_SEQ), bisect_left(taken, last + 1, key=_SEQ)
+            _check_statement(tree, event, subject, taken[start:end])
+
+
+def is_repeated(tree: Tree, event: Event) -> bool:
+    """Whether a statement is computed again: this version made it, of records that are here."""
+    is_stated = _is_ours(event) and event.fields["findings"] != [FAILED]
+    return is_stated and _is_present(tree, event)
+
+
+def _is_present(tree: Tree, event: Event) -> bool:
+    """Whether none of the records that a statement names stays away."""
+    if not tree.withheld:
+        return True
+    first, last = (int(event.fields[name]) for name in ("first_seq", "last_seq"))
+    after = bisect_left(tree.withheld, last + 1, key=_SEQ)
+    return after == 0 or tree.withheld[after - 1].end <= first
 
 
 def _is_ours(event: Event) -> bool:

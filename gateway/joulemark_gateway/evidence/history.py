@@ -19,33 +19,32 @@ from numpy.typing import NDArray
 
 from joulemark_agent.contract.batch import parse_u64
 from joulemark_agent.contract.canonical import canonical_bytes, digest_hex, parse_canonical
+from joulemark_agent.contract.committed import interval_us_in
 from joulemark_agent.contract.errors import EvidenceError
+from joulemark_agent.contract.leaf import COMMON_FIELDS, MINOR, parse_leaf
 from joulemark_agent.contract.profile import Profile
-from joulemark_agent.contract.reading import SIMULATED, SYSTEM, VERSION, Gap, Response
+from joulemark_agent.contract.reading import SIMULATED, SYSTEM, Gap, Response
+from joulemark_agent.contract.rotation import KEY_ROTATION, Rotation, parse_rotation
 from joulemark_agent.contract.signature import decode64, is_signed_by
+from joulemark_agent.contract.sparse import Part, Withheld, numbered
 from joulemark_agent.contract.topics import is_id, origin
 from joulemark_agent.figures import EVENT as FIGURES
-from joulemark_agent.figures import is_statement
+from joulemark_agent.figures import FIELDS, is_statement
 from joulemark_agent.kernels.counter import LARGEST, count_of
 from joulemark_agent.kernels.decode import NOT_DUE, decode_responses
+from joulemark_gateway.evidence.withheld import (
+    DISCONTINUITY,
+    UNKNOWN_SLOT,
+    Run,
+    Slots,
+    batches_of,
+    lost_slots,
+    runs_in,
+    with_unseen,
+    withheld_slots,
+)
 
-_RECORD = {
-    "boot",
-    "dev",
-    "epoch",
-    "q",
-    "raw",
-    "seq",
-    "slot",
-    "t_mono_ns",
-    "t_utc_us",
-    "tq",
-    "v",
-    "val",
-}
 _SET_CLOCKS = {"ntp", SIMULATED}  # a word that nobody knows is no promise
-_EVENTS = {"epoch_start", "boot", "gap", "batch", FIGURES}
-_COMMON = {"dev", "epoch", "seq", "type", "v"}
 _END_OF_TIME_US = 2**60  # 36,000 years
 _MOST_W = 10**12  # of a connection
 _SLACK_US = 300 * 1_000_000  # beside a period: what slow lines and a set clock may cost
@@ -88,6 +87,10 @@ class Tree:
     envelopes: tuple[Event, ...]
     figures: tuple[Event, ...] = ()  # what the agent states of windows
     boots: tuple[int, ...] = ()  # the leaves that say that the agent started
+    rotations: tuple[Rotation, ...] = ()  # changes of the agent's key, each signed by both keys
+    withheld: tuple[Run, ...] = ()  # leaves that are not here
+    discontinuities: tuple[Event, ...] = ()  # what the agent says of leaves that it lost
+    first_seq: int = 0  # of a part
 
     @property
     def origin(self) -> str:
@@ -120,6 +123,15 @@ class DeviceHistory:
     documents: Mapping[str, str]  # digest (hex) of profile, site, factors
     time_zone: str = "UTC"
     not_due: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)  # of slower points
+    interval_us: int | None = None  # of committed evidence: a reading an interval is here
+    withheld: tuple[Slots, ...] = ()  # whose records stay at the gateway
+    lost: tuple[Slots, ...] = ()  # whose leaves a disk lost
+    is_partial: NDArray[np.bool_] | None = None  # the agent missed a part of the time before
+
+    @property
+    def step_us(self) -> int:
+        """The time between the readings that are here, where none is missing. [us]"""
+        return self.period_us if self.interval_us is None else self.interval_us
 
     @property
     def synthetic(self) -> bool:
@@ -127,20 +139,22 @@ class DeviceHistory:
         return self.profile.synthetic
 
 
-def parse_tree(leaves: Sequence[bytes]) -> Tree:
+def parse_tree(leaves: Sequence[Part]) -> Tree:
     """The leaves of one (device, epoch), from the first, each in canonical form and contiguous.
 
+    For leaves that are not here stands how many they are.
+
     Raises:
-        EvidenceError: `bad_leaf`, `not_canonical`, or `bad_sequence` where a leaf is missing,
-            repeated, or belongs to another tree.
+        EvidenceError: `bad_leaf`, `not_canonical`, `unknown_version`, `bad_rotation`, or
+            `bad_sequence` where a leaf is missing, repeated, or belongs to another tree.
     """
-    if not leaves:
-        raise _bad("bad_sequence", "there is no leaf")
+    if not leaves or isinstance(leaves[0], Withheld):
+        raise _bad("bad_sequence", "there is no leaf, or the first is not here")
     return parse_part(leaves, 0, *grant_of(leaves[0]))
 
 
 def parse_part(
-    leaves: Sequence[bytes], first_seq: int, grant: Mapping[str, Any], operator_signature: bytes
+    leaves: Sequence[Part], first_seq: int, grant: Mapping[str, Any], operator_signature: bytes
 ) -> Tree:
     """A run of leaves of a tree whose grant is known: what `parse_tree` gives, for these leaves.
 
@@ -159,7 +173,13 @@ def parse_part(
     envelopes: list[Event] = []
     figures: list[Event] = []
     boots: list[int] = []
-    for index, leaf in enumerate(leaves, first_seq):
+    rotations: list[Rotation] = []
+    withheld: list[Run] = []
+    discontinuities: list[Event] = []
+    for index, leaf in numbered(leaves, first_seq):
+        if isinstance(leaf, Withheld):
+            withheld.append(Run(index, leaf.count))
+            continue
         content = parse_leaf(leaf)
         if content["dev"] != device or content["epoch"] != epoch or content["seq"] != str(index):
             raise _bad(
@@ -178,6 +198,10 @@ def parse_part(
             figures.append(_statement(index, content))
         elif kind == "boot":
             boots.append(index)
+        elif kind == KEY_ROTATION:
+            rotations.append(parse_rotation(content, grant["site"]))
+        elif kind == DISCONTINUITY:
+            discontinuities.append(Event(index, DISCONTINUITY, content))
         elif kind == "epoch_start" and index:
             raise _bad("bad_sequence", f"leaf {index} of {device}/{epoch} opens the epoch again")
     return Tree(
@@ -192,6 +216,10 @@ def parse_part(
         tuple(envelopes),
         tuple(figures),
         tuple(boots),
+        tuple(rotations),
+        tuple(withheld),
+        tuple(discontinuities),
+        first_seq,
     )
 
 
@@ -225,23 +253,6 @@ def grant_of(leaf: bytes) -> tuple[dict[str, Any], bytes]:
     return grant, decode64(signature)
 
 
-def parse_leaf(leaf: bytes) -> dict[str, Any]:
-    """The content of one leaf: a record or a known event of a version we read.
-
-    Raises:
-        EvidenceError: `not_canonical` or `bad_leaf`.
-    """
-    content = parse_canonical(leaf)
-    if not isinstance(content, dict) or content.get("v") != VERSION:
-        raise _bad("bad_leaf", f"{leaf[:60]!r} is no leaf of version {VERSION}")
-    kind = content.get("type")
-    known = set(content) == _RECORD if kind is None else isinstance(kind, str) and kind in _EVENTS
-    if not known or type(content.get("epoch")) is not int or "dev" not in content:
-        raise _bad("bad_leaf", f"{leaf[:60]!r} is neither a record nor a known event")
-    content.setdefault("seq", "")
-    return content
-
-
 def operator_approved(tree: Tree, operator_key: bytes) -> bool:
     """Whether the operator signed the grant that opened this tree."""
     return is_signed_by(operator_key, canonical_bytes(dict(tree.grant)), tree.operator_signature)
@@ -253,16 +264,20 @@ def check_slots(tree: Tree, period_us: int, due_us: int | None = None) -> None:
     Args:
         tree: the leaves.
         period_us: distance of the slots. [us]
-        due_us: the slot that must come first; None: the one the grant names, if it names one. [us]
+        due_us: the slot that must come first; None: the one the grant names, if it names one;
+            UNKNOWN_SLOT: leaves before these were lost. [us]
 
     Raises:
         EvidenceError: `slot_missing`, `slot_twice`, `slot_unaligned` or `off_slot`.
     """
     spans = [(r.slot_us, r.slot_us, 1, r.seq) for r in tree.records]
     spans += [(g.first_slot_us, g.last_slot_us, g.slots, seq) for seq, g in tree.gaps]
+    if tree.withheld:
+        spans += [*withheld_slots(tree, period_us), *lost_slots(tree)]
     spans.sort()
     first = tree.grant["first_slot"]
     due = due_us if due_us is not None else int(first) if first is not None else None
+    due = None if due_us == UNKNOWN_SLOT else due
     for start, end, slots, seq in spans:
         if start % period_us or end % period_us or slots != (end - start) // period_us + 1:
             raise _bad("slot_unaligned", f"leaf {seq} of {tree.origin} is off the slot grid")
@@ -277,15 +292,14 @@ def check_slots(tree: Tree, period_us: int, due_us: int | None = None) -> None:
             raise _bad("off_slot", f"leaf {record.seq} of {tree.origin} was not read at its slot")
 
 
-def check_envelopes(tree: Tree, first_seq: int = 0) -> None:
-    """Every envelope counts the leaves it covers as they are; the first starts at `first_seq`.
+def check_envelopes(tree: Tree) -> None:
+    """Every envelope counts the leaves it covers as they are.
 
     Raises:
         EvidenceError: `bad_envelope`.
     """
-    start = first_seq
     seqs = [record.seq for record in tree.records]
-    for envelope in tree.envelopes:
+    for start, envelope in batches_of(tree):
         fields, end = envelope.fields, envelope.seq
         records = tree.records[bisect_left(seqs, start) : bisect_left(seqs, end)]
         gaps = [gap for seq, gap in tree.gaps if start <= seq < end]
@@ -303,10 +317,11 @@ def check_envelopes(tree: Tree, first_seq: int = 0) -> None:
             "last_slot": str(max(lasts)) if lasts else None,
             "time": {"unsynchronised": sum(r.sync == "unsynchronised" for r in records)},
         }
+        if runs := runs_in(tree, start, end):
+            counted = with_unseen(counted, fields, sum(run.count for run in runs))
         wrong = [name for name, value in counted.items() if fields.get(name) != value]
         if wrong:
             raise _bad("bad_envelope", f"envelope {end} of {tree.origin} miscounts {wrong}")
-        start = end + 1
 
 
 def check_decode(tree: Tree, profile: Profile) -> None:
@@ -434,6 +449,27 @@ def period_us_of(tree: Tree, documents: Mapping[str, bytes]) -> int:
     return periods[tree.device] * 1_000_000
 
 
+def interval_us_of(tree: Tree, documents: Mapping[str, bytes]) -> int | None:
+    """The interval of the evidence that the site approved; None: it is full. [us]
+
+    Raises:
+        EvidenceError: `document_missing`, or `bad_document` where it says neither.
+    """
+    try:
+        return interval_us_in(parse_canonical(_document(tree, documents, "site")))
+    except ValueError as error:
+        raise _bad("bad_document", f"the site document of {tree.origin} says {error}") from error
+
+
+def step_us_of(tree: Tree, documents: Mapping[str, bytes]) -> int:
+    """The time between the readings that are here: the period, or the interval of committed. [us]
+
+    Raises:
+        EvidenceError: as `period_us_of` and `interval_us_of`.
+    """
+    return interval_us_of(tree, documents) or period_us_of(tree, documents)
+
+
 def time_zone_of(tree: Tree, documents: Mapping[str, bytes]) -> ZoneInfo:
     """The time zone of the site in the approved site document.
 
@@ -449,7 +485,7 @@ def time_zone_of(tree: Tree, documents: Mapping[str, bytes]) -> ZoneInfo:
 
 def history_of(tree: Tree, documents: Mapping[str, bytes]) -> DeviceHistory:
     """The readings as arrays, decoded from the raw words with the approved profile."""
-    profile = profile_of(tree, documents)
+    profile, period_us = profile_of(tree, documents), period_us_of(tree, documents)
     n = len(tree.records)
     counters = {p.name: np.zeros(n, np.int64) for p in profile.points if p.counter}
     gauges = {p.name: np.full(n, np.nan) for p in profile.points if not p.counter}
@@ -475,7 +511,7 @@ def history_of(tree: Tree, documents: Mapping[str, bytes]) -> DeviceHistory:
         epoch=tree.epoch,
         clock=tree.clock,
         profile=profile,
-        period_us=period_us_of(tree, documents),
+        period_us=period_us,
         slot_us=np.array([r.slot_us for r in tree.records], np.int64),
         counters=counters,
         gauges=gauges,
@@ -486,7 +522,27 @@ def history_of(tree: Tree, documents: Mapping[str, bytes]) -> DeviceHistory:
         documents=dict(tree.grant["documents"]),
         time_zone=time_zone_of(tree, documents).key,
         not_due=not_due,
+        interval_us=interval_us_of(tree, documents),
+        withheld=tuple(withheld_slots(tree, period_us)),
+        lost=tuple(lost_slots(tree)),
+        is_partial=_partial(tree) if tree.withheld else None,
     )
+
+
+def _partial(tree: Tree) -> NDArray[np.bool_]:
+    """Which records end a time of which the envelope says that a part was not measured.
+
+    It had the records in between and saw, for one, that a meter was without power.
+    """
+    seqs = [record.seq for record in tree.records]
+    found = np.zeros(len(seqs), np.bool_)
+    for start, envelope in batches_of(tree):
+        energy = envelope.fields.get("energy")
+        missing_us = energy.get("missing_us", "0") if isinstance(energy, dict) else "0"
+        last = bisect_left(seqs, envelope.seq) - 1
+        if missing_us != "0" and last >= 0 and runs_in(tree, start, envelope.seq):
+            found[last] = True
+    return found
 
 
 def _record(seq: int, content: Mapping[str, Any]) -> Record:
@@ -542,7 +598,8 @@ def _gap(seq: int, content: Mapping[str, Any]) -> Gap:
 
 
 def _statement(seq: int, content: Mapping[str, Any]) -> Event:
-    fields = {name: value for name, value in content.items() if name not in _COMMON}
+    known = FIELDS if MINOR in content else set(content) - COMMON_FIELDS
+    fields = {name: value for name, value in content.items() if name in known}
     if not is_statement(fields) or int(fields["last_seq"]) >= seq:
         raise _bad("bad_leaf", f"leaf {seq} is no statement of figures")
     for name in ("start", "end"):

@@ -24,6 +24,7 @@ from joulemark_agent.contract.signature import (
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://joulemark.org/report/v1"
+MAX_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ def open_statement(data: bytes) -> Statement:
     Raises:
         EvidenceError: `bad_statement`, `not_canonical` or `bad_base64`.
     """
+    if len(data) > MAX_BYTES:
+        raise _bad(f"it has {len(data)} bytes; {MAX_BYTES} are the most")
     try:
         envelope = parse_canonical(data)
         [signer] = envelope["signatures"]

@@ -2,7 +2,8 @@
 
 The leaves of a batch are one zlib blob in an ordinary table (docs/decisions/0003): joined by line
 breaks, which canonical JSON cannot contain; compressed bytes are never hashed. A note is committed
-together with its leaves and published afterwards, so a batch sent again gets the same receipt.
+together with its leaves and published afterwards, so a batch sent again gets the same receipt. Old
+batches stand side by side in blocks (`blocks`, `compactor`); their rows then hold neither.
 
 StoreError codes: `disk_full`, `store_io`, `store_busy`, `store_damaged`, `store_foreign`,
 `store_missing`, `head_moved`.
@@ -13,17 +14,29 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from joulemark_agent.contract.batch import inflate
 from joulemark_agent.contract.canonical import canonical_bytes, parse_canonical
 from joulemark_agent.contract.errors import EvidenceError, StoreError
+from joulemark_agent.contract.rotation import Rotation
 from joulemark_agent.contract.signature import parse_checkpoint, parse_note
+from joulemark_agent.contract.sparse import (
+    Part,
+    Withheld,
+    between,
+    extended,
+    is_same_tree,
+    line_of,
+    numbered,
+    parse_line,
+)
 from joulemark_agent.contract.topics import parse_origin
-from joulemark_agent.contract.tree import Edge, append, root
+from joulemark_agent.contract.tree import Edge, root
+from joulemark_gateway.evidence import blocks
 from joulemark_gateway.evidence.base import (
     Accepted,
     Head,
@@ -31,12 +44,13 @@ from joulemark_gateway.evidence.base import (
     Quarantined,
     StoredBatch,
 )
+from joulemark_gateway.evidence.sqlite import SqliteFile
 
 FILE = "evidence.sqlite"
 QUARANTINE_BYTES = 64 * 1024 * 1024
 QUARANTINE_MESSAGES = 10_000
 _APPLICATION = 0x4A4C6576  # "JLev"
-_VERSION = 1
+_VERSION = 2
 _BLOB_LIMIT = 64 * 1024 * 1024
 _SCHEMA = """
 CREATE TABLE tree (
@@ -57,14 +71,22 @@ CREATE TABLE quarantine_count (
     agent TEXT NOT NULL, code TEXT NOT NULL, messages INTEGER NOT NULL, last_us INTEGER NOT NULL,
     UNIQUE (agent, code));
 """
+_ADDED = f"""
+CREATE TABLE rotation (
+    tree INTEGER NOT NULL REFERENCES tree, seq INTEGER NOT NULL, old_key BLOB NOT NULL,
+    new_key BLOB NOT NULL, UNIQUE (tree, seq));
+{blocks.SCHEMA}
+"""  # to version 1, by version 2
 _TREE = (
     "SELECT origin, size, edge, content, operator_signature, note, received_us, live_us, "
     "next_slot_us FROM tree"
 )
 
 
-class SqliteStore:
+class SqliteStore(SqliteFile):
     """One file; one connection, used by one thread at a time."""
+
+    kind = "evidence store"
 
     def __init__(
         self,
@@ -85,7 +107,6 @@ class SqliteStore:
         Raises:
             StoreError: the file is missing, damaged, of another program, or cannot be used.
         """
-        self._path = path
         self._quarantine = (quarantine_bytes, quarantine_messages)
         if not create and not path.exists():
             raise StoreError(
@@ -93,9 +114,8 @@ class SqliteStore:
                 "Start the collector once, or name the state_dir it uses.",
                 code="store_missing",
             )
-        with self._errors():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        super().__init__(path)
+        self._blocks = blocks.Blocks(self._rows)
         try:
             with self._errors():
                 self._prepare(create=create)
@@ -104,16 +124,6 @@ class SqliteStore:
         except BaseException:
             self._db.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Release the file."""
-        self._db.close()
 
     def head(self, origin: str) -> Head | None:
         """What is held of this tree."""
@@ -131,28 +141,66 @@ class SqliteStore:
         return self._head(rows[0]) if rows else None
 
     def leaves(self, origin: str, start: int = 0, end: int | None = None) -> list[bytes]:
-        """Leaves start .. end - 1 of a tree, as far as they are held."""
-        end = 2**63 - 1 if end is None else end
+        """Leaves start .. end - 1 of a tree, as far as they are held.
+
+        Raises:
+            EvidenceError: `withheld` where some of them are known by their covers only.
+        """
         found: list[bytes] = []
+        for seq, part in numbered(self.parts(origin, start, end), start):
+            if isinstance(part, Withheld):
+                raise EvidenceError(
+                    f"Leaves {seq} to {seq + part.count - 1} of {origin} are not here: they stay "
+                    "at the gateway, or were lost.",
+                    "Run 'joulemark evidence fetch' for them; what is here, `parts` gives.",
+                    code="withheld",
+                )
+            found.append(part)
+        return found
+
+    def parts(self, origin: str, start: int = 0, end: int | None = None) -> list[Part]:
+        """The same, with runs of leaves that stay away; a run that is cut has no cover."""
+        end = 2**63 - 1 if end is None else end
+        found: list[Part] = []
         sql = (
-            "SELECT b.first_seq, b.leaves FROM tree t JOIN batch b ON b.tree = t.id WHERE "
+            "SELECT t.id, b.first_seq, b.leaves FROM tree t JOIN batch b ON b.tree = t.id WHERE "
             "t.origin = ? AND b.first_seq < ? AND b.first_seq >= (SELECT max(first_seq) FROM batch "
             "WHERE tree = t.id AND first_seq <= ?) ORDER BY b.first_seq"
         )
-        for first_seq, blob in self._rows(sql, origin, end, start):
-            leaves = self._unpacked(blob)
-            found += leaves[max(start - first_seq, 0) : max(end - first_seq, 0)]
+        for tree, first_seq, blob in self._rows(sql, origin, end, start):
+            found += between(self._content(tree, first_seq, blob), first_seq, start, end)
         return found
+
+    def fill(self, origin: str, first_seq: int, leaves: Sequence[bytes]) -> None:
+        """Put the leaves of one batch in the place of its covers, durably.
+
+        Raises:
+            StoreError: `not_these` where they are other leaves, or none are missing there.
+        """
+        place = "tree = (SELECT id FROM tree WHERE origin = ?) AND first_seq = ?"
+        with self._transaction() as db:
+            sql = f"SELECT leaves FROM batch WHERE {place} AND length(leaves) > 0"
+            row = db.execute(sql, (origin, first_seq)).fetchone()
+            if row is None or not is_same_tree(leaves, self._unpacked(row[0]), first_seq):
+                raise StoreError(
+                    f"The batch at leaf {first_seq} of {origin} is not of these leaves.",
+                    "Nothing was changed; look for who sent them.",
+                    code="not_these",
+                )
+            blob = zlib.compress(b"\n".join(leaves), 6)
+            db.execute(f"UPDATE batch SET leaves = ? WHERE {place}", (blob, origin, first_seq))
 
     def batches(self, origin: str) -> list[StoredBatch]:
         """The accepted batches of a tree in order."""
         sql = (
-            "SELECT first_seq, size, note, received_us, flags FROM batch WHERE tree = (SELECT id "
-            "FROM tree WHERE origin = ?) ORDER BY first_seq"
+            "SELECT tree, first_seq, size, note, received_us, flags FROM batch WHERE tree = "
+            "(SELECT id FROM tree WHERE origin = ?) ORDER BY first_seq"
         )
+        rows = self._rows(sql, origin)
+        moved = self._notes_in_blocks([tree for tree, _, _, note, *_ in rows if not note])
         return [
-            StoredBatch(first_seq, size, note, received_us, tuple(flags.split()))
-            for first_seq, size, note, received_us, flags in self._rows(sql, origin)
+            StoredBatch(first_seq, size, note or next(moved), received_us, tuple(flags.split()))
+            for _, first_seq, size, note, received_us, flags in rows
         ]
 
     def notes(self, origin: str) -> list[str]:
@@ -162,15 +210,21 @@ class SqliteStore:
     def note_at(self, origin: str, size: int) -> str | None:
         """The cosigned checkpoint of the batch that ended at this size."""
         sql = (
-            "SELECT size, note FROM batch WHERE tree = (SELECT id FROM tree WHERE origin = ?) "
-            "AND first_seq < ? ORDER BY first_seq DESC LIMIT 1"
+            "SELECT tree, first_seq, note FROM batch WHERE tree = (SELECT id FROM tree WHERE "
+            "origin = ?) AND first_seq < ? AND size = ? ORDER BY first_seq DESC LIMIT 1"
         )
-        rows = self._rows(sql, origin, size)
-        return str(rows[0][1]) if rows and rows[0][0] == size else None
+        for tree, first_seq, note in self._rows(sql, origin, size, size):
+            with self._as_damage():
+                return str(note or self._blocks.note(tree, first_seq))
+        return None
 
     def documents(self) -> dict[str, bytes]:
         """Every approved document by digest."""
         return dict(self._rows("SELECT digest, data FROM document ORDER BY digest"))
+
+    def rotations(self) -> list[Rotation]:
+        """Every change of key that was accepted in any tree."""
+        return [Rotation(*row) for row in self._rows("SELECT seq, old_key, new_key FROM rotation")]
 
     def accept(self, batch: Accepted, *, note: str, received_us: int) -> None:
         """Add the batch and its cosigned note durably, or nothing.
@@ -178,7 +232,8 @@ class SqliteStore:
         Raises:
             StoreError: `head_moved` where the head is not the one the batch was judged by.
         """
-        flags, blob = " ".join(batch.flags), zlib.compress(b"\n".join(batch.leaves), 6)
+        flags, lines = " ".join(batch.flags), map(line_of, batch.leaves)
+        blob = zlib.compress(b"\n".join(lines), 6)
         head = (batch.after.size, batch.after.to_bytes(), note, received_us)
         due = (batch.live_us, batch.next_slot_us)
         with self._transaction() as db:
@@ -206,6 +261,10 @@ class SqliteStore:
             db.execute("INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?)", row)
             documents = batch.documents.items()
             db.executemany("INSERT OR IGNORE INTO document VALUES (?, ?)", documents)
+            db.executemany(
+                "INSERT INTO rotation VALUES (?, ?, ?, ?)",
+                ((tree, r.seq, r.old_key, r.new_key) for r in batch.rotations),
+            )
 
     def quarantine(self, item: Quarantined) -> None:
         """Keep a refused message durably, within the limits of its agent; counted in any case.
@@ -249,11 +308,12 @@ class SqliteStore:
         """
         edge = Edge()
         sql = (
-            "SELECT first_seq, leaves, note FROM batch WHERE tree = (SELECT id FROM tree WHERE "
+            "SELECT tree, first_seq, leaves FROM batch WHERE tree = (SELECT id FROM tree WHERE "
             "origin = ?) ORDER BY first_seq"
         )
-        for first_seq, blob, note in self._rows(sql, origin):
-            after = append(edge, self._unpacked(blob))
+        notes = [batch.note for batch in self.batches(origin)]
+        for (tree, first_seq, blob), note in zip(self._rows(sql, origin), notes, strict=False):
+            after = extended(edge, self._content(tree, first_seq, blob))
             try:
                 head = parse_checkpoint(parse_note(note)[0])
             except EvidenceError as error:
@@ -267,34 +327,40 @@ class SqliteStore:
 
     def _prepare(self, *, create: bool) -> None:
         db = self._db
-        db.execute("PRAGMA busy_timeout = 10000")
         application = db.execute("PRAGMA application_id").fetchone()[0]
         tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if application == 0 and tables == 0 and create:
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = FULL")
+            self._make_durable()
             db.executescript(
-                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {_APPLICATION}; "
+                f"BEGIN IMMEDIATE; {_SCHEMA} {_ADDED} PRAGMA application_id = {_APPLICATION}; "
                 f"PRAGMA user_version = {_VERSION}; COMMIT;"
             )
             application = _APPLICATION
         version = db.execute("PRAGMA user_version").fetchone()[0]
+        if (application, version) == (_APPLICATION, 1):
+            version = self._upgrade(create=create)
         if (application, version) != (_APPLICATION, _VERSION):
             raise StoreError(
                 f"{self._path} is not an evidence store of version {_VERSION}.",
                 "Name another state_dir, or use the version of Joulemark that wrote it.",
                 code="store_foreign",
             )
-        mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-        db.execute("PRAGMA synchronous = FULL")
-        if (mode, db.execute("PRAGMA synchronous").fetchone()[0]) != ("wal", 2):
-            raise StoreError(
-                f"{self._path} cannot keep a write-ahead log (journal mode {mode!r}).",
-                "Put state_dir on a local disk; network file systems lose evidence.",
-                code="store_io",
-            )
+        self._make_durable()
         if not create:
             db.execute("PRAGMA query_only = 1")
+
+    def _upgrade(self, *, create: bool) -> int:
+        """Add what version 1 did not have; nothing that is there is touched."""
+        if not create:
+            raise StoreError(
+                f"{self._path} was written by an older version.",
+                "Start the collector once: it adds what is missing.",
+                code="store_foreign",
+            )
+        self._db.executescript(
+            f"BEGIN IMMEDIATE; {_ADDED} PRAGMA user_version = {_VERSION}; COMMIT;"
+        )
+        return _VERSION
 
     def _check(self) -> None:
         found = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
@@ -328,51 +394,46 @@ class SqliteStore:
         limit_bytes, limit_messages = self._quarantine
         return bool(count < limit_messages and size + len(item.payload) <= limit_bytes)
 
-    def _unpacked(self, blob: bytes) -> list[bytes]:
+    def _content(self, tree: int, first_seq: int, blob: bytes) -> list[Part]:
+        """The parts of a batch, wherever they stand."""
+        if blob:
+            return self._unpacked(blob)
+        with self._as_damage():
+            return list(self._blocks.lines(tree, first_seq).split(b"\n"))
+
+    def _notes_in_blocks(self, trees: Sequence[int]) -> Iterator[str]:
+        """The notes of the batches of one tree whose rows have none, in order."""
+        with self._as_damage():
+            notes = self._blocks.notes(trees[0]) if trees else []
+        if len(notes) != len(trees):
+            raise self._damaged(f"{len(trees)} rows lack a note, and blocks hold {len(notes)}")
+        return iter(notes)
+
+    def _unpacked(self, blob: bytes) -> list[Part]:
+        with self._as_damage():
+            return [parse_line(line) for line in inflate(blob, _BLOB_LIMIT).split(b"\n")]
+
+    @contextmanager
+    def _as_damage(self) -> Iterator[None]:
+        """What cannot be unpacked is damage of the store."""
         try:
-            return inflate(blob, _BLOB_LIMIT).split(b"\n")
+            yield
         except EvidenceError as error:
             raise self._damaged(error.what) from error
 
     def _head(self, row: Sequence[Any]) -> Head:
-        origin, size, edge, content, operator_signature, note, *times_us = row
+        origin, size, edge, content, signature, note, received_us, live_us, slot_us = row
         try:
             parse_origin(origin)
             held, grant = Edge.from_bytes(size, edge), parse_canonical(content)
         except (EvidenceError, ValueError) as error:
             raise self._damaged(f"the head of {origin}: {error}") from error
-        return Head(origin, held, grant, operator_signature, note, *times_us)
-
-    def _rows(self, sql: str, *values: Any) -> list[Any]:
-        with self._errors():
-            return self._db.execute(sql, values).fetchall()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Commit on leaving, or leave nothing behind."""
-        with self._errors():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            code, do = _told(error)
-            raise StoreError(f"The evidence store {self._path}: {error}.", do, code=code) from error
-        except OSError as error:
-            raise StoreError(
-                f"The evidence store {self._path}: {error.strerror}.",
-                "Check the folder and who may write to it.",
-                code="store_io",
-            ) from error
+        sql = (
+            "SELECT seq, old_key, new_key FROM rotation WHERE tree = (SELECT id FROM tree WHERE "
+            "origin = ?) ORDER BY seq"
+        )
+        rotations = tuple(Rotation(*found) for found in self._rows(sql, origin))
+        return Head(origin, held, grant, signature, note, received_us, live_us, slot_us, rotations)
 
     def _damaged(self, what: str) -> StoreError:
         return StoreError(
@@ -380,22 +441,3 @@ class SqliteStore:
             "Stop the collector, keep the file, restore the last copy; agents send the rest again.",
             code="store_damaged",
         )
-
-
-_TOLD: Mapping[int, tuple[str, str]] = {
-    sqlite3.SQLITE_FULL: (
-        "disk_full",
-        "Free space on the disk; agents keep what is not receipted.",
-    ),
-    sqlite3.SQLITE_IOERR: ("store_io", "Check the disk; agents keep what is not receipted."),
-    sqlite3.SQLITE_READONLY: ("store_io", "Let the collector's user write to the folder."),
-    sqlite3.SQLITE_CANTOPEN: ("store_io", "Check the folder and who may write to it."),
-    sqlite3.SQLITE_BUSY: ("store_busy", "Stop the other program that holds the file."),
-    sqlite3.SQLITE_CORRUPT: ("store_damaged", "Stop, keep the file, and restore the last copy."),
-    sqlite3.SQLITE_NOTADB: ("store_foreign", "Name another state_dir; this file is not a store."),
-}
-
-
-def _told(error: sqlite3.Error) -> tuple[str, str]:
-    primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return _TOLD.get(primary, ("store_io", "See the text above; the evidence held is unchanged."))

@@ -10,11 +10,13 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from joulemark_agent.contract.batch import Batch, parse_batch
+from joulemark_agent.contract.batch import parse_batch
 from joulemark_agent.contract.canonical import canonical_bytes
 from joulemark_agent.contract.errors import EvidenceError, StoreError
 from joulemark_agent.contract.profile import Profile
+from joulemark_agent.contract.rotation import keys_after
 from joulemark_agent.contract.signature import Checkpoint, cosign
+from joulemark_agent.contract.sparse import parse_sparse
 from joulemark_agent.contract.topics import (
     origin,
     parse_origin,
@@ -23,22 +25,26 @@ from joulemark_agent.contract.topics import (
     refusal_topic,
 )
 from joulemark_gateway.evidence.base import Accepted, EvidenceStore, Head, Quarantined
+from joulemark_gateway.ingest import live
+from joulemark_gateway.ingest.live import LiveBoard
+from joulemark_gateway.ingest.raw import judge_raw
+from joulemark_gateway.ingest.registered import Registry, Sender, sender_of
+from joulemark_gateway.ingest.sparse import AnyBatch
 from joulemark_gateway.ingest.verify import (
     FORK,
     HOLE,
     Absorbed,
     Held,
     Refused,
-    Registry,
-    Sender,
     Verdict,
+    check_identity,
     claimed_head,
     held_of,
     judge,
-    sender_of,
 )
 
 HEAD_MOVED = "head_moved"
+RESEND = "resend"  # no refusal: from the start of this connection on, this collector listens
 _WHAT_LENGTH = 400
 _TRIES = 5
 
@@ -68,25 +74,32 @@ class Intake:
     def __init__(
         self,
         open_store: Callable[[], EvidenceStore],
-        registry: Registry,
+        registry: Callable[[], Registry],
         witness: Witness,
         now_us: Callable[[], int],
+        on_accepted: Callable[[Accepted], None] = lambda _: None,
+        *,
+        board: LiveBoard | None = None,
     ) -> None:
         """Open the store.
 
         Args:
             open_store: opens it, now and after a failure.
-            registry: who may send.
+            registry: who may send, asked with every message.
             witness: who cosigns.
             now_us: wall time, UTC. [us]
+            on_accepted: is told of every batch that was committed.
+            board: is given what is live and not evidence.
 
         Raises:
             StoreError: it cannot be opened.
         """
-        self._open_store = open_store
+        self._open_store, self._on_accepted = open_store, on_accepted
+        self._live = board or LiveBoard()
         self._store = open_store()
         self._registry, self._witness, self._now_us = registry, witness, now_us
-        self._known: dict[str, tuple[Profile, int]] = {}  # a tree's profile and period never change
+        # A tree's profile, period and interval never change.
+        self._known: dict[str, tuple[Profile, int, int | None]] = {}
         self._flags: dict[str, tuple[str, ...]] = {}  # of each tree's last batch
 
     def reopen(self) -> None:
@@ -133,10 +146,30 @@ class Intake:
         what = f"batches were dropped unread; {name} is held up to leaf {size}"
         return _refusal_answer(agent, device, Refused(HOLE, what, name, size))
 
+    def greetings(self) -> list[Answer]:
+        """What agents are told when the collector has connected: to send what has no receipt.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        what = "the collector has connected; what was under way to it is to be sent again"
+        return [
+            _refusal_answer(
+                known.agent, device, Refused(RESEND, what, *self._latest(known.agent, device))
+            )
+            for known in self._registry().agents.values()
+            for device in sorted(known.devices)
+        ]
+
     def _take(self, topic: str, payload: bytes, now_us: int) -> Answer | None:
         try:
-            sender = sender_of(topic, self._registry)
-            batch = parse_batch(payload)
+            sender = sender_of(topic, self._registry())
+            if sender.kind == "raw":
+                return self._take_raw(topic, payload, sender, now_us)
+            if sender.kind in live.KINDS:
+                self._show(payload, sender, now_us)
+                return None
+            batch = parse_sparse(payload) if sender.kind == "sparse" else parse_batch(payload)
             verdict = self._verdict(batch, claimed_head(batch), sender, now_us)
         except EvidenceError as error:
             return self._refused(
@@ -153,7 +186,40 @@ class Intake:
         )
         self._store.accept(verdict, note=note, received_us=now_us)
         self._say_flags(verdict)
+        self._on_accepted(verdict)
         return Answer(receipt_topic(agent, device), note.encode(), has_grown=True)
+
+    def _show(self, payload: bytes, sender: Sender, now_us: int) -> None:
+        """Have what is live shown; nothing is kept of it and nobody waits for an answer."""
+        registry, agent = self._registry(), sender.agent
+        self._live.take(
+            sender.kind,
+            sender.device,
+            payload,
+            agent=agent,
+            keys=keys_after(agent.key, self._store.rotations()),
+            revoked=registry.revoked,
+            now_us=now_us,
+        )
+
+    def _take_raw(self, topic: str, payload: bytes, sender: Sender, now_us: int) -> Answer | None:
+        """Leaves for covers that are held: stored in their place, or refused without an answer."""
+        try:
+            batch = parse_batch(payload)
+            claimed = claimed_head(batch)
+            check_identity(claimed, sender)
+            head = self._store.head(claimed.origin)
+            held = None if head is None else self._held(batch, head)
+            is_new = judge_raw(batch, held)
+        except EvidenceError as error:
+            self._refused(topic, payload, Refused(error.code, error.what, "", 0), now_us)
+            return None
+        assert held is not None
+        if is_new:
+            self._store.fill(claimed.origin, batch.first_seq, batch.leaves)
+            log.info("raw_records", extra={"origin": claimed.origin, "size": batch.size})
+        topic = receipt_topic(sender.agent.agent, sender.device)
+        return Answer(topic, (held.note or "").encode())
 
     def _say_flags(self, batch: Accepted) -> None:
         """Say when a tree's flags change, not with every batch that has them."""
@@ -162,7 +228,9 @@ class Intake:
             log.warning("batches_flagged" if batch.flags else "flags_ended", extra=fields)
         self._flags[batch.origin] = batch.flags
 
-    def _verdict(self, batch: Batch, claimed: Checkpoint, sender: Sender, now_us: int) -> Verdict:
+    def _verdict(
+        self, batch: AnyBatch, claimed: Checkpoint, sender: Sender, now_us: int
+    ) -> Verdict:
         site, device = sender.agent.site, sender.device
         head = None
         if parse_origin(claimed.origin)[:2] == (site, device):
@@ -170,21 +238,23 @@ class Intake:
         latest = self._store.latest(site, device) if head is None else head
         return judge(
             batch,
-            registry=self._registry,
+            registry=self._registry(),
             sender=sender,
             held=None if head is None else self._held(batch, head),
             last_epoch=0 if latest is None else latest.epoch,
             now_us=now_us,
+            rotations=self._store.rotations(),
         )
 
-    def _held(self, batch: Batch, head: Head) -> Held:
+    def _held(self, batch: AnyBatch, head: Head) -> Held:
         known = self._known.get(head.origin)
         if known is None:
             held = held_of(head, self._store.documents())
-            self._known[head.origin] = known = (held.profile, held.period_us)
+            known = (held.profile, held.period_us, held.interval_us)
+            self._known[head.origin] = known
         if batch.first_seq >= head.size:
             return Held(head, *known)
-        leaves = self._store.leaves(head.origin, batch.first_seq, batch.size)
+        leaves = self._store.parts(head.origin, batch.first_seq, batch.size)
         return Held(head, *known, tuple(leaves), self._store.note_at(head.origin, batch.size))
 
     def _unread(self, topic: str, code: str, what: str) -> Refused:
@@ -197,7 +267,7 @@ class Intake:
 
     def _latest(self, agent: str, device: str) -> tuple[str, int]:
         """Name and size of the device's latest tree; no name where nobody such is registered."""
-        known = self._registry.agents.get(agent)
+        known = self._registry().agents.get(agent)
         if known is None or device not in known.devices:
             return "", 0
         head = self._store.latest(known.site, device)
@@ -208,26 +278,36 @@ class Intake:
             direction, agent, device, _ = parse_topic(topic)
         except EvidenceError:
             direction, agent, device = "", "", ""
-        what = refused.what[:_WHAT_LENGTH]
+        what, shown = _storable(refused.what), _storable(topic)
         if refused.is_kept:
-            owner = agent if agent in self._registry.agents else ""
-            kept = Quarantined(owner, topic[:_WHAT_LENGTH], refused.code, what, payload, now_us)
+            owner = agent if agent in self._registry().agents else ""
+            kept = Quarantined(owner, shown, refused.code, what, payload, now_us)
             self._store.quarantine(kept)
         level = logging.ERROR if refused.code == FORK else logging.WARNING
         log.log(
             level if refused.is_kept else logging.INFO,
             "security_alarm" if refused.code == FORK else "batch_refused",
-            extra={"topic": topic, "code": refused.code, "what": what},
+            extra={"topic": shown, "code": refused.code, "what": what},
         )
-        return _refusal_answer(agent, device, refused) if direction == "up" else None
+        if direction != "up":
+            return None
+        head = self._store.head(refused.origin) if refused.code == FORK else None
+        return _refusal_answer(agent, device, refused, None if head is None else head.note)
 
 
-def _refusal_answer(agent: str, device: str, refused: Refused) -> Answer:
+def _storable(text: str) -> str:
+    """The text as a database takes it: not too long, and without halves of characters."""
+    return text[:_WHAT_LENGTH].encode(errors="replace").decode()
+
+
+def _refusal_answer(agent: str, device: str, refused: Refused, held: str | None = None) -> Answer:
+    """The refusal; with a fork goes the head that is held: its signature tells whose it is."""
     content = {
+        **({} if held is None else {"held": held}),
         "code": refused.code,
         "expected_size": str(refused.expected_size),
         "origin": refused.origin,
         "v": 1,
-        "what": refused.what[:_WHAT_LENGTH],
+        "what": _storable(refused.what),
     }
     return Answer(refusal_topic(agent, device), canonical_bytes(content))

@@ -15,31 +15,37 @@ from __future__ import annotations
 
 import logging
 import secrets
+import ssl
+import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Container, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.enums import CallbackAPIVersion, LogLevel
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from joulemark_agent.contract.batch import MAX_WIRE_BYTES
-from joulemark_agent.contract.errors import EvidenceError, StoreError, UplinkError
-from joulemark_agent.contract.topics import ALL_BATCHES, parse_topic
+from joulemark_agent.contract.errors import ConfigError, EvidenceError, StoreError, UplinkError
+from joulemark_agent.contract.topics import ALL_UP, parse_topic
+from joulemark_agent.mqtt_client import LimitedClient, topic_of
+from joulemark_agent.tls import TlsFiles, client_context, read_again
 from joulemark_gateway.ingest.fair import FairQueue
 from joulemark_gateway.ingest.intake import Answer
+from joulemark_gateway.ingest.requests import Requests
 
 RECEIVE_MAXIMUM = 512
-KEEPALIVE_S = 30
+KEEPALIVE_S = 20  # paho finds a silent broker within twice that
 TURN_S = 0.2  # how long a stop may go unnoticed
 STORE_RETRY_S = 1.0
-_LONGEST_WAIT_S = 2  # between two attempts to connect
+_SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.25, 2  # between two attempts to connect
 _TOPIC_ROOM = 4096
 _LOGIN_REFUSED = {0x86, 0x87, 0x8A, 0x8C}  # bad user or password, not authorized, banned, method
 
@@ -104,9 +110,12 @@ class Subscriber:
         broker: Broker,
         taker: Taker,
         *,
-        agents: frozenset[str],
+        agents: Container[str],
         waiting_batches: int,
         on_growth: Callable[[], None] = lambda: None,
+        greetings: Callable[[], Sequence[Answer]] = tuple,
+        requests: Requests | None = None,
+        tls: TlsFiles | None = None,
     ) -> None:
         """Nothing is connected yet.
 
@@ -116,17 +125,27 @@ class Subscriber:
             agents: those that are registered; all others share one share of the queue.
             waiting_batches: how many messages of one agent may wait.
             on_growth: called after a batch was committed.
+            requests: what agents are asked for; None: nothing.
+            greetings: what is told as often as the broker has connected us; StoreError: nothing is.
+            tls: our certificate and whose broker to believe; None: with mqtts any authority that
+                this machine believes.
+
+        Raises:
+            ConfigError: these files cannot be used.
         """
         self._broker, self._taker, self._agents = broker, taker, agents
-        self._on_growth = on_growth
+        self._on_growth, self._greetings, self._tls = on_growth, greetings, tls
+        self._requests = requests
         self._queue: FairQueue[_Message] = FairQueue(waiting_batches)
         self._dropped: defaultdict[str, set[str]] = defaultdict(set)  # devices by agent
         self._lock = threading.Lock()
         self._connection = 0
         self._has_connected = False
         self._down_since: float | None = None
+        self._said = ""
         self._fatal: UplinkError | None = None
         self.is_ready = threading.Event()  # subscribed
+        self._is_new = threading.Event()  # subscribed, and nobody was told of it
         self._client = self._new_client()
 
     @property
@@ -140,9 +159,8 @@ class Subscriber:
         Raises:
             UplinkError: the broker refuses the login or the subscription at the first attempt.
         """
-        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho's
+        properties = self._client.limits()
         properties.ReceiveMaximum = RECEIVE_MAXIMUM
-        properties.MaximumPacketSize = MAX_WIRE_BYTES + _TOPIC_ROOM
         properties.SessionExpiryInterval = 0
         self._client.connect_async(
             self._broker.host,
@@ -156,6 +174,9 @@ class Subscriber:
             while not stop.is_set():
                 if self._fatal is not None:
                     raise self._fatal
+                if self._is_new.is_set():
+                    self._greet()
+                self._ask()
                 found = self._queue.get(TURN_S)
                 if found is not None:
                     self._serve(*found, stop)
@@ -166,9 +187,10 @@ class Subscriber:
             # they may be found before their owner, and are warned of.
             self._client._reset_sockets()  # noqa: SLF001 - there is no public name for it
 
-    def _new_client(self) -> mqtt.Client:
-        client = mqtt.Client(
+    def _new_client(self) -> LimitedClient:
+        client = LimitedClient(
             CallbackAPIVersion.VERSION2,
+            most_bytes=MAX_WIRE_BYTES + _TOPIC_ROOM,
             client_id=f"joulemark-collector-{secrets.token_hex(8)}",
             protocol=mqtt.MQTTv5,
             manual_ack=True,
@@ -178,15 +200,45 @@ class Subscriber:
             secret = password.get_secret_value() if password is not None else None
             client.username_pw_set(self._broker.username, secret)
         if self._broker.uses_tls:
-            client.tls_set()
-        client.reconnect_delay_set(1, _LONGEST_WAIT_S)
+            context = client_context(self._tls)
+            client.tls_set_context(context)
+            if self._tls is not None:
+                client.on_pre_connect = partial(self._read_again, context, self._tls)
+        # Annotated as whole seconds; parts of one do as well.
+        client.reconnect_delay_set(_SHORTEST_WAIT_S, _LONGEST_WAIT_S)  # type: ignore[arg-type]
         client.max_queued_messages_set(0)
+        client.on_log = self._on_log
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
         return client
+
+    def _read_again(
+        self, context: ssl.SSLContext, files: TlsFiles, _client: mqtt.Client, _data: Any
+    ) -> None:
+        """Use what was renewed from this connection on; what cannot be read stays as it was."""
+        try:
+            read_again(context, files)
+        except ConfigError as error:
+            fields = {"code": error.code, "what": error.what, "do": error.do}
+            log.error("certificate_unreadable", extra=fields)  # noqa: TRY400 - said in full
+
+    def _ask(self) -> None:
+        """Publish the requests that are due."""
+        if self._requests is not None and self.is_ready.is_set():
+            for message in self._requests.due():
+                self._client.publish(message.topic, message.payload, qos=1)
+
+    def _greet(self) -> None:
+        """Have agents send again at once what was under way when the connection ended."""
+        self._is_new.clear()
+        if self._requests is not None:
+            self._requests.connected()
+        with suppress(StoreError):  # agents send again by themselves, some seconds later
+            for answer in self._greetings():
+                self._client.publish(answer.topic, answer.payload, qos=1)
 
     def _serve(self, owner: str, message: _Message, was_last: bool, stop: threading.Event) -> None:
         try:
@@ -247,14 +299,15 @@ class Subscriber:
                 self._client.publish(answer.topic, answer.payload, qos=1)
 
     def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
+        topic = topic_of(message)
         try:
-            _, agent, device, _ = parse_topic(message.topic)
+            _, agent, device, _ = parse_topic(topic)
         except EvidenceError:
             agent, device = "", ""
         owner = agent if agent in self._agents else ""
         payload = bytes(message.payload[: MAX_WIRE_BYTES + 1])
         with self._lock:
-            kept = _Message(message.topic, payload, message.mid, message.qos, self._connection)
+            kept = _Message(topic, payload, message.mid, message.qos, self._connection)
         if not self._queue.put(owner, kept):
             if owner:
                 with self._lock:
@@ -274,7 +327,7 @@ class Subscriber:
             return
         with self._lock:
             self._connection += 1
-        client.subscribe(ALL_BATCHES, options=SubscribeOptions(qos=1))
+        client.subscribe([(topic, SubscribeOptions(qos=1)) for topic in ALL_UP])
 
     def _on_subscribe(
         self,
@@ -285,17 +338,25 @@ class Subscriber:
         _properties: Properties | None,
     ) -> None:
         if any(reason.is_failure for reason in reasons):
-            self._refused(f"subscription to {ALL_BATCHES}", reasons[0], is_login=True)
+            first = next(reason for reason in reasons if reason.is_failure)
+            self._refused(f"subscription to {', '.join(ALL_UP)}", first, is_login=True)
             return
         fields: dict[str, Any] = {"broker": self._broker.url}
         if self._down_since is not None:
             fields["seconds"] = round(time.monotonic() - self._down_since, 1)
         self._down_since, self._has_connected = None, True
         log.info("broker_connected", extra=fields)
+        self._is_new.set()
         self.is_ready.set()
 
     def _on_connect_fail(self, _client: mqtt.Client, _data: Any) -> None:
-        self._note_down("no connection")
+        error = sys.exception()  # paho calls this where it handles what went wrong
+        self._note_down(f"no connection: {error}" if error else "no connection")
+
+    def _on_log(self, _client: mqtt.Client, _data: Any, level: int, text: str) -> None:
+        """Keep what TLS says when the broker ends it: paho tells nobody else."""
+        if level == LogLevel.MQTT_LOG_ERR and "SSL: " in text:
+            self._said = f" ({text.partition('SSL: ')[2].partition(']')[0]})"
 
     def _on_disconnect(
         self,
@@ -309,7 +370,7 @@ class Subscriber:
         with self._lock:
             self._connection += 1
         if reason.is_failure:
-            self._note_down(str(reason))
+            self._note_down(f"{reason}{self._said}")
 
     def _refused(self, what: str, reason: ReasonCode, *, is_login: bool) -> None:
         if is_login and not self._has_connected:

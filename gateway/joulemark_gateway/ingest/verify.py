@@ -7,17 +7,21 @@ Refused, kept in quarantine and answered with one of these codes:
 | `bad_topic` `unknown_agent` `unknown_device` | the topic names nobody who is registered |
 | `bad_batch` `not_canonical` `bad_leaf` `bad_note` `bad_origin` `bad_base64` | the form |
 | `wrong_identity` | origin, topic and registry are not one agent, site and device |
-| `bad_signature` | the checkpoint is not signed by the registered key alone |
-| `bad_epoch` | the epoch is not the one after the latest |
+| `bad_signature` | the checkpoint is not signed by the agent's key of this place alone |
+| `bad_rotation` | a change of key that both keys did not sign, or one at another place |
+| `revoked` | the key is revoked, and the head is above the size up to which it may sign |
+| `unknown_version` | a leaf is of another major version |
 | `bad_grant` `unknown_operator` | the epoch's grant is another's, or nobody registered signed it |
 | `simulated_refused` `clock_mismatch` | a replay that is not allowed, or one that is not marked |
 | `document_missing` `document_unexpected` `document_changed` `bad_document` | the documents |
 | `bad_sequence` `bad_envelope` | leaves missing, repeated, foreign or miscounted |
 | `decode_mismatch` | the raw words do not decode to the values beside them |
 | `bad_root` | the leaves, appended to those held, do not give the signed root |
+| `withheld_refused` `interval_record_missing` | leaves stay away that must not, see `sparse` |
 | `fork` | the key signed two histories: same place, other bytes. A security alarm |
 
-Answered only: `hole` (leaves before these are missing; send again from `expected_size`).
+Answered only: `hole` (leaves before these are missing; send again from `expected_size`). It is
+answered before the signature is known to be good: the leaves that are missing may change the key.
 
 Accepted all the same, because the statement is the agent's own and refusing would destroy it, but
 flagged for ever:
@@ -29,6 +33,9 @@ flagged for ever:
 | `back_dated` | claimed times before the last fresh arrival, or with none before: unexplained |
 | `slot_missing` `slot_twice` `slot_unaligned` | slots are not readings + gaps, each once |
 | `off_slot` | a reading was taken more than a period and 300 s away from its slot |
+| `lost` | no leaf is left, only covers: a `discontinuity` must explain it |
+| `epoch_skipped` | of epochs between the latest and this one nothing has arrived |
+| `epoch_late` | a later epoch arrived before this one began to |
 
 A batch arrives fresh if nothing it claims is older than EPSILON_US at its receipt; the time of the
 last fresh arrival bounds how far an outage can explain late delivery (spec: the bound is [time of
@@ -38,58 +45,39 @@ which is wall time, is bounded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from joulemark_agent.contract.batch import Batch, parse_u64
+from joulemark_agent.contract.batch import parse_u64
 from joulemark_agent.contract.canonical import canonical_bytes, parse_canonical
 from joulemark_agent.contract.errors import EvidenceError
 from joulemark_agent.contract.factor import FactorSet
 from joulemark_agent.contract.profile import Profile
 from joulemark_agent.contract.reading import SIMULATED
+from joulemark_agent.contract.rotation import (
+    Rotation,
+    keys_after,
+)
 from joulemark_agent.contract.signature import (
     Checkpoint,
     encode64,
-    is_log_signed,
     is_signed_by,
     parse_checkpoint,
     parse_note,
 )
-from joulemark_agent.contract.topics import parse_origin, parse_topic
-from joulemark_agent.contract.tree import Edge, append, root
+from joulemark_agent.contract.sparse import Part, Withheld, extended
+from joulemark_agent.contract.topics import parse_origin
+from joulemark_agent.contract.tree import Edge, root
 from joulemark_gateway.evidence import history
 from joulemark_gateway.evidence.base import Accepted, Head
+from joulemark_gateway.evidence.withheld import UNKNOWN_SLOT, check_approved
+from joulemark_gateway.ingest.registered import Registry, Sender, refusal
+from joulemark_gateway.ingest.signing import Signed, check_place, signature_of
+from joulemark_gateway.ingest.sparse import LOST, AnyBatch, agree, beyond, is_lost, parts_of
 
 EPSILON_US = 300 * 1_000_000
 HOLE, FORK = "hole", "fork"
-
-
-@dataclass(frozen=True)
-class Agent:
-    """One agent that may send: where it stands, what it reads, and its evidence key."""
-
-    agent: str
-    site: str
-    key: bytes = field(repr=False)
-    devices: frozenset[str]
-
-
-@dataclass(frozen=True)
-class Registry:
-    """Who may send and who may open epochs."""
-
-    agents: Mapping[str, Agent]
-    operators: frozenset[bytes]
-    accept_simulated: bool = False
-
-
-@dataclass(frozen=True)
-class Sender:
-    """Who a message comes from according to its topic, found in the registry."""
-
-    agent: Agent
-    device: str
 
 
 @dataclass(frozen=True)
@@ -99,7 +87,8 @@ class Held:
     head: Head
     profile: Profile
     period_us: int
-    leaves: tuple[bytes, ...] = ()  # those held from the batch's first leaf to its last
+    interval_us: int | None = None  # of committed evidence
+    leaves: tuple[Part, ...] = ()  # those held from the batch's first leaf to its last
     note: str | None = None  # the cosigned note of the batch that ended where this one ends
 
 
@@ -129,24 +118,7 @@ class Refused:
 Verdict = Accepted | Absorbed | Refused
 
 
-def sender_of(topic: str, registry: Registry) -> Sender:
-    """The registered agent and device of a topic.
-
-    Raises:
-        EvidenceError: `bad_topic`, `unknown_agent` or `unknown_device`.
-    """
-    direction, name, device, kind = parse_topic(topic)
-    if (direction, kind) != ("up", "batch"):
-        raise _refusal("bad_topic", f"{topic!r} carries no batches")
-    agent = registry.agents.get(name)
-    if agent is None:
-        raise _refusal("unknown_agent", f"the agent {name!r} is not registered here")
-    if device not in agent.devices:
-        raise _refusal("unknown_device", f"{name!r} is not registered to read {device!r}")
-    return Sender(agent, device)
-
-
-def claimed_head(batch: Batch) -> Checkpoint:
+def claimed_head(batch: AnyBatch) -> Checkpoint:
     """The head a batch says it ends at; nothing of it is checked yet but its form.
 
     Raises:
@@ -158,13 +130,14 @@ def claimed_head(batch: Batch) -> Checkpoint:
 
 
 def judge(
-    batch: Batch,
+    batch: AnyBatch,
     *,
     registry: Registry,
     sender: Sender,
     held: Held | None,
     last_epoch: int,
     now_us: int,
+    rotations: Collection[Rotation] = (),
 ) -> Verdict:
     """What to do with a batch.
 
@@ -175,88 +148,118 @@ def judge(
         held: what the store holds of the batch's tree; None where it holds nothing.
         last_epoch: the device's highest epoch held, 0 for none.
         now_us: wall time of the receipt, UTC. [us]
+        rotations: every change of key that is held, of whatever tree.
     """
     origin, size = "", held.head.size if held else 0
     try:
         claimed = claimed_head(batch)
         origin = claimed.origin
-        _check_signer(batch, claimed, sender)
+        check_identity(claimed, sender)
+        signed = signature_of(batch, held.head if held else None, sender.agent, rotations)
+        signed.check_revoked(registry.revoked, origin, batch.size)
         if batch.first_seq > size:
             what = f"{origin} is held up to leaf {size}; the batch starts at {batch.first_seq}"
             return Refused(HOLE, what, origin, size)
+        if signed.key is None:
+            who = f"the key of {sender.agent.agent!r} alone"
+            raise refusal("bad_signature", f"the checkpoint is not signed by {who}")
+        if claimed.size != batch.size:
+            what = f"the checkpoint is of {claimed.size} leaves, the batch ends at {batch.size}"
+            raise refusal("bad_envelope", what)
         if held is None:
-            held = _opened(batch, claimed, registry, sender, last_epoch)
+            keys = keys_after(sender.agent.key, rotations)
+            held = _opened(batch, claimed, registry, sender, keys)
+        elif (rest := beyond(batch, held.leaves, size)) is not None:
+            batch = rest
         elif batch.first_seq < size:
             return _absorbed(batch, claimed, held)
         elif batch.documents:
-            raise _refusal("document_unexpected", "only the batch that opens an epoch carries any")
-        return _accepted(batch, claimed, held, registry, now_us)
+            raise refusal("document_unexpected", "only the batch that opens an epoch carries any")
+        _check_clock(held.head, registry)
+        accepted = _accepted(batch, claimed, held, signed, now_us)
     except EvidenceError as error:
         return Refused(error.code, error.what, origin, size)
+    if size == 0:
+        flags = accepted.flags + _epoch_flags(held.head.epoch, last_epoch)
+        return replace(accepted, flags=flags)
+    return accepted
 
 
 def held_of(
     head: Head,
     documents: Mapping[str, bytes],
-    leaves: tuple[bytes, ...] = (),
+    leaves: tuple[Part, ...] = (),
     note: str | None = None,
 ) -> Held:
-    """A tree with the profile and period its documents give it.
+    """A tree with the profile, period and interval its documents give it.
 
     Raises:
         EvidenceError: `bad_document` or `document_missing`.
     """
     tree = history.parse_part((), 0, head.grant, head.operator_signature)
     profile = history.profile_of(tree, documents)
-    return Held(head, profile, history.period_us_of(tree, documents), leaves, note)
+    interval_us = history.interval_us_of(tree, documents)
+    return Held(head, profile, history.period_us_of(tree, documents), interval_us, leaves, note)
 
 
-def _check_signer(batch: Batch, claimed: Checkpoint, sender: Sender) -> None:
+def check_identity(claimed: Checkpoint, sender: Sender) -> None:
+    """The head is of a tree of the device that the topic names.
+
+    Raises:
+        EvidenceError: `wrong_identity`.
+    """
     agent = sender.agent
     site, device, _ = parse_origin(claimed.origin)
     if (site, device) != (agent.site, sender.device):
-        raise _refusal(
+        raise refusal(
             "wrong_identity",
             f"the checkpoint is of {claimed.origin!r}, the topic of {sender.device!r} of agent "
             f"{agent.agent!r} at site {agent.site!r}",
         )
-    alone = len(parse_note(batch.checkpoint)[1]) == 1
-    if not alone or not is_log_signed(batch.checkpoint, agent.key):
-        raise _refusal(
-            "bad_signature", f"the checkpoint is not signed by the key of {agent.agent!r} alone"
-        )
-    if claimed.size != batch.size:
-        raise _refusal(
-            "bad_envelope",
-            f"the checkpoint is of {claimed.size} leaves, the batch ends at {batch.size}",
-        )
 
 
-def _absorbed(batch: Batch, claimed: Checkpoint, held: Held) -> Verdict:
+def _epoch_flags(epoch: int, last_epoch: int) -> tuple[str, ...]:
+    """What is seen of the order of epochs; each is operator-signed, so none is refused for it."""
+    if epoch == last_epoch + 1:
+        return ()
+    return ("epoch_skipped",) if epoch > last_epoch else ("epoch_late",)
+
+
+def _check_clock(head: Head, registry: Registry) -> None:
+    if head.grant["clock"] == SIMULATED and not registry.accept_simulated:
+        what = "the epoch is a replay and accept_simulated is not true"
+        raise refusal("simulated_refused", what)
+
+
+def _absorbed(batch: AnyBatch, claimed: Checkpoint, held: Held) -> Verdict:
     """The verdict on a batch that starts before the end of its tree."""
     origin, size = held.head.origin, held.head.size
-    if batch.leaves[: len(held.leaves)] != held.leaves:
+    if not agree(parts_of(batch), held.leaves, batch.first_seq):
         what = f"{origin} is held with other bytes at leaf {batch.first_seq} or after it"
         raise _fork(what)
     if batch.size > size or held.note is None:
-        raise _refusal("bad_envelope", "the batch does not start where the one before it ended")
+        raise refusal("bad_envelope", "the batch does not start where the one before it ended")
     if parse_checkpoint(parse_note(held.note)[0]) != claimed:
         raise _fork(f"{origin} is held with another root at {batch.size} leaves")
     return Absorbed(origin, held.note)
 
 
 def _opened(
-    batch: Batch, claimed: Checkpoint, registry: Registry, sender: Sender, last_epoch: int
+    batch: AnyBatch,
+    claimed: Checkpoint,
+    registry: Registry,
+    sender: Sender,
+    keys: Collection[bytes],
 ) -> Held:
     """An empty tree whose grant was found good."""
-    grant, operator_signature = history.grant_of(batch.leaves[0])
+    first = parts_of(batch)[0]
+    if isinstance(first, Withheld):
+        raise refusal("bad_sequence", "the leaf that opens the epoch is not here")
+    grant, operator_signature = history.grant_of(first)
     agent = sender.agent
     site, device, epoch = parse_origin(claimed.origin)
-    if epoch != last_epoch + 1:
-        raise _refusal("bad_epoch", f"epoch {epoch} cannot follow epoch {last_epoch} of {device!r}")
     wanted = {
         "agent": agent.agent,
-        "agent_key": encode64(agent.key),
         "dev": device,
         "epoch": epoch,
         "site": site,
@@ -264,66 +267,76 @@ def _opened(
         "v": 1,
     }
     wrong = [name for name, value in wanted.items() if grant[name] != value]
+    if grant["agent_key"] not in map(encode64, keys):
+        wrong.append("agent_key")
     if wrong:
-        raise _refusal("bad_grant", f"the grant is for another {' and '.join(wrong)}")
+        raise refusal("bad_grant", f"the grant is for another {' and '.join(wrong)}")
     signed = canonical_bytes(grant)
     if not any(is_signed_by(key, signed, operator_signature) for key in registry.operators):
-        raise _refusal("unknown_operator", "no registered operator signed the grant")
+        raise refusal("unknown_operator", "no registered operator signed the grant")
     tree = history.parse_part((), 0, grant, operator_signature)
     history.check_documents(tree, batch.documents)
     if surplus := set(batch.documents) - set(grant["documents"].values()):
-        raise _refusal("document_unexpected", f"the grant does not name {sorted(surplus)}")
+        raise refusal("document_unexpected", f"the grant does not name {sorted(surplus)}")
     try:
         FactorSet.model_validate(parse_canonical(batch.documents[grant["documents"]["factors"]]))
     except ValueError as error:
-        raise _refusal("bad_document", f"the factors are none: {error}") from error
+        raise refusal("bad_document", f"the factors are none: {error}") from error
     head = Head(claimed.origin, Edge(), grant, operator_signature, "", 0, None, None)
     return held_of(head, batch.documents)
 
 
 def _accepted(
-    batch: Batch, claimed: Checkpoint, held: Held, registry: Registry, now_us: int
+    batch: AnyBatch,
+    claimed: Checkpoint,
+    held: Held,
+    signed: Signed,
+    now_us: int,
 ) -> Accepted:
     """The verdict on a batch that starts where its tree ends; it is good if nothing is raised."""
-    head = held.head
-    if head.grant["clock"] == SIMULATED and not registry.accept_simulated:
-        raise _refusal(
-            "simulated_refused", "the epoch is a replay and accept_simulated is not true"
-        )
-    tree = history.parse_part(batch.leaves, head.size, head.grant, head.operator_signature)
-    envelope = _envelope(tree, batch, head)
-    history.check_envelopes(tree, head.size)
+    head, parts = held.head, parts_of(batch)
+    tree = history.parse_part(parts, head.size, head.grant, head.operator_signature)
+    envelope = None if is_lost(batch) else _envelope(tree, batch, head)
+    check_place(signed, tree.rotations, head)
+    check_approved(tree, held.interval_us)
+    history.check_envelopes(tree)
     history.check_named_documents(tree)
     history.check_decode(tree, held.profile)
     if tree.clock != SIMULATED and any(r.sync == SIMULATED for r in tree.records):
-        raise _refusal("clock_mismatch", "a reading of simulated time in an epoch of real time")
-    after = append(head.edge, batch.leaves)
+        raise refusal("clock_mismatch", "a reading of simulated time in an epoch of real time")
+    after = extended(head.edge, parts)
     if root(after) != claimed.root:
-        raise _refusal("bad_root", "the leaves held and these do not give the signed root")
-    time_flags, live_us = _times(tree, envelope, head, now_us)
-    slot_flags, next_slot_us = _slots(tree, envelope, held)
+        raise refusal("bad_root", "the leaves held and these do not give the signed root")
+    flags: tuple[str, ...] = (LOST,)
+    live_us = head.live_us
+    next_slot_us: int | None = UNKNOWN_SLOT
+    if envelope is not None:
+        time_flags, live_us = _times(tree, envelope, head, now_us)
+        slot_flags, next_slot_us = _slots(tree, envelope, held)
+        flags = time_flags + slot_flags
     return Accepted(
         origin=head.origin,
         before=head.edge,
         after=after,
-        leaves=batch.leaves,
+        leaves=parts,
         grant=head.grant,
         operator_signature=head.operator_signature,
         documents=batch.documents,
         live_us=live_us,
         next_slot_us=next_slot_us,
-        flags=time_flags + slot_flags,
+        flags=flags,
+        rotations=tree.rotations,
     )
 
 
-def _envelope(tree: history.Tree, batch: Batch, head: Head) -> Mapping[str, Any]:
+def _envelope(tree: history.Tree, batch: AnyBatch, head: Head) -> Mapping[str, Any]:
     """The fields of the one envelope, which is the last leaf and names the head held."""
     if [envelope.seq for envelope in tree.envelopes] != [batch.size - 1]:
-        raise _refusal("bad_envelope", "the batch must hold one envelope, as its last leaf")
+        raise refusal("bad_envelope", "the batch must hold one envelope, as its last leaf")
     fields = tree.envelopes[0].fields
     previous = fields.get("previous")
     if not isinstance(previous, dict) or previous.get("size") != str(head.size):
-        raise _refusal("bad_envelope", f"the envelope does not follow a head of {head.size} leaves")
+        raise refusal("bad_envelope", f"the envelope does not follow a head of {head.size} leaves")
     if previous.get("root") != encode64(head.root):
         raise _fork(f"the envelope names another head of {head.size} leaves than the one held")
     return fields
@@ -336,7 +349,7 @@ def _times(
     try:
         sealed_us = parse_u64(envelope.get("sealed_us"), "sealed_us")
     except EvidenceError as error:
-        raise _refusal("bad_envelope", "the envelope does not say when it was sealed") from error
+        raise refusal("bad_envelope", "the envelope does not say when it was sealed") from error
     claimed_us, gap_ends_us = [sealed_us], [sealed_us]
     if tree.clock != SIMULATED:
         claimed_us += [t for r in tree.records for t in (r.t_utc_us, r.slot_us)]
@@ -367,10 +380,4 @@ def _slots(
 
 
 def _fork(what: str) -> EvidenceError:
-    return _refusal(FORK, what)
-
-
-def _refusal(code: str, what: str) -> EvidenceError:
-    return EvidenceError(
-        f"The batch is refused: {what}.", "It is kept in quarantine with this reason.", code=code
-    )
+    return refusal(FORK, what)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
+from joulemark_agent.contract.committed import ENERGY
 from joulemark_agent.contract.errors import MeasureError
 from joulemark_agent.contract.factor import DATASET_CHECK, Factor, FactorSet
 from joulemark_gateway.evidence.history import DeviceHistory
@@ -40,7 +41,8 @@ def prepare(project: Project, histories: Mapping[str, DeviceHistory]) -> Prepare
 
     Raises:
         MeasureError: `missing_device`, `missing_point`, `not_a_counter`, `not_energy`,
-            `wrong_site`, `mixed_clocks`, `synthetic_not_declared`, `counter_out_of_range`.
+            `not_in_envelope`, `wrong_site`, `mixed_clocks`, `synthetic_not_declared`,
+            `counter_out_of_range`.
     """
     zone = ZoneInfo(project.time_zone)
     places = (project.energy, *project.drivers)
@@ -133,6 +135,15 @@ def _check_together(project: Project, counters: Sequence[Counted]) -> None:
             f"{project.energy.point!r} counts {counters[0].unit}, not energy.",
             "Name a counter of the meter whose name ends in _wh.",
             code="not_energy",
+        )
+    meter = counters[0].history
+    if meter.interval_us is not None and project.energy.point != ENERGY:
+        raise MeasureError(
+            f"The raw records of {meter.device!r} stay at the gateway, and its envelopes sum "
+            f"{ENERGY!r}, not {project.energy.point!r}.",
+            f"Measure {ENERGY!r}, whose every step the agent's own sums bear out; or have the "
+            "gateway send full evidence of this device.",
+            code="not_in_envelope",
         )
     clocks = {counter.history.device: counter.history.clock for counter in counters}
     if len(set(clocks.values())) > 1:

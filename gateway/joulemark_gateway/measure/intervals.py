@@ -37,7 +37,7 @@ from joulemark_gateway.evidence.history import DeviceHistory
 Times = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
-ALL_ZERO, BAD_VALUE, FELL = "all_zero", "bad_value", "counter_fell"
+ALL_ZERO, BAD_VALUE, FELL, LOST = "all_zero", "bad_value", "counter_fell", "leaves_lost"
 BEFORE, AFTER, NO_READING = "before_first_reading", "after_last_reading", "no_reading"
 _WIDTHS_US = (900_000_000, 3_600_000_000, 86_400_000_000)
 _MOST = 2.0**62  # all rises of a counter together, so that no sum of them wraps around
@@ -99,7 +99,7 @@ class Counted:
     @property
     def interval_us(self) -> int:
         """Width at which holes are listed: a quarter-hour, or the hour or day the period fits."""
-        fits = [width for width in _WIDTHS_US if width % self.history.period_us == 0]
+        fits = [width for width in _WIDTHS_US if width % self.history.step_us == 0]
         return fits[0] if fits else _WIDTHS_US[-1]
 
     def totals(self, edges_us: Times) -> Totals:
@@ -110,6 +110,15 @@ class Counted:
             nodes.t_us, nodes.count, all_good, nodes.step[1:], edges_us, LARGEST
         )
         return Totals(total, covered, estimated, missing)
+
+    def unsynchronised(self, edges_us: Times) -> Times:
+        """What of the totals was counted from or to a reading whose clock was not set."""
+        nodes = self.followed
+        doubt = self.history.unsynchronised[nodes.index]
+        step = np.where(doubt[1:] | doubt[:-1], nodes.step[1:], MASKED)
+        all_good = np.ones(nodes.t_us.size, np.bool_)
+        total, *_ = counter_energy(nodes.t_us, nodes.count, all_good, step, edges_us, LARGEST)
+        return total
 
     def spans_in(self, start_us: int, end_us: int) -> Iterator[Span]:
         """The unmeasured time inside [start_us, end_us), cut to it."""
@@ -142,7 +151,7 @@ def counted(history: DeviceHistory, point: AnyPoint) -> Counted:
     Raises:
         MeasureError: `counter_out_of_range`, its steps add up to more than a sum can hold.
     """
-    semantics = semantics_of(history.profile, point, history.period_us)
+    semantics = semantics_of(history.profile, point, history.step_us)
     counter, good = history.counters[point.name], history.good[point.name]
     rises = np.diff(counter[good])
     if float(rises[rises > 0].astype(np.float64).sum()) >= _MOST and not semantics.most_per_h:
@@ -166,6 +175,8 @@ def counted(history: DeviceHistory, point: AnyPoint) -> Counted:
 def _steps_ok(history: DeviceHistory, profile: Profile, name: str) -> Flags:
     """Whether the step to each reading counts: no rule of the profile takes it away."""
     step_ok = np.ones(history.slot_us.size, np.bool_)
+    if history.is_partial is not None:
+        step_ok &= ~history.is_partial
     for rule in profile.rules:
         if name not in rule.counters:
             continue
@@ -214,4 +225,6 @@ def _why_long(history: DeviceHistory, low_us: int, high_us: int, is_bad: Flags) 
         for gap in history.gaps
         if gap.first_slot_us < high_us and gap.last_slot_us > low_us
     }
-    return [f"gap:{cause}" for cause in sorted(causes)] + [BAD_VALUE] * bool(is_bad.any())
+    is_lost = any(lost.first_us < high_us and lost.last_us > low_us for lost in history.lost)
+    told = [f"gap:{cause}" for cause in sorted(causes)] + [LOST] * is_lost
+    return told + [BAD_VALUE] * bool(is_bad.any())

@@ -46,6 +46,10 @@ class Stream:
     covered_us: int
     estimated_us: int
     missing_us: int
+    total: int = 0  # counted in both periods
+    unsynchronised_total: int = 0  # of that, from or to a reading whose clock was not set
+    withheld: int = 0  # slots whose record stays at the gateway
+    lost: int = 0  # slots whose leaves were lost
 
 
 @dataclass(frozen=True)

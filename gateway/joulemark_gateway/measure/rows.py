@@ -80,6 +80,7 @@ def streams_of(prepared: Prepared) -> list[Stream]:
     streams = []
     for k, counter in enumerate(prepared.counters):
         history = counter.history
+        gaps = [(gap.first_slot_us, gap.last_slot_us) for gap in history.gaps]
         totals = [units.streams[k] for units in periods]
         streams.append(
             Stream(
@@ -91,7 +92,7 @@ def streams_of(prepared: Prepared) -> list[Stream]:
                 unit=counter.unit,
                 synthetic=history.synthetic or declared[k],
                 readings=int(np.count_nonzero(_inside(history, bounds))),
-                gap_slots=_gap_slots(history, bounds),
+                gap_slots=_slots_in(history, gaps, bounds),
                 unsynchronised=int(
                     np.count_nonzero(history.unsynchronised & _inside(history, bounds))
                 ),
@@ -100,6 +101,12 @@ def streams_of(prepared: Prepared) -> list[Stream]:
                 covered_us=sum(int(total.covered_us.sum()) for total in totals),
                 estimated_us=sum(int(total.estimated_us.sum()) for total in totals),
                 missing_us=sum(int(total.missing_us.sum()) for total in totals),
+                total=sum(int(total.total.sum()) for total in totals),
+                unsynchronised_total=sum(
+                    int(counter.unsynchronised(units.grid.edges_us).sum()) for units in periods
+                ),
+                withheld=_slots_in(history, [span[:2] for span in history.withheld], bounds),
+                lost=_slots_in(history, [span[:2] for span in history.lost], bounds),
             )
         )
     return streams
@@ -170,11 +177,14 @@ def _inside(history: DeviceHistory, bounds: Sequence[tuple[int, int]]) -> Flags:
     return inside
 
 
-def _gap_slots(history: DeviceHistory, bounds: Sequence[tuple[int, int]]) -> int:
+def _slots_in(
+    history: DeviceHistory, spans: Sequence[tuple[int, int]], bounds: Sequence[tuple[int, int]]
+) -> int:
+    """How many slots of spans, each from its first to its last slot, are of the periods."""
     slots, period_us = 0, history.period_us
     for start, end in bounds:
-        for gap in history.gaps:
-            first, last = max(gap.first_slot_us, start + 1), min(gap.last_slot_us, end)
+        for first_us, last_us in spans:
+            first, last = max(first_us, start + 1), min(last_us, end)
             if first <= last:
                 slots += last // period_us - (first - 1) // period_us
     return slots

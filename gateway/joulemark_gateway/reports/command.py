@@ -48,8 +48,10 @@ def run_measure(args: argparse.Namespace) -> int:
 
 def run_report(args: argparse.Namespace) -> int:
     """Write the files of the report, or none of them where its own verifier would object."""
+    from joulemark_gateway.evidence.account import read_account  # noqa: PLC0415
     from joulemark_gateway.reports.project_file import gather, load_project  # noqa: PLC0415
     from joulemark_gateway.reports.publish import POLICY, files_of, issued_of  # noqa: PLC0415
+    from joulemark_gateway.reports.standing import mark_shown  # noqa: PLC0415
     from joulemark_gateway.reports.text import lines  # noqa: PLC0415
 
     project = load_project(args.project)
@@ -58,6 +60,7 @@ def run_report(args: argparse.Namespace) -> int:
     issued = issued_of(material, _now())
     files = files_of(material, issued, signing)
     _write(args.out, files)
+    mark_shown(material.store, read_account(material.log).newest.size)
     print("\n".join(lines(issued.report)))
     print(f"\nwritten to {args.out}")
     for name, data in files.items():

@@ -6,180 +6,40 @@ table or a chart looks is for `html.py` and `pdf.py` to say.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from joulemark_gateway.reports import plots
+from joulemark_gateway.reports.assurance import Assurance
+from joulemark_gateway.reports.blocks import (
+    Banner,
+    Beside,
+    Block,
+    Card,
+    Cards,
+    Chart,
+    Charts,
+    Command,
+    Content,
+    Facts,
+    Heading,
+    Items,
+    Letterhead,
+    Mark,
+    Pairs,
+    Paragraph,
+    Section,
+    Table,
+    Text,
+    plain,
+)
 from joulemark_gateway.reports.plots import Report
-from joulemark_gateway.reports.words import WORDS, Language, Words
+from joulemark_gateway.reports.sayer import Sayer, as_digest
+from joulemark_gateway.reports.words import WORDS, Language
 
 _MOST_EVENTS = 60  # of counters, printed
 _MOST_ROWS = 500  # of gaps, and of missing intervals, printed
 _LISTED = 6  # missing intervals shown under the calendar
-_DATE = re.compile(r"[0-9]{4}-")
-
-MarkKind = Literal[
-    "strong", "small", "struck", "code", "digest", "synthetic", "holds", "fails", "none"
-]
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A figure as the report prints it."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Mark:
-    """Text that is set apart."""
-
-    kind: MarkKind
-    text: Text
-
-
-Text = tuple["str | Figure | Mark", ...]
-Part = str | Figure | Mark | Text
-
-
-@dataclass(frozen=True)
-class Paragraph:
-    """Running text."""
-
-    text: Text
-
-
-@dataclass(frozen=True)
-class Heading:
-    """The head of what follows inside a section."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of cells under a head; without rows the sentence `empty`."""
-
-    head: tuple[str, ...]
-    rows: tuple[tuple[Text, ...], ...]
-    empty: str = ""
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Names and what they stand for."""
-
-    rows: tuple[tuple[str, Text], ...]
-
-
-@dataclass(frozen=True)
-class Items:
-    """A list."""
-
-    items: tuple[Text, ...]
-
-
-@dataclass(frozen=True)
-class Command:
-    """What to type."""
-
-    text: str
-
-
-Block = Paragraph | Heading | Table | Pairs | Items | Command
-
-
-@dataclass(frozen=True)
-class Banner:
-    """What stands across the top."""
-
-    code: str
-    name: str  # up to its colon
-    rest: str  # from its colon on
-
-
-@dataclass(frozen=True)
-class Letterhead:
-    """Whose report this is."""
-
-    kind: str
-    title: str
-    lead: Text
-    about: Text
-
-
-@dataclass(frozen=True)
-class Card:
-    """One result in large figures."""
-
-    kind: Literal["main", "", "refused"]
-    title: str
-    figure: Text
-    lines: tuple[tuple[Literal["", "policy", "doubt"], Text], ...]
-    items: tuple[Text, ...] = ()
-
-
-@dataclass(frozen=True)
-class Cards:
-    """The result."""
-
-    cards: tuple[Card, ...]
-
-
-@dataclass(frozen=True)
-class Facts:
-    """A row of small figures."""
-
-    rows: tuple[tuple[str, Text], ...]
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A drawing and the key to it."""
-
-    title: str
-    alt: str  # what it shows, for who does not see it
-    keys: tuple[tuple[str, str], ...]  # class of the ink, what it shows
-    svg: str
-
-
-@dataclass(frozen=True)
-class Charts:
-    """The drawings, and what stands under the last."""
-
-    charts: tuple[Chart, ...]
-    notes: tuple[Text, ...]
-
-
-@dataclass(frozen=True)
-class Section:
-    """A headed part of the report."""
-
-    title: str
-    blocks: tuple[Block, ...]
-    note: str = ""  # beside the title
-    kind: Literal["", "refused", "check"] = ""
-
-
-@dataclass(frozen=True)
-class Beside:
-    """Two sections that are read together."""
-
-    left: Section
-    right: Section
-
-
-@dataclass(frozen=True)
-class Content:
-    """The whole report; what belongs together stands in one group of `body`."""
-
-    language: Language
-    title: str
-    banners: tuple[Banner, ...]
-    letterhead: Letterhead
-    body: tuple[tuple[Cards | Facts | Charts | Section | Beside, ...], ...]
 
 
 def content(report: Report, language: Language) -> Content:
@@ -187,11 +47,7 @@ def content(report: Report, language: Language) -> Content:
     return _Writer(report, WORDS[language]).content()
 
 
-@dataclass(frozen=True)
-class _Writer:
-    report: Report
-    words: Words
-
+class _Writer(Sayer):
     def content(self) -> Content:
         project = self.report["project"]
         body = (
@@ -207,6 +63,7 @@ class _Writer:
             self._holes(),
             self._factors(),
             self._evidence(),
+            Assurance(self.report, self.words).sections(),
             self._limits(),
             self._check(),
         )
@@ -223,34 +80,6 @@ class _Writer:
         """Hour or day: what the model is fitted by."""
         unit: str = self.report["project"]["unit"]
         return unit
-
-    # words
-
-    def _say(self, key: str, **parts: Part) -> Text:
-        """The text under a key with its braces filled in."""
-        said: list[str | Figure | Mark] = []
-        for literal, name in self.words.parts(key):
-            if literal:
-                said.append(literal)
-            if name is not None:
-                part = parts[name]
-                said += part if isinstance(part, tuple) else (part,)
-        return tuple(said)
-
-    def _n(self, text: str | None) -> Text:
-        """A figure, or the word for none."""
-        if text is None:
-            return (Mark("none", (self.words["none"],)),)
-        return (Figure(text),)
-
-    def _heads(self, *keys: str) -> tuple[str, ...]:
-        return tuple(self.words[f"head_{key}"] if key else "" for key in keys)
-
-    def _of(self, sentence: str) -> str:
-        return self.words.of(sentence)
-
-    def _codes(self, codes: Sequence[str]) -> Text:
-        return (", ".join(codes),)
 
     # parts
 
@@ -367,11 +196,14 @@ class _Writer:
     def _facts(self) -> tuple[Facts]:
         energy, time = self.report["coverage"][0], self.report["time_quality"]
         refused = ", ".join(f"{code} {n}" for code, n in self.report["quarantined"].items())
+        doubt = ("clock_not_set", time["unsynchronised_percent"])
+        if "unsynchronised_energy_percent" in time:
+            doubt = ("energy_clock_not_set", time["unsynchronised_energy_percent"])
         shares = [
             ("measured", energy["covered_percent"]),
             ("estimated", energy["estimated_percent"]),
             ("missing", energy["missing_percent"]),
-            ("clock_not_set", time["unsynchronised_percent"]),
+            doubt,
             ("unwitnessed", time["unattested_percent"]),
         ]
         rows = [
@@ -652,7 +484,7 @@ class _Writer:
             (
                 (stream["name"], *(mark if stream["synthetic"] else ())),
                 (f"{stream['device']} {stream['point']}",),
-                self._slots(stream["slots"], stream["readings"], stream["gap_slots"]),
+                self._slots(stream, stream["readings"]),
                 self._n(stream["covered_percent"]),
                 self._n(stream["estimated_percent"]),
                 self._n(stream["missing_percent"]),
@@ -667,9 +499,14 @@ class _Writer:
         )  # fmt: skip
         return (Section(self.words["coverage"], (Table(head, rows),)),)
 
-    def _slots(self, slots: str, readings: str, gaps: str) -> Text:
+    def _slots(self, row: Mapping[str, str], readings: str) -> Text:
+        """The slots of a stream or tree as a sum, with the parts that few have where they do."""
+        names = {"slots": row["slots"], "readings": readings, "gaps": row["gap_slots"]}
+        away = {name: row.get(name, "0") for name in ("withheld", "lost")}
+        if set(away.values()) == {"0"}:
+            return self._say("slots_sum", **{name: self._n(n) for name, n in names.items()})
         return self._say(
-            "slots_sum", slots=self._n(slots), readings=self._n(readings), gaps=self._n(gaps)
+            "slots_sum_withheld", **{name: self._n(n) for name, n in (names | away).items()}
         )
 
     def _holes(self) -> tuple[Section, ...]:
@@ -773,7 +610,7 @@ class _Writer:
                     (item["cause"],),
                     (item["author"],),
                     (item["approval"],),
-                    _digest(item["evidence_sha256"]),
+                    as_digest(item["evidence_sha256"]),
                 )
                 for item in self.report["exclusions"]
             ),
@@ -828,9 +665,9 @@ class _Writer:
             blocks += [Heading(tree["origin"]), Pairs(self._tree(tree))]
         software = self.report["software"]
         more = (
-            (self.words["plan"], _digest(self.report["plan_sha256"])),
+            (self.words["plan"], as_digest(self.report["plan_sha256"])),
             (self.words["software"], (f"{software['name']} {software['version']}",)),
-            (self.words["its_source"], _digest(software["source_sha256"])),
+            (self.words["its_source"], as_digest(software["source_sha256"])),
         )
         blocks += [Heading(self.words["plan_and_software"]), Pairs(more)]
         return (Section(self.words["evidence"], tuple(blocks)),)
@@ -850,9 +687,9 @@ class _Writer:
                 self._say("from_to", start=n(tree["first_leaf"]), end=n(tree["last_leaf"])),
             ),
             ("size", n(tree["size"])),
-            ("root", _digest(tree["root"])),
+            ("root", as_digest(tree["root"])),
             ("signed_heads", n(tree["heads"])),
-            ("slots_pair", self._slots(tree["slots"], tree["records"], tree["gap_slots"])),
+            ("slots_pair", self._slots(tree, tree["records"])),
             ("from", (tree["first_slot"] or none,)),
             ("to", (tree["last_slot"] or none,)),
             ("clock", (tree["clock"],)),
@@ -862,7 +699,7 @@ class _Writer:
         ]
         named = [(self.words[key], text) for key, text in rows]
         named += [
-            (plain(self._say("document_of", name=name)), _digest(digest))
+            (plain(self._say("document_of", name=name)), as_digest(digest))
             for name, digest in sorted(tree["documents"].items())
         ]
         return tuple(named)
@@ -882,34 +719,8 @@ class _Writer:
         blocks: list[Block] = [
             Paragraph(self._say("check_note")),
             Command("joulemark verify bundle.zip --policy policy.json"),
-            Paragraph(self._say("plan_digest", digest=_digest(self.report["plan_sha256"]))),
+            Paragraph(self._say("plan_digest", digest=as_digest(self.report["plan_sha256"]))),
         ]
         if translated := self._say("translated"):
             blocks.append(Paragraph(translated))
         return (Section(self.words["check"], tuple(blocks), kind="check"),)
-
-
-def _digest(text: str) -> Text:
-    return (Mark("digest", (text,)),)
-
-
-def plain(text: Text) -> str:
-    """The text without what sets parts of it apart."""
-    return "".join(
-        part
-        if isinstance(part, str)
-        else part.text
-        if isinstance(part, Figure)
-        else plain(part.text)
-        for part in text
-    )
-
-
-def is_figure(cell: Text) -> bool:
-    """Whether a cell of a table holds figures or nothing; dates are no figures."""
-    if not cell:
-        return True
-    first = cell[0]
-    if isinstance(first, Figure):
-        return not _DATE.match(first.text)
-    return isinstance(first, Mark) and first.kind in ("none", "struck")

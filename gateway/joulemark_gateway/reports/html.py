@@ -10,16 +10,17 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterable
-from html import escape
 from importlib import resources
 
-from joulemark_gateway.reports.content import (
+from joulemark_gateway.qr_code import svg
+from joulemark_gateway.reports.blocks import (
     Banner,
     Beside,
     Block,
     Card,
     Cards,
     Charts,
+    Code,
     Command,
     Facts,
     Figure,
@@ -31,17 +32,15 @@ from joulemark_gateway.reports.content import (
     Section,
     Table,
     Text,
-    content,
     is_figure,
 )
+from joulemark_gateway.reports.content import content
+from joulemark_gateway.reports.letters import escape
 from joulemark_gateway.reports.plots import Report
 from joulemark_gateway.reports.words import Language
 
 _STYLE = resources.files("joulemark_gateway.reports").joinpath("report.css").read_text("utf-8")
-_STYLE_DIGEST = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-_POLICY = (
-    f"default-src 'none'; style-src 'sha256-{_STYLE_DIGEST}'; base-uri 'none'; form-action 'none'"
-)
+_CODE = ".code svg{width:13rem;max-width:100%;height:auto}"
 _NARROW = 3  # columns of a table that would look lost over the whole width
 _NUMBER = re.compile(r"(-?)([0-9]+)(\.[0-9]+)?")
 _MARKS = {
@@ -60,6 +59,8 @@ _MARKS = {
 def page(report: Report, language: Language = "en") -> str:
     """The page of a report."""
     shown = content(report, language)
+    style = _STYLE + (_CODE if "account" in report else "")  # older pages stay as they were
+    policy = _policy(style)
     parts = [
         *(_banner(banner) for banner in shown.banners),
         "<main>",
@@ -69,13 +70,19 @@ def page(report: Report, language: Language = "en") -> str:
     ]
     return (
         f'<!DOCTYPE html>\n<html lang="{language}">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="referrer" content="no-referrer">\n'
         f"<title>{escape(shown.title)}</title>\n"
-        f"<style>{_STYLE}</style>\n</head>\n<body>\n" + "\n".join(parts) + "\n"
+        f"<style>{style}</style>\n</head>\n<body>\n" + "\n".join(parts) + "\n"
         "</body>\n</html>\n"
     )
+
+
+def _policy(style: str) -> str:
+    """The page may use its own style and nothing else."""
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
 
 
 def _banner(banner: Banner) -> str:
@@ -158,6 +165,9 @@ def _block(block: Block) -> str:
             return _list(items)
         case Command(text):
             return f"<pre>{escape(text)}</pre>"
+        case Code(text, alt):
+            drawn = svg(f"{text}\n", escape(alt))
+            return f'<pre>{escape(text)}</pre><div class="code">{drawn}</div>'
 
 
 def _list(items: Iterable[Text]) -> str:

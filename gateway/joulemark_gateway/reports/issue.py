@@ -9,8 +9,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from joulemark_agent.contract.canonical import canonical_bytes, parse_canonical
-from joulemark_agent.contract.errors import EvidenceError
+from joulemark_agent.contract.errors import EvidenceError, MeasureError
 from joulemark_agent.contract.factor import FactorSet
+from joulemark_gateway.evidence.account import Account
+from joulemark_gateway.evidence.claims import check_energy
+from joulemark_gateway.evidence.corrections import Correction, corrected
 from joulemark_gateway.evidence.history import Tree, history_of
 from joulemark_gateway.measure.project import Project
 from joulemark_gateway.measure.result import Measurement
@@ -33,20 +36,31 @@ class Issued:
 
 
 def measured(
-    plan: bytes, trees: Sequence[Witnessed], documents: Mapping[str, bytes]
+    plan: bytes,
+    trees: Sequence[Witnessed],
+    documents: Mapping[str, bytes],
+    corrections: Sequence[Correction] = (),
 ) -> Measurement:
     """The plan measured on the evidence, every value decoded anew from raw words.
 
+    Args:
+        plan: the measurement and verification plan, canonical.
+        trees: one tree a device, with its checkpoint notes.
+        documents: every document the grants name, by digest.
+        corrections: those that count.
+
     Raises:
         EvidenceError: `bad_plan`, `bad_document`, `device_twice`, `factors_differ`,
-            `plan_of_another_place` or what `history_of` raises.
+            `plan_of_another_place`, `envelope_energy` or what `history_of` raises.
         MeasureError: see `measure`.
     """
     histories = {}
     for tree, _ in trees:
         if tree.device in histories:
             raise _bad("device_twice", f"there are two epochs of {tree.device}")
-        histories[tree.device] = history_of(tree, documents)
+        if tree.withheld:  # only what the envelopes bear out is measured
+            check_energy(tree, documents)
+        histories[tree.device] = corrected(history_of(tree, documents), corrections)
     sets = {tree.grant["documents"]["factors"] for tree, _ in trees}
     if len(sets) != 1:
         raise _bad("factors_differ", f"the devices name {len(sets)} factor documents, not one")
@@ -64,7 +78,11 @@ def measured(
 
 
 def issue(
-    plan: bytes, trees: Sequence[Witnessed], documents: Mapping[str, bytes], claims: Claims
+    plan: bytes,
+    trees: Sequence[Witnessed],
+    documents: Mapping[str, bytes],
+    claims: Claims,
+    account: Account | None = None,
 ) -> Issued:
     """The report on this evidence.
 
@@ -73,14 +91,22 @@ def issue(
         trees: one tree a device, with its checkpoint notes.
         documents: every document the grants name, by digest.
         claims: what the reporter adds: time of issue, software, refused batches.
+        account: what the collector's log says; None: the first format, which has none.
 
     Raises:
-        EvidenceError: see `measured`.
+        EvidenceError: see `measured` and `account_used`.
         MeasureError: see `measure`.
     """
-    measurement = measured(plan, trees, documents)
-    provenance = provenance_of(trees, documents, plan, claims)
-    report = reduction_report(measurement.project, measurement, provenance)
+    provenance = provenance_of(trees, documents, plan, claims, account)
+    corrections = provenance.account.in_force if provenance.account else []
+    measurement = measured(plan, trees, documents, corrections)
+    whole: Measurement | MeasureError | None = None
+    if corrections:
+        try:
+            whole = measured(plan, trees, documents)
+        except MeasureError as error:
+            whole = error
+    report = reduction_report(measurement.project, measurement, provenance, whole)
     return Issued(provenance, report, canonical_bytes(report), page(report).encode())
 
 

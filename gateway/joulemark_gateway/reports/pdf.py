@@ -19,12 +19,14 @@ import typst
 
 from joulemark_agent.contract.canonical import canonical_bytes, digest_hex
 from joulemark_agent.contract.errors import MeasureError
-from joulemark_gateway.reports.content import (
+from joulemark_gateway.qr_code import svg
+from joulemark_gateway.reports.blocks import (
     Beside,
     Block,
     Card,
     Cards,
     Charts,
+    Code,
     Command,
     Content,
     Facts,
@@ -37,10 +39,10 @@ from joulemark_gateway.reports.content import (
     Section,
     Table,
     Text,
-    content,
     is_figure,
     plain,
 )
+from joulemark_gateway.reports.content import content
 from joulemark_gateway.reports.plots import Report
 from joulemark_gateway.reports.words import WORDS, Language
 
@@ -213,6 +215,9 @@ def _block(block: Block) -> Json:
             return {"is": "items", "items": [_text(item) for item in items]}
         case Command(text):
             return {"is": "command", "text": _plain(text)}
+        case Code(text, alt):
+            lines = [_plain(line) for line in text.split("\n")]
+            return {"is": "code", "lines": lines, "alt": alt, "svg": _drawn(svg(f"{text}\n", ""))}
 
 
 def _table(table: Table) -> Json:
@@ -261,8 +266,12 @@ def _plain(text: str) -> list[list[Any]]:
     return parts
 
 
-def _drawing(svg: str) -> str:
+def _drawing(drawn: str) -> str:
     """The drawing with its ink inside; colours differ in lightness, shapes in form."""
-    opening, rest = svg.split(">", 1)
-    named = opening.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
-    return shown(f"{named}><style>{_INK}</style>{rest}")
+    opening, rest = drawn.split(">", 1)
+    return _drawn(shown(f"{opening}><style>{_INK}</style>{rest}"))
+
+
+def _drawn(drawing: str) -> str:
+    """The drawing as a file of its own."""
+    return drawing.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)

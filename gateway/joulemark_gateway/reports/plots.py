@@ -10,9 +10,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from html import escape
 from typing import Any
 
+from joulemark_gateway.reports.letters import escape
 from joulemark_gateway.reports.words import WORDS, Words
 
 Report = Mapping[str, Any]

@@ -11,6 +11,7 @@ from joulemark_agent.contract.canonical import digest_hex
 from joulemark_agent.contract.errors import EvidenceError
 from joulemark_agent.contract.profile import Profile
 from joulemark_agent.contract.reading import Gap
+from joulemark_agent.contract.rotation import keys_of
 from joulemark_agent.contract.signature import (
     decode64,
     encode64,
@@ -18,7 +19,10 @@ from joulemark_agent.contract.signature import (
     parse_checkpoint,
     parse_note,
 )
-from joulemark_gateway.evidence.history import Tree, profile_of
+from joulemark_gateway.evidence.account import Account
+from joulemark_gateway.evidence.history import Tree, period_us_of, profile_of
+from joulemark_gateway.evidence.withheld import lost_slots, withheld_slots
+from joulemark_gateway.reports.accounted import AccountUsed, account_used
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class TreeUsed:
     epoch: int
     clock: str
     agent: str
-    agent_key: str  # fingerprint
+    agent_key: str  # fingerprint; of several, one after the other, where the key was changed
     size: int
     root: str  # base64
     heads: int
@@ -51,6 +55,14 @@ class TreeUsed:
     last_slot_us: int | None
     documents: Mapping[str, str]
     profile: Profile
+    withheld: int = 0  # records that stay at the gateway
+    lost_slots: int = 0  # whose leaves a disk lost
+
+    @property
+    def slots(self) -> int:
+        """Every slot that the tree accounts for."""
+        gap_slots = sum(gap.slots for gap in self.gaps)
+        return self.records + gap_slots + self.withheld + self.lost_slots
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,7 @@ class Provenance:
     trees: tuple[TreeUsed, ...]
     plan_digest: str
     claims: Claims
+    account: AccountUsed | None = None  # None: the first format, without the collector's log
 
 
 def provenance_of(
@@ -67,29 +80,35 @@ def provenance_of(
     documents: Mapping[str, bytes],
     plan: bytes,
     claims: Claims,
+    account: Account | None = None,
 ) -> Provenance:
     """The provenance of a report over these trees, each with its checkpoint notes in order.
 
     Raises:
-        EvidenceError: a note is not a checkpoint, or a document is missing.
+        EvidenceError: a note is not a checkpoint, a document is missing, or a correction does not
+            hold.
     """
     used = [_used(tree, notes, documents) for tree, notes in trees]
     used.sort(key=lambda item: (item.device, item.epoch))
-    return Provenance(tuple(used), digest_hex(plan), claims)
+    accounted = account_used(account, [tree for tree, _ in trees]) if account else None
+    return Provenance(tuple(used), digest_hex(plan), claims, accounted)
 
 
 def _used(tree: Tree, notes: Sequence[str], documents: Mapping[str, bytes]) -> TreeUsed:
     heads = [(parse_checkpoint(text), len(lines)) for text, lines in map(parse_note, notes)]
     last = heads[-1][0]
+    keys = keys_of(decode64(tree.grant["agent_key"]), tree.rotations)
     spans = [(record.slot_us, record.slot_us) for record in tree.records]
     spans += [(gap.first_slot_us, gap.last_slot_us) for _, gap in tree.gaps]
+    withheld, lost = withheld_slots(tree, period_us_of(tree, documents)), lost_slots(tree)
+    spans += [(slots.first_us, slots.last_us) for slots in (*withheld, *lost)]
     return TreeUsed(
         origin=tree.origin,
         device=tree.device,
         epoch=tree.epoch,
         clock=tree.clock,
         agent=tree.grant["agent"],
-        agent_key=fingerprint(decode64(tree.grant["agent_key"])),
+        agent_key=", ".join(map(fingerprint, keys)),
         size=last.size,
         root=encode64(last.root),
         heads=len(heads),
@@ -100,6 +119,8 @@ def _used(tree: Tree, notes: Sequence[str], documents: Mapping[str, bytes]) -> T
         last_slot_us=max((end for _, end in spans), default=None),
         documents=dict(tree.grant["documents"]),
         profile=profile_of(tree, documents),
+        withheld=sum(slots.number for slots in withheld),
+        lost_slots=sum(slots.number for slots in lost),
     )
 
 
@@ -120,16 +141,19 @@ def claims_of(predicate: Mapping[str, Any]) -> Claims:
     return Claims(texts[0], texts[1], texts[2], counts)
 
 
-def predicate_of(provenance: Provenance, signers: Mapping[str, Any]) -> dict[str, Any]:
+def predicate_of(
+    provenance: Provenance, signers: Mapping[str, Any], report: Mapping[str, Any]
+) -> dict[str, Any]:
     """What the statement says of a report with this provenance.
 
     Args:
         provenance: of the report.
         signers: who signed, in the form of a policy.
+        report: its content.
     """
     claims = provenance.claims
     trees = sorted(provenance.trees, key=lambda tree: tree.origin)
-    return {
+    found = {
         "documents": sorted({digest for tree in trees for digest in tree.documents.values()}),
         "heads": [
             {"origin": tree.origin, "root": tree.root, "size": str(tree.size)} for tree in trees
@@ -140,6 +164,20 @@ def predicate_of(provenance: Provenance, signers: Mapping[str, Any]) -> dict[str
         "signers": dict(signers),
         "software": {"sha256": claims.software_digest, "version": claims.software_version},
         "v": 1,
+    }
+    return found if provenance.account is None else found | _second(provenance.account, report)
+
+
+def _second(account: AccountUsed, report: Mapping[str, Any]) -> dict[str, Any]:
+    """What the second form of the predicate says besides."""
+    return {
+        "baseline": report["periods"]["baseline"],
+        "corrections": [item["digest"] for item in report["corrections"]["listed"]],
+        "coverage": report["coverage"],
+        "exclusions": report["exclusions"],
+        "log": {"origin": account.origin, "root": account.root, "size": str(account.size)},
+        "time_quality": report["time_quality"],
+        "v": 2,
     }
 
 

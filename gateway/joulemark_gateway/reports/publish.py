@@ -8,6 +8,7 @@ from typing import Any
 from joulemark_agent.contract.canonical import canonical_bytes
 from joulemark_agent.contract.errors import MeasureError
 from joulemark_agent.contract.signature import encode64, public_key
+from joulemark_gateway.evidence.account import read_account
 from joulemark_gateway.evidence.bundle import (
     PAGE,
     PAGE_KO,
@@ -33,9 +34,10 @@ BUNDLE, POLICY = "bundle.zip", "policy.json"
 
 def issued_of(material: Material, issued: str) -> Issued:
     """The report on this material; `issued` is its time, UTC, ISO 8601."""
-    witnessed = [(parse_tree(tree.leaves), tree.checkpoints) for tree in material.trees]
+    witnessed = [(parse_tree(tree.parts), tree.checkpoints) for tree in material.trees]
     claims = Claims(issued, VERSION, source_digest(), material.quarantined)
-    return issue(material.plan, witnessed, material.documents, claims)
+    account = read_account(material.log)
+    return issue(material.plan, witnessed, material.documents, claims, account)
 
 
 def files_of(material: Material, issued: Issued, signing: Signing) -> dict[str, bytes]:
@@ -57,22 +59,33 @@ def files_of(material: Material, issued: Issued, signing: Signing) -> dict[str, 
         material.plan,
         material.documents,
         material.trees,
+        material.log,
         renderings,
     )
-    bundle = make_bundle(contents, predicate_of(issued.provenance, signers), signing.report_key)
-    _check(bundle, signers)
+    predicate = predicate_of(issued.provenance, signers, issued.report)
+    bundle = make_bundle(contents, predicate, signing.report_key)
+    policy = {**signers, **_known(signing.beyond, material)}
+    _check(bundle, policy)
     return {
         PAGE: issued.report_html,
         **renderings,
         REPORT: issued.report_json,
         BUNDLE: bundle,
-        POLICY: canonical_bytes(signers),
+        POLICY: canonical_bytes(policy),
     }
 
 
-def _check(bundle: bytes, signers: Mapping[str, Any]) -> None:
+def _known(beyond: Mapping[str, Any], material: Material) -> dict[str, Any]:
+    """What a policy says besides; of the authorities those that have stamped something yet."""
+    stamping = {name for _, name in material.log.tokens}
+    listed = [item for item in beyond.get("authorities", []) if item["name"] in stamping]
+    others = {name: rows for name, rows in beyond.items() if name != "authorities"}
+    return others | ({"authorities": listed} if listed else {})
+
+
+def _check(bundle: bytes, policy: Mapping[str, Any]) -> None:
     steps = tuple(step for step in STEPS if step is not recompute.check)  # computed just now
-    verdict = verify(bundle, policy_of(signers), steps)
+    verdict = verify(bundle, policy_of(policy), steps)
     if verdict.findings:
         listed = "\n  ".join(f"{item.code}: {item.what}" for item in verdict.findings)
         raise MeasureError(

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from joulemark_agent.contract.errors import MeasureError
 from joulemark_agent.contract.reading import SIMULATED
 from joulemark_gateway.measure.finding import Finding, PolicyUsed
 from joulemark_gateway.measure.project import Project
@@ -26,6 +27,7 @@ from joulemark_gateway.measure.result import (
     Stream,
     Unit,
 )
+from joulemark_gateway.reports.accounted import account_content, corrections_content
 from joulemark_gateway.reports.figures import (
     Number,
     hours,
@@ -40,7 +42,8 @@ from joulemark_gateway.reports.figures import (
 )
 from joulemark_gateway.reports.provenance import Provenance, TreeUsed
 
-FORMAT = "joulemark-report/1"
+FIRST_FORMAT = "joulemark-report/1"  # without the collector's log; shown for ever
+FORMAT = "joulemark-report/2"
 _MOST_EVENTS = 1000  # of counters, listed
 MEASURED, DISQUALIFIED = "measured", "disqualified"
 REPLAYED = (
@@ -59,15 +62,58 @@ LIMITS = {
     "no_conformity": "The policies follow published rules as far as their text was at hand. No "
     "conformity with a standard or a crediting programme is claimed.",
 }
+WITHHELD = (
+    "Raw records stay at the gateway: {percent} % of the readings are known by commitments only. "
+    "Energy is that of signed counters at the ends of intervals, and equals the sums that the "
+    "agent signed; the commitments bind it to the records, which can be asked for."
+)
 Json = dict[str, Any]
 
 
-def reduction_report(project: Project, measurement: Measurement, provenance: Provenance) -> Json:
-    """The report as a value for canonical JSON: text, small integers, lists and objects."""
+def reduction_report(
+    project: Project,
+    measurement: Measurement,
+    provenance: Provenance,
+    uncorrected: Measurement | MeasureError | None = None,
+) -> Json:
+    """The report as a value for canonical JSON: text, small integers, lists and objects.
+
+    Args:
+        project: the plan.
+        measurement: what it measured.
+        provenance: on which evidence; without the collector's log the report has the first format.
+        uncorrected: the same without corrections, or why there is none; None: nothing is corrected.
+    """
+    report = _first(project, measurement, provenance)
+    account = provenance.account
+    if account is None:
+        return report
+    energy = measurement.streams[0]
+    doubt = energy.unsynchronised_total
+    return {
+        **report,
+        "format": FORMAT,
+        "account": account_content(account, ZoneInfo(project.time_zone)),
+        "corrections": corrections_content(account, measurement, uncorrected),
+        "coverage": [
+            {**_stream(stream), "withheld": str(stream.withheld), "lost": str(stream.lost)}
+            for stream in measurement.streams
+        ],
+        "time_quality": {
+            **report["time_quality"],
+            "energy_kwh": kwh(energy.total),
+            "unsynchronised_kwh": kwh(doubt),
+            "unsynchronised_energy_percent": share(doubt, energy.total),
+        },
+    }
+
+
+def _first(project: Project, measurement: Measurement, provenance: Provenance) -> Json:
+    """The report in the first format."""
     zone = ZoneInfo(project.time_zone)
     saving = measurement.saving
     return {
-        "format": FORMAT,
+        "format": FIRST_FORMAT,
         "result": DISQUALIFIED if measurement.disqualified else MEASURED,
         "banners": _banners(measurement, provenance),
         "project": _project(project),
@@ -417,7 +463,7 @@ def _stream(stream: Stream) -> Json:
         "synthetic": stream.synthetic,
         "readings": str(stream.readings),
         "gap_slots": str(stream.gap_slots),
-        "slots": str(stream.readings + stream.gap_slots),
+        "slots": str(stream.readings + stream.gap_slots + stream.withheld + stream.lost),
         "counter_fell": str(stream.fallen),
         "false_zeros": str(stream.false_zeros),
         "covered_hours": hours(stream.covered_us),
@@ -513,7 +559,9 @@ def _tree(tree: TreeUsed, zone: ZoneInfo) -> Json:
         "heads": str(tree.heads),
         "records": str(tree.records),
         "gap_slots": str(gap_slots),
-        "slots": str(tree.records + gap_slots),
+        "slots": str(tree.slots),
+        **({"withheld": str(tree.withheld)} if tree.withheld else {}),
+        **({"lost": str(tree.lost_slots)} if tree.lost_slots else {}),
         "first_slot": _or_none(lambda us: local_time(int(us), zone), tree.first_slot_us),
         "last_slot": _or_none(lambda us: local_time(int(us), zone), tree.last_slot_us),
         "documents": dict(tree.documents),
@@ -532,6 +580,10 @@ def _limits(measurement: Measurement, provenance: Provenance) -> list[Json]:
         del limits["replayed"]
     if not any(tree.profile.synthetic for tree in provenance.trees):
         del limits["synthetic"]
+    withheld = sum(tree.withheld for tree in provenance.trees)
+    if withheld:
+        whole = withheld + sum(tree.records for tree in provenance.trees)
+        limits["withheld"] = WITHHELD.format(percent=share(withheld, whole))
     return [{"code": code, "text": text} for code, text in limits.items()]
 
 

@@ -48,7 +48,7 @@ def catch_up(
         store: the evidence.
         series: the copy.
         leaves: how many at most.
-        known: profile, period and time zone by tree, filled and used again.
+        known: profile, distance of the readings and time zone by tree, filled and used again.
 
     Returns:
         whether leaves are left for another round.
@@ -228,9 +228,9 @@ def _part(
     if head.origin not in known:
         tree = history.parse_part((), 0, head.grant, head.operator_signature)
         documents = store.documents()
-        period_us = history.period_us_of(tree, documents)
+        period_us = history.step_us_of(tree, documents)
         zone = history.time_zone_of(tree, documents)
         known[head.origin] = (history.profile_of(tree, documents), period_us, zone)
-    leaves = store.leaves(head.origin, *span)
+    leaves = store.parts(head.origin, *span)
     tree = history.parse_part(leaves, span[0], head.grant, head.operator_signature)
     return part_of(tree, span[1], *known[head.origin], carry)

@@ -108,8 +108,11 @@ def unreachable(server: Server, error: Exception) -> StoreError:
 def refused(server: Server, status: int | None, body: Any) -> StoreError:
     """The answer was no."""
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body)
+    text = " ".join(text.split())
+    if server.token:  # some say back what they were shown
+        text = text.replace(server.token, "[token]")
     return StoreError(
-        f"The series server {server.url} answered {status}: {' '.join(text.split())[:300]}.",
+        f"The series server {server.url} answered {status}: {text[:300]}.",
         "Check series.kind, org and bucket, and the token; evidence goes on and the series "
         "catches up.",
         code="series",

@@ -12,11 +12,13 @@ from functools import cached_property
 from typing import TypeVar
 
 from joulemark_agent.contract.errors import ConfigError, EvidenceError
+from joulemark_agent.contract.sparse import line_of
 from joulemark_gateway.evidence import bundle
+from joulemark_gateway.evidence.account import Account, LogFiles, read_account
 from joulemark_gateway.evidence.bundle import STATEMENT, Bundle, TreeFiles
 from joulemark_gateway.evidence.history import Tree, parse_tree
 from joulemark_gateway.evidence.statement import Statement, open_statement
-from joulemark_gateway.verify.policy import Policy, policy_of
+from joulemark_gateway.verify.policy import Signers, signers_of
 
 Part = TypeVar("Part")
 Place = tuple[str, int]  # device and epoch, as the member's name says
@@ -37,12 +39,12 @@ class Case:
             return error
 
     @cached_property
-    def claimed(self) -> Policy | None:
+    def claimed(self) -> Signers | None:
         """The signers the bundle itself names: enough for consistency, never for trust."""
         if isinstance(self.statement, EvidenceError):
             return None
         try:
-            return policy_of(self.statement.predicate.get("signers"))
+            return signers_of(self.statement.predicate.get("signers"))
         except ConfigError:
             return None
 
@@ -58,7 +60,7 @@ class Case:
                 found[place] = error
             else:
                 found[place] = files
-                left -= sum(len(leaf) + 1 for leaf in files.leaves)
+                left -= sum(len(line_of(part)) + 1 for part in files.parts)
         return found
 
     @cached_property
@@ -67,10 +69,28 @@ class Case:
         found: dict[Place, Tree | EvidenceError] = {}
         for place, files in readable(self.files).items():
             try:
-                found[place] = parse_tree(files.leaves)
+                found[place] = parse_tree(files.parts)
             except EvidenceError as error:
                 found[place] = error
         return found
+
+    @cached_property
+    def log(self) -> LogFiles | EvidenceError | None:
+        """What is here of the collector's log; None: nothing."""
+        try:
+            return self.bundle.log(bundle.MAX_LOG_BYTES)
+        except EvidenceError as error:
+            return error
+
+    @cached_property
+    def account(self) -> Account | EvidenceError | None:
+        """The same, read."""
+        if self.log is None or isinstance(self.log, EvidenceError):
+            return self.log
+        try:
+            return read_account(self.log)
+        except EvidenceError as error:
+            return error
 
     @cached_property
     def documents(self) -> Mapping[str, bytes]:

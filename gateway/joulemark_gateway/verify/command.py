@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from joulemark_agent.contract.errors import ConfigError
+from joulemark_agent.files import replace_file
 from joulemark_gateway.evidence.container import MAX_BYTES
 
 if TYPE_CHECKING:
@@ -41,7 +42,21 @@ def add_command(subparsers: Any) -> None:
         default=[],
         help="a PDF or page that came with it: is it one that was signed? May be repeated",
     )
+    parser.add_argument(
+        "--raw",
+        type=Path,
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="raw records that 'joulemark agent archive export' wrote: do they fit the cosigned"
+        " heads, and give what was stated? May be repeated",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument(
+        "--remember",
+        action="store_true",
+        help="write the heads of what was verified into the policy: no later bundle may contradict",
+    )
     parser.set_defaults(run=run)
 
 
@@ -50,14 +65,32 @@ def run(args: argparse.Namespace) -> int:
     from joulemark_gateway.verify.policy import parse_policy  # noqa: PLC0415 - as above
     from joulemark_gateway.verify.verdict import verify  # noqa: PLC0415
 
+    if args.remember and args.policy is None:
+        raise ConfigError("'--remember' does not say where to.", "Add '--policy FILE'.")
     policy = None if args.policy is None else parse_policy(_read(args.policy))
     files = {str(path): _read(path) for path in args.file}
-    verdict = verify(_read(args.bundle), policy, files=files)
+    raw = {str(path): _read(path) for path in args.raw}
+    verdict = verify(_read(args.bundle), policy, files=files, raw=raw)
     if args.json:
         print(json.dumps(as_json(verdict), indent=2, sort_keys=True, ensure_ascii=False))
     else:
         print("\n".join(as_text(verdict, policy)))
+    if args.remember and policy is not None and verdict.status == "verified":
+        _remember(args.policy, policy, verdict)
     return verdict.exit_code
+
+
+def _remember(path: Path, policy: Policy, verdict: Verdict) -> None:
+    """Keep the heads in the policy's file, which is replaced as a whole."""
+    content = policy.remembering(verdict.heads).model_dump(exclude_defaults=True)
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    try:
+        replace_file(path, text.encode(), path.stat().st_mode & 0o777)
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written: {error.strerror}.",
+            "Check who may write to it; the bundle is verified all the same.",
+        ) from error
 
 
 def as_json(verdict: Verdict) -> dict[str, Any]:
@@ -74,6 +107,7 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
             {"code": item.code, "layer": item.layer, "what": item.what} for item in verdict.findings
         ],
         "counts": verdict.counts,
+        "log": verdict.log,
         "files": list(verdict.files),
         "coverage": list(report.get("coverage", [])),
         "headline": report.get("headline"),
@@ -103,9 +137,22 @@ def _lines(verdict: Verdict, policy: Policy | None) -> Iterator[str]:
         yield "evidence: " + ", ".join(
             f"{count} {name.replace('_', ' ')}" for name, count in counts.items()
         )
+    yield from _log(verdict.log)
     yield from _report(verdict.report)
     for role, fingerprint in verdict.keys:
         yield f"{'trusted' if policy else 'claimed'} key, {role}: {fingerprint}"
+
+
+def _log(seen: Any) -> Iterator[str]:
+    if seen is None:
+        return
+    names = ", ".join(f"{item['name']} at {item['time']}" for item in seen["witnesses"])
+    yield f"log {seen['origin']}: head of {seen['size']} leaves, cosigned by {names or 'nobody'}"
+    for stamp in seen["time_stamps"]:
+        when = stamp["time"] or "not checked: the policy does not know this authority"
+        yield f"time stamp of {stamp['authority']} over {stamp['size']} leaves of the log: {when}"
+    if seen["corrections"]:
+        yield f"corrections by operators: {seen['corrections']}"
 
 
 def _report(report: Any) -> Iterator[str]:

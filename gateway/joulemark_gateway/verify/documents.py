@@ -57,7 +57,7 @@ def _check_content(tree: Tree, case: Case) -> None:
     is_its_model = named.endswith(".yaml") or named == profile.model
     if told != granted or not is_its_model:
         raise _bad("site_differs", f"the site document and the grant of {tree.origin} differ")
-    if any(map(is_repeated, tree.figures)):
+    if any(is_repeated(tree, event) for event in tree.figures):
         subject_of(tree, case.documents)
 
 

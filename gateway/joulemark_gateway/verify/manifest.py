@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from joulemark_agent.contract.canonical import digest_hex, parse_canonical
 from joulemark_agent.contract.errors import EvidenceError
-from joulemark_gateway.evidence.bundle import MANIFEST, REQUIRED, STATEMENT, is_known
+from joulemark_gateway.evidence.bundle import FORMAT, MANIFEST, REQUIRED, STATEMENT, is_known
 from joulemark_gateway.verify.case import Case
 from joulemark_gateway.verify.finding import Finding
 from joulemark_gateway.verify.policy import Policy
@@ -27,6 +27,7 @@ def check(case: Case, _policy: Policy | None) -> list[Finding]:
     if not is_plain:
         what = f"{MANIFEST} has other parts than a manifest"
         return [Finding("manifest_unreadable", what, LAYER)]
+    form = case.bundle.format if case.bundle.format in REQUIRED else FORMAT
     there = {name for name in members if name not in {MANIFEST, STATEMENT}}
     findings = [
         Finding("file_missing", f"{name} is listed and not there", LAYER)
@@ -43,11 +44,11 @@ def check(case: Case, _policy: Policy | None) -> list[Finding]:
     ]
     findings += [
         Finding("file_missing", f"{name} is not there", LAYER)
-        for name in sorted(REQUIRED - set(listed) - set(members))
+        for name in sorted(REQUIRED[form] - set(listed) - set(members))
     ]
     findings += [
         Finding("file_unknown", f"a bundle has no member {name}", LAYER)
         for name in sorted(members)
-        if not is_known(name)
+        if not is_known(name, form)
     ]
     return findings

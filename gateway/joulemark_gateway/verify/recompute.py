@@ -33,7 +33,10 @@ def check(case: Case, _policy: Policy | None) -> list[Finding]:
     witnessed = [(tree, files[place].checkpoints) for place, tree in trees.items()]
     try:
         claims = claims_of(case.statement.predicate)
-        issued = issue(members.get(PLAN, b""), witnessed, case.documents, claims)
+        account = case.account
+        if isinstance(account, EvidenceError):
+            return [_not_recomputed("the collector's log cannot be read")]
+        issued = issue(members.get(PLAN, b""), witnessed, case.documents, claims, account)
     except JoulemarkError as error:
         return [_not_recomputed(f"{error.code}: {error.what}")]
     except (KeyError, IndexError, ValueError, TypeError, OverflowError) as error:
@@ -47,7 +50,7 @@ def check(case: Case, _policy: Policy | None) -> list[Finding]:
         findings.append(Finding("page_differs", what, LAYER))
     predicate = case.statement.predicate
     if case.claimed is None or predicate != predicate_of(
-        issued.provenance, case.claimed.model_dump()
+        issued.provenance, case.claimed.stated(), issued.report
     ):
         what = "the statement says something else than the report and who signed"
         findings.append(Finding("statement_differs", what, LAYER))

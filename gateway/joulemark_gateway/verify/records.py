@@ -5,7 +5,14 @@ from __future__ import annotations
 from itertools import pairwise
 
 from joulemark_agent.contract.errors import EvidenceError
-from joulemark_gateway.evidence.history import Tree, check_envelopes, check_slots, period_us_of
+from joulemark_gateway.evidence.history import (
+    Tree,
+    check_envelopes,
+    check_slots,
+    interval_us_of,
+    period_us_of,
+)
+from joulemark_gateway.evidence.withheld import check_approved, check_explained
 from joulemark_gateway.verify.case import Case, readable, unreadable
 from joulemark_gateway.verify.finding import Finding, found
 from joulemark_gateway.verify.policy import Policy
@@ -16,8 +23,9 @@ LAYER = "records"
 def check(case: Case, _policy: Policy | None) -> list[Finding]:
     """Leaves that cannot be read, are out of order or miscounted; slots unaccounted for.
 
-    Codes: those of `parse_tree`, `check_slots` and `check_envelopes`, and `bad_leaves`,
-    `bad_checkpoints`, `tree_misplaced`, `no_evidence`, `slot_order`.
+    Codes: those of `parse_tree`, `check_slots`, `check_envelopes`, `check_approved` and
+    `check_explained`, and `bad_leaves`, `bad_checkpoints`, `tree_misplaced`, `no_evidence`,
+    `slot_order`.
     """
     findings = [found(error, LAYER) for error in unreadable(case.files) + unreadable(case.trees)]
     if not case.files:
@@ -30,12 +38,25 @@ def check(case: Case, _policy: Policy | None) -> list[Finding]:
     return findings
 
 
+def _withheld(case: Case, tree: Tree) -> list[Finding]:
+    """Leaves stay away as the operator approved it, and what was lost is explained."""
+    if not tree.withheld:
+        return []
+    try:
+        check_approved(tree, interval_us_of(tree, case.documents))
+        check_explained(tree)
+    except EvidenceError as error:
+        return [found(error, LAYER)]
+    return []
+
+
 def _tree(case: Case, tree: Tree) -> list[Finding]:
     findings = []
     try:
         check_envelopes(tree)
     except EvidenceError as error:
         findings.append(found(error, LAYER))
+    findings += _withheld(case, tree)
     spans = [(r.seq, r.slot_us, r.slot_us) for r in tree.records]
     spans += [(seq, gap.first_slot_us, gap.last_slot_us) for seq, gap in tree.gaps]
     spans.sort()

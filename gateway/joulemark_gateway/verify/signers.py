@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from joulemark_agent.contract.canonical import digest_hex
 from joulemark_agent.contract.errors import EvidenceError
-from joulemark_agent.contract.signature import decode64
+from joulemark_agent.contract.revocation import Revoked, objection
+from joulemark_agent.contract.rotation import keys_before
+from joulemark_agent.contract.signature import decode64, encode64
 from joulemark_gateway.evidence.bundle import MANIFEST, RENDERINGS, REPORT
 from joulemark_gateway.evidence.history import operator_approved
 from joulemark_gateway.evidence.statement import Statement, is_statement_signed
 from joulemark_gateway.verify.case import Case, readable
 from joulemark_gateway.verify.finding import Finding, found
-from joulemark_gateway.verify.policy import Policy
+from joulemark_gateway.verify.policy import Policy, Signers
 
 LAYER = "signers"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -24,17 +27,19 @@ def check(case: Case, policy: Policy | None) -> list[Finding]:
     Codes: `bad_statement`, `statement_signature`, `statement_subject`, `signers_missing`,
     `agent_unknown`, `operator_signature`.
 
-    Without a policy the signers that the bundle names stand in, which shows consistency only.
+    Without a policy the signers that the bundle names stand in, which shows consistency only. A key
+    that a trusted key was changed for in any tree of the bundle is trusted like that one.
     """
     if isinstance(case.statement, EvidenceError):
         return [found(case.statement, LAYER)]
     trusted = policy or case.claimed
     if trusted is None:
         return [Finding("signers_missing", "the statement does not say who signed", LAYER)]
-    return [*_statement(case, case.statement, trusted), *_grants(case, trusted)]
+    limits = policy.limits if policy else []
+    return [*_statement(case, case.statement, trusted), *_grants(case, trusted, limits)]
 
 
-def _statement(case: Case, statement: Statement, trusted: Policy) -> list[Finding]:
+def _statement(case: Case, statement: Statement, trusted: Signers) -> list[Finding]:
     findings = []
     if not any(is_statement_signed(statement, decode64(key)) for key in trusted.reporters):
         findings.append(
@@ -63,13 +68,20 @@ def _is_digest(text: object) -> bool:
     return isinstance(text, str) and _DIGEST.fullmatch(text) is not None
 
 
-def _grants(case: Case, trusted: Policy) -> list[Finding]:
+def _grants(case: Case, trusted: Signers, limits: Sequence[Revoked]) -> list[Finding]:
     findings = []
-    for tree in readable(case.trees).values():
+    trees = list(readable(case.trees).values())
+    changes = [
+        rotation
+        for tree in trees
+        for rotation in tree.rotations
+        if objection(limits, rotation.old_key, tree.origin, rotation.seq + 1) is None
+    ]
+    for tree in trees:
         grant = tree.grant
-        if not trusted.allows(
-            agent=grant["agent"], site=tree.site, device=tree.device, key=grant["agent_key"]
-        ):
+        keys = keys_before(decode64(grant["agent_key"]), changes)
+        asked = {"agent": grant["agent"], "site": tree.site, "device": tree.device}
+        if not any(trusted.allows(**asked, key=encode64(key)) for key in keys):
             findings.append(
                 Finding(
                     "agent_unknown",

@@ -15,10 +15,10 @@ from joulemark_agent.contract.batch import parse_u64
 from joulemark_agent.contract.errors import EvidenceError
 from joulemark_agent.contract.reading import SIMULATED
 from joulemark_agent.contract.signature import cosigned_at, decode64
-from joulemark_gateway.evidence.history import Tree
+from joulemark_gateway.evidence.history import Tree, interval_us_of
 from joulemark_gateway.verify.case import Case, Place, readable
 from joulemark_gateway.verify.finding import Finding
-from joulemark_gateway.verify.policy import Policy
+from joulemark_gateway.verify.policy import Policy, Signers
 
 LAYER = "times"
 EPSILON_US = 300 * 1_000_000
@@ -40,11 +40,11 @@ def check(case: Case, policy: Policy | None) -> list[Finding]:
             continue
         received = _received_us(case, place, trusted)
         latest_us = max(latest_us, *received, 0)
-        findings += _tree(tree, received)
+        findings += _tree(tree, received, EPSILON_US + _interval_us(case, tree))
     return findings + _issued(case, latest_us)
 
 
-def _received_us(case: Case, place: Place, trusted: Policy) -> list[int]:
+def _received_us(case: Case, place: Place, trusted: Signers) -> list[int]:
     """When the first witness saw each head, UTC; 0 where none did. [us]"""
     files, times = case.files[place], []
     assert not isinstance(files, EvidenceError)  # its tree was parsed from them
@@ -57,7 +57,15 @@ def _received_us(case: Case, place: Place, trusted: Policy) -> list[int]:
     return times
 
 
-def _tree(tree: Tree, received: Sequence[int]) -> list[Finding]:
+def _interval_us(case: Case, tree: Tree) -> int:
+    """How much older than its head a record of committed evidence may be. [us]"""
+    try:
+        return interval_us_of(tree, case.documents) or 0
+    except EvidenceError:
+        return 0  # the layer of documents says so
+
+
+def _tree(tree: Tree, received: Sequence[int], fresh_us: int) -> list[Finding]:
     """What the times of one tree break; the first batch that does is named."""
     start, live_us = 0, None
     seqs = [record.seq for record in tree.records]
@@ -74,9 +82,9 @@ def _tree(tree: Tree, received: Sequence[int]) -> list[Finding]:
         if max(*claimed_us, *ends_us) > now_us + _US_PER_S + EPSILON_US:
             return [_finding("future", tree, envelope.seq, "after")]
         oldest_us = min(claimed_us)
-        if oldest_us >= now_us - EPSILON_US:
+        if oldest_us >= now_us - fresh_us:
             live_us = now_us
-        elif live_us is None or oldest_us < live_us - EPSILON_US:
+        elif live_us is None or oldest_us < live_us - fresh_us:
             return [_finding("back_dated", tree, envelope.seq, "long before")]
     return []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
@@ -16,9 +17,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from joulemark_agent.contract.profile import own_period_us
+from joulemark_agent.contract.signature import encode64
+from joulemark_gateway.access.roles import Role
 from joulemark_gateway.api import answers, models, plant, projects, systems
 from joulemark_gateway.api.answers import Open
-from joulemark_gateway.api.problems import unknown
+from joulemark_gateway.api.doors import needs, visit_of
+from joulemark_gateway.api.live import live, live_of
+from joulemark_gateway.api.problems import Problem, unknown
 from joulemark_gateway.api.routes import (
     POINT,
     DeviceId,
@@ -49,6 +54,7 @@ _PAGES = 10  # of records, on either side of the one shown
 _GAPS = 40  # of all devices of a site
 _FOLLOWED = 3000  # leaves that are decoded for the events of counters, and of clocks
 _SHARES = ("good", "uncertain", "bad", "missing")
+_TO_RECORDS = re.compile(r'<a href="/sites/[^"]*/records[^"]*"[^>]*>(.*?)</a>', re.DOTALL)
 # The page of a report is a document of its own: nothing of it may run or be fetched.
 _REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
 
@@ -80,7 +86,7 @@ def words_of(request: Request) -> Words:
 
 def page(request: Request, template: str, *, status: int = 200, **values: Any) -> Response:
     """A page in the language of the request."""
-    words = words_of(request)
+    words, visit = words_of(request), visit_of(request)
     others = [(key, value) for key, value in request.query_params.multi_items() if key != "lang"]
     text = (
         environment()
@@ -92,12 +98,18 @@ def page(request: Request, template: str, *, status: int = 200, **values: Any) -
             path=request.url.path,
             version=VERSION,
             collector=request.app.state.sources.name,
+            visit=visit,
+            has_login=request.app.state.access.wanted.login,
+            VERIFIER=Role.VERIFIER,
+            ADMIN=Role.ADMIN,
             told=words.told,
             record_url=partial(answers.records_url, ""),
             iso=answers.iso,
             **values,
         )
     )
+    if not visit.who.may(Role.VERIFIER):  # what would be refused is no link
+        text = _TO_RECORDS.sub(r"\1", text)
     response = HTMLResponse(text, status)
     asked = request.query_params.get("lang")
     if asked == words.language:
@@ -107,6 +119,7 @@ def page(request: Request, template: str, *, status: int = 200, **values: Any) -
 
 
 @router.get("/")
+@needs(Role.VIEWER)
 def get_sites(request: Request, here: Here) -> Response:
     """Every site."""
     with answers.opened(here) as read:
@@ -117,6 +130,7 @@ def get_sites(request: Request, here: Here) -> Response:
 
 
 @router.get("/sites/{site}")
+@needs(Role.VIEWER)
 def get_site(
     request: Request, read: Reading, site: SiteId, first: FirstDay = None, last: LastDay = None
 ) -> Response:
@@ -140,6 +154,7 @@ def get_site(
         site=now,
         systems=systems.systems(read, site),
         zone=place.zone,
+        agents=live(read, site).agents,
         days=days,
         rows=rows,
         energy_chart=_days_chart(words, rows, days, "energy"),
@@ -169,6 +184,7 @@ def _own_days(place: plant.Site, device: models.Device, days: models.Days) -> tu
 
 
 @router.get("/sites/{site}/devices/{device}")
+@needs(Role.VIEWER)
 def get_device(
     request: Request,
     *,
@@ -193,6 +209,7 @@ def get_device(
             row for row in answers.points(read, site, device).points if row.source == "device"
         ],
         "source": found.profile.source,
+        "ahead": live_of(read, site, device),
         "span": None,
         "banner": banner_of([answers.site_now(read, place)], {site: place.zone}),
         "live": not now.simulated,
@@ -237,6 +254,7 @@ def get_device(
 
 
 @router.get("/sites/{site}/devices/{device}/records")
+@needs(Role.VERIFIER)
 def get_records(
     request: Request,
     *,
@@ -262,7 +280,7 @@ def get_records(
         for k in _near(found.first_seq, found.leaves_in_all, listed_from)
     ]
     heads = [one.head for one in read.device(site, device).epochs]
-    [key] = [head.grant["agent_key"] for head in heads if head.epoch == found.epoch]
+    [key] = [head.key_at(head.size) for head in heads if head.epoch == found.epoch]
     return page(
         request,
         "records.html",
@@ -273,7 +291,7 @@ def get_records(
         pages=pages,
         epochs={number: f"?{urlencode({**span, 'epoch': number})}" for number in found.epochs},
         listed_from=listed_from,
-        agent_key=key,
+        agent_key=encode64(key),
         api=f"/api/v1/sites/{site}/devices/{device}/records?{urlencode(query)}",
         banner=banner_of([answers.site_now(read, place)], {site: place.zone}),
     )
@@ -288,22 +306,29 @@ def _near(first: int, count: int, listed: int) -> list[int]:
 
 
 @router.get("/projects")
+@needs(Role.VIEWER)
 def get_projects(request: Request, here: Here) -> Response:
     """Every project."""
     return page(request, "projects.html", found=answers.project_list(here), banner=None)
 
 
 @router.get("/projects/{project}")
+@needs(Role.VIEWER)
 def get_project(request: Request, here: Here, project: ProjectId) -> Response:
     """One project: its saving and band, rules, and the files of its report."""
     found = answers.project(here, project)
     language = words_of(request).language
+    files = {
+        name: size
+        for name, size in found.files.items()
+        if name not in projects.EVIDENCE or here.who.may(Role.VERIFIER)
+    }
     content = found.report.model_dump(by_alias=True)
     told = report_words.WORDS[language]
     return page(
         request,
         "project.html",
-        found=found,
+        files=files,
         report=found.report,
         r=told,
         time_chart=plots.energy_over_time(content, told),
@@ -313,11 +338,19 @@ def get_project(request: Request, here: Here, project: ProjectId) -> Response:
 
 
 @router.get("/projects/{project}/files/{name}")
+@needs(Role.VIEWER)
 def get_file(here: Here, project: ProjectId, name: str) -> Response:
     """One of the files of a report, by its name."""
     found = answers.project(here, project)
     if name not in found.files or name not in projects.FILES:
         raise unknown("file", name)
+    if name in projects.EVIDENCE and not here.who.may(Role.VERIFIER):
+        raise Problem(
+            403,
+            "role_too_small",
+            f"{name} is evidence and takes the role 'verifier'; this is {here.who.role.word!r}.",
+            "Ask an admin for the role, or somebody who has it.",
+        )
     is_page = name.endswith(".html")
     return FileResponse(
         found.folder / name,
@@ -328,6 +361,7 @@ def get_file(here: Here, project: ProjectId, name: str) -> Response:
 
 
 @router.get("/health", response_class=Response)
+@needs(Role.ANYBODY)
 def get_health(here: Here) -> Response:
     """Whether evidence and series can be read; 503 where not."""
     found = answers.health(here)

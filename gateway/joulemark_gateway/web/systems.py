@@ -11,8 +11,10 @@ from fastapi.responses import HTMLResponse, Response
 
 from joulemark_agent.contract.errors import EvidenceError
 from joulemark_agent.equipment import Span
+from joulemark_gateway.access.roles import Role
 from joulemark_gateway.api import answers, machines, models, plant, systems
 from joulemark_gateway.api.answers import Open
+from joulemark_gateway.api.doors import needs
 from joulemark_gateway.api.problems import Problem
 from joulemark_gateway.api.routes import FirstDay, LastDay, Reading, SiteId
 from joulemark_gateway.systems import System
@@ -29,6 +31,7 @@ _SHADES = {"base": "s-load", "trim": "s-running", "cycling": "s-unload", "idle":
 
 
 @router.get("/sites/{site}/systems/{system}")
+@needs(Role.VIEWER)
 def get_system(
     request: Request,
     *,

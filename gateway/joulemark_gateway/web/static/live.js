@@ -8,6 +8,7 @@
     if (document.hidden) return;
     try {
       const answer = await fetch(location.href, { credentials: "same-origin" });
+      if (answer.redirected) return location.reload(); // the session is over: to the log-in
       if (!answer.ok) throw new Error(answer.status);
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
       for (const part of document.querySelectorAll("[data-live]")) {

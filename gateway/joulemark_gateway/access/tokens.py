@@ -1,0 +1,105 @@
+"""Tokens: what a program shows instead of logging in. Its text is shown once and kept nowhere."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from joulemark_agent.contract.errors import ConfigError
+from joulemark_gateway.access.database import Database, checked, digest_of, sites_of
+from joulemark_gateway.access.roles import Role, Who
+
+PREFIX = "jmt"  # the mark by which a scanner finds one that leaked
+_MINUTE_US = 60_000_000
+_TOKEN = "SELECT id, name, role, sites, made_us, expires_us, seen_us, revoked_us FROM token"  # noqa: S105
+
+
+@dataclass(frozen=True)
+class Token:
+    """A program that may ask; the token itself is nowhere."""
+
+    id: str
+    name: str
+    role: Role
+    sites: frozenset[str] | None
+    made_us: int
+    expires_us: int
+    seen_us: int | None
+    revoked_us: int | None
+
+    @property
+    def who(self) -> Who:
+        """The token as one who asks."""
+        return Who(f"{self.name} ({self.id})", self.role, self.sites, "program")
+
+
+class Tokens:
+    """Every program that may ask."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def listed(self) -> list[Token]:
+        """Every token, the newest first."""
+        return [_token(row) for row in self._db.rows(f"{_TOKEN} ORDER BY made_us DESC, id")]
+
+    def add(
+        self,
+        name: str,
+        role: Role,
+        sites: Iterable[str] | None,
+        now_us: int,
+        expires_us: int,
+    ) -> tuple[Token, str]:
+        """A new token, and the text of it, which nobody can be shown again.
+
+        Raises:
+            ConfigError: the name or the sites are not accepted.
+        """
+        kept = checked(name, role, sites)
+        id_, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
+        row = (id_, name, int(role), kept, digest_of(secret), now_us, expires_us, None, None)
+        self._db.rows("INSERT INTO token VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", *row)
+        made = Token(id_, name, role, sites_of(kept), now_us, expires_us, None, None)
+        return made, f"{PREFIX}_{id_}_{secret}"
+
+    def find(self, text: str, now_us: int) -> Token | None:
+        """Whose token the text is; None where it is none, is over or was revoked."""
+        prefix, _, rest = text.partition("_")
+        id_, _, secret = rest.partition("_")
+        rows = self._db.rows("SELECT digest FROM token WHERE id = ?", id_)
+        digest = rows[0][0] if rows else bytes(32)
+        if not secrets.compare_digest(digest, digest_of(secret)) or prefix != PREFIX:
+            return None
+        [row] = self._db.rows(f"{_TOKEN} WHERE id = ?", id_)
+        found = _token(row)
+        if found.revoked_us is not None or now_us >= found.expires_us:
+            return None
+        if found.seen_us is None or now_us - found.seen_us > _MINUTE_US:
+            self._db.rows("UPDATE token SET seen_us = ? WHERE id = ?", now_us, id_)
+        return found
+
+    def revoke(self, id_: str, now_us: int) -> Token:
+        """Take a token back from now on.
+
+        Raises:
+            ConfigError: there is none of this id.
+        """
+        with self._db.transaction() as db:
+            changed = db.execute(
+                "UPDATE token SET revoked_us = coalesce(revoked_us, ?) WHERE id = ?", (now_us, id_)
+            ).rowcount
+            if not changed:
+                raise ConfigError(
+                    f"There is no token {id_!r:.40}.",
+                    "List the tokens for their ids.",
+                    code="no_token",
+                )
+            return _token(db.execute(f"{_TOKEN} WHERE id = ?", (id_,)).fetchone())
+
+
+def _token(row: Sequence[Any]) -> Token:
+    id_, name, role, sites, *times_us = row
+    return Token(id_, name, Role(role), sites_of(sites), *times_us)

@@ -1,0 +1,181 @@
+"""Moves old batches of an evidence store into blocks, beside the collector that writes it.
+
+A block is packed outside of any transaction and compared with what it was made of; then one
+transaction puts it in and takes the bytes out of the rows of its batches. Whoever reads meanwhile
+sees either form. The room that becomes free is used by the next batches.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from joulemark_agent.contract.batch import inflate
+from joulemark_agent.contract.errors import JoulemarkError, StoreError
+from joulemark_gateway.evidence.blocks import PLAIN_BYTES, Content, packed
+from joulemark_gateway.evidence.sqlite import SqliteFile
+
+AGE_US = 3600 * 1_000_000  # younger batches are left alone: they are the ones that are read
+_LEAST = 8  # batches that are worth a block where no more can come to it
+_TURN_S = 300.0
+_SHARE = 0.2  # of a core, at most
+_BLOB_LIMIT = 64 * 1024 * 1024
+_WITHHELD = b'{"withheld":'  # a line that may still be filled
+
+log = logging.getLogger(__name__)
+
+
+class Moved(NamedTuple):
+    """One block that was made."""
+
+    origin: str
+    batches: int
+    leaves: int
+    packed_bytes: int
+
+
+class Compactor(SqliteFile):
+    """A connection of its own to the file of an evidence store; one thread uses it."""
+
+    kind = "evidence store"
+
+    def __init__(self, path: Path) -> None:
+        """Open a store that is there.
+
+        Raises:
+            StoreError: there is none, or it cannot be used.
+        """
+        if not path.exists():
+            raise StoreError(
+                f"There is no evidence store at {path}.",
+                "Start the collector once, or name the state_dir it uses.",
+                code="store_missing",
+            )
+        super().__init__(path)
+        try:
+            self._make_durable()
+        except BaseException:
+            self.close()
+            raise
+
+    def bytes_used(self) -> int:
+        """What the file holds, without what is free in it."""
+        (pages,), (free,), (size,) = (
+            self._rows(f"PRAGMA {name}")[0]
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        return int((pages - free) * size)
+
+    def moves(self, before_us: int, *, all_of_it: bool = False) -> Iterator[Moved]:
+        """Make block after block of what is old enough, each durable when it is given.
+
+        Args:
+            before_us: only batches that were received before this. [us UTC]
+            all_of_it: also of batches that do not yet fill a block.
+
+        Raises:
+            StoreError: the file cannot be read or written.
+            EvidenceError: `bad_block`, or `bad_batch` where a batch is damaged.
+        """
+        trees = self._rows("SELECT id, origin FROM tree ORDER BY id")
+        for tree, origin in trees:
+            for run in self._runs(tree, before_us, all_of_it=all_of_it):
+                yield self._move(tree, origin, run)
+
+    def _runs(self, tree: int, before_us: int, *, all_of_it: bool) -> Iterator[list[Content]]:
+        """Consecutive batches that make a block; those with leaves that are not here part them."""
+        [(done,)] = self._rows("SELECT max(size) FROM block WHERE tree = ?", tree)
+        sql = (
+            "SELECT first_seq, leaves, note FROM batch WHERE tree = ? AND first_seq >= ? AND "
+            "received_us < ? AND length(leaves) > 0 ORDER BY first_seq LIMIT 256"
+        )
+        run: list[Content] = []
+        next_seq, size = done or 0, 0
+        while rows := self._rows(sql, tree, next_seq, before_us):
+            for first_seq, blob, note in rows:
+                next_seq = first_seq + 1
+                lines = inflate(blob, _BLOB_LIMIT)
+                if _WITHHELD in lines:
+                    if len(run) >= (2 if all_of_it else _LEAST):
+                        yield run
+                    run, size = [], 0
+                    continue
+                run.append(Content(first_seq, lines, note))
+                size += len(lines)
+                if size >= PLAIN_BYTES:
+                    yield run
+                    run, size = [], 0
+        if all_of_it and len(run) > 1:
+            yield run
+
+    def _move(self, tree: int, origin: str, run: list[Content]) -> Moved:
+        leaves, notes = packed(run)
+        first_seq, last = run[0].first_seq, run[-1]
+        after_seq = last.first_seq + last.lines.count(b"\n") + 1
+        with self._transaction() as db:
+            place = (tree, first_seq, after_seq)
+            db.execute("INSERT INTO block VALUES (?, ?, ?, ?, ?)", (*place, leaves, notes))
+            those = "FROM batch WHERE tree = ? AND first_seq >= ? AND first_seq < ? "
+            sql = f"SELECT first_seq, size, received_us, flags {those} AND length(leaves) > 0"
+            rows = db.execute(f"{sql} ORDER BY first_seq", place).fetchall()
+            if len(rows) != len(run):
+                raise StoreError(
+                    f"{len(run)} batches of {origin} were packed, and {len(rows)} are there.",
+                    "Nothing was changed; let one program compact a store.",
+                    code="store_busy",
+                )
+            db.execute(f"DELETE {those}", place)
+            db.executemany(  # anew, together: emptied where they stand, they would keep their pages
+                "INSERT INTO batch VALUES (?, ?, ?, x'', '', ?, ?)", ((tree, *row) for row in rows)
+            )
+        moved = Moved(origin, len(run), after_seq - first_seq, len(leaves) + len(notes))
+        log.debug("batches_compacted", extra=moved._asdict())
+        return moved
+
+
+class CompactorThread:
+    """Compacts from a thread of its own, with a share of a core, until it is stopped."""
+
+    def __init__(self, path: Path, now_us: Callable[[], int]) -> None:
+        """Nothing runs yet.
+
+        Args:
+            path: of the evidence store.
+            now_us: wall time, UTC. [us]
+        """
+        self._path, self._now_us = path, now_us
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="compactor", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End when the block at hand is done."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        is_down = False
+        while not self._stop.wait(_TURN_S):
+            try:
+                self._turn()
+                is_down = False
+            except JoulemarkError as error:
+                if not is_down:
+                    fields = {"code": error.code, "what": error.what, "do": error.do}
+                    log.error("compaction_down", extra=fields)  # noqa: TRY400 - said in full
+                is_down = True
+
+    def _turn(self) -> None:
+        with Compactor(self._path) as compactor:
+            begun_s = time.thread_time()
+            for _ in compactor.moves(self._now_us() - AGE_US):
+                took_s, begun_s = time.thread_time() - begun_s, time.thread_time()
+                if self._stop.wait(took_s * (1 / _SHARE - 1)):
+                    return

@@ -1,0 +1,151 @@
+"""A SQLite file that holds what must not be lost: WAL with synchronous=FULL.
+
+Failures become StoreErrors that say what to do: `disk_full`, `store_io`, `store_busy`,
+`store_damaged`, `store_foreign`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from joulemark_agent.contract.errors import StoreError
+
+
+class SqliteFile:
+    """One file; one connection, used by one thread at a time."""
+
+    kind = "store"  # what the file is, for messages
+
+    def __init__(self, path: Path) -> None:
+        """Connect; the folder is made where there is none.
+
+        Raises:
+            StoreError: it cannot be used.
+        """
+        self._path = path
+        with self._errors():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            self._rows("PRAGMA busy_timeout = 10000")
+        except BaseException:
+            self._db.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the file."""
+        self._db.close()
+
+    def _make_durable(self) -> None:
+        """What is committed is on the disk before the commit returns.
+
+        Raises:
+            StoreError: the disk cannot keep a write-ahead log.
+        """
+        [(mode,)] = self._rows("PRAGMA journal_mode = WAL")
+        self._rows("PRAGMA synchronous = FULL")
+        [(synchronous,)] = self._rows("PRAGMA synchronous")
+        if (mode, synchronous) != ("wal", 2):
+            raise StoreError(
+                f"{self._path} cannot keep a write-ahead log (journal mode {mode!r}).",
+                "Put state_dir on a local disk; network file systems lose evidence.",
+                code="store_io",
+            )
+
+    def _open_as(self, application: int, version: int, schema: str) -> None:
+        """Make the tables where the file is new.
+
+        Args:
+            application: the number that tells our files of this kind.
+            version: of the schema.
+            schema: the statements that make the tables.
+
+        Raises:
+            StoreError: `store_foreign`: it is a file of another kind or version.
+        """
+        with self._transaction() as db:
+            if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                for statement in _statements(schema):  # a script would end the transaction
+                    db.execute(statement)
+                db.execute(f"PRAGMA application_id = {application}")
+                db.execute(f"PRAGMA user_version = {version}")
+            found = [
+                db.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("application_id", "user_version")
+            ]
+        if found != [application, version]:
+            raise StoreError(
+                f"{self._path} is not a {self.kind} of version {version}.",
+                "Name another state_dir, or use the version of Joulemark that wrote it.",
+                code="store_foreign",
+            )
+
+    def _rows(self, sql: str, *values: Any) -> list[Any]:
+        with self._errors():
+            return self._db.execute(sql, values).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Commit on leaving, or leave nothing behind."""
+        with self._errors():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            code, do = _told(error)
+            what = f"The {self.kind} {self._path}: {error}."
+            raise StoreError(what, do, code=code) from error
+        except OSError as error:
+            raise StoreError(
+                f"The {self.kind} {self._path}: {error.strerror}.",
+                "Check the folder and who may write to it.",
+                code="store_io",
+            ) from error
+
+
+def _statements(script: str) -> Iterator[str]:
+    part = ""
+    for line in script.splitlines():
+        part += line + "\n"
+        if sqlite3.complete_statement(part):
+            yield part
+            part = ""
+
+
+_TOLD: Mapping[int, tuple[str, str]] = {
+    sqlite3.SQLITE_FULL: (
+        "disk_full",
+        "Free space on the disk; agents keep what is not receipted.",
+    ),
+    sqlite3.SQLITE_IOERR: ("store_io", "Check the disk; agents keep what is not receipted."),
+    sqlite3.SQLITE_READONLY: ("store_io", "Let the collector's user write to the folder."),
+    sqlite3.SQLITE_CANTOPEN: ("store_io", "Check the folder and who may write to it."),
+    sqlite3.SQLITE_BUSY: ("store_busy", "Stop the other program that holds the file."),
+    sqlite3.SQLITE_CORRUPT: ("store_damaged", "Stop, keep the file, and restore the last copy."),
+    sqlite3.SQLITE_NOTADB: ("store_foreign", "Name another state_dir; this file is not a store."),
+}
+
+
+def _told(error: sqlite3.Error) -> tuple[str, str]:
+    primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return _TOLD.get(primary, ("store_io", "See the text above; the evidence held is unchanged."))

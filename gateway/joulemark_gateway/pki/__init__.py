@@ -1,0 +1,1 @@
+"""The site's own certificate authority: who is who between agents, broker and collector."""

@@ -1,0 +1,41 @@
+"""Who saw the head of the collector's log under which a verified bundle stands, and when."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from joulemark_agent.contract.errors import EvidenceError
+from joulemark_gateway.evidence.corrections import corrections_in
+from joulemark_gateway.verify.anchors import anchors_of
+from joulemark_gateway.verify.case import Case
+from joulemark_gateway.verify.log import witnesses_of
+from joulemark_gateway.verify.policy import Policy
+
+
+def log_seen(case: Case, policy: Policy | None) -> dict[str, Any] | None:
+    """What a verified bundle says of the log; None: it has none.
+
+    Without a policy nobody is named: whoever makes a bundle can name any witness.
+    """
+    account = case.account
+    if account is None or isinstance(account, EvidenceError):
+        return None
+    witnesses = witnesses_of(account, policy) if policy else {}
+    return {
+        "origin": account.newest.origin,
+        "size": str(account.newest.size),
+        "corrections": len(corrections_in(account.entries)),
+        "witnesses": [
+            {"name": name, "time": _utc(datetime.fromtimestamp(time_s, UTC))}
+            for name, time_s in sorted(witnesses.items())
+        ],
+        "time_stamps": [
+            {"authority": item.authority, "size": str(item.size), "time": _utc(item.time)}
+            for item in anchors_of(account, policy)
+        ],
+    }
+
+
+def _utc(time: datetime | None) -> str | None:
+    return None if time is None else time.isoformat(timespec="seconds")
