@@ -7,13 +7,14 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from support import leaving, servers
+from support.needed import missing, service
 
 # No wall-clock limits: a slow machine is not a failure. The same examples on every run of one
 # version, so that a red build can be repeated; `pytest --hypothesis-profile=search` looks further.
@@ -91,18 +92,12 @@ def mosquitto() -> str:
     return service("mosquitto", "mosquitto")
 
 
-def service(program: str, package: str) -> str:
-    """The path of a server's program; without it the test is skipped, or fails where asked to."""
-    found = servers.program(program)
-    return missing(program, f"Debian: apt-get install {package}") if found is None else found
-
-
-def missing(program: str, how: str) -> NoReturn:
-    """Skip the test, or fail it where asked to."""
-    why = f"{program} is not installed ({how})"
-    if os.environ.get("JOULEMARK_REQUIRE_SERVICES"):
-        pytest.fail(why)
-    pytest.skip(why)
+@pytest.fixture(scope="session")
+def softhsm() -> Path:
+    """The library of a security token in software."""
+    service("softhsm2-util", "softhsm2")
+    found = servers.library("libsofthsm2.so", "softhsm")
+    return missing("libsofthsm2.so", "Debian: apt-get install softhsm2") if found is None else found
 
 
 @pytest.fixture(scope="session")
@@ -133,3 +128,9 @@ def influxdb(tmp_path_factory) -> Iterator[str]:
 def chromium() -> str:
     """The path of the system's browser; none is ever downloaded."""
     return service("chromium", "chromium")
+
+
+@pytest.fixture(scope="session")
+def openssl() -> str:
+    """The path of OpenSSL's command."""
+    return service("openssl", "openssl")

@@ -23,8 +23,14 @@ PUBLISHED = (
     "joulemark_agent.envelope",  # pure: what an agent says of its batches, for whoever repeats it
     "joulemark_agent.figures",  # pure: what it says of its machines, likewise
 )
-HOST = ("joulemark_agent.keys", "joulemark_agent.log")  # key files and event logs, of one form
-BASE_INSTALL = {"numpy", "numba", "cryptography", "rfc8785", "pydantic"}
+HOST = (  # files that hold keys or must be whole, and event logs: of one form on both sides
+    "joulemark_agent.files",
+    "joulemark_agent.keys",
+    "joulemark_agent.log",
+    "joulemark_agent.mqtt_client",
+    "joulemark_agent.tls",
+)
+BASE_INSTALL = {"numpy", "numba", "cryptography", "rfc8785", "pydantic", "segno"}
 IMPURE = {
     "os", "io", "socket", "time", "logging", "pathlib", "asyncio", "subprocess", "sqlite3",
     "threading", "random", "shutil", "tempfile", "signal", "requests", "paho", "duckdb",
@@ -115,7 +121,14 @@ def test_the_gateway_takes_only_the_published_parts_of_the_agent():
         ("joulemark_gateway.ingest.verify", (
             "joulemark_agent.contract", "joulemark_agent.kernels",
             "joulemark_gateway.evidence.history", "joulemark_gateway.evidence.base",
+            "joulemark_gateway.evidence.withheld", "joulemark_gateway.ingest.registered",
+            "joulemark_gateway.ingest.signing", "joulemark_gateway.ingest.sparse",
         )),
+        ("joulemark_gateway.ingest.signing", (
+            "joulemark_agent.contract", "joulemark_gateway.evidence.base",
+            "joulemark_gateway.ingest.registered", "joulemark_gateway.ingest.sparse",
+        )),
+        ("joulemark_gateway.ingest.registered", ("joulemark_agent.contract",)),
         ("joulemark_gateway.series.project", (
             "joulemark_agent.contract", "joulemark_agent.kernels", "joulemark_agent.figures",
             "joulemark_gateway.evidence", "joulemark_gateway.series",

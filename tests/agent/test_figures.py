@@ -191,7 +191,8 @@ def test_a_model_that_fails_stops_no_reading(outbox, monkeypatch, caplog):
     [said] = statements(outbox)
     assert (said["figures"], said["absent"], said["findings"]) == ({}, [], ["figures_failed"])
     check(outbox)
-    assert [is_repeated(event) for event in tree_of(outbox).figures] == [False]
+    tree = tree_of(outbox)
+    assert [is_repeated(tree, event) for event in tree.figures] == [False]
     assert len(kept(outbox, MACHINE).of_type(None)) == WINDOW + 1
     assert [record.message for record in caplog.records] == ["figures_failed"]
 
@@ -450,7 +451,7 @@ def test_what_another_version_stated_is_not_repeated_and_not_refuted(outbox):
 
     tree = forged(outbox, of_another_version)
     check_figures(tree, SITE.by_digest(MACHINE))
-    assert [is_repeated(event) for event in tree.figures] == [False, True]
+    assert [is_repeated(tree, event) for event in tree.figures] == [False, True]
     case: Any = SimpleNamespace(files={}, trees={(MACHINE, 1): tree})
     counts = Verdict("verified", (), None, case).counts
     assert (counts["statements"], counts["statements_not_repeated"]) == (2, 1)

@@ -14,7 +14,16 @@ import pytest
 from joulemark_agent.contract.errors import ConfigError, DeviceError
 from joulemark_agent.drivers.base import Request
 from joulemark_agent.fairness import SHARE
-from joulemark_agent.lines import IDLE_S, Line, Lines, by_line, line_of, protocol_of, protocols
+from joulemark_agent.lines import (
+    IDLE_S,
+    LONGEST_WAIT_S,
+    Line,
+    Lines,
+    by_line,
+    line_of,
+    protocol_of,
+    protocols,
+)
 from joulemark_agent.plan import Field, PlannedDevice, Span
 from support.modbus import REQUEST as REQUEST_LAYOUT
 from support.modbus import Connection, peer, refusal, reply, truth
@@ -165,11 +174,11 @@ async def test_a_connection_unused_for_long_is_replaced_before_it_is_used() -> N
     assert served.connections == 2
 
 
-async def test_after_failed_attempts_the_waits_are_1_2_4_8_and_8_seconds(closed_port: int) -> None:
+async def test_after_failed_attempts_the_waits_are_1_2_3_and_3_seconds(closed_port: int) -> None:
     now = Time()
     url = f"modbus-tcp://127.0.0.1:{closed_port}"
     line = Line(url, timeout_s=5.0, now_s=now)
-    for wait_s in (1, 2, 4, 8, 8):
+    for wait_s in (1, 2, 3, 3):
         with pytest.raises(DeviceError) as caught:
             await line.read(device(url))
         assert caught.value.code == "refused"
@@ -194,7 +203,7 @@ async def test_a_host_that_is_back_is_read_and_its_wait_starts_at_1_second_again
     for _ in range(4):
         with pytest.raises(DeviceError):
             await line.read(device(url))
-        now.now_s += 8.0
+        now.now_s += LONGEST_WAIT_S
     async with peer(truth, closed_port):
         assert (await line.read(device(url)))[0].data == RIGHT
         await line.close()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from joulemark_agent.log import start_logging
+from joulemark_agent.log import printable, start_logging
 
 HOSTILE = 'a\nb"\x1b[2J\u2028'
 
@@ -92,3 +92,33 @@ def test_events_go_to_standard_error_and_those_below_the_level_nowhere(
     assert "loud" in captured.err
     assert "quiet" not in captured.err
     assert sys.stderr is not None
+
+
+def failed(stream: io.StringIO) -> str:
+    """What an error is logged as whose text is hostile: a line of its own, and a terminal's codes."""
+    start_logging(stream)
+    try:
+        raise ValueError(f"of a device: {HOSTILE}\n12:00:00 info all_is_well")
+    except ValueError:
+        logging.getLogger("other").exception("text of a library: %s", HOSTILE)
+    return stream.getvalue()
+
+
+def test_a_traceback_on_a_terminal_is_indented_and_cannot_move_the_cursor() -> None:
+    head, *trace = failed(Terminal()).rstrip("\n").split("\n")
+
+    assert "text of a library" in head
+    assert trace
+    assert all(line.startswith("  ") for line in trace), "a line that looks like an event"
+    assert all(line.isprintable() for line in (head, *trace))
+
+
+def test_a_traceback_in_service_stands_in_its_event() -> None:
+    text = failed(io.StringIO())
+
+    assert text.count("\n") == 1
+    assert "all_is_well" in json.loads(text)["trace"]
+
+
+def test_what_is_told_on_a_terminal_keeps_its_lines_and_nothing_else_that_moves_it() -> None:
+    assert printable("a\nb\x1b[2J\u202ec\r한") == "a\nb\\x1b[2J\\u202ec\\r한"

@@ -18,12 +18,16 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from joulemark_agent.contract.batch import Batch, batch_bytes
 from joulemark_agent.contract.errors import StoreError
+from joulemark_agent.contract.signature import Checkpoint, sign_checkpoint
+from joulemark_agent.contract.sparse import withheld
 from joulemark_agent.contract.tree import Edge, append, root
-from joulemark_agent.outbox import APPLICATION_ID, Change, Outbox, Sealed, Tree, check_whole
+from joulemark_agent.covers import Run, packed
+from joulemark_agent.outbox import APPLICATION_ID, Change, Closing, Outbox, Sealed, Tree
 from support import killed
 from support.disk import mounted
-from support.evidence import METER, PERIOD_US
+from support.evidence import KEYS, PERIOD_US
 from support.recording import (
     batches_of,
     database,
@@ -37,12 +41,25 @@ from support.recording import (
 
 
 def tree(device: str = "a", *, size: int = 0, sealed: int = 0) -> Tree:
+    """Leaves 0, 1, 2 ..., of which the first `sealed` are in batches."""
     edge, closed = (append(Edge(), [b"%d" % i for i in range(n)]) for n in (size, sealed))
-    return Tree(device, 1, b"grant", edge, closed)
+    head = Checkpoint(f"joulemark/site/{device}/1", sealed, root(closed))
+    note = sign_checkpoint(KEYS.agent, head) if sealed else None
+    return Tree(device, 1, b"grant", edge, closed, note)
 
 
 def sealed(first_seq: int, size: int, device: str = "a") -> Sealed:
-    return Sealed(device, 1, first_seq, size, f"head {size}", b"payload %d" % size)
+    """A batch of leaves 0, 1, 2 ... without an envelope."""
+    leaves = [b"%d" % seq for seq in range(size)]
+    after = append(Edge(), leaves)
+    note = sign_checkpoint(KEYS.agent, Checkpoint(f"joulemark/site/{device}/1", size, root(after)))
+    own = tuple(leaves[first_seq:])
+    payload = batch_bytes(Batch(first_seq, own, note))
+    place = (device, 1, first_seq, size, note)
+    run = Run(*place, packed([withheld(own, first_seq)]), None, None, 0)
+    state_now = Tree(device, 1, b"grant", after, after, note)
+    closing = Closing(append(Edge(), leaves[:first_seq]), state_now, run)
+    return Sealed(*place, payload, closing=closing)
 
 
 @pytest.fixture
@@ -230,43 +247,6 @@ def test_the_outbox_of_a_newer_agent_is_refused(path):
     db.close()
     with pytest.raises(StoreError, match="format 99"):
         Outbox(path)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_a_damaged_page_is_found_when_the_outbox_is_opened(tmp_path, seed):
-    box = Outbox(state(tmp_path))
-    writer = recorder(box, recorded(killed.SITE), slots=20)
-    writer.commit(killed.READINGS[:200])
-    box.close()
-    data = bytearray(state(tmp_path).read_bytes())
-    page = random.Random(seed).randrange(1, len(data) // 4096)
-    data[4096 * page : 4096 * page + 64] = b"\xff" * 64
-    state(tmp_path).write_bytes(data)
-    with pytest.raises(StoreError) as caught:
-        read_whole(tmp_path)
-    assert caught.value.code == "damaged"
-    assert "Copy the state folder" in caught.value.do
-
-
-def read_whole(folder) -> None:
-    with closing(Outbox(state(folder))) as box:
-        for batch in batches_of(box):
-            check_whole(batch)
-        recorder(box, recorded(killed.SITE))
-
-
-def test_damaged_bytes_of_a_batch_are_found_before_they_are_sent(path):
-    box = Outbox(path)
-    recorder(box, recorded(killed.SITE))
-    (batch,) = batches_of(box)
-    check_whole(batch)
-    for at in (20, len(batch.payload) // 2, len(batch.payload) - 1):
-        flipped = bytearray(batch.payload)
-        flipped[at] ^= 1
-        broken = Sealed(METER, 1, batch.first_seq, batch.size, batch.checkpoint, bytes(flipped))
-        with pytest.raises(StoreError, match="damaged on the disk"):
-            check_whole(broken)
-    box.close()
 
 
 # ------------------------------------------------------------------------- laws

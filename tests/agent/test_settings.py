@@ -165,7 +165,7 @@ def test_a_mistake_is_told_with_file_line_and_what_to_do(
         ("modbus-rtu:///dev/ttyS0?parity=X", "has parity 'x'; use one of: n, e, o"),
         ("modbus-ascii:///dev/ttyS0?stop_bits=3", "has stop_bits '3'; use one of: 1, 2"),
         ("base://127.0.0.1:5020", "no driver for 'base'"),
-        ("127.0.0.1:5020", "the schemes are: elektronikon-http, modbus-tcp"),
+        ("127.0.0.1:5020", "the schemes are: elektronikon-http, elektronikon-https"),
         ("modbus-tcp://", "not the address of a line"),
         ("modbus-tcp://127.0.0.1:5020/1", "not the address of a line"),
         ("modbus-tcp://127.0.0.1:x", "is not an address"),

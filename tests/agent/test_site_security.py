@@ -73,6 +73,7 @@ def test_security_is_wiring_and_no_evidence(tmp_path: Path) -> None:
 
 MISTAKES = {
     "{policy: Basic256}": "Basic256Sha256",
+    "{policy: Basic128Rsa15}": "Basic256Sha256",
     "{mode: none}": "sign_and_encrypt",
     "{user: reader}": "needs either 'password_file' or 'password_variable'",
     "{user: r, password_file: a, password_variable: JOULEMARK_A}": "needs either",

@@ -8,8 +8,7 @@ from dataclasses import replace
 import pytest
 
 from joulemark_agent import mqtt
-from joulemark_agent.contract.batch import Batch
-from joulemark_agent.contract.errors import StoreError
+from joulemark_agent.contract.batch import Batch, parse_batch
 from joulemark_agent.contract.signature import (
     Checkpoint,
     cosign,
@@ -21,12 +20,12 @@ from joulemark_agent.contract.signature import (
 from joulemark_agent.contract.topics import receipt_topic, refusal_topic
 from joulemark_agent.mqtt import Acked, Login
 from joulemark_agent.outbox import Outbox
-from joulemark_agent.uplink import WINDOW, Collector, Timing, Uplink
+from joulemark_agent.uplink import RESEND, WINDOW, Collector, Timing, Uplink
 from joulemark_gateway.broker import start_broker
 from support import evidence
-from support.collecting import Answer, Ledger, SmallCollector, honest, receipt, refusal
+from support.collecting import LOST, Answer, Ledger, SmallCollector, honest, receipt, refusal
 from support.evidence import AGENT, COUNTER, KEYS, METER, SITE, WITNESS
-from support.recording import KEY, batches_of, database, kept, recorded, recorder, state
+from support.recording import batches_of, database, kept, recorded, recorder, state
 
 DOCUMENTS = evidence.documents()
 METER_ORIGIN, COUNTER_ORIGIN = f"joulemark/{SITE}/{METER}/1", f"joulemark/{SITE}/{COUNTER}/1"
@@ -59,7 +58,7 @@ def uplink_to(
     kind: type[Uplink] = Uplink,
     **login: str,
 ) -> Uplink:
-    collector = Collector(SITE, AGENT, KEY.public, WITNESS, public_key(KEYS.witness))
+    collector = Collector(SITE, AGENT, WITNESS, public_key(KEYS.witness))
     return kind(Login(url, AGENT, **login), collector, box, timing)
 
 
@@ -316,6 +315,23 @@ async def test_a_hole_is_filled_from_the_size_the_collector_expects(broker, outb
     assert len(ledger.arrivals) <= batches + 2 * (WINDOW + 2), "one hole is filled once"
 
 
+async def test_a_collector_that_has_just_connected_need_not_wait_for_patience_to_end(
+    broker, outbox
+):
+    fill(outbox, 40, two=True)
+    ledger = Ledger()
+    patience = replace(PATIENT, receipt_s=2 * WAIT_S)  # longer than this test may take
+    async with running(uplink_to(broker.url, outbox, patience)) as uplink:
+        with collecting(broker.port, ledger, answering=lambda *_: []) as dying:
+            await heard(dying, 3)  # all that was sent is under way for ever
+        with collecting(broker.port, ledger) as collector:
+            for device in (METER, COUNTER):
+                batch = parse_batch(next(iter(batches_of(outbox, device))).payload)
+                collector.publish(*refusal(AGENT, device, batch, RESEND, 0))
+            await drained(uplink)
+    assert outbox.waiting() == {}
+
+
 async def test_a_refused_batch_stays_and_the_other_device_goes_on(broker, outbox, caplog):
     fill(outbox, 60, two=True)
     expected = kept(outbox).leaves
@@ -441,15 +457,24 @@ async def test_a_refused_login_is_one_message_with_what_to_do_and_loses_nothing(
     assert ledger.leaves[METER_ORIGIN] == expected
 
 
-async def test_damaged_bytes_are_not_sent_and_end_the_uplink_with_what_to_do(broker, outbox):
-    fill(outbox, 8)
-    database(outbox).execute("UPDATE batches SET payload = substr(payload, 1, 50)")
+async def test_damaged_batches_are_stood_for_by_their_cover_and_the_rest_goes_on(broker, outbox):
+    fill(outbox, 40)
+    damaged = {batch.first_seq for batch in batches_of(outbox)[3:6:2]}
+    expected = kept(outbox).leaves
+    half = "substr(payload, 1, length(payload) / 2)"
+    for first_seq in damaged:
+        spoil = f"UPDATE batches SET payload = {half} WHERE first_seq = ?"
+        database(outbox).execute(spoil, (first_seq,))
     ledger = Ledger()
     with collecting(broker.port, ledger):
-        async with running(uplink_to(broker.url, outbox)) as uplink:
-            with pytest.raises(StoreError, match="damaged on the disk"):
-                await drained(uplink)
-    assert ledger.arrivals == []
+        async with running(uplink_to(broker.url, outbox, QUICK)) as uplink:
+            await drained(uplink)
+    held = ledger.leaves[METER_ORIGIN]
+    assert len(held) == len(expected)
+    lost = {seq for seq, leaf in enumerate(held) if leaf == LOST}
+    assert damaged <= lost
+    assert len(lost) < 20
+    assert [a for a, b in zip(held, expected, strict=True) if a not in (LOST, b)] == []
 
 
 async def test_closing_leaves_what_has_no_receipt(broker, outbox):

@@ -4,6 +4,7 @@ import re
 import pytest
 
 from joulemark_agent.contract.errors import ConfigError
+from joulemark_agent.contract.revocation import Revoked
 from joulemark_agent.contract.signature import encode64, public_key
 from joulemark_gateway.settings import load_collector
 from support.evidence import AGENT, COUNTER, FOREIGN, KEYS, METER, SITE
@@ -51,6 +52,20 @@ def test_a_good_file_gives_the_registry_the_judge_uses(load, tmp_path):
     assert settings.state_dir == tmp_path / "state"
     assert (settings.broker.host, settings.broker.port) == ("broker.example", 1883)
     assert not settings.broker.uses_tls
+
+
+def test_keys_may_be_revoked_in_the_file_and_a_mistake_is_told_with_its_line(load):
+    name = f"joulemark/{SITE}/{METER}/1"
+    row = f'  - {{key: "{AGENT_KEY}", origin: {name}, size: 7, reason: stolen}}\n'
+    settings = load(f"{GOOD}revoked:\n{row}")
+    assert settings.registry.revoked == (Revoked(public_key(KEYS.agent), name, 7),)
+    for wrong, right in (
+        ("size: -1", "size: 7"),
+        ("origin: x", f"origin: {name}"),
+        ("why", "reason"),
+    ):
+        text = f"{GOOD}revoked:\n{row.replace(right, wrong)}"
+        assert "revoked.0" in mistake(load, text)
 
 
 def test_simulated_evidence_is_refused_unless_the_file_says_otherwise(load):
@@ -140,10 +155,24 @@ def test_who_is_trusted_may_not_come_from_the_environment(load, monkeypatch, nam
     assert "canary" not in told
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "pages.example", ""])
-def test_pages_are_shown_on_this_machine_only_while_there_is_no_log_in(load, host):
-    told = mistake(load, f'{GOOD}pages: {{host: "{host}"}}\n')
-    assert re.search(r"collector\.yaml:8: pages\.host: .*no log-in", told), told
+@pytest.mark.parametrize(
+    ("pages", "says"),
+    [
+        ('{host: "0.0.0.0"}', r"pages: .*need TLS"),
+        ('{host: "192.0.2.1", login: false, tls: {certificate: c, key: k}}', r"pages: .*log-in"),
+        ('{host: "pages.example"}', r"pages\.host: not an address"),
+        ('{host: ""}', r"pages\.host: not an address"),
+    ],
+)
+def test_pages_are_shown_to_others_only_with_tls_and_log_in(load, pages, says):
+    told = mistake(load, f"{GOOD}pages: {pages}\n")
+    assert re.search(r"collector\.yaml:8: " + says, told), told
+
+
+def test_the_files_of_the_pages_lie_beside_the_collectors_file(load, tmp_path):
+    tls = '{host: "0.0.0.0", tls: {certificate: tls/c.pem, key: tls/k.pem}}'
+    pages = load(f"{GOOD}pages: {tls}\n").pages
+    assert pages.tls.certificate == tmp_path / "tls/c.pem"
 
 
 def test_pages_are_on_loopback_by_default_and_can_be_left_out(load, tmp_path):

@@ -18,7 +18,7 @@ from joulemark_gateway.systems import System, analysis_of, require_right, system
 from joulemark_gateway.web.application import application
 from support.book import NOW_US, Book, registry
 from support.evidence import METER, SITE, START_US, build_tree, documents, meter_readings, reading
-from support.pages import State, asking, compressor_profile
+from support.pages import State, asking, compressor_profile, gate
 
 HOUSE = {
     "id": "air",
@@ -91,7 +91,7 @@ def served(tmp_path_factory):
             pass
         series.close()
     with State(folder, folder).sources() as sources:
-        yield sources, application(sources)
+        yield sources, application(sources, gate(folder))
 
 
 @pytest_asyncio.fixture

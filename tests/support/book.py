@@ -15,18 +15,12 @@ from joulemark_agent.contract.signature import (
     public_key,
     sign_checkpoint,
 )
+from joulemark_agent.contract.sparse import Part
 from joulemark_agent.contract.topics import batch_topic, origin, parse_origin
 from joulemark_agent.contract.tree import Edge, append, root
 from joulemark_gateway.evidence.base import Accepted, Head
-from joulemark_gateway.ingest.verify import (
-    Agent,
-    Held,
-    Registry,
-    Verdict,
-    held_of,
-    judge,
-    sender_of,
-)
+from joulemark_gateway.ingest.registered import Agent, Registry, sender_of
+from joulemark_gateway.ingest.verify import Held, Verdict, held_of, judge
 from support.evidence import (
     AGENT,
     COUNTER,
@@ -57,7 +51,7 @@ class Book:
     def __init__(self, trusted: Registry | None = None) -> None:
         self.registry = registry() if trusted is None else trusted
         self.heads: dict[str, Head] = {}
-        self.leaves: dict[str, tuple[bytes, ...]] = {}
+        self.leaves: dict[str, tuple[Part, ...]] = {}
         self.notes: dict[tuple[str, int], str] = {}
         self.documents: dict[str, bytes] = {}
 
@@ -80,6 +74,7 @@ class Book:
             held=self._held(claimed.origin, batch) if site == SITE else None,
             last_epoch=max(epochs, default=0),
             now_us=now_us,
+            rotations=[change for head in self.heads.values() for change in head.rotations],
         )
         if isinstance(verdict, Accepted):
             self._keep(verdict, batch, now_us)
@@ -105,6 +100,7 @@ class Book:
 
     def _keep(self, new: Accepted, batch: Batch, now_us: int) -> None:
         note = cosign(KEYS.witness, WITNESS, batch.checkpoint, now_us // 1_000_000)
+        held = self.heads.get(new.origin)
         self.heads[new.origin] = Head(
             new.origin,
             new.after,
@@ -114,6 +110,7 @@ class Book:
             now_us,
             new.live_us,
             new.next_slot_us,
+            rotations=(*(held.rotations if held else ()), *new.rotations),
         )
         self.leaves[new.origin] = self.leaves.get(new.origin, ()) + new.leaves
         self.notes[new.origin, new.after.size] = note

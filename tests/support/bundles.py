@@ -14,6 +14,7 @@ from joulemark_agent.contract.batch import Batch
 from joulemark_agent.contract.canonical import canonical_bytes
 from joulemark_agent.contract.signature import encode64, public_key
 from joulemark_gateway.evidence import bundle as bundles
+from joulemark_gateway.evidence.account import LogFiles, read_account
 from joulemark_gateway.evidence.container import container_bytes
 from joulemark_gateway.evidence.history import parse_tree
 from joulemark_gateway.reports.issue import Issued, issue
@@ -35,6 +36,7 @@ from support.evidence import (
     leaves_of,
     seal,
 )
+from support.log_recipes import LogRecipe
 from support.plant import small
 
 CLAIMS = Claims(
@@ -96,6 +98,7 @@ class Recipe:
     members: Callable[[Members], Members] = lambda members: members  # before they are signed
     end: Callable[[Members], Members] = lambda members: members  # after that
     issued: Issued | None = None  # a report that does not follow suit
+    log: LogRecipe = field(default_factory=LogRecipe)
 
     def made_batches(self) -> dict[str, list[Batch]]:
         """The signed batches of every device."""
@@ -112,12 +115,20 @@ class Recipe:
 
     def report(self) -> Issued:
         """The report on what this recipe gives."""
-        return _issue(self, self.made_batches())
+        made = self.made_batches()
+        return _issue(self, made, self.made_log(made))
+
+    def made_log(self, batches: Mapping[str, list[Batch]]) -> LogFiles:
+        """The collector's log about these batches; the owner's collector signs it."""
+        is_own = self.log.key != KEYS.witness  # a test asks for a key of its own
+        log = self.log if is_own else replace(self.log, key=self.owner.witness)
+        return log.made(batches)
 
     def made_members(self) -> Members:
         """The members of the bundle."""
         made = self.made_batches()
-        report = self.issued or _issue(self, made)
+        log = self.made_log(made)
+        report = self.issued or _issue(self, made, log)
         members = {
             bundles.REPORT: report.report_json,
             bundles.PAGE: report.report_html,
@@ -128,9 +139,10 @@ class Recipe:
             members[f"documents/{digest}.json"] = data
         for device, batches in made.items():
             members |= tree_members(device, self.epoch, batches)
+        members |= bundles.log_members(log)
         reporter = (self.reporter or self.owner).reporter
         signers = policy_mapping(replace(self.owner, reporter=reporter))
-        predicate = self.predicate(predicate_of(report.provenance, signers))
+        predicate = self.predicate(predicate_of(report.provenance, signers, report.report))
         return self.end(bundles.signed(self.members(members), predicate, reporter))
 
     def made_documents(self) -> dict[str, bytes]:
@@ -169,13 +181,13 @@ def forger() -> Keys:
     return FOREIGN
 
 
-def _issue(recipe: Recipe, batches: Mapping[str, list[Batch]]) -> Issued:
+def _issue(recipe: Recipe, batches: Mapping[str, list[Batch]], log: LogFiles) -> Issued:
     witnessed = [
         (parse_tree(leaves_of(made)), [batch.checkpoint for batch in made])
         for made in batches.values()
     ]
     plan = recipe.plan or small().plan
-    return issue(plan, witnessed, recipe.made_documents(), recipe.claims)
+    return issue(plan, witnessed, recipe.made_documents(), recipe.claims, read_account(log))
 
 
 @cache

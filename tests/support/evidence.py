@@ -347,6 +347,7 @@ def seal(
     cosigned: bool = True,
     sealed_us: int = SEALED_US,
     cosign_delay_s: int = 1,
+    signer: Callable[[int], bytes] | None = None,
     envelope: Callable[[int, Leaf], Leaf] = lambda _index, fields: fields,
 ) -> list[Batch]:
     """Number, hash and sign the leaves as they are: every count is made true again.
@@ -360,6 +361,7 @@ def seal(
         cosigned: whether the witness's line stands in each checkpoint, as after the receipt.
         sealed_us: wall time of the first batch.
         cosign_delay_s: seconds from sealing to the witness's signature.
+        signer: the agent's key at the batch of an index; None: the owner's throughout.
         envelope: given the batch's index and the envelope's fields, the fields to write.
     """
     name = origin(SITE, device, epoch)
@@ -376,7 +378,7 @@ def seal(
         leaves = tuple(canonical_bytes({"v": 1, **content}) for content in (*contents, last))
         edge = append(edge, leaves)
         head = signature.Checkpoint(name, edge.size, root(edge))
-        note = signature.sign_checkpoint(owner.agent, head)
+        note = signature.sign_checkpoint(signer(index) if signer else owner.agent, head)
         if cosigned:
             time_s = wall_us // 1_000_000 + cosign_delay_s
             note = signature.cosign(owner.witness, WITNESS, note, time_s)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -71,6 +71,12 @@ class Locked:
         done = asyncio.run_coroutine_threadsafe(self._present(certificate, owner), self.loop)
         done.result()
 
+    def offer(self, names: Sequence[str]) -> None:
+        """Offer these policies with both modes, and none at all; shown at the next `present`."""
+        kinds = ua.SecurityPolicyType
+        wanted = [f"{name}_{mode}" for name in names for mode in ("Sign", "SignAndEncrypt")]
+        self.server.set_security_policy([kinds.NoSecurity, *(kinds[name] for name in wanted)])
+
     async def _present(self, certificate: x509.Certificate, owner: str) -> None:
         inner = self.server.iserver
         inner.certificate, inner.private_key = certificate, certificates.key(owner)
@@ -94,9 +100,7 @@ async def _serve(made: Future[Locked], stop: Event) -> None:
         await server.init()
         await server.set_application_uri(certificates.PLANT_URI)
         server.set_endpoint("opc.tcp://127.0.0.1:0/plant")
-        kinds = ua.SecurityPolicyType
-        names = [f"{name}_{mode}" for name in _TYPES for mode in ("Sign", "SignAndEncrypt")]
-        server.set_security_policy([kinds.NoSecurity, *(kinds[name] for name in names)])
+        locked.offer(TYPES)
         server.iserver.certificate = certificates.certificate("server")
         server.iserver.private_key = certificates.key("server")
 
@@ -121,7 +125,7 @@ async def _serve(made: Future[Locked], stop: Event) -> None:
         made.set_exception(error)
 
 
-_TYPES = ("Basic256Sha256", "Aes128Sha256RsaOaep", "Aes256Sha256RsaPss")
+TYPES = ("Basic256Sha256", "Aes128Sha256RsaOaep", "Aes256Sha256RsaPss")
 
 
 @contextmanager

@@ -16,12 +16,16 @@ from joulemark_agent.contract.canonical import canonical_bytes, parse_canonical
 from joulemark_agent.contract.document import document_bytes
 from joulemark_agent.contract.reading import SIMULATED, Gap, Reading
 from joulemark_agent.contract.signature import public_key
+from joulemark_gateway.access.gate import Access, open_access
+from joulemark_gateway.access.roles import MACHINE
+from joulemark_gateway.access.settings import PagesLimits, PagesSettings
 from joulemark_gateway.api.sources import OpenSeries, Sources
 from joulemark_gateway.evidence.bundle import PAGE, REPORT
 from joulemark_gateway.evidence.store import FILE, SqliteStore
 from joulemark_gateway.series.embedded import EmbeddedSeries
 from joulemark_gateway.series.mirror import catch_up
-from joulemark_gateway.web.application import Guard, application
+from joulemark_gateway.web.application import application
+from joulemark_gateway.web.guard import Guard
 from support.book import NOW_US, Book, registry
 from support.bundles import policy_mapping, true_bundle, true_report
 from support.evidence import (
@@ -113,6 +117,7 @@ class State:
             "evidence": self.folder / FILE,
             "series": series,
             "reports": [self.report],
+            "who": MACHINE,
             **changes,
         }
         try:
@@ -121,9 +126,16 @@ class State:
             opened.close()
 
 
-def fill(folder: Path, *, days: int = 4, cause: str = "timeout", clock: str = "simulated") -> State:
+def fill(
+    folder: Path,
+    *,
+    days: int = 4,
+    cause: str = "timeout",
+    clock: str = "simulated",
+    **site_changes: Any,
+) -> State:
     """Evidence of three devices over some days, with a hole and a gap, its series and a report."""
-    site = site_documents(clock=clock)
+    site = site_documents(clock=clock, **site_changes)
     sync = SIMULATED if clock == SIMULATED else "ntp"
     meter = meter_readings(site, energies(days), frozen=[130], doubtful=[20], sync=sync)
     gapped = with_gap(meter, STEPS_A_DAY * 2 + 10, 3, cause)
@@ -173,7 +185,17 @@ async def asking_of(
             yield asked
 
 
+FREE = PagesLimits(requests_per_s=10_000, burst=1_000_000, together=1000)
+WITHOUT_LOGIN = PagesSettings(login=False, limits=FREE)
+
+
+def gate(folder: Path, wanted: PagesSettings = WITHOUT_LOGIN) -> Access:
+    """Who is let in: whoever is on this machine, unless told otherwise."""
+    return open_access(folder, wanted)
+
+
 def asking(sources: Sources, app: Guard | None = None) -> AsyncClient:
-    """A client of the application over these sources, without a socket."""
-    transport = ASGITransport(app or application(sources), raise_app_exceptions=False)
+    """A client of the application over these sources, without a socket and without log-in."""
+    app = app or application(sources, gate(sources.evidence.parent))
+    transport = ASGITransport(app, raise_app_exceptions=False)
     return AsyncClient(transport=transport, base_url="http://127.0.0.1:8080")

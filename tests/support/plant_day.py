@@ -28,7 +28,7 @@ from joulemark_gateway.evidence.history import DeviceHistory, Tree
 from joulemark_gateway.evidence.store import SqliteStore
 from joulemark_gateway.ingest.intake import Intake, Witness
 from joulemark_gateway.ingest.mqtt import Subscriber
-from joulemark_gateway.ingest.verify import Agent, Registry
+from joulemark_gateway.ingest.registered import Agent, Registry
 from joulemark_gateway.measure.intervals import Counted, counted
 from joulemark_gateway.settings import BrokerSettings
 from support.evidence import KEYS
@@ -125,7 +125,9 @@ def collecting(ledger: Path, broker: RunningBroker, trusted: Registry) -> Iterat
     def collect() -> None:
         now_us = time.time_ns
         witness = Witness("witness", KEYS.witness)
-        intake = Intake(lambda: SqliteStore(ledger), trusted, witness, lambda: now_us() // 1000)
+        intake = Intake(
+            lambda: SqliteStore(ledger), lambda: trusted, witness, lambda: now_us() // 1000
+        )
         subscriber = Subscriber(
             BrokerSettings(url=broker.url),
             intake,

@@ -146,8 +146,9 @@ def slots_read(results: Sequence[Reading | Gap]) -> list[int]:
 
 def database(box: Outbox) -> sqlite3.Connection:
     """The outbox's own connection, to look and to harm."""
-    assert box._db is not None
-    return box._db
+    assert box._files is not None
+    assert box._files.file._db is not None
+    return box._files.file._db
 
 
 def slots_of(contents: Sequence[dict[str, Any]], period_us: int) -> list[int]:

@@ -45,6 +45,13 @@ def program(name: str) -> str | None:
     return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
 
 
+def library(name: str, folder: str) -> Path | None:
+    """The path of a library that stands in a folder of its own, as Debian has it on any machine."""
+    return next(iter(sorted(Path("/usr/lib").glob(f"*/{folder}/{name}"))), None) or next(
+        iter(Path("/usr/lib").glob(f"{folder}/{name}")), None
+    )
+
+
 @contextmanager
 def victoriametrics(path: str, folder: Path, *flags: str) -> Iterator[str]:
     """The address of a running VictoriaMetrics."""

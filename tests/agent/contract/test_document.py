@@ -5,7 +5,13 @@ from decimal import Decimal
 import pytest
 import yaml
 
-from joulemark_agent.contract.document import MAX_BYTES, document_bytes, parse_yaml, validate
+from joulemark_agent.contract.document import (
+    MAX_BYTES,
+    MAX_VALUES,
+    document_bytes,
+    parse_yaml,
+    validate,
+)
 from joulemark_agent.contract.errors import ConfigError
 from joulemark_agent.contract.profile import Profile
 
@@ -61,6 +67,13 @@ def test_spacing_and_comments_do_not_change_the_digest():
         ("a: 010_\nb: 0b1\n", 2, "quotes"),
         ("a: " + "[" * 30 + "]" * 30, 1, "levels"),
         ("a: " + "x" * MAX_BYTES, 1, "longer"),
+        ('a: "\\UFFFFFFFF"\n', 1, "no YAML"),
+        ('a: "\\U00110000"\n', 1, "no YAML"),
+        ("%YAML 1." + "9" * 5000 + "\n---\na: 1\n", 1, "no YAML"),
+        ('a: 1\nb: "\\uD800"\n', 2, "half a character"),
+        ('a: 1\n"\\uDFFF": 2\n', 2, "half a character"),
+        ("a: [" + "1," * MAX_VALUES + "]\n", 1, "values"),
+        ("".join(f"k{i}: 1\n" for i in range(MAX_VALUES)), MAX_VALUES // 2, "values"),
     ],
 )
 def test_a_bad_file_is_refused_with_its_line(text, line, words):

@@ -8,11 +8,18 @@ from hypothesis import strategies as st
 
 from joulemark_agent.contract.errors import EvidenceError
 from joulemark_agent.contract.sparse import (
+    Part,
+    Reel,
     SparseBatch,
     Withheld,
+    between,
     extended,
+    is_same_tree,
     leaves_in,
+    line_of,
+    parse_line,
     parse_sparse,
+    present,
     sparse_bytes,
     withheld,
 )
@@ -91,3 +98,74 @@ def test_a_sparse_batch_comes_back_from_the_wire():
 def test_what_is_no_part_is_refused(part):
     with pytest.raises(EvidenceError):
         parse_sparse(sparse_bytes(SparseBatch(0, (part,), "note\n", {})))
+
+
+# ---------------------------------------------------------------- lines, views
+
+
+def _mixed(cuts, first):
+    """Leaves `first` on, cut into runs at these places, every other one withheld."""
+    leaves = _leaves(max(cuts, default=0) + 5)
+    parts: list[Part] = []
+    at = 0
+    for k, cut in enumerate([*cuts, len(leaves)]):
+        run = leaves[at:cut]
+        parts += [withheld(run, first + at)] if k % 2 and run else run
+        at = cut
+    return leaves, parts
+
+
+@given(st.integers(0, 99), st.lists(st.integers(1, 60), max_size=5, unique=True).map(sorted))
+def test_every_way_to_withhold_gives_the_same_tree_and_comes_back_from_its_lines(first, cuts):
+    leaves, parts = _mixed(cuts, first)
+    assert is_same_tree(parts, leaves, first)
+    assert [parse_line(line_of(part)) for part in parts] == parts
+    assert dict(present(parts, first)).items() <= dict(enumerate(leaves, first)).items()
+
+
+@given(st.integers(0, 99), st.integers(0, 4))
+def test_other_leaves_are_another_tree_however_they_are_withheld(first, place):
+    leaves, parts = _mixed([1, 4], first)
+    others = [*leaves[:place], b"another", *leaves[place + 1 :]]
+    assert not is_same_tree(parts, others, first)
+    assert not is_same_tree(parts, leaves[:-1], first)
+
+
+@given(st.data())
+def test_a_view_of_some_leaves_stands_for_so_many_and_a_cut_run_has_no_cover(data):
+    first = data.draw(st.integers(0, 50))
+    leaves, parts = _mixed([3, 9, 12, 30], first)
+    start = data.draw(st.integers(first, first + len(leaves)))
+    end = data.draw(st.integers(start, first + len(leaves)))
+    view = between(parts, first, start, end)
+    assert leaves_in(view) == end - start
+    assert [leaf for _, leaf in present(view, start)] == [
+        leaf for seq, leaf in present(parts, first) if start <= seq < end
+    ]
+    cut = [part for part in view if isinstance(part, Withheld) and part not in parts]
+    assert all(part.hashes == () for part in cut)
+
+
+def test_a_reel_gives_the_parts_head_by_head_and_no_run_beyond_a_head():
+    leaves, parts = _mixed([2, 7], 0)
+    reel = Reel(parts)
+    assert [leaves_in(reel.take(size)) for size in (1, 2, 7, len(leaves), 99)] == [1, 1, 5, 5, 0]
+    with pytest.raises(EvidenceError, match="beyond"):
+        Reel(parts).take(4)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"withheld":{"count":"0","hashes":[]}}',
+        b'{"withheld":"text"}',
+        b'{"withheld":{"count":"1","hashes":["AAAA"]}}',
+        b'{"withheld":{"count":"1"}}',
+        b'{"withheld":{"count":"1","hashes":[]},"x":1}',
+        b'{"withheld": {}}',
+        b'{"withheld":',
+    ],
+)
+def test_a_line_that_begins_as_a_run_and_is_none_is_refused(line):
+    with pytest.raises(EvidenceError):
+        parse_line(line)

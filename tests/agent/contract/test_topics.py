@@ -14,6 +14,9 @@ ids = st.from_regex(r"\A[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?\Z")
 def test_a_topic_comes_back_as_its_parts(agent, device):
     for make, kind, way in (
         (topics.batch_topic, "batch", "up"),
+        (topics.sparse_topic, "sparse", "up"),
+        (topics.raw_topic, "raw", "up"),
+        (topics.request_topic, "request", "down"),
         (topics.receipt_topic, "receipt", "down"),
         (topics.refusal_topic, "refusal", "down"),
     ):

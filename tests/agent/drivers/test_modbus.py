@@ -24,6 +24,7 @@ from joulemark_agent.drivers.base import Request
 from joulemark_agent.exchange import Exchange
 from joulemark_agent.lines import LONGEST_WAIT_S, Line
 from joulemark_agent.plan import TABLES, PlannedDevice
+from support.hostile_modbus import TCP as HOSTILE
 from support.modbus import REQUEST, Answer, Connection, peer, refusal, reply, truth, words
 from support.tcp import serving
 
@@ -90,40 +91,6 @@ async def test_a_refused_address_is_told_and_the_connection_stays(pymodbus_url: 
     assert driver.is_open
     assert (await driver.read(1, [Request("holding", 0x100, 1)]))[0].data == struct.pack(">H", 7000)
     await driver.close()
-
-
-# What a device, a gateway or an attacker may send in place of the right answer to `TWO_WORDS`.
-HOSTILE: dict[str, Callable[[bytes], list[bytes]]] = {
-    "short: one word of two": lambda q: [reply(q, b"\0\7")],
-    "short: byte count of two, data of one": lambda q: [reply(q, b"\0\7", size=4, length=5)],
-    "long: three words of two": lambda q: [reply(q, b"\0\7" * 3)],
-    "long: right header, two bytes too many": lambda q: [reply(q) + b"\0\7"],
-    "other function: input for holding": lambda q: [reply(q, function=4)],
-    "other function: a write's": lambda q: [reply(q, function=16)],
-    "other unit": lambda q: [reply(q, unit=2)],
-    "transaction 0": lambda q: [reply(q, transaction=0)],
-    "transaction off by one": lambda q: [reply(q, transaction=(q[0] << 8 | q[1]) ^ 1)],
-    "transaction bytes swapped": lambda q: [q[1::-1] + reply(q)[2:]],
-    "odd byte count": lambda q: [reply(q, b"\0\7\0")],
-    "byte count 0": lambda q: [reply(q, b"")],
-    "byte count 255": lambda q: [reply(q, size=255)],
-    "protocol id 1": lambda q: [reply(q, protocol=1)],
-    "length one too small": lambda q: [reply(q, length=6)],
-    "length one too large": lambda q: [reply(q, length=8) + b"\0"],
-    "length 0": lambda q: [reply(q, length=0)],
-    "length 65535": lambda q: [reply(q, length=0xFFFF)],
-    "the same answer twice in one segment": lambda q: [reply(q) * 2],
-    "a foreign answer before the right one": lambda q: [reply(q, transaction=0) + reply(q)],
-    "garbage before the right answer": lambda q: [b"\xde\xad" + reply(q)],
-    "one stray byte before the right answer": lambda q: [b"\x00" + reply(q, transaction=0xFF)],
-    "text": lambda _: [b"HTTP/1.1 400 Bad Request\r\n\r\n"],
-    "RTU framing": lambda q: [bytes([1, 3, 4]) + words(q) + b"\xfa\x30"],
-    "the request echoed": lambda q: [q],
-    "exception of another function": lambda q: [refusal(q[:7] + b"\x04" + q[8:], 2)],
-    "exception with a byte too many": lambda q: [refusal(q, 2) + b"\0"],
-    "exception and right answer": lambda q: [refusal(q, 6) + reply(q)],
-    "a flood": lambda q: [reply(q) + bytes(1 << 20)],
-}  # fmt: skip
 
 
 @pytest.fixture

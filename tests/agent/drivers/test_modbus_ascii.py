@@ -20,18 +20,17 @@ from support.bus import (
     RIGHT,
     TWO_WORDS,
     Peer,
-    Respond,
     ascii_of,
     asked,
     check_foreign_server,
     check_wrong_then_right,
     foreign_server,
     over_wire,
-    refusal,
     reply,
     rtu,
     rtu_of,
 )
+from support.hostile_modbus import ASCII as HOSTILE
 
 
 @pytest.fixture(autouse=True)
@@ -48,32 +47,6 @@ def right(request: bytes) -> bytes:
 async def test_a_foreign_server_gives_the_values_it_holds(kind: str) -> None:
     async with foreign_server(kind) as url:
         await check_foreign_server(await modbus_ascii.connect(url, timeout_s=5.0))
-
-
-HOSTILE: dict[str, Respond] = {
-    "short: one word of two": lambda q: [ascii_of(reply(q, b"\0\7"))],
-    "long: three words of two": lambda q: [ascii_of(reply(q, b"\0\7" * 3))],
-    "byte count of two, data of one": lambda q: [ascii_of(reply(q, b"\0\7", size=4))],
-    "other function": lambda q: [ascii_of(reply(q, function=4))],
-    "other unit": lambda q: [ascii_of(reply(q, unit=2))],
-    "wrong LRC": lambda q: [right(q)[:-4] + b"00\r\n"],
-    "a digit turned over": lambda q: [right(q)[:8] + b"9" + right(q)[9:]],
-    "an odd number of digits": lambda q: [right(q)[:-3] + b"\r\n"],
-    "no digits": lambda _: [b":\r\n"],
-    "spaces between the digits": lambda q: [right(q)[:3] + b" " + right(q)[3:]],
-    "no colon": lambda q: [right(q)[1:]],
-    "two colons": lambda q: [b":" + right(q)],
-    "a stray carriage return": lambda q: [b":\r" + right(q)],
-    "the same answer twice": lambda q: [right(q) * 2],
-    "a foreign answer before the right one": lambda q: [ascii_of(reply(q, unit=9)) + right(q)],
-    "garbage before the right answer": lambda q: [b"\xde\xad" + right(q)],
-    "text": lambda _: [b"HTTP/1.1 400 Bad Request\r\n\r\n"],
-    "digits without end": lambda _: [b":" + b"0" * 600],
-    "the request echoed": lambda q: [ascii_of(q)],
-    "RTU framing": lambda q: [reply(q)],
-    "exception of another function": lambda _: [ascii_of(rtu(1, 0x84, 2))],
-    "exception and right answer": lambda q: [ascii_of(refusal(q, 2)) + right(q)],
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("line", LINES)

@@ -1,7 +1,6 @@
 """RTU has no transaction number: a late answer is told apart all the same, by wire and over TCP."""
 
 import asyncio
-import os
 import struct
 import subprocess
 from contextlib import suppress
@@ -12,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import service
 from joulemark_agent import modbus_line
 from joulemark_agent.contract.errors import DeviceError
 from joulemark_agent.contract.profile import Table
@@ -30,8 +28,6 @@ from support.bus import (
     LOOK,
     RIGHT,
     TWO_WORDS,
-    Respond,
-    ascii_of,
     asked,
     check_foreign_server,
     check_wrong_then_right,
@@ -45,7 +41,9 @@ from support.bus import (
     truth,
     wire,
 )
+from support.hostile_modbus import RTU as HOSTILE
 from support.leaving import crc
+from support.needed import missing, service
 
 TIMEOUT_S = 0.5
 
@@ -76,10 +74,7 @@ def libmodbus_server(tmp_path_factory: pytest.TempPathFactory) -> str:
         [compiler, source, "-o", program, "-lmodbus"], capture_output=True, text=True, check=False
     )
     if made.returncode:
-        why = f"libmodbus is not there (Debian: apt-get install libmodbus-dev)\n{made.stderr}"
-        if os.environ.get("JOULEMARK_REQUIRE_SERVICES"):
-            pytest.fail(why)
-        pytest.skip(why)
+        missing("libmodbus", f"Debian: apt-get install libmodbus-dev\n{made.stderr}")
     return str(program)
 
 
@@ -105,34 +100,6 @@ async def test_the_c_library_and_we_mean_the_same_by_every_table(libmodbus_serve
             await driver.close()
             child.terminate()
             await child.wait()
-
-
-# What a device, a gateway or an attacker may send in place of the right answer to `TWO_WORDS`.
-HOSTILE: dict[str, Respond] = {
-    "short: one word of two": lambda q: [reply(q, b"\0\7")],
-    "short: byte count of two, data of one": lambda q: [reply(q, b"\0\7", size=4) + b"\0\1"],
-    "long: three words of two": lambda q: [reply(q, b"\0\7" * 3)],
-    "long: right frame, two bytes too many": lambda q: [reply(q) + b"\0\7"],
-    "other function: input for holding": lambda q: [reply(q, function=4)],
-    "other function: a write's": lambda q: [reply(q, function=16)],
-    "other unit": lambda q: [reply(q, unit=2)],
-    "byte count 0": lambda q: [reply(q, b"")],
-    "byte count 255": lambda q: [reply(q, size=255)],
-    "CRC off by one bit": lambda q: [reply(q)[:-1] + bytes([reply(q)[-1] ^ 1])],
-    "CRC bytes swapped": lambda q: [reply(q)[:-2] + reply(q)[:-3:-1]],
-    "a bit of the data turned over": lambda q: [reply(q)[:4] + b"\x91" + reply(q)[5:]],
-    "the same answer twice": lambda q: [reply(q) * 2],
-    "a foreign answer before the right one": lambda q: [reply(q, unit=9) + reply(q)],
-    "garbage before the right answer": lambda q: [b"\xde\xad" + reply(q)],
-    "one stray 0 before the right answer": lambda q: [b"\0" + reply(q)],
-    "text": lambda _: [b"HTTP/1.1 400 Bad Request\r\n\r\n"],
-    "the request echoed": lambda q: [q],
-    "ASCII framing": lambda q: [ascii_of(reply(q))],
-    "exception of another function": lambda _: [rtu(1, 0x84, 2)],
-    "exception with a wrong CRC": lambda q: [refusal(q, 2)[:-1] + b"\x55"],
-    "exception and right answer": lambda q: [refusal(q, 2) + reply(q)],
-    "a flood": lambda q: [reply(q) + bytes(1 << 11)],
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("line", LINES)

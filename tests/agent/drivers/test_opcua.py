@@ -21,9 +21,10 @@ from joulemark_agent.drivers.base import Request
 from joulemark_agent.kernels.datavalue import parse
 from joulemark_agent.kernels.decode import decode_responses
 from joulemark_agent.lines import IDLE_S, LONGEST_WAIT_S, Line
-from joulemark_agent.opcua_binary import MAX_DEPTH, MAX_ELEMENTS, Cursor, MalformedError
+from joulemark_agent.opcua_binary import MAX_ELEMENTS, Cursor, MalformedError
 from joulemark_agent.opcua_subscription import numeric
 from joulemark_agent.plan import PlannedDevice, plan_requests
+from support.hostile_opcua import GOOD, HOSTILE, ODD, variants
 from support.opcua import (
     ACK,
     ACTIVATED,
@@ -39,10 +40,8 @@ from support.opcua import (
     Relay,
     body_of,
     fault,
-    handle_of,
     relayed,
     with_body,
-    with_head,
 )
 from support.tcp import serving, turns
 
@@ -242,56 +241,6 @@ async def test_a_silent_device_does_not_rest_another_of_the_same_server(opcua_pl
     assert relay.connections == 3  # two of the slow device's, one of the other's
 
 
-# What a server may answer in place of the values of two variables.
-def nested(depth: int) -> bytes:
-    return b"\x01" + b"\x18" * depth + b"\x01\x01"
-
-
-def variants(message: bytes, *values: bytes) -> bytes:
-    """The answer with these DataValues."""
-    answer = ua.ReadResponse()
-    answer.ResponseHeader.RequestHandle = handle_of(message)
-    body = struct_to_binary(answer)[: -len(b"\0\0\0\0" * 2)]
-    return with_body(message, body + struct.pack("<i", len(values)) + b"".join(values) + b"\0" * 4)
-
-
-GOOD = bytes.fromhex("010b000000000000f83f")
-HOSTILE: dict[str, Callable[[bytes], list[bytes]]] = {
-    "another channel": lambda m: [with_head(m, channel=lambda n: n + 1)],
-    "another token": lambda m: [with_head(m, token=lambda n: n + 1)],
-    "a sequence number again": lambda m: [with_head(m, sequence=lambda n: n - 1)],
-    "a sequence number left out": lambda m: [with_head(m, sequence=lambda n: n + 1)],
-    "another request": lambda m: [with_head(m, request=lambda n: n - 1)],
-    "another kind": lambda m: [with_head(m, kind=b"OPN")],
-    "an unknown kind": lambda m: [with_head(m, kind=b"XYZ")],
-    "given up": lambda m: [with_head(m, final=b"A")],
-    "size too small": lambda m: [with_head(m, size=7)],
-    "size less than the headers": lambda m: [with_head(m, size=12)],
-    "size of 4 GB": lambda m: [with_head(m, size=0xFFFFFFFF)],
-    "one byte too many": lambda m: [m + b"\0"],
-    "twice": lambda m: [m + m],
-    "endless chunks": lambda m: [
-        with_head(m, final=b"C", sequence=lambda n, i=i: n + i) for i in range(40)
-    ],
-    "another handle": lambda m: [with_body(m, body_of(m)[:12] + b"\xff\xff" + body_of(m)[14:])],
-    "another service": lambda m: [with_body(m, b"\x01\x00\xa4\x02" + body_of(m)[4:])],
-    "no service": lambda m: [with_body(m, b"\x03\x00\x00" + body_of(m))],
-    "one value of two": lambda m: [variants(m, GOOD)],
-    "three values of two": lambda m: [variants(m, GOOD, GOOD, GOOD)],
-    "cut short": lambda m: [with_body(m, body_of(m)[:-6])],
-    "a byte more than it needs": lambda m: [with_body(m, body_of(m) + b"\0")],
-    "2^31 - 1 values": lambda m: [with_body(m, body_of(m)[:24] + b"\xff\xff\xff\x7f")],
-    "an array of 2^31 - 1 doubles": lambda m: [variants(m, b"\x01\x8b\xff\xff\xff\x7f", GOOD)],
-    "an array of 2^31 - 1 texts": lambda m: [variants(m, b"\x01\x8c\xff\xff\xff\x7f", GOOD)],
-    "an array of -2 texts": lambda m: [variants(m, b"\x01\x8c\xfe\xff\xff\xff", GOOD)],
-    "a text of -2 bytes": lambda m: [variants(m, b"\x01\x0c\xfe\xff\xff\xff", GOOD)],
-    "values in values": lambda m: [variants(m, nested(MAX_DEPTH + 2), GOOD)],
-    "a node id of no form": lambda m: [variants(m, b"\x01\x11\x09\0\0", GOOD)],
-    "text": lambda _: [b"HTTP/1.1 400 Bad Request\r\n\r\n"],
-    "an empty error": lambda _: [b"ERRF\x08\0\0\0"],
-}  # fmt: skip
-
-
 async def test_a_wrong_answer_is_named_and_the_next_question_gets_its_value(
     opcua_plant: int,
 ) -> None:
@@ -320,23 +269,6 @@ async def test_a_wrong_answer_is_named_and_the_next_question_gets_its_value(
             assert parse(first.data).raw == struct.pack(">d", 1273.15), name  # type: ignore[union-attr]
             assert parse(second.data).raw == b"\xff" * 8, name  # type: ignore[union-attr]
             await line.close()
-
-
-# A DataValue that is well formed and no number: the others flow.
-ODD = {
-    "an array of 2^27 nothings": b"\x01\x80\0\0\0\x08",
-    "an array of 2^31 - 1 nothings": b"\x01\x80\xff\xff\xff\x7f",
-    "values in values": nested(MAX_DEPTH - 1),
-    "a matrix": b"\x01\xc3\x04\0\0\0abcd\x02\0\0\0\x02\0\0\0\x02\0\0\0",
-    "a structure": b"\x01\x16\x01\x00\x41\x01\x01\x03\0\0\0abc",
-    "a node": b"\x01\x12\xc3\x00\x00\x01\0\0\0a\x01\0\0\0u\x07\0\0\0",
-    "a name": b"\x01\x14\x02\x00\x01\0\0\0a",
-    "texts": b"\x01\x95\x02\0\0\0\x03\x01\0\0\0a\x01\0\0\0b\x00",
-    "a value and its status": b"\x01\x17\x03\x06\x07\0\0\0\0\0\0\x80",
-    "a diagnosis": b"\x01\x19\x7f" + b"\0" * 16 + b"\x01\0\0\0a\0\0\0\x80\x00",
-    "a kind not yet known": b"\x01\x1f\x02\0\0\0ab",
-    "a GUID": b"\x01\x0e" + b"\1" * 16,
-}
 
 
 async def test_what_is_no_number_costs_only_itself(opcua_plant: int) -> None:

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from asyncua import ua
+from asyncua import Client, ua
 from asyncua.common.utils import Buffer
+from asyncua.crypto.security_policies import SecurityPolicyBasic128Rsa15, SecurityPolicyBasic256
 from asyncua.ua.ua_binary import struct_from_binary, struct_to_binary
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -34,12 +35,13 @@ from joulemark_agent.opcua_security import Mode, Policy, shown
 from joulemark_agent.opcua_session import GET_ENDPOINTS
 from joulemark_agent.plan import PlannedDevice
 from support import certificates
-from support.certificates import AGENT_URI, certificate, der, pem, written
+from support.certificates import AGENT_URI, certificate, der, key_pem, pem, written
 from support.opcua import CREATED, FIRST_READ, OPENED, URI, Relay, body_of, relayed, with_body
 from support.opcua_locked import (
     PASSWORDS,
     POLICIES,
     TICK_MS,
+    TYPES,
     VALUE,
     Locked,
     locked_plant,
@@ -404,6 +406,33 @@ async def test_nothing_weaker_is_taken(relay: Relay, access: Access) -> None:
     assert error.code == "security_required"
     assert "Aes128_Sha256_RsaOaep sign; " in error.what
     assert relay.services == [opcua_channel.OPEN_CHANNEL, GET_ENDPOINTS]
+
+
+@pytest.mark.filterwarnings("ignore")  # asyncua warns of what it speaks here
+async def test_withdrawn_policies_are_not_spoken_whoever_offers_them(
+    tmp_path: Path, locked: Locked, access: Access
+) -> None:
+    """SHA-1 and PKCS #1 v1.5 are withdrawn; the control reads, so they are offered indeed."""
+    withdrawn = {"Basic128Rsa15": SecurityPolicyBasic128Rsa15, "Basic256": SecurityPolicyBasic256}
+    assert not set(withdrawn) & (set(SECURITY) | set(POLICIES))
+    locked.offer(list(withdrawn))
+    try:
+        locked.present(certificate("server"))
+        for policy, mode in itertools.product(POLICIES, MODES):
+            error = await refusal(locked.url, replace(access, policy=policy, mode=mode))
+            assert error.code == opcua_channel.LOCKED
+            assert "Basic128Rsa15" in error.what
+        own, key = tmp_path / "old.pem", tmp_path / "old-key.pem"
+        own.write_bytes(pem(certificate("agent", uri=AGENT_URI)))
+        key.write_bytes(key_pem("agent"))
+        for old in withdrawn.values():
+            naive = Client(locked.url, timeout=TIMEOUT_S)
+            await naive.set_security(old, str(own), str(key), mode=ua.MessageSecurityMode.Sign)
+            async with naive:
+                index = await naive.get_namespace_index(URI)
+                assert await naive.get_node(f"ns={index};s=temperature").read_value() == VALUE
+    finally:
+        locked.offer(TYPES)
 
 
 async def test_a_list_of_endpoints_that_somebody_changed_is_found(

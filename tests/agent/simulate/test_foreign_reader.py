@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from conftest import service
 from joulemark_agent.simulate.faults import Fault, Faults
 from joulemark_agent.simulate.run import factory_of, serve
 from joulemark_agent.simulate.scenario import DevicesScenario, load_any_scenario, load_scenario
 from support.bus import terminal
+from support.needed import service
 
 
 @pytest.mark.service

@@ -40,11 +40,12 @@ def contents():
         small().plan,
         small().site.by_digest(),
         trees,
+        Recipe().made_log(made),
     )
 
 
 def test_the_same_contents_and_key_give_the_same_bundle():
-    predicate = predicate_of(true_report().provenance, policy_mapping())
+    predicate = predicate_of(true_report().provenance, policy_mapping(), true_report().report)
     first = make_bundle(contents(), predicate, KEYS.reporter)
     turned = replace(contents(), trees=contents().trees[::-1])
     assert make_bundle(turned, predicate, KEYS.reporter) == first == true_bundle()
@@ -54,7 +55,7 @@ def test_a_zip_tool_a_hash_and_a_json_parser_are_enough_to_read_it():
     with zipfile.ZipFile(io.BytesIO(true_bundle())) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     manifest = parse_canonical(members["manifest.json"])
-    assert manifest["format"] == "joulemark-bundle/1"
+    assert manifest["format"] == "joulemark-bundle/2"
     listed = manifest["files"]
     assert set(listed) == set(members) - {"manifest.json", "statement.json"}
     assert all(digest_hex(members[name]) == digest for name, digest in listed.items())

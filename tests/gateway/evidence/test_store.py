@@ -221,6 +221,18 @@ def test_a_file_of_something_else_is_left_alone(path):
     assert caught.value.code == "store_foreign"
 
 
+def test_a_store_of_the_first_version_is_gone_on_with_by_its_writer(store, path):
+    store._db.execute("DROP TABLE rotation")
+    store._db.execute("PRAGMA user_version = 1")
+    store.close()
+    with pytest.raises(StoreError, match="older version"):
+        SqliteStore(path, create=False)
+    with SqliteStore(path) as again:
+        assert again.rotations() == []
+    with SqliteStore(path, create=False) as reader:
+        assert reader.heads() == []
+
+
 def test_a_store_of_another_version_is_refused(store, path):
     store._db.execute("PRAGMA user_version = 7")
     with pytest.raises(StoreError) as caught:

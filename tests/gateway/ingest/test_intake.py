@@ -156,7 +156,7 @@ def test_flags_are_said_when_they_change_and_not_with_every_batch(path, caplog):
     late_us = NOW_US + 86_400_000_000
     times = iter([NOW_US, late_us, late_us, late_us])
     intake = Intake(
-        lambda: SqliteStore(path), registry(), Witness(WITNESS, KEYS.witness), lambda: next(times)
+        lambda: SqliteStore(path), registry, Witness(WITNESS, KEYS.witness), lambda: next(times)
     )
     results = meter_readings(DOCS, [1000] * 7)
     for batch in build_tree(DOCS, METER, results, slots_per_batch=2):

@@ -23,6 +23,7 @@ from joulemark_gateway.evidence.store import FILE, SqliteStore
 from joulemark_gateway.ingest import mqtt
 from joulemark_gateway.ingest.intake import Answer
 from joulemark_gateway.settings import BrokerSettings
+from support.book import registry
 from support.child import search_path
 from support.evidence import (
     AGENT,
@@ -277,6 +278,20 @@ def test_a_broker_that_dies_and_returns_loses_nothing_that_is_sent_again(kind, t
     finally:
         first.kill()
         intake.close()
+
+
+def test_a_collector_that_connects_has_what_was_under_way_sent_again(broker, tmp_path):
+    intake = new_intake(tmp_path / FILE)
+    with edge(broker.port) as agent:
+        agent.send(TREE[0])  # nobody listens yet: it is lost with its PUBACK
+        for expected in (0, TREE[0].size):
+            with served(broker.port, intake, greetings=intake.greetings):
+                told = [agent.refusal() for _ in registry().agents[AGENT].devices]
+                assert {row["code"] for row in told} == {"resend"}
+                assert str(expected) in {row["expected_size"] for row in told}
+                agent.send(TREE[0])
+                assert agent.answer()[0] == "receipt"
+    intake.close()
 
 
 @pytest.mark.service

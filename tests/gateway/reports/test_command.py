@@ -13,6 +13,8 @@ from joulemark_agent.contract.errors import ConfigError, MeasureError, StoreErro
 from joulemark_agent.contract.signature import encode64
 from joulemark_agent.contract.topics import batch_topic
 from joulemark_gateway.evidence.bundle import open_bundle
+from joulemark_gateway.evidence.log import CollectorLog
+from joulemark_gateway.evidence.log_store import LogStore
 from joulemark_gateway.evidence.store import FILE, SqliteStore
 from joulemark_gateway.ingest.intake import Intake, Witness
 from joulemark_gateway.reports import command
@@ -40,7 +42,7 @@ def fill(path, *, devices=(METER, COUNTER), change=lambda _device, groups: group
     clock = {"now_us": SEALED_US}
     intake = Intake(
         lambda: SqliteStore(path),
-        registry(),
+        registry,
         Witness(WITNESS, KEYS.witness),
         lambda: clock["now_us"],
     )
@@ -53,6 +55,16 @@ def fill(path, *, devices=(METER, COUNTER), change=lambda _device, groups: group
     for _ in range(refuse):
         intake.take(batch_topic(AGENT, METER), b"no batch")
     intake.close()
+    close_log(path, clock["now_us"])
+
+
+def close_log(path, now_us):
+    """What the collector's own thread does every hour."""
+    with SqliteStore(path, create=False) as store, LogStore(path) as book:
+        log = CollectorLog(book, WITNESS, KEYS.witness)
+        log.approve(store.heads(), [], now_us)
+        log.take_heads(store.heads(), now_us)
+        return present(log.close(now_us))
 
 
 OTHER_KEY = encode64(bytes(range(32)))
@@ -162,7 +174,7 @@ def test_measuring_as_json_gives_the_report(held, capsys):
     assert run("measure", project(held), "--json") == 0
     told = capsys.readouterr().out
     report = parse_canonical(told.strip().encode())
-    assert report["format"] == "joulemark-report/1"
+    assert report["format"] == "joulemark-report/2"
     assert report["result"] == "measured"
 
 

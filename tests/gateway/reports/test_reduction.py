@@ -227,15 +227,16 @@ def test_leaves_that_no_witness_saw_are_counted():
 
 
 def test_claims_survive_the_statement():
-    provenance = true_report().provenance
-    assert claims_of(predicate_of(provenance, {})) == provenance.claims
+    issued = true_report()
+    predicate = predicate_of(issued.provenance, {}, issued.report)
+    assert claims_of(predicate) == issued.provenance.claims
 
 
 @pytest.mark.parametrize(
     "change", [{"issued": 7}, {"software": {}}, {"quarantined": {"a": "-1"}}, {"quarantined": []}]
 )
 def test_claims_of_another_kind_are_refused(change):
-    predicate = predicate_of(true_report().provenance, {})
+    predicate = predicate_of(true_report().provenance, {}, true_report().report)
     with pytest.raises(EvidenceError):
         claims_of({**predicate, **change})
 

@@ -9,7 +9,8 @@ import pytest
 from joulemark_agent.contract.document import document_bytes
 from joulemark_gateway.measure.creditable import CREDITABLE_POLICIES
 from joulemark_gateway.measure.sufficiency import SUFFICIENCY_POLICIES
-from joulemark_gateway.reports.content import Figure, content, plain
+from joulemark_gateway.reports.blocks import Figure, plain
+from joulemark_gateway.reports.content import content
 from joulemark_gateway.reports.reduction import LIMITS
 from joulemark_gateway.reports.words import LANGUAGES, SENTENCES, TEXTS, WORDS, pattern_of
 from support.bundles import Recipe, true_report
@@ -18,7 +19,7 @@ from support.plant import plan_mapping
 HANGUL = re.compile("[가-힣]")
 SOURCE = "".join(
     resources.files("joulemark_gateway.reports").joinpath(name).read_text("utf-8")
-    for name in ("content.py", "plots.py", "pdf.py")
+    for name in ("content.py", "assurance.py", "plots.py", "pdf.py")
 )
 # Formulas, abbreviations and placeholders alone: the same in both languages.
 ALIKE = {
@@ -29,7 +30,8 @@ ALIKE = {
 }  # fmt: skip
 NAMED_BY_DATA = {
     *(f"{kind}_{unit}" for kind in ("unit", "units", "head") for unit in ("hour", "day")),
-    "period_baseline", "period_reporting",
+    "period_baseline", "period_reporting", "treatment_excluded", "treatment_withdrawn",
+    "with_corrections", "without_corrections",
 }  # fmt: skip
 
 

@@ -59,7 +59,7 @@ def hostile(seed):
     name = draw.choice([name for name in sorted(members) if name.endswith((".json", ".gz"))])
     if name.endswith(".gz"):
         leaves = gzip.decompress(members[name])[:-1].split(b"\n")
-        at = draw.choice([0, 1, 98, draw.randrange(len(leaves))])
+        at = min(draw.choice([0, 1, 98, draw.randrange(len(leaves))]), len(leaves) - 1)
         leaves[at] = with_nonsense(leaves[at], draw)
         members[name] = packed(leaves)
     elif draw.random() < 0.8:

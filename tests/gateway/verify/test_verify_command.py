@@ -94,7 +94,7 @@ def test_what_is_no_bundle_exits_2(folder, data, capsys):
 
 
 def test_a_bundle_of_a_later_format_exits_2(folder, capsys):
-    manifest = canonical_bytes({"files": {}, "format": "joulemark-bundle/2"})
+    manifest = canonical_bytes({"files": {}, "format": "joulemark-bundle/3"})
     (folder / "bundle.zip").write_bytes(container_bytes({"manifest.json": manifest}))
     assert run(folder / "bundle.zip") == 2
     assert "joulemark-bundle/2" in capsys.readouterr().out
@@ -147,7 +147,9 @@ class Blocked(importlib.abc.MetaPathFinder):
 sys.meta_path.insert(0, Blocked())
 def denied(*args, **kwargs):
     raise AssertionError("a socket was opened")
-socket.socket = socket.create_connection = socket.getaddrinfo = denied
+class Denied(socket.socket):  # a class: modules of the library derive from it when imported
+    __init__ = denied
+socket.socket, socket.create_connection, socket.getaddrinfo = Denied, denied, denied
 from argparse import ArgumentParser
 from joulemark_gateway.verify import command
 parser = ArgumentParser()

@@ -17,7 +17,7 @@ def state(tmp_path_factory):
 def served(state):
     """Its sources, and the application over them."""
     with state.sources() as sources:
-        yield sources, application(sources)
+        yield sources, application(sources, pages.gate(state.folder))
 
 
 @pytest_asyncio.fixture

@@ -148,7 +148,7 @@ def _iso(time_us: int) -> str:
         (f"{METER_API}/analysis?to=9999-12-31T00:00:00Z", "span_too_long"),
         (f"{API}/devices/none", "no_device"),
         ("/api/v1/sites/none", "no_site"),
-        ("/api/v1/sites/..%2F..", "http_404"),
+        ("/api/v1/sites/..%2F..", "no_address"),
         ("/api/v1/projects/none", "no_project"),
     ],
 )

@@ -22,7 +22,7 @@ from joulemark_gateway.web.words import TEXTS
 from support import machines
 from support.evidence import SITE, START_US
 from support.machines import HOUR_US, OVEN, PLAIN, ROOF, SCREW
-from support.pages import DAY_US, asking
+from support.pages import DAY_US, asking, gate
 
 PLACE = f"/sites/{SITE}/devices"
 API = f"/api/v1{PLACE}"
@@ -38,7 +38,7 @@ def hall(tmp_path_factory):
 @pytest.fixture(scope="module")
 def served(hall):
     with hall.sources() as sources:
-        yield sources, application(sources)
+        yield sources, application(sources, gate(sources.evidence.parent))
 
 
 @pytest_asyncio.fixture

@@ -5,7 +5,7 @@ import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
-if "JOULEMARK_LEAVING" in os.environ:
+if "LEAVING_JOULEMARK" in os.environ:
     spec = spec_from_file_location("support.leaving", Path(__file__).parents[1] / "leaving.py")
     assert spec is not None
     assert spec.loader is not None

@@ -1,0 +1,111 @@
+"""What a keeper does when the disk is full, fails or comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from joulemark_agent.room import Level
+from support import keeping
+from support.disk import mounted
+from support.keeping import Plant, plant
+
+
+@asynccontextmanager
+async def cared_for(found: Plant) -> AsyncIterator[Plant]:
+    care = asyncio.create_task(found.keeper.care())
+    try:
+        yield found
+    finally:
+        care.cancel()
+        await asyncio.gather(care, return_exceptions=True)
+
+
+async def looked() -> None:
+    """The keeper has looked at the disk."""
+    await asyncio.sleep(4 * keeping.RETRY_S)
+
+
+async def test_at_the_quota_reading_stops_with_a_gap_and_goes_on_when_there_is_room(tmp_path):
+    with plant(tmp_path, quota_mb=2.0) as found:
+        async with cared_for(found):
+            for _ in range(10):
+                await found.tick()
+            assert not found.keeper.is_stopped
+            found.keeper._quota_bytes = found.box.bytes_used()
+            await found.until("stopped")
+            for _ in range(20):
+                await found.tick()
+            await looked()
+            said = keeping.account(found.box)
+            assert said.gaps["disk_full"] > 0, "said while it lasts"
+            assert found.keeper.level == Level.EVERYTHING
+            assert [t.error.code for t in found.keeper.troubles.open()] == ["disk_full"]
+            found.keeper._quota_bytes = 50_000_000
+            await found.until("reading")
+            for _ in range(5):
+                await found.tick()
+            account = keeping.account(found.box)
+    assert account.missing == []
+    assert set(found.promised) <= set(account.records)
+    assert set(account.gaps) == {"disk_full"}
+    assert found.keeper.troubles.open() == []
+
+
+async def test_a_stop_is_known_after_a_restart_too(tmp_path):
+    with plant(tmp_path, quota_mb=2.0) as found:
+        async with cared_for(found):
+            await found.tick()
+            found.keeper._quota_bytes = 1
+            await found.until("stopped")
+            for _ in range(20):
+                await found.tick()
+            await looked()
+            last = found.slot
+    with plant(tmp_path) as found:
+        found.slot = last + 10
+        await found.tick()
+        account = keeping.account(found.box)
+    assert account.missing == []
+    assert set(account.gaps) == {"disk_full"}, "not agent_down: it was stopped before it ended"
+
+
+async def test_room_gives_way_in_steps_and_comes_back(tmp_path):
+    with plant(tmp_path) as found:
+        async with cared_for(found):
+            for _ in range(10):
+                await found.tick()
+            used = found.box.bytes_used()
+            seen = []
+            for share in (0.5, 0.75, 0.88, 0.99, 0.88, 0.75, 0.5):
+                found.keeper._quota_bytes = int(used / share)
+                await looked()
+                seen.append((found.keeper.level, found.keeper.is_thin, found.keeper.is_stopped))
+    assert [level for level, _, _ in seen] == [0, 1, 2, 3, 2, 1, 0]
+    assert [thin for _, thin, _ in seen] == [False, False, True, True, True, False, False]
+    assert [stopped for _, _, stopped in seen] == [False] * 3 + [True] + [False] * 3
+
+
+async def test_a_disk_that_turns_read_only_is_waited_for(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    with mounted(disk, "16m"), plant(disk) as found:
+        async with cared_for(found):
+            for _ in range(5):
+                await found.tick()
+            # Who has it open for writing keeps it so: what a failing disk does is this instead.
+            files = found.box._files
+            assert files is not None
+            files.file.rows("PRAGMA query_only = 1")
+            ticking = asyncio.create_task(found.tick())
+            await asyncio.sleep(6 * keeping.RETRY_S)
+            assert found.keeper.is_stopped
+            assert not ticking.done()
+            files.file.rows("PRAGMA query_only = 0")
+            await ticking
+            await found.until("reading")
+            await found.tick()
+            account = keeping.account(found.box)
+    assert account.missing == []
+    assert set(account.gaps) <= {"disk_failed"}

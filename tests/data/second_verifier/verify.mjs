@@ -1,0 +1,94 @@
+// A second verifier of bundles, written from docs/format.md alone. No packages; node >= 18.
+//
+//   node verify.mjs BUNDLE [POLICY]    prints one JSON line; exit 0 verified, 1 refuted, 2 undecidable
+//   node verify.mjs --batch            reads lines {"bundle": PATH, "policy": PATH or null}, prints one line for each
+
+import { readFileSync } from "node:fs";
+import { createInterface } from "node:readline";
+import { Refused, Undecided, isObject } from "./bytes.mjs";
+import { checkManifest, logFiles, openBundle, openStatement, signersOf, treeFiles } from "./bundle.mjs";
+import { checkDocuments, checkHeads, checkRecords, checkSigners, checkTimes } from "./layers.mjs";
+import { parseTree } from "./leaves.mjs";
+import { checkAnchors, checkCorrections, checkLog, readAccount } from "./log.mjs";
+import { checkDecode, checkReport } from "./recompute.mjs";
+
+const VERSION = "0.1.0"; // of the software whose figures are repeated
+const RECOMPUTE = "recompute";
+const LAYERS = {
+  manifest: checkManifest, signers: checkSigners, heads: checkHeads, records: checkRecords, documents: checkDocuments,
+  decode: checkDecode, [RECOMPUTE]: checkReport, times: checkTimes, log: checkLog, corrections: checkCorrections,
+  anchors: checkAnchors,
+};
+
+/** A value, or the error that it is. */
+function tried(make) {
+  try {
+    return { value: make() };
+  } catch (error) {
+    return { error };
+  }
+}
+
+/** Everything the layers need, read once. */
+function caseOf(data, policy) {
+  const bundle = openBundle(data);
+  const statement = tried(() => openStatement(bundle));
+  const places = treeFiles(bundle).map((place) => {
+    if (!place.files) return place;
+    const { value, error } = tried(() => parseTree(place.files.parts));
+    return { ...place, tree: value, error };
+  });
+  const account = tried(() => {
+    const files = logFiles(bundle);
+    return files === null ? null : readAccount(files, bundle.tokens);
+  });
+  const claimed = statement.value ? signersOf(statement.value.predicate.signers, false) : null;
+  return {
+    bundle, statement, places, policy, claimed, signers: policy ?? claimed, documents: bundle.documents,
+    trees: places.flatMap(({ tree }) => (tree ? [tree] : [])), account: account.value === null ? { missing: true } : account,
+  };
+}
+
+/** Exit code, findings by layer, and what could not be judged. */
+export function verify(data, policy) {
+  const { value: subject, error } = tried(() => caseOf(data, policy));
+  if (error) return { exit: 2, findings: [["container", error.code ?? "unforeseen"]], undecided: [] };
+  const findings = [];
+  const undecided = subject.places.filter((place) => place.error instanceof Undecided).map(String);
+  for (const [layer, check] of Object.entries(LAYERS)) {
+    try {
+      for (const code of check(subject)) findings.push([layer, code]);
+    } catch (error_) {
+      if (error_ instanceof Undecided) undecided.push(error_.message);
+      else findings.push([layer, error_ instanceof Refused ? error_.code : `unforeseen: ${error_.stack}`]);
+    }
+  }
+  const software = subject.statement.value?.predicate.software;
+  const isOther = Boolean(subject.statement.value) && (isObject(software) ? software.version : null) !== VERSION;
+  const isOpen = undecided.length > 0 && findings.length === 0;
+  const isTheirs = findings.length > 0 && isOther && findings.every(([layer]) => layer === RECOMPUTE);
+  const exit = isOpen || isTheirs ? 2 : findings.length ? 1 : 0;
+  return { exit, findings, undecided, compared: "not report.html, nor the words for readers" };
+}
+
+function policyIn(path) {
+  if (!path) return null;
+  const policy = signersOf(JSON.parse(readFileSync(path, "utf8")), true);
+  if (policy === null) throw new Error(`${path} is no policy`);
+  return policy;
+}
+
+async function batch() {
+  for await (const line of createInterface({ input: process.stdin })) {
+    const { bundle, policy } = JSON.parse(line);
+    console.log(JSON.stringify(verify(readFileSync(bundle), policyIn(policy))));
+  }
+}
+
+const [path, policy] = process.argv.slice(2);
+if (path === "--batch") await batch();
+else if (path) {
+  const verdict = verify(readFileSync(path), policyIn(policy));
+  console.log(JSON.stringify(verdict));
+  process.exitCode = verdict.exit;
+}

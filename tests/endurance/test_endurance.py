@@ -1,0 +1,46 @@
+"""The short forms of the endurance checks: the same code that runs for hours, with fewer rounds.
+
+Each prints its counts (`-s` shows them) and holds its own naive control, which must fail.
+"""
+
+import sys
+
+import pytest
+
+from nightly import gaps, kills, network, power_cuts, recovery, replays
+
+pytestmark = [pytest.mark.endurance, pytest.mark.timeout(600)]
+
+
+def show(figures: dict[str, str]) -> None:
+    sys.stdout.write("\n" + "".join(f"  {what}: {figure}\n" for what, figure in figures.items()))
+
+
+@pytest.mark.service
+@pytest.mark.usefixtures("mosquitto")
+def test_three_hundred_kills_lose_nothing_double_nothing_and_change_nothing():
+    show(kills.run(1, full=False))
+
+
+@pytest.mark.service
+def test_a_hundred_power_cuts_lose_no_row_that_was_acknowledged():
+    show(power_cuts.run(1, full=False))
+
+
+@pytest.mark.service
+@pytest.mark.usefixtures("mosquitto")
+def test_bad_networks_lose_nothing_and_a_dead_peer_is_found_out():
+    show(network.run(1, full=False))
+
+
+def test_data_flow_within_five_seconds_of_the_return_of_any_part():
+    show(recovery.run(1, full=False))
+
+
+def test_a_thousand_sequences_of_batches_that_come_again_end_with_one_ledger():
+    show(replays.run(1, full=False))
+
+
+@pytest.mark.service
+def test_every_slot_that_is_taken_away_is_a_gap_with_its_cause():
+    show(gaps.run(1, full=False))

@@ -1,0 +1,12 @@
+"""The HTTP API against Schemathesis, some hundreds of cases; the thousands run nightly."""
+
+import pytest
+
+from nightly import http_api
+
+
+@pytest.mark.endurance
+@pytest.mark.timeout(300)
+def test_no_answer_fails_or_is_not_as_described():
+    figures = http_api.run(1, full=False)
+    assert figures["server errors and other failures"] == "0"
