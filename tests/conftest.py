@@ -101,6 +101,12 @@ def softhsm() -> Path:
 
 
 @pytest.fixture(scope="session")
+def node() -> str:
+    """The path of Node.js."""
+    return service("node", "nodejs")
+
+
+@pytest.fixture(scope="session")
 def node_opcua() -> Path:
     """The folder of global npm packages, with node-opcua in it."""
     found = servers.node_modules("node-opcua")

@@ -23,7 +23,7 @@ from typing import Any
 from joulemark_agent.contract.batch import MAX_PLAIN_BYTES, inflate
 from joulemark_agent.contract.errors import EvidenceError
 from joulemark_agent.contract.topics import is_id
-from joulemark_agent.covers import BATCH, SPARSE, damaged
+from joulemark_agent.covers import damaged
 from joulemark_agent.files import flush_folder, replace_file
 from joulemark_agent.sqlite_file import store_error
 
@@ -37,13 +37,12 @@ _TRIES = 3  # to read a file
 
 @dataclass(frozen=True)
 class Group:
-    """What one file holds: consecutive batches of one kind."""
+    """What one file holds: consecutive batches."""
 
     device: str
     epoch: int
     first_seq: int
     size: int  # of the tree after the last of them
-    kind: str
     listed: str  # the tree's size after each batch, as JSON: there are many groups, few are read
     file_bytes: int = 0
 
@@ -99,7 +98,6 @@ class Backlog:
         head = {
             "ends": group.ends,
             "first_seq": group.first_seq,
-            "kind": group.kind,
             "sha256": hashlib.sha256(body).hexdigest(),
         }
         data = json.dumps(head, separators=(",", ":")).encode() + b"\n" + body
@@ -215,7 +213,7 @@ def _head(line: bytes) -> dict[str, Any] | None:
         head = json.loads(line)
     except ValueError:
         return None
-    is_head = isinstance(head, dict) and set(head) == {"ends", "first_seq", "kind", "sha256"}
+    is_head = isinstance(head, dict) and set(head) == {"ends", "first_seq", "sha256"}
     return head if is_head else None
 
 
@@ -230,14 +228,14 @@ def _group(path: Path) -> Group | None:
             file_bytes = os.fstat(file.fileno()).st_size
     except OSError:
         return None
-    if head is None or head["kind"] not in {BATCH, SPARSE}:
+    if head is None:
         return None
     ends = head["ends"]
     is_list = isinstance(ends, list) and ends and all(type(end) is int for end in ends)
     epoch, first_seq, size = map(int, numbers)
     if not is_list or ends[-1] != size or head["first_seq"] != first_seq:
         return None
-    return Group(device, epoch, first_seq, size, head["kind"], list_of(ends), file_bytes)
+    return Group(device, epoch, first_seq, size, list_of(ends), file_bytes)
 
 
 def list_of(ends: Sequence[int]) -> str:

@@ -25,8 +25,9 @@ from typing import TypeVar
 from joulemark_agent import outbox_tables as tables
 from joulemark_agent.backlog import Backlog, Group, keep_aside, set_aside
 from joulemark_agent.contract.errors import EvidenceError, StoreError
+from joulemark_agent.contract.signature import MAX_SIZE
 from joulemark_agent.contract.tree import append, root
-from joulemark_agent.covers import Covers, Run, Span, Tree, merged, run_of
+from joulemark_agent.covers import SPARSE, Covers, Run, Span, Tree, merged, run_of
 from joulemark_agent.outbox_tables import FORM, Ended, Row
 from joulemark_agent.remains import Remains, read_remains
 from joulemark_agent.sqlite_file import SUFFIXES, SqliteFile
@@ -306,6 +307,7 @@ class _Work:
             return
         if self.lost_leaves:
             tables.forget_leaves(db, self.place)
+            tables.tell_again(db, self.place, self.tree.sealed.size, MAX_SIZE)
         tables.write_tree(db, self.tree)
         tables.write_leaves(db, self.place, self.tree.sealed.size, self.new_leaves)
         start = (self.start, *self.place)
@@ -353,6 +355,8 @@ def _units(
         row = Row(device, epoch, first_seq, size, note, b"", kind)
         found[device, epoch].append((row, True))
     for row in remains.rows.values():
+        if row.kind == SPARSE:
+            continue  # it stood for a loss, which is to be told once more
         runs = files.covers.runs(*row.place, row.first_seq, row.size)
         if not runs or [_run_of(row)] == runs:
             found[row.place].append((row, False))

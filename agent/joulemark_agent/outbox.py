@@ -71,7 +71,7 @@ class Change:
     first_seq: int  # of `leaves`
     leaves: Sequence[bytes]  # only those not kept before
     sealed: Sequence[Sealed] = ()
-    told: Sequence[int] = ()  # first leaves of the losses that leaves tell of now
+    told: Sequence[tuple[int, int]] = ()  # first leaf of a loss, and the leaf that tells of it
     told_epochs: Sequence[int] = ()  # of the ended trees that leaves tell of now
 
 
@@ -280,6 +280,7 @@ class Outbox:
                 delete = f"DELETE FROM {{}} WHERE {_PLACE} AND size <= ?"
                 deleted = db.execute(delete.format("batches"), (*place, size)).rowcount
                 db.execute(delete.format("groups"), (*place, size))
+                db.execute(f"DELETE FROM losses WHERE {_PLACE} AND told_at < ?", (*place, size))
                 db.execute(f"UPDATE trees SET confirmed = ? WHERE {_PLACE}", (size, *place))
                 return deleted
 
@@ -321,8 +322,9 @@ class Outbox:
         """
         with self._use() as files:
             self._show()
-            query = "SELECT device, epoch FROM batches GROUP BY device, epoch HAVING count(*) >= ?"
-            places = files.file.rows(query, _LOOSE)
+            # A cover stays by itself: without the loss that it stands for it would tell nothing.
+            query = "SELECT device, epoch FROM batches WHERE kind = ? GROUP BY device, epoch"
+            places = files.file.rows(f"{query} HAVING count(*) >= ?", BATCH, _LOOSE)
             for device, epoch in places:
                 self._move_together(device, epoch)
             done = {(*place, size) for place, size in self._confirmed.items()}
@@ -422,7 +424,7 @@ class Outbox:
         assert self._files is not None
         plain = self._files.backlog.read(group)[index]
         place = (*group.place, group.start(index), group.ends[index])
-        return Sealed(*place, _checkpoint_in(plain), zlib.compress(plain, 6), group.kind)
+        return Sealed(*place, _checkpoint_in(plain), zlib.compress(plain, 6))
 
     def _mend(self, unit: Row | Group, why: str) -> None:
         assert self._files is not None
@@ -432,14 +434,14 @@ class Outbox:
             self._group_bytes -= unit.file_bytes
 
     def _move_together(self, device: str, epoch: int) -> None:
-        """Move the oldest batches of a tree into one file; those of one kind, side by side."""
+        """Move the oldest batches of a tree that are side by side into one file."""
         assert self._files is not None
         files = self._files
-        condition = f"{_PLACE} AND first_seq > 0 ORDER BY size LIMIT ?"
+        condition = f"{_PLACE} AND kind = '{BATCH}' AND first_seq > 0 ORDER BY size LIMIT ?"
         rows: list[Row] = []
         plains: list[bytes] = []
         for row in tables.rows(files.file, condition, device, epoch, MOST_BATCHES):
-            is_next = not rows or (row.kind, row.first_seq) == (rows[-1].kind, rows[-1].size)
+            is_next = not rows or row.first_seq == rows[-1].size
             try:
                 plain = _plain(row)
             except StoreError as error:
@@ -452,8 +454,7 @@ class Outbox:
         if not rows:
             return
         listed = list_of([row.size for row in rows])
-        place = (device, epoch, rows[0].first_seq, rows[-1].size, rows[0].kind)
-        group = Group(*place, listed)
+        group = Group(device, epoch, rows[0].first_seq, rows[-1].size, listed)
         group = replace(group, file_bytes=files.backlog.write(group, plains))
         files.file.transact(lambda db: tables.write_group(db, group))
         self._group_bytes += group.file_bytes
@@ -493,8 +494,9 @@ def _write(db: sqlite3.Connection, change: Change) -> None:
         ],
     )
     tables.write_leaves(db, tree.place, change.first_seq, change.leaves)
-    for first_seq in change.told:
-        db.execute(f"DELETE FROM losses WHERE {_PLACE} AND first_seq = ?", (*tree.place, first_seq))
+    for first_seq, told_at in change.told:
+        told = f"UPDATE losses SET told_at = ? WHERE {_PLACE} AND first_seq = ?"
+        db.execute(told, (told_at, *tree.place, first_seq))
     for epoch in change.told_epochs:
         db.execute(f"UPDATE ended SET told = 1 WHERE {_PLACE}", (tree.device, epoch))
 

@@ -7,7 +7,7 @@
 | leaves | leaves that no batch holds yet |
 | batches | what was sealed and has no receipt: the wire bytes with their leaves or their cover |
 | groups | the same for batches that lie together in a file of the backlog |
-| losses | runs of leaves that a disk lost and no leaf tells of yet |
+| losses | runs of leaves that a disk lost, until the collector has the leaf that tells of each |
 | ended | trees that cannot be gone on with, and whether a later epoch tells of it |
 """
 
@@ -55,13 +55,13 @@ UPDATE trees SET confirmed = coalesce((SELECT min(b.first_seq) FROM batches b
 ALTER TABLE batches ADD COLUMN kind TEXT NOT NULL DEFAULT '{BATCH}';
 CREATE TABLE groups (
     device TEXT NOT NULL, epoch INTEGER NOT NULL, first_seq INTEGER NOT NULL,
-    size INTEGER NOT NULL, kind TEXT NOT NULL, ends TEXT NOT NULL, file_bytes INTEGER NOT NULL,
+    size INTEGER NOT NULL, ends TEXT NOT NULL, file_bytes INTEGER NOT NULL,
     UNIQUE (device, epoch, size)
 );
 CREATE TABLE losses (
     device TEXT NOT NULL, epoch INTEGER NOT NULL, first_seq INTEGER NOT NULL,
     last_seq INTEGER NOT NULL, first_slot_us INTEGER, last_slot_us INTEGER,
-    slots INTEGER NOT NULL, why TEXT NOT NULL,
+    slots INTEGER NOT NULL, why TEXT NOT NULL, told_at INTEGER,
     UNIQUE (device, epoch, first_seq)
 );
 CREATE TABLE ended (
@@ -207,7 +207,7 @@ def write_rows(db: sqlite3.Connection, new: Iterable[Row]) -> None:
 def groups(file: SqliteFile, condition: str = "1", *values: object) -> list[Group]:
     """The groups that fulfil a condition, each tree's in order."""
     found = file.rows(
-        "SELECT device, epoch, first_seq, size, kind, ends, file_bytes FROM groups"
+        "SELECT device, epoch, first_seq, size, ends, file_bytes FROM groups"
         f" WHERE {condition} ORDER BY device, epoch, size",
         *values,
     )
@@ -221,8 +221,8 @@ def write_group(db: sqlite3.Connection, group: Group) -> None:
         "DELETE FROM batches WHERE device = ? AND epoch = ? AND size > ? AND size <= ?", within
     )
     db.execute(
-        "INSERT INTO groups VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (*group.place, group.first_seq, group.size, group.kind, group.listed, group.file_bytes),
+        "INSERT INTO groups VALUES (?, ?, ?, ?, ?, ?)",
+        (*group.place, group.first_seq, group.size, group.listed, group.file_bytes),
     )
 
 
@@ -230,7 +230,7 @@ def losses(file: SqliteFile) -> list[Loss]:
     """What was lost and no leaf tells of yet, in order."""
     found = file.rows(
         "SELECT device, epoch, first_seq, last_seq, first_slot_us, last_slot_us, slots, why"
-        " FROM losses ORDER BY device, epoch, first_seq"
+        " FROM losses WHERE told_at IS NULL ORDER BY device, epoch, first_seq"
     )
     return [Loss(*row) for row in found]
 
@@ -243,18 +243,28 @@ def write_loss(db: sqlite3.Connection, run: Run, why: str) -> None:
         db.execute(
             f"DELETE FROM {table} WHERE device = ? AND epoch = ? AND size > ? AND size <= ?", within
         )
+    tell_again(db, place, run.first_seq, run.size)  # what the lost leaves told of
     row = Row(*place, run.first_seq, run.size, run.checkpoint, run.sparse, SPARSE)
     if run.payload is not None:  # nothing of it is lost
         write_rows(db, [replace(row, payload=run.payload, kind=run.kind)])
         return
     write_rows(db, [row])
     db.execute(
-        "INSERT OR REPLACE INTO losses VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO losses VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)",
         (
             *place, run.first_seq, run.size - 1, run.first_slot_us, run.last_slot_us, run.slots,
             why,
         ),
     )  # fmt: skip
+
+
+def tell_again(db: sqlite3.Connection, place: tuple[str, int], first: int, end: int) -> None:
+    """The leaves first .. end - 1 are gone: what they told of is to be told once more."""
+    db.execute(
+        "UPDATE losses SET told_at = NULL"
+        " WHERE device = ? AND epoch = ? AND told_at >= ? AND told_at < ?",
+        (*place, first, end),
+    )
 
 
 def ended(file: SqliteFile) -> list[Ended]:

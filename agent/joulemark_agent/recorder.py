@@ -116,7 +116,7 @@ class _Book:
     records: list[bytes]  # of the open leaves
     window: tuple[Taken, ...] = ()  # what was read since a window of figures began
     sealed: list[Sealed] = field(default_factory=list)  # by the commit under way
-    told: list[int] = field(default_factory=list)  # losses that leaves of it tell of
+    told: list[tuple[int, int]] = field(default_factory=list)  # losses, and leaves that tell
     told_epochs: list[int] = field(default_factory=list)  # trees that ended, likewise
     is_stopped: bool = False  # by the commit under way
 
@@ -515,7 +515,7 @@ class Recorder:
                 "slots": str(loss.slots),
                 "why": loss.why,
             }
-            book.told.append(loss.first_seq)
+            book.told.append((loss.first_seq, book.tree.edge.size))
             self._event(book, DISCONTINUITY, fields)
 
     def _tell_ended(self, book: _Book) -> None:

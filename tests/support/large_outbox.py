@@ -38,7 +38,7 @@ def large_outbox(folder: Path, size_bytes: int) -> None:
         for index in range(count):
             first = index * MOST_BATCHES * LEAVES
             ends = tuple(first + LEAVES * (i + 1) for i in range(MOST_BATCHES))
-            group = Group(METER, 1, first, ends[-1], "batch", list_of(ends), BYTES)
+            group = Group(METER, 1, first, ends[-1], list_of(ends), BYTES)
             (home / group.file).write_bytes(os.urandom(BYTES))
             covers = packed(
                 Withheld(LEAVES, tuple(os.urandom(HASH_BYTES) for _ in cover_sizes(start, LEAVES)))

@@ -19,13 +19,16 @@ class Asked(NamedTuple):
     policy: Mapping[str, Any] | None
 
 
-def judged(node: str, asked: Sequence[Asked], folder: Path) -> list[dict[str, Any]]:
+def judged(
+    node: str, asked: Sequence[Asked], folder: Path, *, quick: bool = False
+) -> list[dict[str, Any]]:
     """Its verdicts: `exit`, `findings` (layer and code) and `undecided`.
 
     Args:
         node: the program.
         asked: what it is asked.
         folder: for files.
+        quick: whether the first layer that objects is enough.
     """
     lines = []
     for k, (_, data, policy) in enumerate(asked):
@@ -33,7 +36,8 @@ def judged(node: str, asked: Sequence[Asked], folder: Path) -> list[dict[str, An
         bundle.write_bytes(data)
         if policy is not None:
             named.write_text(json.dumps(policy))
-        lines.append({"bundle": str(bundle), "policy": None if policy is None else str(named)})
+        path = None if policy is None else str(named)
+        lines.append({"bundle": str(bundle), "policy": path, "quick": quick})
     text = "".join(json.dumps(line) + "\n" for line in lines)
     done = subprocess.run(
         [node, str(PROGRAM), "--batch"], input=text, capture_output=True, text=True, check=False

@@ -1,7 +1,7 @@
 // A second verifier of bundles, written from docs/format.md alone. No packages; node >= 18.
 //
 //   node verify.mjs BUNDLE [POLICY]    prints one JSON line; exit 0 verified, 1 refuted, 2 undecidable
-//   node verify.mjs --batch            reads lines {"bundle": PATH, "policy": PATH or null}, prints one line for each
+//   node verify.mjs --batch            reads lines {"bundle": PATH, "policy": PATH or null, "quick": boolean}
 
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
@@ -29,32 +29,56 @@ function tried(make) {
   }
 }
 
-/** Everything the layers need, read once. */
-function caseOf(data, policy) {
-  const bundle = openBundle(data);
-  const statement = tried(() => openStatement(bundle));
-  const places = treeFiles(bundle).map((place) => {
-    if (!place.files) return place;
-    const { value, error } = tried(() => parseTree(place.files.parts));
-    return { ...place, tree: value, error };
-  });
-  const account = tried(() => {
-    const files = logFiles(bundle);
-    return files === null ? null : readAccount(files, bundle.tokens);
-  });
-  const claimed = statement.value ? signersOf(statement.value.predicate.signers, false) : null;
-  return {
-    bundle, statement, places, policy, claimed, signers: policy ?? claimed, documents: bundle.documents,
-    trees: places.flatMap(({ tree }) => (tree ? [tree] : [])), account: account.value === null ? { missing: true } : account,
-  };
+/** A getter that is worked out once. */
+function lazily(makers) {
+  const found = {};
+  for (const [name, make] of Object.entries(makers)) {
+    Object.defineProperty(found, name, {
+      configurable: true,
+      get() {
+        const value = make(found);
+        Object.defineProperty(found, name, { value });
+        return value;
+      },
+    });
+  }
+  return found;
 }
 
-/** Exit code, findings by layer, and what could not be judged. */
-export function verify(data, policy) {
-  const { value: subject, error } = tried(() => caseOf(data, policy));
+/** What the layers need of a bundle. */
+function caseOf(bundle, policy) {
+  return lazily({
+    bundle: () => bundle,
+    policy: () => policy,
+    documents: () => bundle.documents,
+    statement: () => tried(() => openStatement(bundle)),
+    claimed: ({ statement }) => (statement.value ? signersOf(statement.value.predicate.signers, false) : null),
+    signers: ({ claimed }) => policy ?? claimed,
+    places: () => treeFiles(bundle).map(withTree),
+    trees: ({ places }) => places.flatMap(({ tree }) => (tree ? [tree] : [])),
+    account: () => {
+      const account = tried(() => {
+        const files = logFiles(bundle);
+        return files === null ? null : readAccount(files, bundle.tokens);
+      });
+      return account.value === null ? { missing: true } : account;
+    },
+  });
+}
+
+function withTree(place) {
+  if (!place.files) return place;
+  const { value, error } = tried(() => parseTree(place.files.parts));
+  return { ...place, tree: value, error };
+}
+
+/** Exit code, findings by layer, and what could not be judged; `isQuick`: until one layer objects. */
+export function verify(data, policy, isQuick = false) {
+  const { value: bundle, error } = tried(() => openBundle(data));
   if (error) return { exit: 2, findings: [["container", error.code ?? "unforeseen"]], undecided: [] };
+  const subject = caseOf(bundle, policy);
   const findings = [];
-  const undecided = subject.places.filter((place) => place.error instanceof Undecided).map(String);
+  const undecided = [];
   for (const [layer, check] of Object.entries(LAYERS)) {
     try {
       for (const code of check(subject)) findings.push([layer, code]);
@@ -62,10 +86,13 @@ export function verify(data, policy) {
       if (error_ instanceof Undecided) undecided.push(error_.message);
       else findings.push([layer, error_ instanceof Refused ? error_.code : `unforeseen: ${error_.stack}`]);
     }
+    if (isQuick && findings.some(([by]) => by !== RECOMPUTE)) return { exit: 1, findings, undecided };
   }
-  const software = subject.statement.value?.predicate.software;
-  const isOther = Boolean(subject.statement.value) && (isObject(software) ? software.version : null) !== VERSION;
-  const isOpen = undecided.length > 0 && findings.length === 0;
+  const { places, statement } = subject;
+  undecided.push(...places.filter((place) => place.error instanceof Undecided).map(({ error: one }) => one.message));
+  const software = statement.value?.predicate.software;
+  const isOther = Boolean(statement.value) && (isObject(software) ? software.version : null) !== VERSION;
+  const isOpen = undecided.length > 0 && findings.every(([layer, code]) => layer === RECOMPUTE || code === "unforeseen");
   const isTheirs = findings.length > 0 && isOther && findings.every(([layer]) => layer === RECOMPUTE);
   const exit = isOpen || isTheirs ? 2 : findings.length ? 1 : 0;
   return { exit, findings, undecided, compared: "not report.html, nor the words for readers" };
@@ -80,8 +107,8 @@ function policyIn(path) {
 
 async function batch() {
   for await (const line of createInterface({ input: process.stdin })) {
-    const { bundle, policy } = JSON.parse(line);
-    console.log(JSON.stringify(verify(readFileSync(bundle), policyIn(policy))));
+    const { bundle, policy, quick } = JSON.parse(line);
+    console.log(JSON.stringify(verify(readFileSync(bundle), policyIn(policy), quick)));
   }
 }
 

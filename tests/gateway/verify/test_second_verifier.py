@@ -1,0 +1,228 @@
+"""A verifier in another language, written from docs/format.md alone, gives the same verdicts.
+
+What it leaves out the page says: report.html and the words for readers in report.json. Bundles that
+differ in these alone are not among those compared, but in a test of their own.
+"""
+
+import gzip
+import json
+import random
+import sys
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from joulemark_agent.contract.canonical import canonical_bytes, parse_canonical
+from joulemark_gateway.evidence.bundle import (
+    PAGE,
+    README,
+    REPORT,
+    STATEMENT,
+    open_bundle,
+    packed,
+    signed,
+)
+from joulemark_gateway.evidence.container import container_bytes
+from joulemark_gateway.evidence.corrections import Correction
+from joulemark_gateway.evidence.statement import open_statement
+from joulemark_gateway.verify import recompute
+from joulemark_gateway.verify.policy import policy_of
+from joulemark_gateway.verify.verdict import STEPS, verify
+from support import committed_bundles
+from support.bundles import CLAIMS, Recipe, policy_mapping, true_bundle, true_report
+from support.evidence import KEYS, METER, SITE
+from support.forgeries import accounts, keys, papers, records, reports, statements, trees, versions
+from support.forgeries.base import LEAVES, MUTATIONS, edited_report
+from support.forgeries.keys import SIGNED_BY_NEW, both_rotated
+from support.log_recipes import LogRecipe
+from support.second_verifier import Asked, judged
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+SUBJECTS = (accounts, keys, papers, records, reports, statements, trees, versions)
+FLIPS, CONTAINERS, SEALED, FIGURES = 250, 250, 120, 30
+WORDS = {"text", "rule", "why", "source", "kind", "warnings"}  # for readers, see docs/format.md
+CHEAP = tuple(step for step in STEPS if step is not recompute.check)
+OTHER = Recipe(claims=replace(CLAIMS, software_version="9.0.0"))
+
+
+def exit_code(asked, *, whole=True):
+    """The verdict of the first verifier; what a cheap step refutes need not be measured."""
+    policy = None if asked.policy is None else policy_of(asked.policy)
+    first = verify(asked.data, policy, CHEAP)
+    return first.exit_code if first.exit_code or not whole else verify(asked.data, policy).exit_code
+
+
+def disagreements(node, asked, folder, *, quick=False):
+    """What both judge otherwise: name, first and second exit code, findings of the second."""
+    second = judged(node, asked, folder, quick=quick)
+    told = [(a.name, exit_code(a), v["exit"], v["findings"]) for a, v in zip(asked, second)]
+    return [row for row in told if row[1] != row[2]]
+
+
+def flipped(data, bit):
+    damaged = bytearray(data)
+    damaged[bit // 8] ^= 1 << bit % 8
+    return bytes(damaged)
+
+
+@cache
+def true_members():
+    return dict(open_bundle(true_bundle()).members)
+
+
+def sealed(members):
+    """These members under a manifest and a statement of the true reporter."""
+    predicate = open_statement(true_members()[STATEMENT]).predicate
+    content = {n: d for n, d in members.items() if n not in {"manifest.json", STATEMENT}}
+    return container_bytes(signed(content, predicate, KEYS.reporter))
+
+
+def golden():
+    policies = {n: json.loads((GOLDEN / f"policy-{n}.json").read_text()) for n in ("1",)}
+    for number, policy in policies.items():
+        data = (GOLDEN / f"bundle-{number}.zip").read_bytes()
+        yield Asked(f"format {number}", data, policy)
+        yield Asked(f"format {number}, no policy", data, None)
+
+
+def correction(treatment, value=None, first=300, last=303):
+    return Correction(f"joulemark/{SITE}/{METER}/1", first, last, "energy_wh", treatment,
+                      "the meter was opened", "an engineer", value=value)  # fmt: skip
+
+
+def valid():
+    """Bundles of every kind that should be accepted, and one of a software nobody knows."""
+    yield from golden()
+    for name, policy in (("true", policy_mapping()), ("true, no policy", None)):
+        yield Asked(name, true_bundle(), policy)
+    yield Asked("committed evidence", committed_bundles.bundle(), policy_mapping())
+    made = LogRecipe(corrections=[(correction("excluded"), KEYS.operator)])
+    yield Asked("corrected", Recipe(log=made).make(), policy_mapping())
+    changed = Recipe(groups=both_rotated(), sealing=SIGNED_BY_NEW)
+    yield Asked("key changed", changed.make(), policy_mapping())
+    yield Asked("another software", OTHER.make(), policy_mapping())
+
+
+def flips():
+    """One bit of a member, or of the container."""
+    draw = random.Random(6)
+    members, data = true_members(), true_bundle()
+    for _ in range(FLIPS):
+        name = draw.choice(sorted(members))
+        changed = {**members, name: flipped(members[name], draw.randrange(8 * len(members[name])))}
+        yield Asked(f"a bit of {name}", container_bytes(changed), policy_mapping())
+    for _ in range(CONTAINERS):
+        bit = draw.randrange(8 * len(data))
+        yield Asked(f"bit {bit} of the container", flipped(data, bit), policy_mapping())
+
+
+def sealed_again():
+    """One bit of a member, which the true reporter then signs: only deeper layers can object."""
+    draw = random.Random(7)
+    members = true_members()
+    names = sorted(set(members) - {PAGE, README, REPORT, "manifest.json", STATEMENT})
+    for _ in range(SEALED):
+        name = draw.choice(names)
+        plain = gzip.decompress(members[name]) if name.endswith(".gz") else members[name]
+        plain = flipped(plain, draw.randrange(8 * len(plain)))
+        data = packed(plain[:-1].split(b"\n")) if name.endswith(".gz") else plain
+        yield Asked(f"a signed bit of {name}", sealed({**members, name: data}), policy_mapping())
+
+
+def texts_of(value, path=()):
+    """The place of every text of a report that is no word for readers."""
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for name, item in items:
+        if name in WORDS and not (name == "source" and "profile" in path):
+            continue
+        if isinstance(item, (dict, list)):
+            yield from texts_of(item, (*path, name))
+        elif isinstance(item, str) and item:
+            yield (*path, name)
+
+
+def figures():
+    """One letter of a text of the report, which the true reporter then signs."""
+    draw = random.Random(8)
+    places = sorted(texts_of(parse_canonical(true_members()[REPORT])), key=str)
+    for place in draw.sample(places, FIGURES):
+        report = parse_canonical(true_members()[REPORT])
+        *parents, last = place
+        inside = report
+        for name in parents:
+            inside = inside[name]
+        inside[last] = inside[last][:-1] + ("7" if inside[last][-1] != "7" else "8")
+        changed = {**true_members(), REPORT: canonical_bytes(report)}
+        yield Asked(f"figure {place}", sealed(changed), policy_mapping())
+
+
+def forgeries():
+    for name, forgery in MUTATIONS.items():
+        yield Asked(name, forgery.make().make(), forgery.policy())
+
+
+def test_both_verifiers_agree_on_old_and_new_bundles_and_on_one_that_is_changed(node, tmp_path):
+    changed = flipped(true_bundle(), 8 * 100_000)
+    asked = [*golden(), Asked("true", true_bundle(), policy_mapping())]
+    asked.append(Asked("changed", changed, policy_mapping()))
+    second = judged(node, asked, tmp_path)
+    assert [verdict["exit"] for verdict in second] == [0, 0, 0, 1]
+    assert [exit_code(one, whole=False) for one in asked] == [0, 0, 0, 1]
+    assert all(verdict["undecided"] == [] for verdict in second)
+
+
+@pytest.mark.endurance
+def test_both_verifiers_agree_on_every_valid_bundle(node, tmp_path):
+    asked = list(valid())
+    assert disagreements(node, asked, tmp_path) == []
+    assert {exit_code(one) for one in asked} == {0}
+
+
+@pytest.mark.endurance
+@pytest.mark.timeout(600)
+def test_both_verifiers_agree_on_every_broken_bundle(node, tmp_path):
+    for subject, make in (
+        ("flips", flips), ("flips signed again", sealed_again), ("figures", figures),
+        ("forgeries", forgeries),
+    ):  # fmt: skip
+        asked = list(make())
+        folder = tmp_path / subject
+        folder.mkdir()
+        wrong = disagreements(node, asked, folder, quick=True)
+        codes = [exit_code(one) for one in asked]
+        sys.stdout.write(
+            f"{subject}: {len(asked)} bundles, exit 1 {codes.count(1)}, exit 2 {codes.count(2)},"
+            f" judged otherwise {len(wrong)}\n"
+        )
+        assert wrong == []
+        assert 0 not in codes
+
+
+@pytest.mark.endurance
+def test_the_second_verifier_names_the_reason_of_a_forgery(node, tmp_path):
+    """But of those that are told by the page alone, which it does not compare."""
+    names = [name for name, forgery in MUTATIONS.items() if forgery.code != "page_differs"]
+    asked = [one for one in forgeries() if one.name in names]
+    found = judged(node, asked, tmp_path)
+    codes = [{code for _, code in verdict["findings"]} for verdict in found]
+    missed = [n for n, told in zip(names, codes, strict=True) if MUTATIONS[n].code not in told]
+    assert missed == []
+
+
+@pytest.mark.endurance
+def test_what_it_does_not_compare_it_says(node, tmp_path):
+    """The control: here both differ, as docs/format.md says they do."""
+    page = {**true_members(), PAGE: true_members()[PAGE] + b" "}
+    words = edited_report(warnings=lambda _: []).report_json
+    asked = [
+        Asked("page", sealed(page), policy_mapping()),
+        Asked("words", sealed({**true_members(), REPORT: words}), policy_mapping()),
+        Asked("true", true_bundle(), policy_mapping()),
+    ]
+    assert [exit_code(one) for one in asked] == [1, 1, 0]
+    second = judged(node, asked, tmp_path)
+    assert [verdict["exit"] for verdict in second] == [0, 0, 0]
+    assert all(verdict["compared"] for verdict in second)
+    assert true_report().report_json == true_members()[REPORT]
