@@ -8,6 +8,7 @@ that stands here, and what was lost in between is stood for by its cover (see `c
 |---|---|
 | trees | per (device, epoch): the grant, and where the tree stood at its last head |
 | runs | per batch or group that waits: its place, cover and slots, and the note of its last head |
+| losses | runs that a disk lost, until the collector has the leaf that tells of each |
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import sqlite3
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,6 +56,12 @@ CREATE TABLE runs (
     kind TEXT NOT NULL, payload BLOB,
     UNIQUE (device, epoch, size)
 );
+CREATE TABLE losses (
+    device TEXT NOT NULL, epoch INTEGER NOT NULL, first_seq INTEGER NOT NULL,
+    last_seq INTEGER NOT NULL, first_slot_us INTEGER, last_slot_us INTEGER,
+    slots INTEGER NOT NULL, why TEXT NOT NULL,
+    UNIQUE (device, epoch, first_seq)
+);
 """,
     ),
 )
@@ -91,6 +98,25 @@ class Tree:
         except EvidenceError:
             return False
         return (head.size, head.root) == (self.sealed.size, root(self.sealed))
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Leaves of a tree that a disk lost."""
+
+    device: str
+    epoch: int
+    first_seq: int
+    last_seq: int
+    first_slot_us: int | None
+    last_slot_us: int | None
+    slots: int
+    why: str
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Device and epoch."""
+        return self.device, self.epoch
 
 
 class Span(NamedTuple):
@@ -210,6 +236,25 @@ class Covers:
                         run.kind, run.payload,
                     ),
                 )  # fmt: skip
+
+        self.file.transact(write)
+
+    def losses(self) -> list[Loss]:
+        """What was lost and may still have to be told."""
+        found = self.file.rows(
+            "SELECT device, epoch, first_seq, last_seq, first_slot_us, last_slot_us, slots, why"
+            " FROM losses ORDER BY device, epoch, first_seq"
+        )
+        return [Loss(*row) for row in found]
+
+    def keep_losses(self, items: Iterable[Loss], *, only: bool = False) -> None:
+        """Remember what was lost; `only` these, for all others were told."""
+        rows = [astuple(item) for item in items]
+
+        def write(db: sqlite3.Connection) -> None:
+            if only:
+                db.execute("DELETE FROM losses")
+            db.executemany("INSERT OR REPLACE INTO losses VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
         self.file.transact(write)
 

@@ -27,7 +27,7 @@ from joulemark_agent.backlog import Backlog, Group, keep_aside, set_aside
 from joulemark_agent.contract.errors import EvidenceError, StoreError
 from joulemark_agent.contract.signature import MAX_SIZE
 from joulemark_agent.contract.tree import append, root
-from joulemark_agent.covers import SPARSE, Covers, Run, Span, Tree, merged, run_of
+from joulemark_agent.covers import SPARSE, Covers, Loss, Run, Span, Tree, merged, run_of
 from joulemark_agent.outbox_tables import FORM, Ended, Row
 from joulemark_agent.remains import Remains, read_remains
 from joulemark_agent.sqlite_file import SUFFIXES, SqliteFile
@@ -110,7 +110,7 @@ def _open_or_replace(
 def _checked(file: SqliteFile) -> SqliteFile:
     """The outbox file, if what it holds can be understood."""
     try:
-        tables.trees(file)
+        tables.check(file)
     except BaseException:
         file.close()
         raise
@@ -151,8 +151,12 @@ def bring_together(files: Files, remains: Remains, *, is_forgotten: bool) -> Non
         if is_forgotten:
             db.execute("UPDATE agent SET forgotten = 1")
 
+    known_losses = files.covers.losses()
     for work in works:
         work.put_away(files)
+        work.losses = [loss for loss in known_losses if loss.place == work.place]
+    if new := [loss for work in works for loss in work.new_losses]:
+        files.covers.keep_losses(new)
     if is_forgotten or strays or any(work.has_changes for work in works):
         files.file.transact(write)
     _cover_rows(files, {work.tree: spans[work.place] for work in works if work.tree is not None})
@@ -175,7 +179,9 @@ def mend(files: Files, unit: _Unit, why: str) -> None:
         tree = next((t for t in tables.trees(files.file) if t.place == place), None)
         end_tree(files, place, tree, what)
     run = runs[0] if len(runs) == 1 else merged(runs)
-    files.file.transact(lambda db: tables.write_loss(db, run, why[:500]))
+    if run.payload is None:
+        files.covers.keep_losses([tables.loss_of(run, why)])
+    files.file.transact(lambda db: tables.write_loss(db, run, why))
     _say_loss(run, why)
 
 
@@ -211,7 +217,18 @@ class _Work:
     new: list[_Unit] = field(default_factory=list)  # whole, and not in the outbox file yet
     lost: list[Run] = field(default_factory=list)
     broken: list[_Unit] = field(default_factory=list)
+    losses: Sequence[Loss] = ()  # that the index of heads knows of
     why: str = ""
+
+    @property
+    def new_losses(self) -> list[Loss]:
+        """What is to be told of the runs that are lost now."""
+        return [tables.loss_of(run, self.reason) for run in self.lost if run.payload is None]
+
+    @property
+    def reason(self) -> str:
+        """Why something is lost."""
+        return self.why or "the disk lost it"
 
     @property
     def has_changes(self) -> bool:
@@ -307,13 +324,15 @@ class _Work:
             return
         if self.lost_leaves:
             tables.forget_leaves(db, self.place)
-            tables.tell_again(db, self.place, self.tree.sealed.size, MAX_SIZE)
         tables.write_tree(db, self.tree)
         tables.write_leaves(db, self.place, self.tree.sealed.size, self.new_leaves)
         start = (self.start, *self.place)
         db.execute("UPDATE trees SET confirmed = ? WHERE device = ? AND epoch = ?", start)
+        if self.tree is not self.held or self.confirmed is None:  # what was told may be lost too
+            tables.write_losses(db, self.losses)
+            tables.tell_again(db, self.place, 0, MAX_SIZE)
         for run in self.lost:
-            tables.write_loss(db, run, self.why or "the disk lost it")
+            tables.write_loss(db, run, self.reason)
 
     def say(self) -> None:
         """Tell the log what was found."""
@@ -323,7 +342,7 @@ class _Work:
             fields = {"device": device, "epoch": epoch, "what": f"{self.why}.", "do": do}
             log.error("evidence_ended", extra=fields)
         for run in self.lost:
-            _say_loss(run, self.why or "the disk lost it")
+            _say_loss(run, self.reason)
 
 
 def _at(left: deque[Placed], leaf: int) -> Placed | None:
@@ -430,7 +449,7 @@ def _put_away(files: Files, unit: _Unit, why: str) -> None:
         return
     condition = "device = ? AND epoch = ? AND size = ?"
     for row in tables.rows(files.file, condition, unit.device, unit.epoch, unit.size):
-        name = f"{row.device}.{row.epoch}.{row.first_seq}.{row.size}.{row.kind}"
+        name = f"{unit.device}.{unit.epoch}.{unit.first_seq}.{unit.size}.batch"
         keep_aside(files.folder, name, row.payload, why)
 
 

@@ -25,9 +25,9 @@ from joulemark_agent.contract.batch import MAX_PLAIN_BYTES, inflate
 from joulemark_agent.contract.errors import EvidenceError, StoreError
 from joulemark_agent.contract.signature import parse_checkpoint, parse_note
 from joulemark_agent.contract.tree import Edge
-from joulemark_agent.covers import BATCH, Run, Tree, merged, run_of
+from joulemark_agent.covers import BATCH, Loss, Run, Tree, merged, run_of
 from joulemark_agent.mending import Files, mend, open_files
-from joulemark_agent.outbox_tables import APPLICATION_ID, Ended, Loss, Row
+from joulemark_agent.outbox_tables import APPLICATION_ID, Ended, Row
 from joulemark_agent.sqlite_file import store_error
 
 _LOOSE = 2 * MOST_BATCHES  # batches of a tree that wait by themselves before some move together
@@ -330,6 +330,8 @@ class Outbox:
             done = {(*place, size) for place, size in self._confirmed.items()}
             if changed := done - self._tidied:
                 files.covers.confirmed(changed)
+                if files.covers.losses():
+                    files.covers.keep_losses(tables.losses(files.file, told_too=True), only=True)
                 self._tidied = done
             return bool(places)
 

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 
 from joulemark_agent.backlog import Group
-from joulemark_agent.covers import BATCH, SPARSE, Run, Tree, edge_of
+from joulemark_agent.covers import BATCH, SPARSE, Loss, Run, Tree, damaged, edge_of
 from joulemark_agent.sqlite_file import Form, SqliteFile
 
 APPLICATION_ID = 0x4A4D4F42  # "JMOB"
@@ -93,25 +93,6 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Loss:
-    """Leaves of a tree that a disk lost."""
-
-    device: str
-    epoch: int
-    first_seq: int
-    last_seq: int
-    first_slot_us: int | None
-    last_slot_us: int | None
-    slots: int
-    why: str
-
-    @property
-    def place(self) -> tuple[str, int]:
-        """Device and epoch."""
-        return self.device, self.epoch
-
-
-@dataclass(frozen=True)
 class Ended:
     """A tree that cannot be gone on with, and what is still known of its last head."""
 
@@ -122,6 +103,32 @@ class Ended:
     last_slot_us: int | None
     why: str
     is_told: bool = False  # by a leaf of a later epoch
+
+
+def check(file: SqliteFile) -> None:
+    """See whether every row is of the kind that is written; a torn page may be a whole one.
+
+    Raises:
+        StoreError: `damaged`, with the first place that is not.
+    """
+    known = {tree.place for tree in trees(file)} | {(e.device, e.epoch) for e in ended(file)}
+    for table, names, data in _KINDS:
+        columns = ", ".join((*names, *(f"typeof({name})" for name in data)))
+        for device, epoch, *rest in file.rows(f"SELECT device, epoch, {columns} FROM {table}"):
+            numbers, kinds = rest[: len(names)], dict(zip(data, rest[len(names) :], strict=True))
+            is_whole = (device, epoch) in known and kinds == data
+            if not is_whole or not all(type(number) is int for number in numbers):
+                raise damaged(f"a row of {table} is none: {(device, epoch, *rest)!r:.200}")
+    if file.rows("SELECT 1 FROM batches WHERE kind NOT IN (?, ?)", BATCH, SPARSE):
+        raise damaged("a batch is of no kind")
+
+
+_KINDS: tuple[tuple[str, tuple[str, ...], dict[str, str]], ...] = (
+    ("leaves", ("seq",), {"leaf": "blob"}),
+    ("batches", ("first_seq", "size"), {"checkpoint": "text", "payload": "blob", "kind": "text"}),
+    ("groups", ("first_seq", "size", "file_bytes"), {"ends": "text"}),
+    ("losses", ("first_seq", "last_seq", "slots"), {"why": "text"}),
+)
 
 
 def trees(file: SqliteFile) -> list[Tree]:
@@ -226,11 +233,12 @@ def write_group(db: sqlite3.Connection, group: Group) -> None:
     )
 
 
-def losses(file: SqliteFile) -> list[Loss]:
-    """What was lost and no leaf tells of yet, in order."""
+def losses(file: SqliteFile, *, told_too: bool = False) -> list[Loss]:
+    """What was lost and no leaf tells of yet, in order; `told_too`: nor has the collector it."""
     found = file.rows(
         "SELECT device, epoch, first_seq, last_seq, first_slot_us, last_slot_us, slots, why"
-        " FROM losses WHERE told_at IS NULL ORDER BY device, epoch, first_seq"
+        " FROM losses WHERE told_at IS NULL OR ? ORDER BY device, epoch, first_seq",
+        told_too,
     )
     return [Loss(*row) for row in found]
 
@@ -249,13 +257,20 @@ def write_loss(db: sqlite3.Connection, run: Run, why: str) -> None:
         write_rows(db, [replace(row, payload=run.payload, kind=run.kind)])
         return
     write_rows(db, [row])
-    db.execute(
-        "INSERT OR REPLACE INTO losses VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)",
-        (
-            *place, run.first_seq, run.size - 1, run.first_slot_us, run.last_slot_us, run.slots,
-            why,
-        ),
-    )  # fmt: skip
+    write_losses(db, [loss_of(run, why)])
+
+
+def loss_of(run: Run, why: str) -> Loss:
+    """What a leaf must tell of a run that was lost."""
+    slots = (run.first_slot_us, run.last_slot_us, run.slots)
+    return Loss(run.device, run.epoch, run.first_seq, run.size - 1, *slots, why[:500])
+
+
+def write_losses(db: sqlite3.Connection, items: Iterable[Loss]) -> None:
+    """Remember what was lost, until the collector has the leaf that tells of it."""
+    db.executemany(
+        "INSERT OR REPLACE INTO losses VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)", map(astuple, items)
+    )
 
 
 def tell_again(db: sqlite3.Connection, place: tuple[str, int], first: int, end: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from joulemark_agent.contract.errors import EvidenceError, StoreError
+from joulemark_agent.contract.topics import is_id
 from joulemark_agent.covers import Tree, edge_of, run_of
 from joulemark_agent.outbox_tables import Row
 
@@ -50,6 +51,8 @@ def read_remains(path: Path | None) -> Remains:
 def _trees(db: sqlite3.Connection) -> list[Tree]:
     found = []
     for device, epoch, opening, size, edge, sealed, sealed_edge, *rest in _rows(db, _TREES):
+        if not (isinstance(device, str) and is_id(device) and type(epoch) is int):
+            continue
         try:
             edges = edge_of(size, edge), edge_of(sealed, sealed_edge)
         except (StoreError, TypeError):
@@ -59,6 +62,8 @@ def _trees(db: sqlite3.Connection) -> list[Tree]:
 
 
 def _is_whole(row: Row) -> bool:
+    if not (isinstance(row.device, str) and is_id(row.device) and type(row.epoch) is int):
+        return False
     try:
         run = run_of(row.place, row.kind, row.payload)
     except (EvidenceError, TypeError, AttributeError):  # of a damaged row any value may be anything

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import faulthandler
 import json
 import signal
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,8 @@ def _add_site(parser: argparse.ArgumentParser) -> None:
 def _run(args: argparse.Namespace) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the agent listens to it
     start_logging()
+    with suppress(OSError, ValueError):  # standard error is no file
+        faulthandler.enable()  # what hung stands there when the service manager ends us
     again = partial(load_site, args.config)
     _say(json.dumps(asyncio.run(app.run(again(), again))))
     return 0

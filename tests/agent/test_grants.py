@@ -5,7 +5,7 @@ import pytest
 from joulemark_agent.contract.canonical import canonical_bytes, digest_hex
 from joulemark_agent.contract.errors import ConfigError
 from joulemark_agent.contract.signature import decode64, is_signed_by
-from joulemark_agent.grants import Terms, enroll, keep_site, kept_site, load_grant
+from joulemark_agent.grants import Terms, enroll, keep_site, kept_site, load_grant, take_reserve
 from joulemark_agent.keys import create_key
 
 
@@ -163,3 +163,47 @@ def test_site_documents_that_no_grant_names_are_forgotten(tmp_path, operator):
     for unit in range(5):
         granted(tmp_path, operator, site({**METER, "unit": unit}))
     assert len(list((tmp_path / "grants" / "sites").glob("*.json"))) == 1
+
+
+def test_with_every_grant_a_reserve_for_the_next_epoch_is_signed(tmp_path, operator):
+    enroll(tmp_path, terms(), operator)
+    assert take_reserve(tmp_path, terms())
+    signed = load_grant(tmp_path, terms())
+    assert signed["grant"] == terms().content(2)
+    message = canonical_bytes(signed["grant"])
+    assert is_signed_by(operator.public, message, decode64(signed["operator_signature"]))
+    assert not take_reserve(tmp_path, terms()), "once"
+
+
+def test_enrolling_again_signs_a_new_reserve_and_keeps_the_grant(tmp_path, operator):
+    enroll(tmp_path, terms(), operator)
+    take_reserve(tmp_path, terms())
+    assert enroll(tmp_path, terms(), operator).state == "kept"
+    assert take_reserve(tmp_path, terms())
+    assert load_grant(tmp_path, terms())["grant"]["epoch"] == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"documents": {"profile": "0" * 64, "site": "b" * 64, "factors": "c" * 64}},
+        {"agent_key": bytes(31) + b"1", "former_keys": (bytes(32),)},
+    ],
+)
+def test_a_reserve_is_for_these_documents_and_the_key_of_now(tmp_path, operator, change):
+    enroll(tmp_path, terms(), operator)
+    assert not take_reserve(tmp_path, terms(**change))
+    assert load_grant(tmp_path, terms())["grant"]["epoch"] == 1
+
+
+def test_a_request_signs_no_reserve(tmp_path):
+    assert enroll(tmp_path, terms(), None).state == "requested"
+    assert not take_reserve(tmp_path, terms())
+
+
+def test_a_new_epoch_has_a_reserve_of_its_own(tmp_path, operator):
+    enroll(tmp_path, terms(), operator)
+    new = terms(documents={"profile": "0" * 64, "site": "b" * 64, "factors": "c" * 64})
+    assert enroll(tmp_path, new, operator).epoch == 2
+    assert take_reserve(tmp_path, new)
+    assert load_grant(tmp_path, new)["grant"]["epoch"] == 3

@@ -379,3 +379,39 @@ def test_a_new_outbox_has_forgotten_nothing(tmp_path):
         box.end_forgotten([(METER, 1)])
         assert box.ended() == []
         writer(box)
+
+
+def test_a_loss_whose_explanation_is_lost_too_is_told_again(tmp_path):
+    with outbox(tmp_path) as box:
+        keeping = writer(box)
+        keeping.commit(READINGS[:30])
+        spoil(box, batches_of(box)[3].size)
+        batches_of(box)
+        keeping.tell_losses()
+        keeping.seal_all()
+        telling = next(
+            batch
+            for batch in batches_of(box)
+            if batch.kind != SPARSE and b"discontinuity" in b"".join(leaves_of(batch.payload))
+        )
+        spoil(box, telling.size)
+        batches_of(box)
+        keeping.tell_losses()
+        assert len(told(walk(box))) == 2, "of the first loss once more, and of the second"
+        assert every_slot(walk(box))
+
+
+def leaves_of(payload: bytes) -> tuple[bytes, ...]:
+    return parse_batch(payload).leaves
+
+
+def test_a_page_that_holds_something_else_is_found_at_the_start(tmp_path):
+    """Whole by its form, and not what was written there: SQLite sees nothing wrong."""
+    filled(tmp_path, 30)
+    with outbox(tmp_path) as box:
+        database(box).execute("UPDATE batches SET device = x'00' WHERE first_seq > 20")
+    with outbox(tmp_path) as box:
+        keeping = writer(box)
+        keeping.commit([READINGS[30]])
+        assert every_slot(walk(box))
+    assert any("outbox.db" in name for name in aside(tmp_path))

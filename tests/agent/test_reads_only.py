@@ -200,7 +200,8 @@ TALKING = {
 }  # fmt: skip
 MAY_TALK = {
     "exchange.py": "machines", "serial_port.py": "machines", "mqtt.py": "the broker",
-    "enrolment.py": "the collector", "service.py": "systemd",
+    "enrolment.py": "the collector", "watchdog.py": "systemd",
+    "raw_requests.py": "the collector: it hands an answer to the uplink",
     "http.py": "nobody: h11 makes bytes of what is sent to it",
 }  # fmt: skip
 

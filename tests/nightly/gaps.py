@@ -2,9 +2,10 @@
 
 A chain in real time reads seven machines a second, each over a wire of its own. One is silent, one
 hangs up, one refuses, one answers short, one answers too late; then the agent is killed, then
-stopped, a machine is taken out of the site file and put back, and the agent's disk is filled. Every
-slot that was taken away must stand as a gap with that cause, none with another, and on every
-device-day readings + gaps = slots. The control looks for the same causes elsewhere and must fail.
+stopped, a machine is taken out of the site file and put back, the agent's disk is filled, and its
+outbox is damaged while it is down. Every slot that was taken away must stand as a gap with that
+cause, none with another, and on every device-day readings + gaps = slots. The control looks for the
+same causes elsewhere and must fail.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from joulemark_gateway.evidence.slots import STORE_DAMAGED
 from support.accounts import accounted
 from support.chains import PRELOAD
 from support.disk import mounted
@@ -31,6 +33,7 @@ from support.weather import Wire, wired
 LASTS_S, FEW_S = 20.0, 4.0
 QUIET_S = 8  # after the factory's start, before its own faults begin
 DISK = "16m"
+UNSENT_US = 5_000_000  # what was read in so much time may not have left the outbox yet
 MACHINES = tuple(
     Machine(name, unit, timeout_s=timeout_s)
     for unit, (name, timeout_s) in enumerate(
@@ -120,6 +123,9 @@ def run(seed: int, *, full: bool) -> dict[str, str]:
         )  # fmt: skip
         with _filling(chain) as (fill, free):
             trial.take_away("disk_full", IDS, fill, free)
+        trial.outages[-1] = replace(trial.outages[-1], is_whole=False)  # room comes and goes
+        trial.take_away(STORE_DAMAGED, IDS, partial(_damage, chain), lambda: chain.start("agent"))
+        trial.outages[-1] = replace(trial.outages[-1], early_us=UNSENT_US)
         chain.stop()
         account = accounted(chain.store_file)
         marked = labelled(chain.store_file, trial.outages)
@@ -156,6 +162,15 @@ def _running(folder: Path, lasts_s: float) -> Iterator[Trial]:
             yield trial
         finally:
             chain.stop()
+
+
+def _damage(chain: RealTimeChain) -> None:
+    """Kill the agent, and give its disk other bytes to hold than those it was given."""
+    chain.kill("agent")
+    outbox = chain.state / "outbox.db"
+    outbox.write_bytes(b"\xa5" * outbox.stat().st_size)
+    for suffix in ("-wal", "-shm"):
+        Path(f"{outbox}{suffix}").unlink(missing_ok=True)
 
 
 def _signal(chain: RealTimeChain, number: int) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,7 +22,6 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from joulemark_agent.contract.batch import MAX_WIRE_BYTES, Batch, batch_bytes
-from joulemark_agent.contract.canonical import deflate
 from joulemark_agent.contract.signature import new_private_key, public_key
 from joulemark_agent.contract.topics import all_answers, batch_topic
 from joulemark_gateway.ingest import fair, mqtt
@@ -52,8 +52,9 @@ def _large() -> list[bytes]:
 
 def _bombs() -> list[bytes]:
     """Each unpacks to all that may be unpacked, and is refused then."""
-    filled = [json.dumps(["é" * 50] * (70_000 + i), ensure_ascii=False).encode() for i in range(4)]
-    return [_said(batch_topic(FLOODER, OTHERS), deflate(data)) for data in filled]
+    filled = [f'{{"leaves":{json.dumps(["x" * 60] * (100_000 + i))}}}' for i in range(4)]
+    packed = [zlib.compress(text.replace(" ", "").encode()) for text in filled]
+    return [_said(batch_topic(FLOODER, OTHERS), data) for data in packed]
 
 
 FLOODS = {

@@ -1,4 +1,4 @@
-"""The second verifier, written in another language from docs/format.md alone, asked for verdicts."""
+"""The second verifier, written in another language from docs/format.md alone, is asked."""
 
 from __future__ import annotations
 
@@ -38,11 +38,21 @@ def judged(
             named.write_text(json.dumps(policy))
         path = None if policy is None else str(named)
         lines.append({"bundle": str(bundle), "policy": path, "quick": quick})
+    return _answers(node, "--batch", lines)
+
+
+def decoded(node: str, asked: Sequence[tuple[Any, list[Any]]]) -> list[dict[str, Any]]:
+    """What it decodes: `values` and `quality` of each profile's document and `raw` of a record."""
+    lines = [{"profile": profile, "raw": raw} for profile, raw in asked]
+    return _answers(node, "--decode", lines)
+
+
+def _answers(node: str, mode: str, lines: Sequence[Any]) -> list[dict[str, Any]]:
     text = "".join(json.dumps(line) + "\n" for line in lines)
     done = subprocess.run(
-        [node, str(PROGRAM), "--batch"], input=text, capture_output=True, text=True, check=False
+        [node, str(PROGRAM), mode], input=text, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    verdicts = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(verdicts) == len(asked)
-    return verdicts
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(answers) == len(lines)
+    return answers

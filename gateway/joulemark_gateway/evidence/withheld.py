@@ -89,12 +89,17 @@ def lost_runs(tree: Tree) -> list[Run]:
 
 
 def lost_slots(tree: Tree) -> list[Slots]:
-    """The slots of lost leaves, as the leaves that explain the loss state them."""
+    """The slots of lost leaves, as the leaves that explain the loss state them, each loss once.
+
+    A loss is told again where the disk lost the leaf that told of it; that leaf may be here.
+    """
     found, runs = [], lost_runs(tree)
+    told: set[Run] = set()
     for event in tree.discontinuities:
         names = ("first_slot", "last_slot", "slots")
         first_us, last_us, count = (_number(event.fields.get(name)) for name in names)
-        explained = [run for run in runs if _explains(event, run)]
+        explained = [run for run in runs if run not in told and _explains(event, run)]
+        told.update(explained)
         if explained and first_us is not None and last_us is not None and count:
             found.append(Slots(first_us, last_us, count, explained[0].seq))
     return found

@@ -31,9 +31,11 @@ function exactOf(value, what) {
 }
 
 /** The profile approved for a tree, with what the site says of the device. */
-export function profileOf(tree, documents) {
-  const content = profileDocument(tree, documents);
-  const row = rowOf(siteOf(tree, documents), tree.device);
+export const profileOf = (tree, documents) =>
+  profileFrom(profileDocument(tree, documents), rowOf(siteOf(tree, documents), tree.device));
+
+/** A profile, with a device's row of a site document. */
+export function profileFrom(content, row) {
   const needed = ["model", "kind", "protocol", "source", "confidence", "points"];
   if (!isObject(content) || needed.some((name) => !Object.hasOwn(content, name))) throw bad("no profile");
   if (!Object.hasOwn(PROTOCOLS, content.protocol)) throw bad("no protocol");

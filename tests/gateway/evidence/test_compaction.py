@@ -1,5 +1,6 @@
 """Old batches move into blocks: every answer of the store stays what it was."""
 
+import json
 import sqlite3
 import zlib
 from contextlib import closing
@@ -14,6 +15,7 @@ from joulemark_gateway.evidence.blocks import Content, packed, unpacked
 from joulemark_gateway.evidence.compactor import Compactor
 from joulemark_gateway.evidence.store import FILE, SqliteStore
 from support.book import NOW_US
+from support.collector_command import collector
 from support.evidence import (
     AGENT,
     COUNTER,
@@ -163,3 +165,14 @@ def test_a_block_gives_back_what_it_was_made_of():
     leaves, notes = packed(batches)
     assert unpacked(leaves) == [batch.lines for batch in batches]
     assert blocks.notes_of(notes) == [batch.note for batch in batches]
+
+
+def test_the_command_compacts_what_is_there_and_says_what_it_came_to(path, capsys):
+    before = answers(path)
+    assert collector(path.parent, "compact", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["blocks"] > 0
+    assert told["bytes_after"] < told["bytes_before"]
+    assert collector(path.parent, "compact") == 0
+    assert capsys.readouterr().out.startswith("0 batches in 0 blocks")
+    assert answers(path) == before

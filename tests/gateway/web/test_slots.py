@@ -1,18 +1,15 @@
 """Slots expected, received and missing, for any hour: by address and by command."""
 
 import json
-from argparse import ArgumentParser
 from itertools import pairwise
 
 import pytest
 
-from joulemark_agent.contract.signature import encode64, public_key
 from joulemark_gateway import slots_command
 from joulemark_gateway.api.slots import HOUR_US, windows_of
-from joulemark_gateway.cli import add_commands
 from support import pages
+from support.collector_command import collector
 from support.evidence import (
-    KEYS,
     METER,
     PERIOD_US,
     SITE,
@@ -73,26 +70,14 @@ def test_windows_cover_the_span_once(step_us):
     assert all(before[1] == after[0] for before, after in pairwise(windows))
 
 
-def command(folder, *words):
-    path, key = folder.parent / "collector.yaml", encode64(public_key(KEYS.operator))
-    path.write_text(
-        f"name: joulemark/collector\nstate_dir: {folder}\nbroker: {{url: 'mqtt://127.0.0.1:9'}}\n"
-        f"accept_simulated: true\nagents: []\nenrolment: {{}}\noperators: ['{key}']\n"
-    )
-    parser = ArgumentParser()
-    add_commands(parser.add_subparsers())
-    args = parser.parse_args(["collector", "slots", "-c", str(path), *words])
-    return args.run(args)
-
-
 def test_the_command_says_the_same_in_words_and_as_json(state, capsys):
     span = ("--from", utc(START_US), "--to", utc(START_US + 4 * DAY_US), "--device", METER)
-    assert command(state.folder, *span, "--by", "day", "--points") == 0
+    assert collector(state.folder, "slots", *span, "--by", "day", "--points") == 0
     said = capsys.readouterr().out
     assert said.startswith(f"{SITE}/{METER}\n")
     assert "expected 384, received 381, timeout 3" in said
     assert "energy_wh: good 381" in said
-    assert command(state.folder, *span, "--json") == 0
+    assert collector(state.folder, "slots", *span, "--json") == 0
     (row,) = json.loads(capsys.readouterr().out)["devices"]
     assert (row["site"], row["device"], len(row["windows"])) == (SITE, METER, 96)
     assert row["total"]["missing"] == {"timeout": 3}
