@@ -160,6 +160,9 @@ def bring_together(files: Files, remains: Remains, *, is_forgotten: bool) -> Non
     if is_forgotten or strays or any(work.has_changes for work in works):
         files.file.transact(write)
     _cover_rows(files, {work.tree: spans[work.place] for work in works if work.tree is not None})
+    noted = set(files.covers.losses())
+    if new := [one for one in tables.losses(files.file, told_too=True) if one not in noted]:
+        files.covers.keep_losses(new)
     for work in works:
         work.say()
 

@@ -298,13 +298,16 @@ class UplinkSettings(_Strict):
     collector_name: Annotated[str, AfterValidator(_key_name)] | None = None  # None: as enrolled
 
 
+SparkplugName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_. -]{1,100}$")]
+
+
 class SparkplugSettings(_Strict):
     """A broker of the plant whose Sparkplug B host is told what is read; never evidence."""
 
     url: Annotated[str, AfterValidator(_mqtt_url)]
-    group_id: str = Field(pattern=r"^[A-Za-z0-9_. -]{1,100}$")
-    edge_node_id: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_. -]{1,100}$")  # None: the agent
-    primary_host: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_. -]{1,100}$")
+    group_id: SparkplugName
+    edge_node_id: SparkplugName | None = None  # None: the agent
+    primary_host: SparkplugName | None = None
     buffered: int = Field(default=100_000, ge=1, le=10_000_000)  # readings while no host listens
     username: str | None = None
     password: SecretStr | None = None

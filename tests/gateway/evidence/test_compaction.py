@@ -28,7 +28,9 @@ from support.evidence import (
     meter_readings,
     uncosigned,
 )
+from support.forks import until
 from support.intakes import new_intake
+from support.present import present
 
 DOCS = documents()
 TREES = {
@@ -52,9 +54,9 @@ def _small_blocks(monkeypatch):
     monkeypatch.setattr(compactor, "PLAIN_BYTES", 20_000)
 
 
-def answers(path):
+def answers(path) -> list[object]:
     """All that a store can be asked of its trees."""
-    found = []
+    found: list[object] = []
     with SqliteStore(path, create=False) as store:
         for device, tree in TREES.items():
             name = origin(SITE, device, 1)
@@ -94,7 +96,7 @@ def test_a_batch_that_comes_again_gets_the_receipt_it_got(path):
     compacted(path, all_of_it=True)
     with closing(new_intake(path, step_us=0)) as intake:
         for batch, note in zip(TREES[METER], notes, strict=True):
-            answer = intake.take(batch_topic(AGENT, METER), batch_bytes(uncosigned(batch)))
+            answer = present(intake.take(batch_topic(AGENT, METER), batch_bytes(uncosigned(batch))))
             assert answer.payload.decode() == note
             assert not answer.has_grown
 
@@ -176,3 +178,26 @@ def test_the_command_compacts_what_is_there_and_says_what_it_came_to(path, capsy
     assert collector(path.parent, "compact") == 0
     assert capsys.readouterr().out.startswith("0 batches in 0 blocks")
     assert answers(path) == before
+
+
+def test_a_running_collector_compacts_by_itself_and_goes_on_after_trouble(
+    path, monkeypatch, caplog
+):
+    monkeypatch.setattr(compactor, "_TURN_S", 0.01)
+    before, away = answers(path), path.with_suffix(".away")
+    path.rename(away)
+    thread = compactor.CompactorThread(path, lambda: LATER_US)
+    thread.start()
+    try:
+        until(lambda: "compaction_down" in caplog.text, "it says that there is no store")
+        away.rename(path)
+        until(lambda: blocks_in(path) > 4, "blocks are made")
+    finally:
+        thread.stop()
+    assert caplog.text.count("compaction_down") == 1
+    assert answers(path) == before
+
+
+def blocks_in(path) -> int:
+    with closing(sqlite3.connect(path)) as db:
+        return int(db.execute("SELECT count(*) FROM block").fetchone()[0])
