@@ -249,11 +249,13 @@ class Covers:
 
     def keep_losses(self, items: Iterable[Loss], *, only: bool = False) -> None:
         """Remember what was lost; `only` these, for all others were told."""
-        rows = [astuple(item) for item in items]
+        kept = list(items)
+        rows = [astuple(item) for item in kept]
 
         def write(db: sqlite3.Connection) -> None:
             if only:
                 db.execute("DELETE FROM losses")
+            forget_within(db, kept)
             db.executemany("INSERT OR REPLACE INTO losses VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
         self.file.transact(write)
@@ -262,6 +264,14 @@ class Covers:
         """Forget the runs up to a size of each (device, epoch): the collector has them."""
         delete = "DELETE FROM runs WHERE device = ? AND epoch = ? AND size <= ?"
         self.file.transact(lambda db: db.executemany(delete, list(sizes)))
+
+
+def forget_within(db: sqlite3.Connection, losses: Iterable[Loss]) -> None:
+    """Forget the losses that lie within one of these: it tells of them too."""
+    db.executemany(
+        "DELETE FROM losses WHERE device = ? AND epoch = ? AND first_seq >= ? AND last_seq <= ?",
+        [(*loss.place, loss.first_seq, loss.last_seq) for loss in losses],
+    )
 
 
 def run_of(place: tuple[str, int], kind: str, payload: bytes) -> Run:

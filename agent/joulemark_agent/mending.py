@@ -405,6 +405,7 @@ def _write_units(db: sqlite3.Connection, units: Sequence[_Unit]) -> None:
 def _cover_rows(files: Files, trees: Mapping[Tree, Sequence[Span]]) -> None:
     """Have the index of heads know what the outbox file holds and it does not."""
     known = _known_trees(files.covers)
+    losses = {(*one.place, one.first_seq): one for one in tables.losses(files.file, told_too=True)}
     left = _MOST_ROWS
     for tree, spans in trees.items():
         there = set(spans)
@@ -414,8 +415,8 @@ def _cover_rows(files: Files, trees: Mapping[Tree, Sequence[Span]]) -> None:
         for first_seq, size in files.file.rows(query, *tree.place, left):
             if (first_seq, size) not in there:
                 (row,) = tables.rows(files.file, f"{place} AND size = ?", *tree.place, size)
-                run = _run_of(row)
-                new += [] if run is None else [run]
+                if (run := _run_of(row)) is not None:
+                    new.append(_with_slots(run, losses.get((*row.place, row.first_seq))))
         left -= len(new)
         last = known.get(tree.place)
         state = None
@@ -424,6 +425,14 @@ def _cover_rows(files: Files, trees: Mapping[Tree, Sequence[Span]]) -> None:
         if new or state is not None:
             new.sort(key=lambda run: run.size)
             files.covers.keep([] if state is None else [state], new)
+
+
+def _with_slots(run: Run, loss: Loss | None) -> Run:
+    """The run with the slots that were lost with it: its covers alone do not tell them."""
+    if loss is None or loss.last_seq != run.size - 1:
+        return run
+    first_us, last_us = loss.first_slot_us, loss.last_slot_us
+    return replace(run, first_slot_us=first_us, last_slot_us=last_us, slots=loss.slots)
 
 
 def _at_head(tree: Tree, ends: Sequence[Run]) -> Tree | None:

@@ -6,6 +6,8 @@ Of both sides, agent and collector. What paho itself finds malformed ends the co
 from __future__ import annotations
 
 import errno
+import socket
+from contextlib import suppress
 from typing import Any
 
 from paho.mqtt.client import Client, MQTTMessage
@@ -26,7 +28,7 @@ class LimitedClient(Client):
             most_bytes: of one packet.
             options: as paho's.
         """
-        self._most_bytes = most_bytes
+        self._most_bytes, self._is_dropped = most_bytes, False
         super().__init__(*args, **options)
 
     def limits(self) -> Properties:
@@ -35,7 +37,16 @@ class LimitedClient(Client):
         properties.MaximumPacketSize = self._most_bytes
         return properties
 
+    def drop(self) -> None:
+        """End the connection at once, whatever was received on it and not read; then reconnect."""
+        self._is_dropped = True
+        with suppress(OSError, AttributeError):  # there is none any more
+            self.socket().shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
+
     def _sock_recv(self, bufsize: int) -> bytes:
+        if self._is_dropped:
+            self._is_dropped = False
+            raise OSError(errno.ECONNABORTED, "we leave")
         if bufsize > self._most_bytes:
             raise OSError(errno.EMSGSIZE, f"a packet of more than {self._most_bytes} bytes")
         return super()._sock_recv(bufsize)

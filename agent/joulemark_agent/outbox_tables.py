@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import astuple, dataclass, replace
 
 from joulemark_agent.backlog import Group
-from joulemark_agent.covers import BATCH, SPARSE, Loss, Run, Tree, damaged, edge_of
+from joulemark_agent.covers import BATCH, SPARSE, Loss, Run, Tree, damaged, edge_of, forget_within
 from joulemark_agent.sqlite_file import Form, SqliteFile
 
 APPLICATION_ID = 0x4A4D4F42  # "JMOB"
@@ -268,6 +268,8 @@ def loss_of(run: Run, why: str) -> Loss:
 
 def write_losses(db: sqlite3.Connection, items: Iterable[Loss]) -> None:
     """Remember what was lost, until the collector has the leaf that tells of it."""
+    items = list(items)
+    forget_within(db, items)
     db.executemany(
         "INSERT OR REPLACE INTO losses VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)", map(astuple, items)
     )

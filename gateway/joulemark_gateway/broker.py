@@ -280,9 +280,7 @@ def _password_file(folder: Path, users: Mapping[str, str]) -> Path:
     path = folder / "passwords"
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
         file.writelines(f"{name}:{password}\n" for name, password in users.items())
-    subprocess.run(
-        [program, "-U", str(path)], check=True, capture_output=True, env=environment()
-    )
+    subprocess.run([program, "-U", str(path)], check=True, capture_output=True, env=environment())
     return path
 
 

@@ -113,6 +113,14 @@ class LiveRegistry:
         """Whether an agent of this name may send now."""
         return agent in self().agents
 
+    def __iter__(self) -> Iterator[str]:
+        """The names of those who may send now."""
+        return iter(list(self().agents))
+
+    def __len__(self) -> int:
+        """How many may send now."""
+        return len(self().agents)
+
 
 def enrolled(state_dir: Path, listed: Registry, agent: Agent, time: str) -> None:
     """Add an agent, or give one that was added before its new key, site or devices.

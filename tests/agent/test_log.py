@@ -95,10 +95,10 @@ def test_events_go_to_standard_error_and_those_below_the_level_nowhere(
 
 
 def failed(stream: io.StringIO) -> str:
-    """What an error is logged as whose text is hostile: a line of its own, and a terminal's codes."""
+    """What an error is logged as whose text is hostile: a line of its own, a terminal's codes."""
     start_logging(stream)
     try:
-        raise ValueError(f"of a device: {HOSTILE}\n12:00:00 info all_is_well")
+        raise ValueError(f"of a device: {HOSTILE}\n12:00:00 info all_is_well")  # noqa: TRY301
     except ValueError:
         logging.getLogger("other").exception("text of a library: %s", HOSTILE)
     return stream.getvalue()

@@ -415,3 +415,17 @@ def test_a_page_that_holds_something_else_is_found_at_the_start(tmp_path):
         keeping.commit([READINGS[30]])
         assert every_slot(walk(box))
     assert any("outbox.db" in name for name in aside(tmp_path))
+
+
+def test_slots_of_a_loss_outlive_the_loss_of_both_files_one_after_the_other(tmp_path):
+    filled(tmp_path, 60)
+    with outbox(tmp_path) as box:
+        spoil(box, batches_of(box)[3].size)
+        batches_of(box)
+    covers(tmp_path).unlink()  # made again from what stands for the batch
+    with outbox(tmp_path) as box:
+        assert [loss.slots for loss in box.losses(METER, 1)] == [SLOTS]
+    state(tmp_path).unlink()  # and now that is gone too
+    with outbox(tmp_path) as box:
+        writer(box)
+        assert every_slot(walk(box))

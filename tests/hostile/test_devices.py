@@ -1,4 +1,4 @@
-"""Hostile machines: nothing false is recorded, each fault is named, the others go on as if alone."""
+"""Hostile machines: nothing false is recorded, faults are named, the others go on as if alone."""
 
 import pytest
 

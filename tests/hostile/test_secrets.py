@@ -70,7 +70,9 @@ class NoEntry(BaseHTTPRequestHandler):
 
     def _refuse(self) -> None:
         self.shown.append(self.headers.get("Authorization", ""))
-        servers.answer_with(self, 401, f"no entry with {self.shown[-1]}".encode())  # told by it, not by us
+        servers.answer_with(
+            self, 401, f"no entry with {self.shown[-1]}".encode()
+        )  # told by it, not by us
 
 
 for _method in ("GET", "POST"):

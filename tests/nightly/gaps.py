@@ -31,7 +31,7 @@ from support.real_time import Machine, RealTimeChain, now_us
 from support.weather import Wire, wired
 
 LASTS_S, FEW_S = 20.0, 4.0
-QUIET_S = 8  # after the factory's start, before its own faults begin
+QUIET_S = 12  # after the factory's start, before its own faults begin
 DISK = "16m"
 UNSENT_US = 5_000_000  # what was read in so much time may not have left the outbox yet
 MACHINES = tuple(
@@ -86,19 +86,25 @@ class Trial:
 
     def faults_of_the_factory(self, began_us: int) -> None:
         """Wait for those that the factory deals out by itself, and spoil two wires meanwhile."""
-        time.sleep(max(began_us - now_us(), 0) / 1e6)
+        assert now_us() < began_us, "the machine is too slow: the chain did not start in time"
+        time.sleep((began_us - now_us()) / 1e6)
         silent, hanging = self.wires["silent"], self.wires["hangs-up"]
         silent.silence()
         hanging.cut()
+        spoiled_us = now_us()
         time.sleep(self.lasts_s)
         ended_us = now_us()
         silent.drop()
         silent.speak()
         hanging.mend()
         self.chain.flows_after(now_us() + 1_000_000)
-        causes = {**OWN_CAUSES, "silent": "timeout", "hangs-up": "closed"}
+        over_us, spoiled = now_us(), {"silent": "timeout", "hangs-up": "closed"}
         self.outages += [
-            Outage(began_us, ended_us, now_us(), frozenset({cause}), frozenset({device}))
+            Outage(first_us, last_us, over_us, frozenset({cause}), frozenset({device}))
+            for causes, first_us, last_us in (
+                (OWN_CAUSES, began_us, began_us + int(self.lasts_s * 1e6)),
+                (spoiled, spoiled_us, ended_us),
+            )
             for device, cause in causes.items()
         ]
 

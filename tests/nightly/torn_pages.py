@@ -1,7 +1,7 @@
 """The agent is killed while it publishes, and a file of its outbox loses the end of its last pages.
 
 What a disk does that says it has flushed and has not. Each time the outbox is opened again, and
-sends what it has to the same ledger. Nothing that the ledger has is contradicted, no slot is lost
+sends what it has to the same collector. Nothing that it holds is contradicted, no slot is lost
 unsaid, and none is counted twice. The start is timed, also with 1 GB waiting. The control is an
 outbox without the index of heads: it signs two histories.
 """
@@ -15,23 +15,23 @@ import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from joulemark_agent.backlog import ASIDE
-from joulemark_agent.contract.batch import parse_batch
-from joulemark_agent.contract.sparse import SparseBatch, parse_sparse
-from joulemark_agent.covers import SPARSE
+from joulemark_agent.contract.sparse import Withheld
 from joulemark_agent.envelope import warm
 from joulemark_agent.outbox import Outbox
+from joulemark_gateway.evidence.store import SqliteStore
 from support import evidence
-from support.collecting import LOST, Ledger, origin_of
-from support.evidence import METER, PERIOD_US, START_US
+from support.collecting import LOST
+from support.evidence import AGENT, METER, PERIOD_US, START_US
 from support.forks import Forks
+from support.intakes import new_intake
 from support.large_outbox import large_outbox
-from support.recording import recorded, recorder, state
+from support.recording import batches_of, recorded, recorder, state
 
 ROUNDS, FEW = 1000, 12
 SITE = evidence.documents()
@@ -47,9 +47,9 @@ class Found:
 
     rounds: int = 0
     torn: Counter[str] = field(default_factory=Counter)
-    slots: int = 0  # that the ledger has as records
+    slots: int = 0  # that the collector holds as records
     told: int = 0  # as gaps or discontinuities
-    ended: int = 0  # epochs, where nobody here knew what had been signed
+    ended: int = 0  # epochs, where nothing here tells what was signed last
     longest_start_s: float = 0.0
 
 
@@ -71,10 +71,10 @@ def run(seed: int, *, full: bool) -> dict[str, str]:
     assert start_s < 3.0, f"{start_s:.1f} s"
     return {
         "kills, each with a torn file": f"{found.rounds}: {dict(found.torn)}",
-        "slots in the ledger, none contradicted": str(found.slots),
+        "slots held, none contradicted": str(found.slots),
         "slots said to be missing": str(found.told),
         "slots lost unsaid, slots twice": "0, 0",
-        "epochs that only the collector could end": str(found.ended),
+        "epochs that ended, told of by the next": str(found.ended),
         "longest start": f"{found.longest_start_s:.2f} s",
         "start with a backlog of " + ("1 GB" if full else "0.1 GB"): f"{start_s:.2f} s",
         "control (no index of heads)": f"{forks_of_control} second histories",
@@ -115,32 +115,35 @@ def publish(words: Sequence[str]) -> None:
 
 
 def _live(forks: Forks, folder: Path, rng: random.Random, found: Found, rounds: int) -> None:
-    """One outbox and one ledger, torn again and again."""
-    ledger, epoch = Ledger(), 1
-    for _ in range(rounds):
-        said = _kill(forks, folder, epoch, rng)
-        is_known = _take(ledger, said)
-        if not is_known:
-            epoch, found.ended = epoch + 1, found.ended + 1
+    """One outbox and one collector, torn again and again."""
+    epoch = 1
+    with closing(Collector(folder / "collector")) as collector:
+        for _ in range(rounds):
+            is_contradicted = not collector.take(_kill(forks, folder, epoch, rng))
+            found.torn[_tear(folder, rng)] += 1
+            found.rounds += 1
+            begun_s = time.monotonic()
             with closing(Outbox(state(folder))) as box:
-                box.end(METER, epoch - 1, "the collector holds another head")
-        found.torn[_tear(folder, rng)] += 1
-        found.rounds += 1
-        begun_s = time.monotonic()
-        with closing(Outbox(state(folder))):
-            found.longest_start_s = max(found.longest_start_s, time.monotonic() - begun_s)
-    with closing(Outbox(state(folder))) as box:
-        recorder(box, recorded(SITE, epoch=epoch), slots=SLOTS).seal_all()
-        rest = [
-            {"kind": batch.kind, "payload": base64.b64encode(batch.payload).decode()}
-            for place in box.waiting()
-            for batch in _all(box, place)
-        ]
-    assert _take(ledger, rest), "what is left contradicts nothing"
-    for leaves in ledger.leaves.values():
-        records, others = _account(leaves)
-        found.slots += records
-        found.told += others
+                found.longest_start_s = max(found.longest_start_s, time.monotonic() - begun_s)
+                if is_contradicted:
+                    box.end(METER, epoch, "the collector holds another head")
+                if (METER, epoch) in {(item.device, item.epoch) for item in box.ended()}:
+                    epoch, found.ended = epoch + 1, found.ended + 1
+        with closing(Outbox(state(folder))) as box:
+            recorder(box, recorded(SITE, epoch=epoch), slots=SLOTS).seal_all()
+            rest = [
+                {"kind": batch.kind, "payload": base64.b64encode(batch.payload).decode()}
+                for batch in batches_of(box, epoch=epoch)
+            ]
+        assert collector.take(rest), "what is left contradicts nothing"
+        trees = collector.trees()
+    for ended in range(1, epoch):
+        opening = [json.loads(leaf) for leaf in trees[ended + 1][:3]]
+        assert opening[2]["type"] == "discontinuity", "the next epoch tells of it"
+        assert opening[2]["old_epoch"] == ended
+    records, others = _account(trees[epoch])
+    found.slots += records
+    found.told += others
 
 
 def _kill(forks: Forks, folder: Path, epoch: int, rng: random.Random) -> list[dict[str, str]]:
@@ -180,20 +183,42 @@ def _tear(folder: Path, rng: random.Random) -> str:
     return "a group" if name.endswith(".group") else name
 
 
-def _take(ledger: Ledger, said: list[dict[str, str]]) -> bool:
-    """Have the ledger take what was sent; False where it contradicts what is held."""
-    for item in said:
-        data = base64.b64decode(item["payload"])
-        batch = parse_sparse(data) if item["kind"] == SPARSE else parse_batch(data)
-        name = origin_of(batch)
-        held = len(ledger.leaves.get(name, []))
-        if isinstance(batch, SparseBatch) and batch.size <= held:
-            continue  # the collector has them whole
-        try:
-            ledger.take(name, batch)
-        except AssertionError:
-            return False
-    return True
+class Collector:
+    """The product's intake over a store of its own, and what it holds in the end."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / "evidence.sqlite"
+        self._intake = new_intake(self._path)
+
+    def take(self, said: Sequence[Mapping[str, str]]) -> bool:
+        """Take what was sent; False where it contradicts what is held."""
+        for item in said:
+            topic = f"joulemark/v1/up/{AGENT}/{METER}/{item['kind']}"
+            answer = self._intake.take(topic, base64.b64decode(item["payload"]))
+            assert answer is not None
+            if answer.topic.endswith("refusal"):
+                code = json.loads(answer.payload)["code"]
+                assert code in {"fork", "bad_envelope", "bad_root"}, answer.payload
+                return False
+        return True
+
+    def trees(self) -> dict[int, list[bytes]]:
+        """The leaves of each epoch; one that stayed away is LOST."""
+        found = {}
+        with SqliteStore(self._path, create=False) as store:
+            for head in store.heads():
+                parts = store.parts(head.origin, 0, head.size)
+                found[head.epoch] = [
+                    LOST if isinstance(part, Withheld) else part
+                    for part in parts
+                    for _ in range(part.count if isinstance(part, Withheld) else 1)
+                ]
+        return found
+
+    def close(self) -> None:
+        """Give the store back."""
+        self._intake.close()
 
 
 def _account(leaves: Sequence[bytes]) -> tuple[int, int]:
@@ -215,32 +240,24 @@ def _account(leaves: Sequence[bytes]) -> tuple[int, int]:
     return len(records), len(others)
 
 
-def _all(box: Outbox, place: tuple[str, int]) -> list:  # type: ignore[type-arg]
-    found = []
-    while (batch := box.next_batch(*place, found[-1].size if found else 0)) is not None:
-        found.append(batch)
-    return found
-
-
 # ------------------------------------------------------------------- the control
 
 
 def _control(forks: Forks, folder: Path, rng: random.Random) -> int:
-    """How often an outbox alone signs what contradicts the ledger, in some rounds."""
-    ledger, second = Ledger(), 0
-    for _ in range(8):
-        said = _kill(forks, folder, 1, rng)
-        if not _take(ledger, said):
-            second += 1
-            ledger = Ledger()
-        home = state(folder).parent
-        for path in home.glob("outbox-covers.db*"):
-            path.unlink()
-        log = home / "outbox.db-wal"
-        if log.exists():
-            os.truncate(log, rng.randrange(log.stat().st_size // 2))
-        for index in home.glob("*-shm"):
-            index.unlink()
+    """How many of some outboxes without an index of heads sign what contradicts the collector."""
+    second = 0
+    for life in range(4):
+        here = folder / str(life)
+        with closing(Collector(here / "collector")) as collector:
+            for _ in range(4):
+                if not collector.take(_kill(forks, here, 1, rng)):
+                    second += 1
+                    break
+                for path in state(here).parent.glob("outbox*"):
+                    if "covers" in path.name or path.name.endswith("-shm"):
+                        path.unlink()
+                log = state(here).with_name("outbox.db-wal")
+                os.truncate(log, rng.randrange(log.stat().st_size // 2))
     return second
 
 

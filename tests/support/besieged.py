@@ -98,7 +98,9 @@ def judged(siege: Siege) -> dict[str, str]:
     hostile = [device for device in siege.devices if device.allowed]
     for device in siege.devices:
         for slot_us, outcome in device.found.items():
-            told = {name: text for name, text in outcome.values.items() if name not in outcome.quality}
+            told = {
+                name: text for name, text in outcome.values.items() if name not in outcome.quality
+            }
             values += len(told)
             truth = TRUTHS[device.profile]
             if any(Decimal(text) != truth[name] for name, text in told.items()):
@@ -112,7 +114,9 @@ def judged(siege: Siege) -> dict[str, str]:
             unnamed.append(f"{device.case}: {sorted(said)}, not {sorted(device.allowed)}")
     back_us = {device.case: _back_us(device, siege.over_us) for device in hostile}
     lost += [f"{case}: {at_us / 1e6:.1f} s" for case, at_us in back_us.items() if at_us > BACK_US]
-    shares = [sum(not o.cause and not o.quality for o in d.found.values()) / len(slots) for d in good]
+    shares = [
+        sum(not o.cause and not o.quality for o in d.found.values()) / len(slots) for d in good
+    ]
     assert not wrong, f"{len(wrong)} wrong values: {wrong[:5]}"
     assert not unnamed, f"{len(unnamed)} not named: {unnamed[:9]}"
     assert not lost, f"{len(lost)} came back too late: {lost[:9]}"
@@ -127,5 +131,7 @@ def judged(siege: Siege) -> dict[str, str]:
 
 def _back_us(device: Device, over_us: int) -> float:
     """How long after the end of the siege its first whole reading was due. [us]"""
-    whole = [at for at, o in device.found.items() if at >= over_us and not o.cause and not o.quality]
+    whole = [
+        at for at, o in device.found.items() if at >= over_us and not o.cause and not o.quality
+    ]
     return min(whole) - over_us if whole else float("inf")

@@ -141,7 +141,11 @@ class _Peer:
                 return
 
     def _right(self, question: bytes) -> bytes:
-        return _mapped(GOOD_MAP, question) if self.scheme == _SUNSPEC else _RIGHT[self.scheme](question)
+        return (
+            _mapped(GOOD_MAP, question)
+            if self.scheme == _SUNSPEC
+            else _RIGHT[self.scheme](question)
+        )
 
 
 @dataclass

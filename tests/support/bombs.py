@@ -1,6 +1,6 @@
 """Every bomb before everything that takes files or messages of its kind.
 
-`python -m support.bombs FOLDER` takes what `prepare` has put there, in a process of its own: JSON of
+`python -m support.bombs FOLDER` takes what `prepare` put there, in a process of its own: JSON of
 the most memory it ever had, of the longest computing, and of what was not refused in our own words.
 `python -m support.bombs FOLDER naive` is the control: what anybody would use.
 """
@@ -64,7 +64,7 @@ def prepare(folder: Path) -> int:
     """Write every bomb as each of them would get it; how many there are."""
     made: list[tuple[str, bytes]] = []
     for bomb in payloads("yaml_bomb"):
-        made.append(("yaml", bomb.text.encode(errors="surrogatepass")))
+        made += [("yaml", bomb.text.encode(errors="surrogatepass"))]
     for bomb in payloads("json_bomb"):
         data = bomb.text.encode(errors="surrogatepass")
         made += [(take, data) for take in PLAIN]

@@ -19,7 +19,7 @@ _LEAST = 12  # characters of a form: shorter ones are found by chance
 
 
 def forms(secret: bytes) -> set[bytes]:
-    """The secret as it is, in hexadecimal digits, in base64 at every place in a text, and in URLs."""
+    """The secret as it is, in hexadecimal digits, in base64 at every place of a text, in URLs."""
     found = {
         secret,
         secret.hex().encode(),

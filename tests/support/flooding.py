@@ -30,19 +30,24 @@ from joulemark_gateway.settings import BrokerSettings
 from support.book import registry
 from support.child import search_path
 from support.evidence import AGENT, METER, SITE
-from support.hostile_broker import length, text
+from support.hostile_broker import packet, text
 from support.intakes import new_intake
 
 FLOODER, OTHERS = "edge-9", "oven"
 WAIT_S = 30.0
 SHARE, QUARANTINE = 32, 200  # messages
-_CONNECT = b"\x10" + length(10 + 1 + 2 + len(FLOODER)) + text(b"MQTT") + b"\5\2\0\x3c\0" + text(FLOODER.encode())  # fmt: skip # noqa: E501
+_CONNECT = packet(0x10, text(b"MQTT") + b"\5\2\0\x3c\0" + text(FLOODER.encode()))
 
 
 def _said(topic: str, payload: bytes) -> bytes:
     """A PUBLISH that nobody acknowledges: as many as the wire takes."""
-    body = text(topic.encode()) + b"\0" + payload
-    return b"\x30" + length(len(body)) + body
+    return packet(0x30, text(topic.encode()) + b"\0" + payload)
+
+
+def _acknowledged(i: int) -> bytes:
+    """A PUBLISH that the broker acknowledges."""
+    head = text(batch_topic(FLOODER, OTHERS).encode()) + (i % 20 + 1).to_bytes(2, "big")
+    return packet(0x32, head + b"\0" + b"%d" % i)
 
 
 def _large() -> list[bytes]:
@@ -61,6 +66,7 @@ FLOODS = {
     "small messages at the full rate": lambda: [
         _said(batch_topic(FLOODER, OTHERS), b"%d" % i) for i in range(2000)
     ],
+    "acknowledged messages": lambda: [_acknowledged(i) for i in range(2000)],
     "messages as large as they may be": _large,
     "messages that unpack to the limit": _bombs,
     "another topic with every message": lambda: [
@@ -75,15 +81,28 @@ FLOODS = {
 def flood(port: int, kind: str) -> None:
     """Until killed; says when it has begun."""
     messages = FLOODS[kind]()
-    chunk = max(1, 65_536 // len(messages[0]))
+    count = max(1, 65_536 // len(messages[0]))
+    chunks = [b"".join(messages[i : i + count]) for i in range(0, len(messages), count)]
     while True:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), 10) as broker:
             broker.sendall(_CONNECT)
             broker.recv(64)
-            print("begun", flush=True)
-            for some in cycle([b"".join(messages[i : i + chunk]) for i in range(0, len(messages), chunk)]):  # fmt: skip # noqa: E501
+            threading.Thread(target=_read_all, args=(broker,), daemon=True).start()
+            _say("begun")
+            for some in cycle(chunks):
                 broker.sendall(some)
         time.sleep(0.05)
+
+
+def _read_all(broker: socket.socket) -> None:
+    with suppress(OSError):
+        while broker.recv(65_536):
+            pass
+
+
+def _say(word: str) -> None:
+    sys.stdout.write(f"{word}\n")
+    sys.stdout.flush()
 
 
 def two_agents() -> Registry:
@@ -105,16 +124,20 @@ class _Unfair(fair.FairQueue[Any]):
 def collect(url: str, path: str, kind: str) -> None:
     """A collector until it is killed; says when it listens."""
     if kind == "unfair":
-        mqtt.FairQueue = _Unfair  # type: ignore[misc,assignment]
+        setattr(mqtt, "FairQueue", _Unfair)  # noqa: B010 - mypy knows it as a class
     found = two_agents()
     intake = new_intake(Path(path), lambda: found, quarantine_messages=QUARANTINE)
     subscriber = mqtt.Subscriber(
         BrokerSettings(url=url), intake, agents=frozenset(found.agents),
         waiting_batches=SHARE if kind == "fair" else 10**6,
     )  # fmt: skip
-    ready = subscriber.is_ready
-    threading.Thread(target=lambda: (ready.wait(), print("ready", flush=True)), daemon=True).start()
+    threading.Thread(target=_say_when, args=(subscriber.is_ready,), daemon=True).start()
     subscriber.run(threading.Event())
+
+
+def _say_when(ready: threading.Event) -> None:
+    ready.wait()
+    _say("ready")
 
 
 @contextmanager
@@ -142,18 +165,25 @@ class Waiting:
     sent_again: int = 0
 
     def receipts(self, batches: Sequence[Batch], *, again_s: float, within_s: float) -> list[float]:
-        """For each batch, one after the other: the wait for its receipt; sent again as an agent does. [s]"""  # noqa: E501
+        """The wait for each receipt, one after the other; [s].
+
+        Args:
+            batches: to send.
+            again_s: after which one without a receipt is sent again, as an agent does.
+            within_s: of them all; those that have none by then have waited until then.
+        """
         found: list[float] = []
         until = time.monotonic() + within_s
         for batch in batches:
             began = time.monotonic()
             payload, is_there = batch_bytes(batch), False
+            head = batch.checkpoint.partition("\n\n")[0].encode()
             while not is_there and time.monotonic() < until:
                 self.client.publish(batch_topic(AGENT, METER), payload, qos=1)
                 with suppress(queue.Empty):
                     while not is_there:
-                        topic, _ = self.answers.get(timeout=again_s)
-                        is_there = topic.endswith("receipt")
+                        _, answer = self.answers.get(timeout=again_s)
+                        is_there = answer.partition(b"\n\n")[0] == head
                 self.sent_again += not is_there
             found.append(time.monotonic() - began)
         return found
@@ -190,6 +220,8 @@ def many(batches: Sequence[Batch], count: int) -> list[Batch]:
 
 
 if __name__ == "__main__":
-    {"flood": lambda port, kind: flood(int(port), kind), "collect": collect}[sys.argv[1]](
-        *sys.argv[2:]
-    )
+    what, *words = sys.argv[1:]
+    if what == "flood":
+        flood(int(words[0]), words[1])
+    else:
+        collect(*words)

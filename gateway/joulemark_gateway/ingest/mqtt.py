@@ -8,7 +8,12 @@ Limits: a message of at most MAX_WIRE_BYTES; RECEIVE_MAXIMUM unacknowledged mess
 `waiting_batches` of one agent. What an agent sends beyond its share is acknowledged unread, so that
 it does not take the window of the others, and once its share is worked off the agent is told by a
 `hole` from where to send again. All agents are served in turn, one batch each; a hostile batch that
-unpacks to the limit costs the others up to about a second of waiting, once a turn.
+unpacks to the limit costs the others up to about a second of waiting, once a turn. Who goes on
+sending beyond its share is not listened to for a while, see `floods`.
+
+A broker whose queue to us was full may have dropped acknowledgements of our answers: paho would
+wait for them for ever and send no more than 20 further ones. So answers that are not acknowledged
+in ANSWER_S end the connection; paho sends them again on the next one.
 """
 
 from __future__ import annotations
@@ -19,8 +24,8 @@ import ssl
 import sys
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Container, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -38,6 +43,7 @@ from joulemark_agent.contract.topics import ALL_UP, parse_topic
 from joulemark_agent.mqtt_client import LimitedClient, topic_of
 from joulemark_agent.tls import TlsFiles, client_context, read_again
 from joulemark_gateway.ingest.fair import FairQueue
+from joulemark_gateway.ingest.floods import Floods, filters
 from joulemark_gateway.ingest.intake import Answer
 from joulemark_gateway.ingest.requests import Requests
 
@@ -47,6 +53,8 @@ TURN_S = 0.2  # how long a stop may go unnoticed
 STORE_RETRY_S = 1.0
 _SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.25, 2  # between two attempts to connect
 _TOPIC_ROOM = 4096
+ANSWER_S = 10.0  # in which the broker acknowledges an answer
+_FILTERS = 100  # of one subscription
 _LOGIN_REFUSED = {0x86, 0x87, 0x8A, 0x8C}  # bad user or password, not authorized, banned, method
 
 log = logging.getLogger(__name__)
@@ -110,7 +118,7 @@ class Subscriber:
         broker: Broker,
         taker: Taker,
         *,
-        agents: Container[str],
+        agents: Collection[str],
         waiting_batches: int,
         on_growth: Callable[[], None] = lambda: None,
         greetings: Callable[[], Sequence[Answer]] = tuple,
@@ -138,8 +146,13 @@ class Subscriber:
         self._requests = requests
         self._queue: FairQueue[_Message] = FairQueue(waiting_batches)
         self._dropped: defaultdict[str, set[str]] = defaultdict(set)  # devices by agent
+        self._floods = Floods()
         self._lock = threading.Lock()
-        self._connection = 0
+        self._connection, self._connected_s, self._watched_s = 0, 0.0, 0.0
+        self._is_leaving = False  # of our own will, to connect again
+        self._filters: tuple[str, ...] = ()  # that this connection subscribed to
+        self._granting = 0  # subscriptions of which the broker has not said whether they are
+        self._unheard: deque[tuple[float, mqtt.MQTTMessageInfo]] = deque()
         self._has_connected = False
         self._down_since: float | None = None
         self._said = ""
@@ -177,6 +190,7 @@ class Subscriber:
                 if self._is_new.is_set():
                     self._greet()
                 self._ask()
+                self._watch()
                 found = self._queue.get(TURN_S)
                 if found is not None:
                     self._serve(*found, stop)
@@ -229,7 +243,30 @@ class Subscriber:
         """Publish the requests that are due."""
         if self._requests is not None and self.is_ready.is_set():
             for message in self._requests.due():
-                self._client.publish(message.topic, message.payload, qos=1)
+                self._publish(message)
+
+    def _watch(self) -> None:
+        """Connect anew, with an empty queue at the broker, where that helps."""
+        now_s = time.monotonic()
+        if now_s - self._watched_s < 1:
+            return
+        self._watched_s, waiting = now_s, self._unheard
+        while waiting and waiting[0][1].is_published():
+            waiting.popleft()
+        if not self.is_ready.is_set():
+            return
+        if waiting and now_s - max(waiting[0][0], self._connected_s) > ANSWER_S:
+            self._note_down(f"answers are not acknowledged in {ANSWER_S:.0f} s")
+        elif filters(self._agents, self._floods.shut_out(now_s)) == self._filters:
+            return
+        self.is_ready.clear()
+        self._is_leaving = True
+        self._client.drop()
+
+    def _publish(self, message: Answer) -> None:
+        told = self._client.publish(message.topic, message.payload, qos=1)
+        if told.rc == mqtt.MQTT_ERR_SUCCESS:
+            self._unheard.append((time.monotonic(), told))
 
     def _greet(self) -> None:
         """Have agents send again at once what was under way when the connection ended."""
@@ -238,7 +275,7 @@ class Subscriber:
             self._requests.connected()
         with suppress(StoreError):  # agents send again by themselves, some seconds later
             for answer in self._greetings():
-                self._client.publish(answer.topic, answer.payload, qos=1)
+                self._publish(answer)
 
     def _serve(self, owner: str, message: _Message, was_last: bool, stop: threading.Event) -> None:
         try:
@@ -246,7 +283,7 @@ class Subscriber:
         except StoreError:  # stopped while the store was down: not acknowledged
             return
         if answer is not None:
-            self._client.publish(answer.topic, answer.payload, qos=1)
+            self._publish(answer)
         self._acknowledge(message)
         if answer is not None and answer.has_grown:
             self._on_growth()
@@ -296,7 +333,7 @@ class Subscriber:
                 continue
             if answer is not None:
                 log.warning("flood_dropped", extra={"agent": owner, "device": device})
-                self._client.publish(answer.topic, answer.payload, qos=1)
+                self._publish(answer)
 
     def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
         topic = topic_of(message)
@@ -309,6 +346,7 @@ class Subscriber:
         with self._lock:
             kept = _Message(topic, payload, message.mid, message.qos, self._connection)
         if not self._queue.put(owner, kept):
+            self._floods.dropped(owner, len(payload), time.monotonic())
             if owner:
                 with self._lock:
                     self._dropped[owner].add(device)
@@ -327,7 +365,14 @@ class Subscriber:
             return
         with self._lock:
             self._connection += 1
-        client.subscribe([(topic, SubscribeOptions(qos=1)) for topic in ALL_UP])
+        self._connected_s = time.monotonic()
+        wanted = filters(self._agents, self._floods.shut_out(self._connected_s))
+        asked = [wanted[i : i + _FILTERS] for i in range(0, len(wanted), _FILTERS)]
+        self._filters, self._granting = wanted, len(asked)
+        for some in asked:
+            client.subscribe([(topic, SubscribeOptions(qos=1)) for topic in some])
+        if not asked:  # there is nobody else
+            self._listen()
 
     def _on_subscribe(
         self,
@@ -341,6 +386,12 @@ class Subscriber:
             first = next(reason for reason in reasons if reason.is_failure)
             self._refused(f"subscription to {', '.join(ALL_UP)}", first, is_login=True)
             return
+        self._granting -= 1
+        if self._granting == 0:
+            self._listen()
+
+    def _listen(self) -> None:
+        """Say that all subscriptions of this connection are in force."""
         fields: dict[str, Any] = {"broker": self._broker.url}
         if self._down_since is not None:
             fields["seconds"] = round(time.monotonic() - self._down_since, 1)
@@ -369,8 +420,9 @@ class Subscriber:
         self.is_ready.clear()
         with self._lock:
             self._connection += 1
-        if reason.is_failure:
+        if reason.is_failure and not self._is_leaving:
             self._note_down(f"{reason}{self._said}")
+        self._is_leaving = False
 
     def _refused(self, what: str, reason: ReasonCode, *, is_login: bool) -> None:
         if is_login and not self._has_connected:

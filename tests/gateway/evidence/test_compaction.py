@@ -1,9 +1,11 @@
 """Old batches move into blocks: every answer of the store stays what it was."""
 
 import json
+import shutil
 import sqlite3
 import zlib
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -40,13 +42,19 @@ TREES = {
 LATER_US = NOW_US + 10**12
 
 
-@pytest.fixture
-def path(tmp_path):
-    with closing(new_intake(tmp_path / FILE, step_us=0)) as intake:
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    path = tmp_path_factory.mktemp("filled") / FILE
+    with closing(new_intake(path, step_us=0)) as intake:
         for device, tree in TREES.items():
             for batch in tree:
                 intake.take(batch_topic(AGENT, device), batch_bytes(uncosigned(batch)))
-    return tmp_path / FILE
+    return path
+
+
+@pytest.fixture
+def path(filled, tmp_path):
+    return Path(shutil.copy(filled, tmp_path / FILE))
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +72,7 @@ def answers(path) -> list[object]:
             store.scrub(name)
             spans = [(0, None), (0, 1), (3, 90), (size // 2, size // 2 + 1), (size - 4, None)]
             found.append([store.leaves(name, *span) for span in spans])
-            found.append([store.note_at(name, at) for at in range(size + 1)])
+            found.append([store.note_at(name, at) for at in range(0, size + 1, 3)])
             found += [store.batches(name), store.notes(name), store.head(name)]
     return found
 

@@ -72,7 +72,9 @@ def counted_slowly(
 @st.composite
 def histories(draw):
     """Readings and gaps one after the other, some slots in neither and, now and then, in both."""
-    at, records, gaps = draw(st.integers(0, 5)), [], []
+    records: list[int] = []
+    gaps: list[tuple[int, int, str]] = []
+    at = draw(st.integers(0, 5))
     for _ in range(draw(st.integers(0, 12))):
         kind, length = draw(st.sampled_from(("read", "gap", "hole"))), draw(st.integers(1, 5))
         if kind == "read":

@@ -1,4 +1,4 @@
-"""Targets: what machines answer. Each runs the whole of a driver over an answer that was changed."""
+"""Targets: what machines answer. Each runs a whole driver over an answer that was changed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from joulemark_agent.modbus_line import Framing, ModbusLine
 from joulemark_agent.plan import plan_requests
 from joulemark_agent.settings import load_profile
 from support import bus
-from support import modbus as tcp
 from support.fuzz import conversations
 from support.fuzz.canned import Canned, always
 from support.fuzz.conversations import joined, parts

@@ -1,4 +1,4 @@
-"""Targets: what comes over MQTT, and signed notes. Leaves are changed under true signatures, too."""
+"""Targets: what comes over MQTT, and signed notes. Leaves also change under true signatures."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _parse_sparse(data: bytes) -> None:
 
 
 def _judge_signed(data: bytes) -> None:
-    """The leaves as they are, under a head that the agent's key signed: only their sense is false."""
+    """The leaves as they are, under a head the agent's key signed: only their sense is false."""
     batch = parse_batch(data)
     book = copy.copy(_books()[batch.first_seq]) if batch.first_seq in _books() else Book()
     for name in ("heads", "leaves", "notes", "documents"):
@@ -247,7 +247,8 @@ def message(rng: random.Random, data: bytes, corpus: Sequence[bytes]) -> bytes:
 EVIDENCE_FORMS = (
     Target("batch", _batches, parse_batch, deflated(json_text)),
     Target("sparse_batch", _sparse, _parse_sparse, deflated(json_text)),
-    Target("leaf", lambda: [leaf for batch in _tree() for leaf in batch.leaves], parse_leaf, json_text),
+    Target("leaf", lambda: [leaf for batch in _tree() for leaf in batch.leaves], parse_leaf,
+           json_text),
     Target("signed_leaves", _batches, _judge_signed, one_leaf, (RefusedError, *Target.refusals)),
     Target("intake", _messages, _Taking(), message, (RefusedError,)),
     Target("receipt", _receipts, _answered("receipt"), octets, (RefusedError,)),

@@ -36,8 +36,8 @@ from support.fuzz.mutate import json_text, octets, words
 from support.plant import plan_mapping
 
 SITE = f"""\
-{fleet.SITE}  - {{id: meter, profile: small.yaml, url: "modbus-tcp://192.0.2.1:502", unit: 1, period_s: 1,
-     timeout_s: 0.5, pause_ms: 5, figures_every_s: 900}}
+{fleet.SITE}  - {{id: meter, profile: small.yaml, url: "modbus-tcp://192.0.2.1:502", unit: 1,
+     period_s: 1, timeout_s: 0.5, pause_ms: 5, figures_every_s: 900}}
   - {{id: furnace, profile: node.yaml, url: "opc.tcp://192.0.2.2:4840/plant", period_s: 10,
      subscribe: {{sampling_ms: 500, queue: 20}}}}
 """
@@ -169,7 +169,8 @@ FILES = (
     Target("collector_file", lambda: [COLLECTOR.encode()], _loaded("collector", load_collector),
            words),
     Target("profile_file", _profiles, _profile, words),
-    Target("scenario_file", _scenarios, _loaded("scenario", lambda p: load_any_scenario(str(p))), words),
+    Target("scenario_file", _scenarios, _loaded("scenario", lambda p: load_any_scenario(str(p))),
+           words),
     Target("project_file", _projects, _loaded("project", load_project), json_text),
     Target("container", lambda: [container_bytes(_small_members())], _container),
     Target("bundle", lambda: [container_bytes(_small_members())], _bundle, member),

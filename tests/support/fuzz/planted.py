@@ -18,7 +18,10 @@ from support.fuzz.harness import Target
 FIVE_BYTES = b"\x80" + struct.pack("<i", 1 << 27)  # an array of so many nothings
 ALIASES = (
     "a: &a [x,x,x,x,x,x,x,x,x]\n"
-    + "\n".join(f"{x}: &{x} [{','.join([f'*{y}'] * 9)}]" for y, x in zip("abcdefg", "bcdefgh", strict=True))
+    + "\n".join(
+        f"{x}: &{x} [{','.join([f'*{y}'] * 9)}]"
+        for y, x in zip("abcdefg", "bcdefgh", strict=True)
+    )
 ).encode()  # fmt: skip
 LISTS = zlib.compress(b"[" + b"[]," * (5 << 20) + b"[]]")
 

@@ -1,4 +1,4 @@
-"""`python -m support.fuzz.run MODULE[.TARGET] ... --seconds N --seed N`: fuzz in a process of its own.
+"""`python -m support.fuzz.run MODULE[.TARGET] ... --seconds N --seed N`: fuzz in its own process.
 
 One line of JSON for each target, when it is over. The process has a limit of memory, so that a
 decoder which builds what it is told to build fails here and not elsewhere.
@@ -42,7 +42,11 @@ def fuzzed(
     words += [f"--seconds={seconds}", f"--executions={executions}"]
     environment = {**os.environ, "PYTHONPATH": search_path()}
     with subprocess.Popen(
-        words, stdout=subprocess.PIPE, text=True, env=environment, preexec_fn=lambda: os.nice(nice)
+        words,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=lambda: os.nice(nice),  # noqa: PLW1509
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
