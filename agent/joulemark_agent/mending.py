@@ -59,15 +59,20 @@ class Files:
         self.covers.close()
 
 
-def open_files(path: Path) -> Files:
+def open_files(path: Path, aside: Path | None = None) -> Files:
     """Open the files of an outbox, made where there are none, and bring them together.
+
+    Args:
+        path: of the outbox file.
+        aside: where a damaged one is that it takes the place of.
 
     Raises:
         StoreError: in use, foreign, read-only, or no space.
     """
     covers_path = path.with_name(f"{path.stem}-covers.db")
     is_ours = covers_path.exists()  # whoever has the one has the other
-    file, remains = _open_or_replace(path, lambda at: _checked(SqliteFile(at, FORM)), is_ours)
+    file, found = _open_or_replace(path, lambda at: _checked(SqliteFile(at, FORM)), is_ours)
+    remains = found or aside
     try:
         is_ours = is_ours and (remains is not None or bool(tables.trees(file)))
         covers, lost = _open_or_replace(covers_path, Covers, is_ours)
@@ -79,10 +84,17 @@ def open_files(path: Path) -> Files:
     try:
         is_forgotten = remains is not None and (lost is not None or not covers.trees())
         bring_together(files, read_remains(remains), is_forgotten=is_forgotten)
+    except StoreError as error:
+        files.close()
+        if remains is not None or error.code != "damaged":
+            raise
+        aside = _replaced(path, error)  # damage that shows only when something is written
     except BaseException:
         files.close()
         raise
-    return files
+    else:
+        return files
+    return open_files(path, aside)
 
 
 def _open_or_replace(
@@ -100,11 +112,17 @@ def _open_or_replace(
     except StoreError as error:
         if error.code != "damaged" and not (error.code == "foreign" and is_ours):
             raise
-        there = [Path(f"{path}{suffix}") for suffix in SUFFIXES]
-        moved = set_aside(path.parent, [one for one in there if one.exists()], str(error))
-        fields = {"file": str(path), "aside": str(moved[0]), "what": error.what, "do": error.do}
-        log.error("store_damaged", extra=fields)  # noqa: TRY400 - said in full
-    return open_at(path), moved[0]
+        aside = _replaced(path, error)
+    return open_at(path), aside
+
+
+def _replaced(path: Path, error: StoreError) -> Path:
+    """Move a damaged database away; where it is now."""
+    there = [Path(f"{path}{suffix}") for suffix in SUFFIXES]
+    moved = set_aside(path.parent, [one for one in there if one.exists()], str(error))
+    fields = {"file": str(path), "aside": str(moved[0]), "what": error.what, "do": error.do}
+    log.error("store_damaged", extra=fields)
+    return moved[0]
 
 
 def _checked(file: SqliteFile) -> SqliteFile:

@@ -125,7 +125,7 @@ class SqliteFile:
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA cell_size_check = ON")
         db.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
-        verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        verdict = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
         if verdict != "ok":
             raise self._damaged(str(verdict))
         if version < len(form.scripts):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -109,6 +109,8 @@ class Broker:
     connections: int = 0
     subscriptions: int = 0
     published: list[bytes] = field(default_factory=list)
+    filters: list[str] = field(default_factory=list)  # of all subscriptions
+    acknowledges: bool = True
     newest: asyncio.StreamWriter | None = None
 
     @property
@@ -131,18 +133,31 @@ class Broker:
                 writer.write(self.instead or CONNACK)
             elif kind >> 4 == 8:
                 self.subscriptions += 1
-                writer.write(packet(0x90, body[:2] + b"\0\1"))
+                asked = list(_filters(body))
+                self.filters += asked
+                writer.write(packet(0x90, body[:2] + b"\0" + b"\1" * len(asked)))
                 await writer.drain()
                 writer.write(self.after)
             elif kind >> 4 == 3:
                 self.published.append(body)
                 topic_size = int.from_bytes(body[:2], "big")
+                if not self.acknowledges:
+                    continue
                 writer.write(packet(0x40, body[2 + topic_size : 4 + topic_size] + b"\0\0"))
             elif kind >> 4 == 12:
                 writer.write(packet(0xD0, b""))
             elif kind >> 4 == 14:
                 return
             await writer.drain()
+
+
+def _filters(body: bytes) -> Iterator[str]:
+    """What a SUBSCRIBE asks for; its properties are none."""
+    rest = body[3:]
+    while rest:
+        end = 2 + int.from_bytes(rest[:2], "big")
+        yield rest[2:end].decode()
+        rest = rest[end + 1 :]
 
 
 async def _next(reader: asyncio.StreamReader) -> tuple[int, bytes]:
