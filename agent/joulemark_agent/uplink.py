@@ -68,7 +68,7 @@ class Timing:
     receipt_s: float = 5.0  # from PUBACK to receipt
     puback_s: float = 120.0  # on a line that is alive: a slow one needs time for a large batch
     retry_s: float = 0.25  # after the first failure; doubled up to
-    longest_retry_s: float = 4.0  # data flow again within 5 s of the other side's return
+    longest_retry_s: float = 3.0  # data flow again within 5 s of the other side's return
     refused_s: float = 60.0  # before a batch that was refused is tried again
 
 

@@ -20,6 +20,11 @@ WANTED = {  # what has a decoder of its own, and which targets stand for it
     "MQTT, to the collector": {"batch", "sparse_batch", "signed_leaves", "leaf", "intake", "topic"},
     "MQTT, to the agent": {"receipt", "refusal"},
     "signed notes": {"signed_note"},
+    "raw records": {"raw_request", "raw_file", "raw_lines"},
+    "live values and health": {"live", "health"},
+    "joining": {"application", "certificate_request", "enrolment_token"},
+    "the collector's log and its witnesses": {"log_entry", "witness_request"},
+    "Sparkplug": {"sparkplug"},
     "files of people": {
         "site_file", "collector_file", "profile_file", "scenario_file", "project_file",
     },

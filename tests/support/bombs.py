@@ -8,7 +8,6 @@ the most memory it ever had, of the longest computing, and of what was not refus
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 import zlib
@@ -27,6 +26,7 @@ from joulemark_gateway.evidence.bundle import MAX_LEAVES_BYTES, Bundle
 from joulemark_gateway.evidence.container import read_container
 from joulemark_gateway.evidence.statement import open_statement
 from joulemark_gateway.verify.policy import parse_policy
+from support.fuzz.harness import peak_mb  # getrusage tells that of the process that forked us
 from support.injections import Payload, payloads
 
 MOST_BODY = 65_536  # bytes of a controller's answer: more is refused before any of it is read
@@ -107,7 +107,7 @@ def _naive(name: str, data: bytes) -> None:
 def main(folder: str, kind: str = "ours") -> None:
     """Take them all."""
     slowest_s, worst, unforeseen = 0.0, "", []
-    base_mb = _peak_mb()
+    base_mb = peak_mb()
     for path in sorted(Path(folder).iterdir()):
         name, data = path.name.partition(".")[0], path.read_bytes()
         begun_s = time.thread_time()
@@ -122,12 +122,8 @@ def main(folder: str, kind: str = "ours") -> None:
             unforeseen.append(f"{path.name}: {type(error).__name__}: {error!s:.100}")
         if (took_s := time.thread_time() - begun_s) > slowest_s:
             slowest_s, worst = took_s, path.name
-    told = {"base_mb": base_mb, "peak_mb": _peak_mb(), "slowest_s": slowest_s, "worst": worst}
+    told = {"base_mb": base_mb, "peak_mb": peak_mb(), "slowest_s": slowest_s, "worst": worst}
     sys.stdout.write(json.dumps({**told, "unforeseen": unforeseen}))
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 if __name__ == "__main__":

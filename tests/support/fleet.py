@@ -107,8 +107,8 @@ class Readings:
     def __init__(self) -> None:
         self.delays_us: dict[str, dict[int, int]] = {}
 
-    def take(self, _: Any, reading: Reading, values: Any, quality: Any) -> None:
-        del values, quality
+    def take(self, *observed: Any) -> None:
+        reading: Reading = observed[-3]  # before its values and quality
         delay_us = reading.t_utc_us - reading.slot_us
         self.delays_us.setdefault(reading.device, {})[reading.slot_us] = delay_us
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gzip
 import json
 import random
 import re
@@ -120,6 +121,18 @@ def deflated(inside: Mutator) -> Mutator:
         if rng.random() < 0.1:
             return octets(rng, data, corpus)
         return zlib.compress(inside(rng, zlib.decompress(data), [b"{}"]), 1)
+
+    return changed
+
+
+def gzipped(inside: Mutator) -> Mutator:
+    """The same with gzip."""
+
+    def changed(rng: random.Random, data: bytes, corpus: Sequence[bytes]) -> bytes:
+        if rng.random() < 0.1:
+            return octets(rng, data, corpus)
+        plain = gzip.decompress(data)
+        return gzip.compress(inside(rng, plain, [plain]), 1, mtime=0)
 
     return changed
 

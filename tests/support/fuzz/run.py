@@ -20,7 +20,7 @@ from support.child import search_path
 from support.fuzz.harness import Outcome, Target, drive
 
 MEMORY_BYTES = 2 << 30  # of addresses; what is used is measured
-MODULES = ("devices", "opcua_forms", "evidence_forms", "files")
+MODULES = ("devices", "opcua_forms", "evidence_forms", "joining_forms", "files")
 FOREVER = 10**12
 
 
