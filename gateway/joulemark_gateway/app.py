@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import threading
 import time
 from functools import partial
@@ -26,6 +25,7 @@ from joulemark_gateway.series.base import Series
 from joulemark_gateway.series.mirror import Mirror
 from joulemark_gateway.series.servers import Server
 from joulemark_gateway.settings import CollectorSettings
+from joulemark_gateway.stopping import asked_to_stop
 from joulemark_gateway.web.server import start_pages
 
 log = logging.getLogger(__name__)
@@ -37,10 +37,8 @@ def run(settings: CollectorSettings) -> None:
     Raises:
         JoulemarkError: a key, the evidence store or the login cannot be used.
     """
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    collect(settings, stop)
+    with asked_to_stop() as stop:
+        collect(settings, stop)
 
 
 def collect(settings: CollectorSettings, stop: threading.Event) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import signal
 import ssl
-import threading
 from collections.abc import Awaitable, Callable, MutableMapping
 from time import time
 from typing import Any
 
 from joulemark_agent.contract.errors import ConfigError, StoreError
+from joulemark_gateway.stopping import asked_to_stop
 from joulemark_gateway.web.listener import Listener
 from joulemark_gateway.witness.cosigner import Answer, Cosigner
 from joulemark_gateway.witness.exchange import BAD_REQUEST, MOST_BYTES, NOT_FOUND, PATH
@@ -34,10 +33,7 @@ def run(settings: WitnessFile) -> None:
     Raises:
         JoulemarkError: the key, the memory or the address cannot be used.
     """
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    with WitnessStore(settings.state_dir / FILE) as store:
+    with asked_to_stop() as stop, WitnessStore(settings.state_dir / FILE) as store:
         cosigner = Cosigner(store, settings.identity(), lambda: int(time()))
         fields = {"witness": settings.name, "key": settings.key().fingerprint}
         log.info("witness_started", extra=fields)

@@ -151,7 +151,7 @@ async def test_a_token_is_on_one_page_and_nowhere_else(client, let):
     assert (refused.status_code, refused.json()["code"]) == (401, "bad_token")
     told = repr(let.access.events.listed(limit=500))
     assert "token_revoked" in told
-    assert text.rpartition("_")[2] not in told
+    assert text.split("_", 2)[2] not in told  # the secret may hold underscores
 
 
 async def test_programs_do_the_same_by_json(client, header):

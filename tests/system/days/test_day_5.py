@@ -249,8 +249,6 @@ confidence: 0.9
 creditable_policy: lower-bound-one-sided-95
 factors: {{set: korea, rule_set: ESG, jurisdiction: KR}}
 evidence: ledger.db
-trust: trust.json
-report_key: report.key
 """
 
 
