@@ -17,9 +17,10 @@ from joulemark_agent.contract.signature import Checkpoint, encode64, sign_checkp
 from joulemark_agent.contract.tree import append, root
 from joulemark_gateway.evidence.entries import Entry, entry_leaf, heads_entry, log_origin
 from joulemark_gateway.evidence.log import CollectorLog
-from joulemark_gateway.evidence.log_store import LogStore
+from joulemark_gateway.evidence.log_store import LogHead, LogStore
 from joulemark_gateway.evidence.store import FILE, SqliteStore
 from support.evidence import KEYS, SITE, WITNESS
+from support.present import present
 
 ORIGIN = log_origin(WITNESS)
 Signed = list[tuple[int, str]]  # size and root of each head, in the order of signing
@@ -39,6 +40,15 @@ class HastyStore(LogStore):
         after = append(before, leaves)
         sign_checkpoint(KEYS.witness, Checkpoint(origin, after.size, root(after)))
         return super().append(origin, entries, time_us)
+
+
+def close_log(path: Path, now_us: int) -> LogHead:
+    """What the collector's own thread does every hour; its new head."""
+    with SqliteStore(path, create=False) as store, LogStore(path) as book:
+        log = CollectorLog(book, WITNESS, KEYS.witness)
+        log.approve(store.heads(), [], now_us)
+        log.take_heads(store.heads(), now_us)
+        return present(log.close(now_us))
 
 
 def new_file(folder: Path) -> Path:

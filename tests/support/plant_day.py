@@ -32,6 +32,7 @@ from joulemark_gateway.ingest.registered import Agent, Registry
 from joulemark_gateway.measure.intervals import Counted, counted
 from joulemark_gateway.settings import BrokerSettings
 from support.evidence import KEYS
+from support.log_writer import close_log
 from support.table_factory import Table, serving_tables, write_site
 
 _WAIT_S = 20.0
@@ -106,6 +107,7 @@ async def _run(folder: Path, broker: RunningBroker, tables: Sequence[Table]) -> 
         trusted = Registry({settings.agent: agent}, frozenset({load_key(operator).public}), True)
         with collecting(folder / "ledger.db", broker, trusted):
             summary = await app.run(settings)
+    close_log(folder / "ledger.db", time.time_ns() // 1000)
     kept = _kept(folder / "ledger.db")
     for table in tables:
         tree = kept[table.id].tree

@@ -13,8 +13,6 @@ from joulemark_agent.contract.errors import ConfigError, MeasureError, StoreErro
 from joulemark_agent.contract.signature import encode64
 from joulemark_agent.contract.topics import batch_topic
 from joulemark_gateway.evidence.bundle import open_bundle
-from joulemark_gateway.evidence.log import CollectorLog
-from joulemark_gateway.evidence.log_store import LogStore
 from joulemark_gateway.evidence.store import FILE, SqliteStore
 from joulemark_gateway.ingest.intake import Intake, Witness
 from joulemark_gateway.reports import command
@@ -33,6 +31,7 @@ from support.evidence import (
     seal,
     uncosigned,
 )
+from support.log_writer import close_log
 from support.plant import plan_mapping, small
 from support.present import present
 
@@ -56,15 +55,6 @@ def fill(path, *, devices=(METER, COUNTER), change=lambda _device, groups: group
         intake.take(batch_topic(AGENT, METER), b"no batch")
     intake.close()
     close_log(path, clock["now_us"])
-
-
-def close_log(path, now_us):
-    """What the collector's own thread does every hour."""
-    with SqliteStore(path, create=False) as store, LogStore(path) as book:
-        log = CollectorLog(book, WITNESS, KEYS.witness)
-        log.approve(store.heads(), [], now_us)
-        log.take_heads(store.heads(), now_us)
-        return present(log.close(now_us))
 
 
 OTHER_KEY = encode64(bytes(range(32)))
