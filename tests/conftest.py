@@ -23,6 +23,7 @@ settings.register_profile("search", deadline=None, max_examples=2000)
 settings.load_profile("same")
 
 ON_THEIR_OWN = {"test_saving_is_proven.py"}  # it shares nothing with its neighbours
+UNDIVIDED = {"test_mutations.py"}  # what one of its tests finds out is used by the others
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -67,6 +68,8 @@ class Together(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
         folder, _, file = path.rpartition("/")
+        if file in UNDIVIDED:
+            return path
         if not folder.startswith("tests/system"):
             return nodeid
         return path if file in ON_THEIR_OWN else folder

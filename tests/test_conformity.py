@@ -3,15 +3,13 @@
 Also what SECURITY.md owes to whoever finds a weakness.
 """
 
-import ast
 import re
 from collections import Counter
-from functools import cache
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from support.references import ROOT, exists
+
 PAGE = ROOT / "docs/conformity.md"
 WELMEC = "WELMEC 7.2: extensions L, T, S, D"
 IEC = "IEC 62443-4-2: requirements of components"
@@ -54,30 +52,6 @@ def rows(text: str) -> list[list[str]]:
     lines = [line.strip() for line in text.splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return [row for row in cells if _ID.fullmatch(row[0])]
-
-
-@cache
-def collected(path: str) -> frozenset[str]:
-    """The tests that pytest collects from a file, parametrised ones by their function."""
-    file = ROOT / path
-    if not (path.startswith("tests/") and file.name.startswith("test_") and file.is_file()):
-        return frozenset()
-    found = set()
-    for node in ast.parse(file.read_text("utf-8")).body:
-        inside = node.body if isinstance(node, ast.ClassDef) else [node]
-        prefix = f"{node.name}::" if isinstance(node, ast.ClassDef) else ""
-        found |= {
-            prefix + each.name
-            for each in inside
-            if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)
-            and each.name.startswith("test_")
-        }
-    return frozenset(found)
-
-
-def exists(reference: str) -> bool:
-    path, _, name = reference.partition("::")
-    return name in collected(path)
 
 
 def mistakes(text: str) -> list[str]:

@@ -7,28 +7,35 @@ nothing. What exceeds the quota goes, oldest first, after a signed leaf has said
 | table | holds |
 |---|---|
 | batches | every batch with a receipt: its place, its slots, the wire bytes |
-| requests | what was asked for: the signed request, and where its answer stands |
+| requests | what was asked for: the signed request, where its answer stands, whether all was sent |
 | state | whether the file is new, and no leaf has said yet what it therefore lacks |
+
+Damage that shows while the agent runs is mended as at a start: the file is set aside, a new one
+takes its place, and leaves say what that lacks.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from joulemark_agent.backlog import set_aside
 from joulemark_agent.contract.batch import parse_batch
 from joulemark_agent.contract.canonical import parse_canonical
 from joulemark_agent.contract.errors import StoreError
-from joulemark_agent.covers import BATCH
+from joulemark_agent.covers import BATCH, Tree
 from joulemark_agent.outbox import Outbox, Sealed
-from joulemark_agent.sqlite_file import SUFFIXES, Form, SqliteFile
+from joulemark_agent.sqlite_file import SICK, SUFFIXES, Form, SqliteFile
 
 log = logging.getLogger(__name__)
 
+Result = TypeVar("Result")
 FILE = "archive.db"
 ALLOWED, DENIED, WAITING = "allowed", "denied", "waiting"  # what is to be answered
 MB = 1_000_000
@@ -50,7 +57,8 @@ CREATE TABLE requests (
 );
 CREATE TABLE state (is_new INTEGER NOT NULL);
 INSERT INTO state VALUES (1);
-"""
+""",
+        "ALTER TABLE requests ADD COLUMN is_sent INTEGER NOT NULL DEFAULT 1;",
     ],
 )
 _BATCH = "SELECT device, epoch, first_seq, size, checkpoint, payload FROM batches"
@@ -79,39 +87,51 @@ class Asked:
 
 
 class Archive:
-    """One file; one thread at a time uses it, and commands of a person beside it."""
+    """One file; any thread may use it, and commands of a person beside the agent."""
 
-    def __init__(self, path: Path, quota_mb: int) -> None:
-        """Open the file, made where there is none; a damaged one is set aside, never deleted.
+    def __init__(self, path: Path, quota_mb: int | None, *, is_ours: bool = True) -> None:
+        """Open the file, made where there is none.
+
+        Args:
+            path: where it is.
+            quota_mb: how much of the disk it may take; None: as much as there is.
+            is_ours: whether a damaged one is set aside, never deleted, and a new one made; a
+                command beside the agent leaves that to the agent.
 
         Raises:
-            StoreError: foreign, read-only, or no space.
+            StoreError: foreign, read-only, or no space; or damaged, and not ours.
         """
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._quota_bytes = quota_mb * MB
-        try:
-            self._file = SqliteFile(path, _FORM)
-        except StoreError as error:
-            if error.code != "damaged":
-                raise
-            files = [Path(f"{path}{suffix}") for suffix in SUFFIXES]
-            set_aside(path.parent, [file for file in files if file.exists()], error.what)
-            fields = {"what": error.what, "do": error.do}
-            log.error("archive_set_aside", extra=fields)  # noqa: TRY400 - said in full
-            self._file = SqliteFile(path, _FORM)
+        self._path, self._is_ours = path, is_ours
+        self._quota_bytes = None if quota_mb is None else quota_mb * MB
+        self._alone = threading.RLock()
+        self._is_sick = False
+        self._open_file = self._opened()
 
     @property
     def is_new(self) -> bool:
         """Whether no leaf has said yet what this file lacks, as it is not the first, or late."""
-        return bool(self._file.rows("SELECT is_new FROM state")[0][0])
+        return bool(self._rows("SELECT is_new FROM state")[0][0])
+
+    def mend(self) -> None:
+        """Open the file anew where it was found damaged or the disk failed.
+
+        Raises:
+            StoreError: it cannot be opened; call it again.
+        """
+        with self._alone:
+            if self._is_sick:
+                self._open_file.close()
+                self._open_file = self._opened()
+                self._is_sick = False
 
     def lack_told(self) -> None:
         """Leaves have said it."""
-        self._file.transact(lambda db: db.execute("UPDATE state SET is_new = 0"))
+        self._transact(lambda db: db.execute("UPDATE state SET is_new = 0"))
 
     def close(self) -> None:
         """Give the file back."""
-        self._file.close()
+        self._open_file.close()
 
     def keep(self, batches: Sequence[Sealed]) -> None:
         """Have the batches on disk when this returns; what is here already stays as it is.
@@ -127,11 +147,11 @@ class Archive:
             "INSERT OR IGNORE INTO batches (device, epoch, first_seq, size, checkpoint, first_us,"
             " last_us, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
         )
-        self._file.transact(lambda db: db.executemany(sql, rows))
+        self._transact(lambda db: db.executemany(sql, rows))
 
     def count(self, device: str, epoch: int, first_seq: int, last_seq: int) -> int:
         """How many batches hold any of these leaves."""
-        rows = self._file.rows(
+        rows = self._rows(
             "SELECT count(*) FROM batches WHERE device = ? AND epoch = ? AND size > ?"
             " AND first_seq <= ?",
             device, epoch, first_seq, last_seq,
@@ -141,7 +161,7 @@ class Archive:
     def covering(self, device: str, epoch: int, first_seq: int, last_seq: int) -> Iterator[Sealed]:
         """The batches that hold any of these leaves, in order; each is read when it is wanted."""
         while first_seq <= last_seq:
-            rows = self._file.rows(
+            rows = self._rows(
                 f"{_BATCH} WHERE device = ? AND epoch = ? AND size > ? AND first_seq <= ?"
                 " ORDER BY first_seq LIMIT 1",
                 device, epoch, first_seq, last_seq,
@@ -154,18 +174,18 @@ class Archive:
 
     def between(self, device: str, from_us: int, to_us: int) -> Iterator[Sealed]:
         """The batches of a device with slots in [from, to), epochs in order. [us UTC]"""
-        places = self._file.rows(
+        places = self._rows(
             "SELECT place FROM batches WHERE device = ? AND last_us >= ? AND first_us < ?"
             " ORDER BY epoch, first_seq",
             device, from_us, to_us,
         )  # fmt: skip
         for (place,) in places:
-            yield from (Sealed(*row) for row in self._file.rows(f"{_BATCH} WHERE place = ?", place))
+            yield from (Sealed(*row) for row in self._rows(f"{_BATCH} WHERE place = ?", place))
 
     def held(self) -> list[dict[str, Any]]:
         """What there is of each tree: leaves, slots, batches and bytes."""
         names = ("device", "epoch", "first_seq", "last_seq", "first_us", "last_us", "batches")
-        rows = self._file.rows(
+        rows = self._rows(
             "SELECT device, epoch, min(first_seq), max(size) - 1, min(first_us), max(last_us),"
             " count(*) FROM batches GROUP BY device, epoch ORDER BY device, epoch"
         )
@@ -176,16 +196,15 @@ class Archive:
 
         Consecutive batches of a tree are one range.
         """
-        used = self._bytes_used()
-        if used <= self._quota_bytes:
+        if self._quota_bytes is None or (used := self._bytes_used()) <= self._quota_bytes:
             return []
-        [(length,)] = self._file.rows("SELECT sum(length(payload)) FROM batches")
+        [(length,)] = self._rows("SELECT sum(length(payload)) FROM batches")
         excess = used - self._quota_bytes + self._quota_bytes // _SPARE
         wanted = excess * int(length or 0) // used  # a batch takes more room than its bytes
         found: dict[tuple[str, int], Range] = {}
         place = 0
         while wanted > 0:
-            rows = self._file.rows(
+            rows = self._rows(
                 "SELECT place, device, epoch, first_seq, size, length(payload) FROM batches"
                 " WHERE place > ? ORDER BY place LIMIT 1",
                 place,
@@ -207,70 +226,131 @@ class Archive:
         """
         sql = "DELETE FROM batches WHERE device = ? AND epoch = ? AND place <= ?"
         rows = [(one.device, one.epoch, one.last_place) for one in ranges]
-        self._file.transact(lambda db: db.executemany(sql, rows))
+        self._transact(lambda db: db.executemany(sql, rows))
 
     def ask(self, asked: Asked) -> bool:
         """Keep a request; False where it is known already, whatever became of it."""
         row = (asked.id, asked.device, asked.payload, asked.state, asked.arrived_us)
-        sql = "INSERT OR IGNORE INTO requests VALUES (?, ?, ?, ?, ?, 0)"
-        return self._file.transact(lambda db: db.execute(sql, row).rowcount) == 1
+        sql = "INSERT OR IGNORE INTO requests VALUES (?, ?, ?, ?, ?, 0, 0)"
+        return self._transact(lambda db: db.execute(sql, row).rowcount) == 1
 
     def requests(self, *, untold: bool = False) -> list[Asked]:
         """The requests in the order of arrival; `untold`: whose state no leaf has said yet."""
-        only = "WHERE is_told = 0" if untold else ""
-        rows = self._file.rows(
-            "SELECT id, device, payload, state, arrived_us FROM requests"
-            f" {only} ORDER BY arrived_us, id"
-        )
-        return [Asked(*row) for row in rows]
+        return self._asked("is_told = 0" if untold else "1")
+
+    def unsent(self) -> list[Asked]:
+        """The requests that a leaf allows, and of which not everything has been sent."""
+        return self._asked(f"is_told = 1 AND is_sent = 0 AND state = '{ALLOWED}'")
+
+    def sent(self, asked: Asked) -> None:
+        """All that a request allows has been sent."""
+        sql = "UPDATE requests SET is_sent = 1 WHERE id = ?"
+        self._transact(lambda db: db.execute(sql, (asked.id,)))
 
     def decide(self, request_id: str, state: str) -> bool:
         """Answer a request that waits for a person; False where none such waits."""
         sql = "UPDATE requests SET state = ?, is_told = 0 WHERE id = ? AND state = ?"
         row = (state, request_id, WAITING)
-        return self._file.transact(lambda db: db.execute(sql, row).rowcount) == 1
+        return self._transact(lambda db: db.execute(sql, row).rowcount) == 1
 
     def told(self, asked: Asked) -> None:
         """A leaf has said what becomes of a request."""
         sql = "UPDATE requests SET is_told = 1 WHERE id = ? AND state = ?"
-        self._file.transact(lambda db: db.execute(sql, (asked.id, asked.state)))
+        self._transact(lambda db: db.execute(sql, (asked.id, asked.state)))
 
     def _bytes_used(self) -> int:
         """How much of the disk the batches need, the log beside the file left out."""
-        [(pages,)], [(page_bytes,)] = (
-            self._file.rows(f"PRAGMA {name}") for name in ("page_count", "page_size")
+        pages, free, page_bytes = (
+            int(self._rows(f"PRAGMA {name}")[0][0])
+            for name in ("page_count", "freelist_count", "page_size")
         )
-        return int(pages * page_bytes) - self._file.bytes_free()
+        return (pages - free) * page_bytes
+
+    def _asked(self, only: str) -> list[Asked]:
+        rows = self._rows(
+            "SELECT id, device, payload, state, arrived_us FROM requests"
+            f" WHERE {only} ORDER BY arrived_us, id"
+        )
+        return [Asked(*row) for row in rows]
+
+    def _opened(self) -> SqliteFile:
+        try:
+            return SqliteFile(self._path, _FORM)
+        except StoreError as error:
+            if error.code != "damaged" or not self._is_ours:
+                raise
+            files = [Path(f"{self._path}{suffix}") for suffix in SUFFIXES]
+            set_aside(self._path.parent, [file for file in files if file.exists()], error.what)
+            fields = {"what": error.what, "do": error.do}
+            log.error("archive_set_aside", extra=fields)  # noqa: TRY400 - said in full
+            return SqliteFile(self._path, _FORM)
+
+    def _rows(self, query: str, *values: object) -> list[Any]:
+        with self._file() as file:
+            return file.rows(query, *values)
+
+    def _transact(self, change: Callable[[sqlite3.Connection], Result]) -> Result:
+        with self._file() as file:
+            return file.transact(change)
+
+    @contextmanager
+    def _file(self) -> Iterator[SqliteFile]:
+        """The open file; what it cannot do makes it one to be opened anew."""
+        with self._alone:
+            try:
+                yield self._open_file
+            except StoreError as error:
+                self._is_sick = self._is_sick or error.code in SICK
+                raise
 
 
 class ArchivedOutbox(Outbox):
-    """An outbox whose batches are in an archive before a receipt deletes them."""
+    """An outbox whose withheld batches are in an archive before a receipt deletes them."""
 
-    def __init__(self, path: Path, archive: Archive) -> None:
-        """Open the outbox; errors as there."""
+    def __init__(
+        self, path: Path, archive: Archive, is_committed: Callable[[Tree], bool] = lambda _: True
+    ) -> None:
+        """Open the outbox; errors as there.
+
+        Args:
+            path: of the outbox.
+            archive: where batches go.
+            is_committed: whether the raw records of a tree stay at the gateway.
+        """
         super().__init__(path)
-        self._archive = archive
+        self._archive, self._is_committed = archive, is_committed
+        self._modes: dict[tuple[str, int], bool] = {}
+
+    def withholds(self, device: str, epoch: int) -> bool:
+        """Whether raw records of this tree stay here; while that cannot be told, they do."""
+        if (device, epoch) not in self._modes:
+            with suppress(StoreError):
+                self._modes |= {tree.place: self._is_committed(tree) for tree in self.trees()}
+        return self._modes.get((device, epoch), True)
 
     def receipt(self, device: str, epoch: int, size: int) -> int:
-        """As of any outbox, but only after the archive has the batches.
+        """As of any outbox, but only after the archive has what is withheld.
 
         Raises:
             StoreError: nothing was deleted.
         """
         batches: list[Sealed] = []
-        while (batch := self.next_batch(device, epoch, _end_of(batches))) is not None:
-            if batch.size > size:
+        while self.withholds(device, epoch):
+            batch = self.next_batch(device, epoch, _end_of(batches))
+            if batch is None or batch.size > size:
                 break
             batches.append(batch)
         self._archive.keep([batch for batch in batches if batch.kind == BATCH])  # not covers
         return super().receipt(device, epoch, size)
 
     def received(self) -> list[tuple[str, int, int]]:
-        """Device and epoch of every tree, and up to which leaf the collector has it."""
+        """Device and epoch of every withheld tree, and up to which leaf the collector has it."""
         found = []
         for tree in self.trees():
-            waiting = self.next_batch(*tree.place, 0)
-            found.append((*tree.place, tree.sealed.size if waiting is None else waiting.first_seq))
+            if self.withholds(*tree.place):
+                waiting = self.next_batch(*tree.place, 0)
+                size = tree.sealed.size if waiting is None else waiting.first_seq
+                found.append((*tree.place, size))
         return found
 
 

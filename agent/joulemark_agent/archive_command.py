@@ -125,7 +125,7 @@ def _archive(config: Path) -> Iterator[Archive]:
             f"There is no archive in {settings.state_dir}.",
             "There is one where the site file says 'evidence: committed' and the agent has run.",
         )
-    with closing(Archive(path, settings.archive.quota_mb)) as archive:
+    with closing(Archive(path, None, is_ours=False)) as archive:
         yield archive
 
 

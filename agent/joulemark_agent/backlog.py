@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from joulemark_agent.contract.batch import MAX_PLAIN_BYTES, inflate
-from joulemark_agent.contract.errors import EvidenceError
+from joulemark_agent.contract.errors import EvidenceError, StoreError
 from joulemark_agent.contract.topics import is_id
 from joulemark_agent.covers import damaged
-from joulemark_agent.files import flush_folder, replace_file
+from joulemark_agent.files import PAUSES_S, flush_folder, replace_file
 from joulemark_agent.sqlite_file import store_error
 
 MOST_BATCHES = 64  # of one group: what one damaged block can cost
@@ -32,7 +32,6 @@ MOST_PLAIN_BYTES = 2 * 1024 * 1024  # of one group, unless its only batch is lar
 ASIDE = "set-aside"  # the folder, beside the outbox, of what was damaged
 _SUFFIX = ".group"
 _MOST_HEAD_BYTES = 64 * 1024
-_TRIES = 3  # to read a file
 
 
 @dataclass(frozen=True)
@@ -154,12 +153,12 @@ class Backlog:
         """The group that a file says it holds; its body is not read. None: it says none."""
         return _group(self._folder / name)
 
-    def set_aside(self, group: Group, why: str) -> None:
-        """Move a damaged file away; it is never deleted."""
+    def set_aside(self, groups: Sequence[Group], why: str) -> None:
+        """Move damaged files away; they are never deleted."""
         self._last = None
-        path = self._folder / group.file
-        if path.exists():
-            set_aside(self._folder.parent, [path], why)
+        paths = [self._folder / group.file for group in groups]
+        if there := [path for path in paths if path.exists()]:
+            set_aside(self._folder.parent, there, why)
 
 
 def set_aside(folder: Path, paths: Sequence[Path], why: str) -> list[Path]:
@@ -168,6 +167,18 @@ def set_aside(folder: Path, paths: Sequence[Path], why: str) -> list[Path]:
     Raises:
         StoreError: they cannot be moved.
     """
+    place = place_aside(folder)
+    moved = [Path(f"{place}{path.name}") for path in paths]
+    move_aside(paths, moved, f"{place}why.txt", why)
+    return moved
+
+
+def place_aside(folder: Path) -> str:
+    """Where the names begin of what is set aside next.
+
+    Raises:
+        StoreError: there is no folder for it, and none can be made.
+    """
     aside = folder / ASIDE
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     number = 1
@@ -175,37 +186,49 @@ def set_aside(folder: Path, paths: Sequence[Path], why: str) -> list[Path]:
         aside.mkdir(mode=0o700, parents=True, exist_ok=True)
         while any(aside.glob(f"{stamp}-{number}-*")):
             number += 1
-        prefix = f"{stamp}-{number}-"
-        moved = [path.rename(aside / f"{prefix}{path.name}") for path in paths]
-        with contextlib.suppress(OSError):  # on a full disk the files are moved all the same
-            (aside / f"{prefix}why.txt").write_text(f"{why}\n", "utf-8")
-        flush_folder(aside)
     except OSError as error:
         raise store_error(f"The folder {aside}", error) from error
-    return moved
+    return str(aside / f"{stamp}-{number}-")
+
+
+def move_aside(paths: Sequence[Path], moved: Sequence[Path], note: str, why: str) -> None:
+    """Move files, in this order, and keep a note of the reason beside them.
+
+    Raises:
+        StoreError: they cannot be moved.
+    """
+    try:
+        for path, target in zip(paths, moved, strict=True):
+            path.rename(target)
+        with contextlib.suppress(OSError):  # on a full disk the files are moved all the same
+            Path(note).write_text(f"{why}\n", "utf-8")
+        for folder in {Path(note).parent, *(path.parent for path in paths)}:
+            flush_folder(folder)
+    except OSError as error:
+        raise store_error(f"The folder {Path(note).parent}", error) from error
 
 
 def keep_aside(folder: Path, name: str, data: bytes, why: str) -> None:
     """Keep bytes that a damaged place held, as far as the disk takes them."""
-    aside = folder / ASIDE
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    with contextlib.suppress(OSError):
-        aside.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (aside / f"{stamp}-{name}").write_bytes(data)
-        (aside / f"{stamp}-{name}.why.txt").write_text(f"{why}\n", "utf-8")
+    with contextlib.suppress(OSError, StoreError):
+        place = place_aside(folder)
+        Path(f"{place}{name}").write_bytes(data)
+        Path(f"{place}{name}.why.txt").write_text(f"{why}\n", "utf-8")
 
 
 def _bytes_of(path: Path) -> bytes:
     """What a file holds; a disk that cannot give it back is asked more than once."""
-    for attempt in range(_TRIES):
+    for pause_s in PAUSES_S:
         try:
             return path.read_bytes()
         except FileNotFoundError as error:
             raise damaged(f"{path} is not there") from error
-        except OSError as error:
-            if attempt + 1 == _TRIES:
-                raise damaged(f"{path} cannot be read: {error.strerror}") from error
-    raise AssertionError  # the last attempt returns or raises
+        except OSError:
+            time.sleep(pause_s)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise damaged(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _head(line: bytes) -> dict[str, Any] | None:

@@ -14,7 +14,8 @@ from joulemark_agent.contract.errors import ConfigError
 from joulemark_agent.opcua_access import Access, is_missing, make_identity, own_identity
 from joulemark_agent.opcua_certificate import parsed
 from joulemark_agent.opcua_security import shown
-from joulemark_agent.settings import SecuritySettings, SiteSettings, load_site
+from joulemark_agent.settings import SiteSettings, load_site
+from joulemark_agent.site_sections import SecuritySettings
 
 
 def add_command(subparsers: Any) -> None:

@@ -31,13 +31,15 @@ from joulemark_agent.contract.profile import (
     SunspecPoint,
 )
 from joulemark_agent.contract.quantities import unit_of
+from joulemark_agent.documents import load_profile
 from joulemark_agent.drivers.base import WITHOUT_WORDS
 from joulemark_agent.kernels.checks import Sample, failures, sample_of
 from joulemark_agent.kernels.datavalue import BAD_STATUS, UNCERTAIN, parse
 from joulemark_agent.kernels.decode import TEXT, decode_responses, raw_of, text_of
 from joulemark_agent.lines import Lines, by_line, line_of
 from joulemark_agent.plan import US_PER_S, PlannedDevice
-from joulemark_agent.settings import SiteSettings, energy_counters, load_profile, load_site
+from joulemark_agent.settings import SiteSettings, load_site
+from joulemark_agent.site_checks import energy_counters
 
 GOOD = "good"
 WIDTH = 79  # of a terminal

@@ -28,7 +28,8 @@ from joulemark_agent.kernels.checks import Sample, Verdict, sample_of, verdicts
 from joulemark_agent.kernels.decode import decode_responses
 from joulemark_agent.lines import Lines
 from joulemark_agent.plan import PlannedDevice
-from joulemark_agent.settings import DeviceSettings, SiteSettings, load_site
+from joulemark_agent.settings import SiteSettings, load_site
+from joulemark_agent.site_sections import DeviceSettings
 
 CONSUMES, FEEDS = "consumes", "feeds"
 SHORTEST_S, LONGEST_S = 0.05, 86_400.0

@@ -6,7 +6,7 @@ that stands here, and what was lost in between is stood for by its cover (see `c
 
 | table | holds |
 |---|---|
-| trees | per (device, epoch): the grant, and where the tree stood at its last head |
+| trees | per (device, epoch): the grant, where the tree stood at its last head, what is confirmed |
 | runs | per batch or group that waits: its place, cover and slots, and the note of its last head |
 | losses | runs that a disk lost, until the collector has the leaf that tells of each |
 """
@@ -63,8 +63,29 @@ CREATE TABLE losses (
     UNIQUE (device, epoch, first_seq)
 );
 """,
+        "ALTER TABLE trees ADD COLUMN confirmed INTEGER NOT NULL DEFAULT 0;",
     ),
 )
+
+
+_KINDS = {
+    "trees": {
+        "device": "text", "epoch": "integer", "opening": "blob", "size": "integer", "edge": "blob",
+        "head": "text null", "last_slot_us": "integer null", "records": "integer",
+        "gap_slots": "integer", "confirmed": "integer",
+    },
+    "runs": {
+        "device": "text", "epoch": "integer", "first_seq": "integer", "size": "integer",
+        "checkpoint": "text", "covers": "blob", "first_slot_us": "integer null",
+        "last_slot_us": "integer null", "slots": "integer", "kind": "text",
+        "payload": "blob null",
+    },
+    "losses": {
+        "device": "text", "epoch": "integer", "first_seq": "integer", "last_seq": "integer",
+        "first_slot_us": "integer null", "last_slot_us": "integer null", "slots": "integer",
+        "why": "text",
+    },
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -163,6 +184,7 @@ class Covers:
         """
         self.file = SqliteFile(path, _FORM)
         try:
+            self.file.check_kinds(_KINDS)
             self.trees()
         except BaseException:
             self.close()
@@ -216,7 +238,12 @@ class Covers:
         def write(db: sqlite3.Connection) -> None:
             for tree in trees:
                 db.execute(
-                    "INSERT OR REPLACE INTO trees VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO trees (device, epoch, opening, size, edge, head, last_slot_us,"
+                    " records, gap_slots) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+                    " ON CONFLICT (device, epoch) DO UPDATE SET size = excluded.size,"
+                    " opening = excluded.opening, edge = excluded.edge, head = excluded.head,"
+                    " last_slot_us = excluded.last_slot_us, records = excluded.records,"
+                    " gap_slots = excluded.gap_slots",
                     (
                         *tree.place, tree.opening, tree.sealed.size, tree.sealed.to_bytes(),
                         tree.head, tree.last_slot_us, tree.records, tree.gap_slots,
@@ -260,10 +287,22 @@ class Covers:
 
         self.file.transact(write)
 
-    def confirmed(self, sizes: Iterable[tuple[str, int, int]]) -> None:
+    def confirmed(self) -> dict[tuple[str, int], int]:
+        """Up to which size the collector has each tree, as far as it is known here."""
+        rows = self.file.rows("SELECT device, epoch, confirmed FROM trees")
+        return {(device, epoch): size for device, epoch, size in rows}
+
+    def confirm(self, sizes: Iterable[tuple[str, int, int]]) -> None:
         """Forget the runs up to a size of each (device, epoch): the collector has them."""
+        done = list(sizes)
         delete = "DELETE FROM runs WHERE device = ? AND epoch = ? AND size <= ?"
-        self.file.transact(lambda db: db.executemany(delete, list(sizes)))
+        note = "UPDATE trees SET confirmed = max(confirmed, ?) WHERE device = ? AND epoch = ?"
+
+        def write(db: sqlite3.Connection) -> None:
+            db.executemany(delete, done)
+            db.executemany(note, [(size, device, epoch) for device, epoch, size in done])
+
+        self.file.transact(write)
 
 
 def forget_within(db: sqlite3.Connection, losses: Iterable[Loss]) -> None:
@@ -297,6 +336,12 @@ def run_of(place: tuple[str, int], kind: str, payload: bytes) -> Run:
     place_now = (*place, first_seq, first_seq + leaves_in(parts), checkpoint)
     kept = None if first_seq else payload
     return Run(*place_now, covers, *_slots_of(parts[-1]), kind, kept)
+
+
+def loss_of(run: Run, why: str) -> Loss:
+    """What a leaf must tell of a run that was lost."""
+    slots = (run.first_slot_us, run.last_slot_us, run.slots)
+    return Loss(run.device, run.epoch, run.first_seq, run.size - 1, *slots, why[:500])
 
 
 def packed(parts: Iterable[Withheld]) -> bytes:

@@ -48,6 +48,7 @@ from joulemark_agent.tls import (
     TlsFiles,
     certificate_fingerprint,
     client_context,
+    hosts_of,
     key_pem,
     new_key,
     signing_request,
@@ -170,7 +171,7 @@ def take_by_hand(settings: SiteSettings, path: Path) -> Joined:
     try:
         found = x509.load_pem_x509_certificates(path.read_bytes())
         own = load_pem_private_key(key_path.read_bytes(), None)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, x509.InvalidVersion) as error:
         raise ConfigError(
             f"{path}, or the key {key_path} of the request, cannot be used: {error}.",
             "Make a request with '--csr FILE' first, and carry its certificate back.",
@@ -207,7 +208,7 @@ def _given(
         certificate = x509.load_pem_x509_certificate(str(found["certificate"]).encode())
         authority = x509.load_pem_x509_certificate(str(found["ca"]).encode())
         name, key = str(found["collector"]), decode64(str(found["key"]))
-    except (KeyError, ValueError, EvidenceError) as error:
+    except (KeyError, ValueError, EvidenceError, x509.InvalidVersion) as error:
         raise _not_ours(f"it cannot be used: {error}") from error
     uplink = settings.uplink
     wanted = uplink.collector_key and (uplink.collector_name, decode64(uplink.collector_key))
@@ -306,13 +307,23 @@ class _Collector:
         if self._fingerprint is None:
             return
         assert isinstance(connection.sock, ssl.SSLSocket)
-        found = certificate_fingerprint(connection.sock.getpeercert(binary_form=True) or b"")
+        shown = connection.sock.getpeercert(binary_form=True) or b""
+        found = certificate_fingerprint(shown)
         if not hmac.compare_digest(found, self._fingerprint):
             raise EvidenceError(
                 f"{self._host}:{self._port} shows the certificate {found}, and the token is for"
                 f" {self._fingerprint}.",
                 "Nothing was told. Check the address; if it is right, somebody stands in between.",
                 code="other_collector",
+            )
+        names = hosts_of(x509.load_der_x509_certificate(shown))
+        if self._host not in names:  # by which it is known later, when no token vouches for it
+            raise EvidenceError(
+                f"The collector's certificate does not bear the name {self._host!r}; it bears"
+                f" {', '.join(names) or 'none'}.",
+                "Nothing was told. Use one of these names as '--collector', or have the certificate"
+                " made again with 'collector ca issue collector --host NAME', and a new token.",
+                code="other_name",
             )
 
 

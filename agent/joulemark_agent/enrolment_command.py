@@ -88,6 +88,13 @@ def _renew(args: argparse.Namespace) -> int:
     settings = load_site(args.config)
     until = own_certificate(enrolment.enrolled_files(settings.state_dir).certificate)
     left = until.not_valid_after_utc - datetime.now(UTC)
+    if left <= timedelta(0):
+        raise ConfigError(
+            f"The certificate has ended on {_day(until.not_valid_after_utc)}, and the collector"
+            " renews only one that still holds.",
+            "Look at this computer's clock; if it is right, have a token made and run"
+            " 'joulemark agent enroll -c SITE.yaml --collector URL --token-file -' again.",
+        )
     if left > timedelta(days=args.within):
         document = {"renewed": False, "valid_until": _day(until.not_valid_after_utc)}
         _say(args, f"The certificate holds for {left.days} days more; nothing to do.")

@@ -20,7 +20,8 @@ from joulemark_agent.contract.committed import ENERGY
 from joulemark_agent.contract.errors import MeasureError
 from joulemark_agent.contract.factor import Factor, FactorSet
 from joulemark_agent.contract.profile import Profile
-from joulemark_agent.contract.reading import Gap, Reading
+from joulemark_agent.contract.reading import SIMULATED, Gap, Instant, Reading, instant_of
+from joulemark_agent.kernels.stamps import late_us
 
 UNSYNCHRONISED = "unsynchronised"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -33,6 +34,7 @@ class Row(NamedTuple):
     slot_us: int
     values: Mapping[str, str]
     quality: Mapping[str, str]
+    instant: Instant | None = None  # when it was read; None: by a clock that is simulated
 
 
 class Sums(NamedTuple):
@@ -71,10 +73,13 @@ class Tally:
         return self.records + self.gap_slots
 
     def take_reading(
-        self, reading: Reading, values: Mapping[str, str], quality: Mapping[str, str]
+        self, reading: Reading, boot: int, values: Mapping[str, str], quality: Mapping[str, str]
     ) -> None:
         """Count one record."""
-        self._take_record(Row(reading.slot_us, values, quality), reading.time_quality.sync)
+        sync = reading.time_quality.sync
+        instant = Instant(boot, reading.t_utc_us, reading.t_mono_ns // 1000)
+        row = Row(reading.slot_us, values, quality, None if sync == SIMULATED else instant)
+        self._take_record(row, sync)
 
     def take_gap(self, gap: Gap) -> None:
         """Count the slots of one gap."""
@@ -104,7 +109,7 @@ class Tally:
 
 def row_of(leaf: Mapping[str, Any]) -> Row:
     """The sums' part of a parsed record."""
-    return Row(int(leaf["slot"]), leaf["val"], leaf["q"])
+    return Row(int(leaf["slot"]), leaf["val"], leaf["q"], instant_of(leaf))
 
 
 def energy_sums(
@@ -145,6 +150,7 @@ def energy_sums(
         counter >= 0,
         _steps_ok(profile, whole),
         carbon.time_zone,
+        late_us=late_us([row.instant for row in whole]),
     )
     last = int(followed.index[-1]) if followed.index.size else len(whole) - 1
     days, edges_us = _days(int(slot_us[0]), int(slot_us[last]), carbon.time_zone)

@@ -134,7 +134,7 @@ def stated(subject: Subject, closed: Sequence[Taken]) -> dict[str, Any]:
         },
         "findings": sorted({} if analysis is None else {f.code for f in analysis.findings}),
     }
-    if not is_statement(fields):  # no collector would take it, nor what comes after it
+    if not states_figures(fields):  # no collector would take it, nor what comes after it
         raise ValueError(f"the model of {subject.profile.kind!r} gives figures no leaf can hold")
     return fields
 
@@ -155,7 +155,7 @@ def warm(subject: Subject) -> None:
         stated(subject, rows)
 
 
-def is_statement(fields: Mapping[str, Any]) -> bool:
+def states_figures(fields: Mapping[str, Any]) -> bool:
     """Whether these are the fields of a `figures` leaf, each of its kind; nothing is computed."""
     if set(fields) != FIELDS or not isinstance(fields["figures"], Mapping):
         return False

@@ -10,6 +10,7 @@ from joulemark_agent.contract.errors import ConfigError
 
 PRIVATE = 0o600
 CREDENTIALS = "CREDENTIALS_DIRECTORY"  # systemd.exec(5), "Credentials"
+PAUSES_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.5, 0.5, 0.5)  # between attempts to read a file
 
 
 def credential(path: Path) -> Path:

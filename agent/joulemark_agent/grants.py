@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -181,14 +181,24 @@ def _paths(state_dir: Path, device: str) -> tuple[Path, Path]:
 
 
 def keep_site(state_dir: Path, site: bytes) -> None:
-    """Keep a site document that grants name, and forget those that no grant names."""
-    folder = state_dir / _FOLDER / _SITES
-    path = folder / f"{digest_hex(site)}.json"
+    """Keep a site document that grants name."""
+    path = _site_path(state_dir, digest_hex(site))
     if not path.exists():
         _write(path, site)
-    named = {f"{digest}.json" for digest in _named_sites(state_dir)} | {path.name}
-    for old in folder.glob("*.json"):
-        if old.name not in named:
+
+
+def forget_sites(state_dir: Path, site: bytes, openings: Iterable[bytes]) -> None:
+    """Forget the site documents that are neither this one nor named by a grant or a tree.
+
+    Args:
+        state_dir: the agent's state folder.
+        site: the document as configured now.
+        openings: the signed grants that the trees there are were opened with.
+    """
+    opened = [_site_digest(content) for content in map(_content_of, openings)]
+    named = {digest_hex(site), *_named_sites(state_dir), *opened}
+    for old in (state_dir / _FOLDER / _SITES).glob("*.json"):
+        if old.stem not in named:
             old.unlink(missing_ok=True)
 
 
@@ -201,15 +211,43 @@ def kept_site(state_dir: Path, device: str, site: bytes) -> bytes:
         site: the site document as configured now.
     """
     signed = _read(state_dir / _FOLDER / f"{device}.json")
-    digest = None if signed is None else _site_digest(signed["grant"])
-    if digest is None or digest == digest_hex(site):
-        return site
+    granted = None if signed is None else _granted_site(state_dir, signed["grant"])
+    return site if granted is None or not is_same_for(device, granted, site) else granted
+
+
+def opening_site(state_dir: Path, opening: bytes) -> bytes | None:
+    """The site document under which a tree was opened; None: it was never kept, or is gone.
+
+    Args:
+        state_dir: the agent's state folder.
+        opening: the signed grant that the tree was opened with.
+    """
+    return _granted_site(state_dir, _content_of(opening))
+
+
+def _granted_site(state_dir: Path, content: Mapping[str, Any]) -> bytes | None:
+    """The site document that a grant names, if it is at hand and what was approved."""
+    digest = _site_digest(content)
+    if digest is None:
+        return None
     try:
-        granted = (state_dir / _FOLDER / _SITES / f"{digest}.json").read_bytes()
-    except OSError:  # it was never kept, or is gone: the grant must be given again
-        return site
-    is_genuine = digest_hex(granted) == digest
-    return granted if is_genuine and is_same_for(device, granted, site) else site
+        granted = _site_path(state_dir, digest).read_bytes()
+    except OSError:
+        return None
+    return granted if digest_hex(granted) == digest else None
+
+
+def _site_path(state_dir: Path, digest: str) -> Path:
+    return state_dir / _FOLDER / _SITES / f"{digest}.json"
+
+
+def _content_of(opening: bytes) -> Mapping[str, Any]:
+    """What was granted; nothing where these bytes are no grant."""
+    try:
+        content = parse_canonical(opening)["grant"]
+    except (EvidenceError, KeyError, TypeError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def is_same_for(device: str, one: bytes, other: bytes) -> bool:

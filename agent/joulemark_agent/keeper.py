@@ -19,7 +19,7 @@ from joulemark_agent.mending import TREE_LOST
 from joulemark_agent.outbox import Outbox, Sealed
 from joulemark_agent.recorder import Recorder
 from joulemark_agent.room import Level, Reserve, level_of
-from joulemark_agent.sqlite_file import free_bytes
+from joulemark_agent.sqlite_file import PASSING, free_bytes
 from joulemark_agent.store_thread import StoreThread
 from joulemark_agent.troubles import Troubles
 from joulemark_agent.uplink import Uplink
@@ -31,7 +31,6 @@ RETRY_S = 1.0
 RESERVE = "reserve"
 _SCRUB_TICKS = 5  # between two pieces of the slow reading of everything
 _FULL, _DOWN, _BACK = "outbox_full", "outbox_down", "outbox_back"
-_PASSES = {"disk_full", "io_error", "read_only", "damaged", "closed"}  # or may
 
 
 class Keeper:
@@ -67,6 +66,7 @@ class Keeper:
         self._reserve = Reserve(folder / RESERVE)
         self._gate = asyncio.Event()
         self._gate.set()
+        self._mending = asyncio.Lock()
         self._cause: str | None = None  # why reading has stopped
         self._told: frozenset[str] | None = None  # of which devices a gap says so; None: of none
         self._is_doubtful = False  # whether what was not committed may be on disk all the same
@@ -123,11 +123,12 @@ class Keeper:
 
         for _ in range(2):
             try:
+                await self._mend()
                 self._uplink.offer(await self._store.run(work))
             except StoreError as error:
-                if error.code not in _PASSES:
-                    raise
-                self.troubles.say(_FULL, error)
+                if error.code == TREE_LOST:
+                    return  # the next start opens the next epoch, which tells of it
+                self._stop(error)
                 self._reserve.release()
                 self._is_doubtful = True
             else:
@@ -137,6 +138,7 @@ class Keeper:
         """Watch the room on the disk, keep house, and end a stop, for ever."""
         while True:
             try:
+                await self._mend()
                 free = await self._store.run(self._measure)
                 await self._look(free)
                 while await self._keep_house():
@@ -177,7 +179,7 @@ class Keeper:
         Raises:
             StoreError: this one, if waiting cannot help.
         """
-        if error.code not in _PASSES:
+        if error.code not in PASSING:
             raise error
         is_full = error.code == DISK_FULL
         self.troubles.say(_FULL if is_full else _DOWN, error)
@@ -191,24 +193,25 @@ class Keeper:
         Raises:
             StoreError: a tree has ended.
         """
-        if not self._outbox.needs_reopening:
+        async with self._mending:  # who waits here may find it done
+            if not self._outbox.needs_reopening:
+                return True
+
+            def work() -> None:
+                self._outbox.reopen()
+                self._recorder.resume()
+
+            try:
+                await self._store.run(work)
+                self._is_doubtful = True
+                await self._uplink.take_stock()
+            except StoreError as error:
+                if error.code == TREE_LOST:
+                    raise
+                self._stop(error)
+                return False
+            log.warning("outbox_reopened")
             return True
-
-        def work() -> None:
-            self._outbox.reopen()
-            self._recorder.resume()
-
-        try:
-            await self._store.run(work)
-        except StoreError as error:
-            if error.code == TREE_LOST:
-                raise
-            self._stop(error)
-            return False
-        log.warning("outbox_reopened")
-        self._is_doubtful = True
-        self._uplink.take_stock()
-        return True
 
     # ------------------------------------------------------------------- room
 

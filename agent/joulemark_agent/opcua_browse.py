@@ -21,6 +21,7 @@ from typing import TypeVar
 
 from joulemark_agent import opcua_session
 from joulemark_agent.contract.profile import NodeType
+from joulemark_agent.documents import load_profile
 from joulemark_agent.kernels import datavalue
 from joulemark_agent.opcua_access import Access
 from joulemark_agent.opcua_binary import Cursor, MalformedError
@@ -28,7 +29,6 @@ from joulemark_agent.opcua_channel import standard_id
 from joulemark_agent.opcua_proposal import Found, Leaf, proposals
 from joulemark_agent.opcua_session import DATA_TYPE, Session
 from joulemark_agent.opcua_subscription import numeric
-from joulemark_agent.settings import load_profile
 
 TEMPLATES = ("opcua_compressed_air",)  # companion models we have points for
 

@@ -10,57 +10,39 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import sqlite3
 import threading
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from joulemark_agent import outbox_tables as tables
 from joulemark_agent.backlog import MOST_BATCHES, MOST_PLAIN_BYTES, Group, list_of
-from joulemark_agent.contract.batch import MAX_PLAIN_BYTES, inflate
-from joulemark_agent.contract.errors import EvidenceError, StoreError
+from joulemark_agent.contract.errors import StoreError
 from joulemark_agent.contract.signature import parse_checkpoint, parse_note
-from joulemark_agent.contract.tree import Edge
-from joulemark_agent.covers import BATCH, Loss, Run, Tree, merged, run_of
-from joulemark_agent.mending import Files, mend, open_files
+from joulemark_agent.covers import BATCH, Loss, Tree
+from joulemark_agent.mending import Files, mend
+from joulemark_agent.opening import open_files
 from joulemark_agent.outbox_tables import APPLICATION_ID, Ended, Row
-from joulemark_agent.sqlite_file import store_error
+from joulemark_agent.sqlite_file import SICK, store_error
+from joulemark_agent.units import (
+    Closing,
+    Sealed,
+    Unit,
+    batch_of,
+    first_unit,
+    is_tiled,
+    of_row,
+    one_of,
+    plain_of,
+    run_of_batch,
+    runs_of,
+    unit_after,
+)
 
 _LOOSE = 2 * MOST_BATCHES  # batches of a tree that wait by themselves before some move together
-_CHECKPOINT = '{"checkpoint":'  # how the canonical JSON of every batch begins
 _PLACE = "device = ? AND epoch = ?"
-
-
-@dataclass(frozen=True)
-class Closing:
-    """What is known of a batch when it is closed, besides its bytes."""
-
-    before: Edge  # after the batch before it
-    after: Tree
-    run: Run
-
-
-@dataclass(frozen=True)
-class Sealed:
-    """A batch that was closed: its place, its signed checkpoint and its wire bytes."""
-
-    device: str
-    epoch: int
-    first_seq: int
-    size: int
-    checkpoint: str
-    payload: bytes
-    kind: str = BATCH
-    closing: Closing | None = field(default=None, compare=False, repr=False)
-
-    @property
-    def place(self) -> tuple[str, int]:
-        """Device and epoch."""
-        return self.device, self.epoch
 
 
 @dataclass(frozen=True)
@@ -212,30 +194,31 @@ class Outbox:
         Raises:
             StoreError: it cannot be read or shown, or (`tree_lost`) nothing is left of its tree.
         """
-        with self._use():
-            while True:
-                unit = self._first_unit(device, epoch, from_seq)
-                if unit is None:
-                    return None
+        with self._use() as files:
+            start = max(from_seq, self._confirmed.get((device, epoch), 0))
+            while (unit := first_unit(files.file, device, epoch, start)) is not None:
                 if any(one.place == unit.place and one.size <= unit.size for one in self._unshown):
                     self._show()
                 try:
-                    return self._whole(unit, from_seq)
+                    return batch_of(unit, files.backlog, start)
                 except StoreError as error:
                     if error.code != "damaged":
                         raise
                     self._mend(unit, error.what)
+            return None
+
+    def has_shown(self, batch: Sealed) -> bool:
+        """Whether the index of heads knows a batch: before that it must not leave."""
+        return not any(one is batch for one in self._unshown)
 
     def batch_ending_at(self, device: str, epoch: int, size: int) -> Sealed | None:
         """The batch without receipt after which the tree has this size."""
         with self._use() as files:
-            found = tables.rows(files.file, f"{_PLACE} AND size = ?", device, epoch, size)
-            if found:
-                return _sealed(found[0])
-            unit = self._first_unit(device, epoch, size - 1)
-            if not isinstance(unit, Group) or size not in unit.ends:
+            start = max(size - 1, self._confirmed.get((device, epoch), 0))
+            unit = first_unit(files.file, device, epoch, start)
+            if unit is None or size not in (unit.ends if isinstance(unit, Group) else (unit.size,)):
                 return None
-            return self._whole(unit, size - 1)
+            return batch_of(unit, files.backlog, start)
 
     def is_known(self, device: str, epoch: int, size: int, head_root: bytes) -> bool:
         """Whether the head of a size is one that was signed here, as far as it can be told."""
@@ -329,7 +312,7 @@ class Outbox:
                 self._move_together(device, epoch)
             done = {(*place, size) for place, size in self._confirmed.items()}
             if changed := done - self._tidied:
-                files.covers.confirmed(changed)
+                files.covers.confirm(changed)
                 if files.covers.losses():
                     files.covers.keep_losses(tables.losses(files.file, told_too=True), only=True)
                 self._tidied = done
@@ -342,22 +325,22 @@ class Outbox:
             whether there is more to read in this round.
         """
         with self._use() as files:
-            unit = self._unit_after(*self._scrubbed)
+            unit = unit_after(files.file, *self._scrubbed)
             if unit is None:
                 self._scrubbed = ("", 0, 0)
                 return False
             self._scrubbed = (*unit.place, unit.size)
             try:
-                runs = [self._run_at(unit, index) for index in range(_count(unit))]
+                runs = runs_of(unit, files.backlog)
             except StoreError as error:
                 if error.code != "damaged":
                     raise
                 self._mend(unit, error.what)
                 return True
             known = files.covers.runs(*unit.place, unit.first_seq, unit.size)
-            if not known:
-                files.covers.keep([], [_one(runs)])
-            elif _one(known).covers != _one(runs).covers:
+            if not is_tiled(known, unit):
+                files.covers.keep([], [one_of(runs)])
+            elif one_of(known).covers != one_of(runs).covers:
                 self._mend(unit, "its leaves are not those that were signed")
             return True
 
@@ -367,8 +350,7 @@ class Outbox:
         self._files = open_files(self._path)
         self._is_sick, self._unshown, self._tidied = False, [], set()
         self._confirmed = tables.confirmed(self._files.file)
-        [(held,)] = self._files.file.rows("SELECT coalesce(sum(file_bytes), 0) FROM groups")
-        self._group_bytes = int(held)
+        self._group_bytes = tables.group_bytes(self._files.file)
 
     @contextlib.contextmanager
     def _use(self) -> Iterator[Files]:
@@ -378,7 +360,7 @@ class Outbox:
             try:
                 yield self._files
             except StoreError as error:
-                self._is_sick = self._is_sick or error.code in {"io_error", "damaged"}
+                self._is_sick = self._is_sick or error.code in SICK
                 raise
 
     def _show(self) -> None:
@@ -391,49 +373,20 @@ class Outbox:
         for batch in self._unshown:
             closing = batch.closing
             if closing is None:
-                runs.append(_run(batch))
+                runs.append(run_of_batch(batch))
                 continue
             runs.append(closing.run)
             states[batch.device, batch.epoch] = closing.after
         self._files.covers.keep(states.values(), runs)
         self._unshown = []
 
-    def _first_unit(self, device: str, epoch: int, from_seq: int) -> Row | Group | None:
-        assert self._files is not None
-        file = self._files.file
-        condition = f"{_PLACE} AND size > ? ORDER BY size LIMIT 1"
-        start = max(from_seq, self._confirmed.get((device, epoch), 0))
-        found: list[Row | Group] = [*tables.rows(file, condition, device, epoch, start)]
-        within = f"{_PLACE} AND size = (SELECT min(size) FROM groups WHERE {_PLACE} AND size > ?)"
-        found += tables.groups(file, within, device, epoch, device, epoch, start)
-        return min(found, key=lambda unit: unit.size, default=None)
-
-    def _whole(self, unit: Row | Group, from_seq: int) -> Sealed:
-        """The batch of a unit that holds a leaf or is the first after it.
-
-        Raises:
-            StoreError: `damaged`: the disk gave back other bytes than it was given.
-        """
-        assert self._files is not None
-        if isinstance(unit, Row):
-            _check_inflates(unit)
-            return _sealed(unit)
-        start = max(from_seq, self._confirmed.get(unit.place, 0))
-        index = next(i for i, end in enumerate(unit.ends) if end > start)
-        return self._of_group(unit, index)
-
-    def _of_group(self, group: Group, index: int) -> Sealed:
-        assert self._files is not None
-        plain = self._files.backlog.read(group)[index]
-        place = (*group.place, group.start(index), group.ends[index])
-        return Sealed(*place, _checkpoint_in(plain), zlib.compress(plain, 6))
-
-    def _mend(self, unit: Row | Group, why: str) -> None:
+    def _mend(self, unit: Unit, why: str) -> None:
         assert self._files is not None
         self.mended += 1
-        mend(self._files, unit, why)
-        if isinstance(unit, Group):
-            self._group_bytes -= unit.file_bytes
+        try:
+            mend(self._files, unit, why)
+        finally:
+            self._group_bytes = tables.group_bytes(self._files.file)
 
     def _move_together(self, device: str, epoch: int) -> None:
         """Move the oldest batches of a tree that are side by side into one file."""
@@ -445,7 +398,7 @@ class Outbox:
         for row in tables.rows(files.file, condition, device, epoch, MOST_BATCHES):
             is_next = not rows or row.first_seq == rows[-1].size
             try:
-                plain = _plain(row)
+                plain = plain_of(row)
             except StoreError as error:
                 self._mend(row, error.what)
                 break
@@ -461,26 +414,9 @@ class Outbox:
         files.file.transact(lambda db: tables.write_group(db, group))
         self._group_bytes += group.file_bytes
         runs = files.covers.runs(*group.place, group.first_seq, group.size)
-        if not _is_tiled(runs, group):
-            runs = [_run(_sealed(row)) for row in rows]
-        files.covers.keep([], [_one(runs)])
-
-    def _unit_after(self, *last: object) -> Row | Group | None:
-        """What waits, one after the other: by device, epoch and size."""
-        assert self._files is not None
-        file = self._files.file
-        order = "(device, epoch, size) > (?, ?, ?)"
-        rows = tables.rows(file, f"{order} ORDER BY device, epoch, size LIMIT 1", *last)
-        query = f"SELECT device, epoch, size FROM groups WHERE {order}"
-        places = file.rows(f"{query} ORDER BY device, epoch, size LIMIT 1", *last)
-        found: list[Row | Group] = [*rows]
-        for place in places:
-            found += tables.groups(file, f"{_PLACE} AND size = ?", *place)
-        return min(found, key=lambda unit: (*unit.place, unit.size), default=None)
-
-    def _run_at(self, unit: Row | Group, index: int) -> Run:
-        batch = _sealed(unit) if isinstance(unit, Row) else self._of_group(unit, index)
-        return _run(batch)
+        if not is_tiled(runs, group):
+            runs = [run_of_batch(of_row(row)) for row in rows]
+        files.covers.keep([], [one_of(runs)])
 
 
 def _write(db: sqlite3.Connection, change: Change) -> None:
@@ -503,61 +439,6 @@ def _write(db: sqlite3.Connection, change: Change) -> None:
         db.execute(f"UPDATE ended SET told = 1 WHERE {_PLACE}", (tree.device, epoch))
 
 
-def _sealed(row: Row) -> Sealed:
-    return Sealed(*row.place, row.first_seq, row.size, row.checkpoint, row.payload, row.kind)
-
-
-def _run(batch: Sealed) -> Run:
-    """What stands for a batch.
-
-    Raises:
-        StoreError: `damaged`: it is not what was written.
-    """
-    try:
-        return run_of((batch.device, batch.epoch), batch.kind, batch.payload)
-    except EvidenceError as error:
-        raise _damaged(batch, error) from error
-
-
-def _plain(row: Row) -> bytes:
-    try:
-        return inflate(row.payload, MAX_PLAIN_BYTES)
-    except EvidenceError as error:
-        raise _damaged(_sealed(row), error) from error
-
-
-def _check_inflates(row: Row) -> None:
-    """Find damaged bytes here, where they can be mended, and not at the collector."""
-    _plain(row)
-
-
-def _damaged(batch: Sealed, error: EvidenceError) -> StoreError:
-    place = f"Batch {batch.first_seq} of {batch.device}, epoch {batch.epoch}"
-    do = "It is set aside, never deleted, and its cover is sent."
-    return StoreError(f"{place}, is damaged on the disk: {error.what}", do, code="damaged")
-
-
-def _checkpoint_in(plain: bytes) -> str:
-    """The note of a batch, which its plain text begins with."""
-    text = plain.decode()
-    found, _ = json.JSONDecoder().raw_decode(text, len(_CHECKPOINT))
-    return str(found)
-
-
-def _count(unit: Row | Group) -> int:
-    return unit.batches if isinstance(unit, Group) else 1
-
-
-def _is_tiled(runs: Sequence[Run], unit: Row | Group) -> bool:
-    ends = [unit.first_seq, *(run.size for run in runs)]
-    starts = [*(run.first_seq for run in runs), unit.size]
-    return ends == starts
-
-
-def _one(runs: Sequence[Run]) -> Run:
-    return runs[0] if len(runs) == 1 else merged(runs)
-
-
 def _lock(path: Path) -> int:
     what = f"The outbox {path}"
     try:
@@ -578,4 +459,4 @@ def _lock(path: Path) -> int:
     return descriptor
 
 
-__all__ = ["APPLICATION_ID", "Change", "Closing", "Outbox", "Sealed", "Tree"]
+__all__ = ["APPLICATION_ID", "MOST_BATCHES", "Change", "Closing", "Outbox", "Sealed", "Tree"]

@@ -18,7 +18,17 @@ from collections.abc import Iterable
 from dataclasses import astuple, dataclass, replace
 
 from joulemark_agent.backlog import Group
-from joulemark_agent.covers import BATCH, SPARSE, Loss, Run, Tree, damaged, edge_of, forget_within
+from joulemark_agent.covers import (
+    BATCH,
+    SPARSE,
+    Loss,
+    Run,
+    Tree,
+    damaged,
+    edge_of,
+    forget_within,
+    loss_of,
+)
 from joulemark_agent.sqlite_file import Form, SqliteFile
 
 APPLICATION_ID = 0x4A4D4F42  # "JMOB"
@@ -105,30 +115,45 @@ class Ended:
     is_told: bool = False  # by a leaf of a later epoch
 
 
+_PLACE = {"device": "text", "epoch": "integer"}
+_RUN = {**_PLACE, "first_seq": "integer", "size": "integer"}
+_KINDS = {
+    "agent": {"boots": "integer", "forgotten": "integer"},
+    "trees": {
+        **_PLACE, "opening": "blob", "size": "integer", "edge": "blob", "sealed": "integer",
+        "sealed_edge": "blob", "head": "text null", "last_slot_us": "integer null",
+        "records": "integer", "gap_slots": "integer", "anchor": "blob null", "cause": "text null",
+        "confirmed": "integer",
+    },
+    "leaves": {**_PLACE, "seq": "integer", "leaf": "blob"},
+    "batches": {**_RUN, "checkpoint": "text", "payload": "blob", "kind": "text"},
+    "groups": {**_RUN, "ends": "text", "file_bytes": "integer"},
+    "losses": {
+        **_PLACE, "first_seq": "integer", "last_seq": "integer", "first_slot_us": "integer null",
+        "last_slot_us": "integer null", "slots": "integer", "why": "text",
+        "told_at": "integer null",
+    },
+    "ended": {
+        **_PLACE, "size": "integer null", "root": "blob null", "last_slot_us": "integer null",
+        "why": "text", "told": "integer",
+    },
+}  # fmt: skip
+
+
 def check(file: SqliteFile) -> None:
-    """See whether every row is of the kind that is written; a torn page may be a whole one.
+    """See whether every row is one that is written.
 
     Raises:
-        StoreError: `damaged`, with the first place that is not.
+        StoreError: `damaged`, with what is not.
     """
+    file.check_kinds(_KINDS)
     known = {tree.place for tree in trees(file)} | {(e.device, e.epoch) for e in ended(file)}
-    for table, names, data in _KINDS:
-        columns = ", ".join((*names, *(f"typeof({name})" for name in data)))
-        for device, epoch, *rest in file.rows(f"SELECT device, epoch, {columns} FROM {table}"):
-            numbers, kinds = rest[: len(names)], dict(zip(data, rest[len(names) :], strict=True))
-            is_whole = (device, epoch) in known and kinds == data
-            if not is_whole or not all(type(number) is int for number in numbers):
-                raise damaged(f"a row of {table} is none: {(device, epoch, *rest)!r:.200}")
+    for table in ("leaves", "batches", "groups", "losses"):
+        for device, epoch in file.rows(f"SELECT DISTINCT device, epoch FROM {table}"):
+            if (device, epoch) not in known:
+                raise damaged(f"a row of {table} is of no tree: {(device, epoch)!r:.200}")
     if file.rows("SELECT 1 FROM batches WHERE kind NOT IN (?, ?)", BATCH, SPARSE):
         raise damaged("a batch is of no kind")
-
-
-_KINDS: tuple[tuple[str, tuple[str, ...], dict[str, str]], ...] = (
-    ("leaves", ("seq",), {"leaf": "blob"}),
-    ("batches", ("first_seq", "size"), {"checkpoint": "text", "payload": "blob", "kind": "text"}),
-    ("groups", ("first_seq", "size", "file_bytes"), {"ends": "text"}),
-    ("losses", ("first_seq", "last_seq", "slots"), {"why": "text"}),
-)
 
 
 def trees(file: SqliteFile) -> list[Tree]:
@@ -211,6 +236,13 @@ def write_rows(db: sqlite3.Connection, new: Iterable[Row]) -> None:
     )  # fmt: skip
 
 
+def forget_unit(db: sqlite3.Connection, place: tuple[str, int], size: int) -> None:
+    """A batch or group that ends at this size does not wait any more."""
+    for table in ("batches", "groups"):
+        query = f"DELETE FROM {table} WHERE device = ? AND epoch = ? AND size = ?"
+        db.execute(query, (*place, size))
+
+
 def groups(file: SqliteFile, condition: str = "1", *values: object) -> list[Group]:
     """The groups that fulfil a condition, each tree's in order."""
     found = file.rows(
@@ -219,6 +251,11 @@ def groups(file: SqliteFile, condition: str = "1", *values: object) -> list[Grou
         *values,
     )
     return [Group(*row) for row in found]
+
+
+def group_bytes(file: SqliteFile) -> int:
+    """How much of the disk the groups take."""
+    return int(file.rows("SELECT coalesce(sum(file_bytes), 0) FROM groups")[0][0])
 
 
 def write_group(db: sqlite3.Connection, group: Group) -> None:
@@ -258,12 +295,6 @@ def write_loss(db: sqlite3.Connection, run: Run, why: str) -> None:
         return
     write_rows(db, [row])
     write_losses(db, [loss_of(run, why)])
-
-
-def loss_of(run: Run, why: str) -> Loss:
-    """What a leaf must tell of a run that was lost."""
-    slots = (run.first_slot_us, run.last_slot_us, run.slots)
-    return Loss(run.device, run.epoch, run.first_seq, run.size - 1, *slots, why[:500])
 
 
 def write_losses(db: sqlite3.Connection, items: Iterable[Loss]) -> None:

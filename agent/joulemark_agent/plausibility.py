@@ -109,7 +109,7 @@ class Watch:
 
         Args:
             device: its id; one that is not watched is passed over.
-            t_us: when it was read. [us UTC]
+            t_us: when it was read, by a clock that nobody sets. [us]
             values: decimal text by point.
             quality: code by point, where it is not good.
         """

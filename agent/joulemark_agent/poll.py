@@ -11,21 +11,29 @@ import asyncio
 import logging
 from collections.abc import Collection, Mapping, Sequence
 
-from joulemark_agent.clock import Clock
+from joulemark_agent.clock import UNSYNCHRONISED, Clock
 from joulemark_agent.contract.errors import DeviceError
-from joulemark_agent.contract.reading import Gap, Reading
+from joulemark_agent.contract.reading import (
+    SIMULATED,
+    Gap,
+    Instant,
+    Reading,
+    TimeQuality,
+    clock_step_us,
+    patience_us,
+)
 from joulemark_agent.lines import Line, Lines
 from joulemark_agent.plan import PlannedDevice
 
 log = logging.getLogger(__name__)
 
 OVERRUN = "overrun"  # cause: the slot had passed before its reading was there
-_PATIENCE_US = 10_000_000
+CLOCK_STEP = "clock_step"  # cause: the clock was set, and passed over the slot
 
 
-def patience_us(period_us: int) -> int:
-    """How long after its slot a device may still be asked: what comes later is of the next. [us]"""
-    return min(_PATIENCE_US, period_us * 9 // 10)
+def instant(clock: Clock) -> Instant:
+    """Now, by both clocks; comparable with others of this process."""
+    return Instant(0, clock.now_us(), clock.mono_ns() // 1000)
 
 
 class Poller:
@@ -39,6 +47,8 @@ class Poller:
             self._lines.setdefault(lines.of(device), []).append(device)
         self._places = {d.id: (line, d) for line, those in self._lines.items() for d in those}
         self._down: dict[str, tuple[int, int]] = {}  # since (monotonic ns), slots missed
+        self._asked: dict[str, Instant] = {}  # when each was asked last
+        self._read: dict[str, Instant] = {}  # when each was read last
 
     def lines(self) -> list[list[str]]:
         """The ids of the devices of each line."""
@@ -58,6 +68,10 @@ class Poller:
             return lost_us, standing.is_suspect, standing.asked_s
 
         return min(slots_us, key=urgency)
+
+    def asked(self, name: str) -> Instant | None:
+        """When the device was asked last; None: never."""
+        return self._asked.get(name)
 
     async def read_slot(self, slot_us: int, due: Collection[str]) -> list[Reading | Gap]:
         """A reading or a gap for each device whose id is in `due`, in the order of the site file.
@@ -99,28 +113,36 @@ class Poller:
 
     async def _read_device(self, line: Line, device: PlannedDevice, slot_us: int) -> Reading:
         """The reading, unless its time has come to be that of another slot."""
-        self._check_slot(device, slot_us, self._clock.now_us())
+        before = self._asked.get(device.id)
+        self._asked[device.id] = begun = instant(self._clock)
+        self._check_slot(device, slot_us, before, begun)
         responses = await line.read(device, slot_us)
-        t_utc_us = self._clock.now_us()
-        self._check_slot(device, slot_us, t_utc_us)
+        t_utc_us, t_mono_ns = self._clock.now_us(), self._clock.mono_ns()
+        done = Instant(0, t_utc_us, t_mono_ns // 1000)
+        self._check_slot(device, slot_us, begun, done)
+        step_us = clock_step_us(self._read.get(device.id), done)
+        self._read[device.id] = done
         return Reading(
             device=device.id,
             slot_us=slot_us,
             t_utc_us=t_utc_us,
-            t_mono_ns=self._clock.mono_ns(),
-            time_quality=self._clock.time_quality(),
+            t_mono_ns=t_mono_ns,
+            time_quality=_doubted(self._clock.time_quality(), step_us),
             responses=responses,
         )
 
     @staticmethod
-    def _check_slot(device: PlannedDevice, slot_us: int, now_us: int) -> None:
+    def _check_slot(
+        device: PlannedDevice, slot_us: int, before: Instant | None, now: Instant
+    ) -> None:
         """A period after the slot the next one is due; a period before it the clock was set."""
+        now_us = now.t_utc_us
         if abs(now_us - slot_us) >= device.period_us:
             raise DeviceError(
                 f"{device.id} is read every {device.period_us / 1e6:g} s, and at"
                 f" {(now_us - slot_us) / 1e6:+.1f} s from its slot it was not read yet.",
                 "Raise 'period_s', lower 'timeout_s' on its line, or check the computer's clock.",
-                code=OVERRUN,
+                code=CLOCK_STEP if clock_step_us(before, now) else OVERRUN,
             )
 
     def _note_failure(self, device: str, error: DeviceError) -> None:
@@ -139,3 +161,10 @@ class Poller:
             log.info(
                 "device_back", extra={"device": device, "down_s": round(down_s, 3), "slots": slots}
             )
+
+
+def _doubted(known: TimeQuality, step_us: int) -> TimeQuality:
+    """What is known of the clock at a reading; not set, where it was set since the one before."""
+    if not step_us or known.sync == SIMULATED:
+        return known
+    return TimeQuality(UNSYNCHRONISED, max(known.error_us, abs(step_us)))

@@ -8,45 +8,39 @@ commit could not keep is forgotten in memory too: the state is read back from th
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
-from joulemark_agent.contract.batch import MAX_LEAVES, Batch, batch_bytes
-from joulemark_agent.contract.canonical import canonical_bytes, digest_hex, parse_canonical
+from joulemark_agent.contract.batch import MAX_LEAVES
+from joulemark_agent.contract.canonical import parse_canonical
 from joulemark_agent.contract.committed import interval_end_us
-from joulemark_agent.contract.errors import ConfigError, EvidenceError, StoreError
-from joulemark_agent.contract.profile import Profile
+from joulemark_agent.contract.errors import EvidenceError, StoreError
 from joulemark_agent.contract.reading import (
-    SYSTEM,
     Gap,
     Reading,
     event_leaf,
     gap_fields,
     gaps_merged,
+    patience_us,
     record_leaf,
 )
 from joulemark_agent.contract.rotation import KEY_ROTATION, rotation_fields
-from joulemark_agent.contract.signature import (
-    Checkpoint,
-    encode64,
-    is_log_signed,
-    sign_checkpoint,
-)
-from joulemark_agent.contract.sparse import withheld
-from joulemark_agent.contract.topics import origin
+from joulemark_agent.contract.signature import encode64
 from joulemark_agent.contract.tree import append, root
-from joulemark_agent.covers import Run, packed
-from joulemark_agent.envelope import Carbon, Sums, Tally, energy_sums, row_of
-from joulemark_agent.figures import EVENT, Subject, Taken, end_of, failed, stated, step
+from joulemark_agent.envelope import Tally
+from joulemark_agent.epochs import check_epoch, check_grant, has_ended, is_headed_by, tree_of
+from joulemark_agent.figures import EVENT, Subject, Taken, step
+from joulemark_agent.foreseen import Foreseen, taken_of
 from joulemark_agent.kernels.decode import decode_responses
 from joulemark_agent.keys import Key
-from joulemark_agent.mending import STORE_DAMAGED, TREE_LOST
-from joulemark_agent.outbox import Change, Closing, Outbox, Sealed, Tree
-from joulemark_agent.poll import OVERRUN, patience_us
+from joulemark_agent.mended_tree import STORE_DAMAGED
+from joulemark_agent.mending import TREE_LOST
+from joulemark_agent.outbox import Outbox, Sealed, Tree
+from joulemark_agent.poll import OVERRUN
+from joulemark_agent.recorded import Limits, Observe, Recorded, Wall
+from joulemark_agent.tree_book import TreeBook, seal
 
 log = logging.getLogger(__name__)
 
@@ -55,88 +49,6 @@ NOT_CONFIGURED = "not_configured"  # cause of slots while the site file did not 
 DISCONTINUITY = "discontinuity"
 MAX_OPEN_LEAVES = MAX_LEAVES - 1  # the envelope is a leaf too
 MAX_OPEN_BYTES = 512 * 1024  # plain; escaped and compressed it stays below the wire's limit
-
-
-Observe = Callable[[Reading, Mapping[str, str], Mapping[str, str]], None]
-
-
-@dataclass(frozen=True)
-class Wall:
-    """Wall time, which heads, boots and the closing of batches use even in a replay."""
-
-    utc_us: Callable[[], int] = lambda: time.time_ns() // 1000
-    mono_ns: Callable[[], int] = time.monotonic_ns
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """A device whose evidence is recorded: by whose approval and under which documents."""
-
-    profile: Profile
-    period_us: int
-    grant: Mapping[str, Any]  # {"grant": ..., "operator_signature": ...}
-    documents: Mapping[str, bytes]  # canonical bytes of profile, site, factors
-    carbon: Carbon
-    figures: Subject | None = None  # None: none are stated
-
-    @property
-    def device(self) -> str:
-        """The device's id."""
-        return str(self.grant["grant"]["dev"])
-
-    @property
-    def epoch(self) -> int:
-        """The epoch that was granted."""
-        return int(self.grant["grant"]["epoch"])
-
-
-@dataclass(frozen=True)
-class Limits:
-    """When a batch closes: at so many slots or seconds, whichever comes first.
-
-    In committed mode it closes with the slot that ends an interval, and only then.
-    """
-
-    slots: int
-    seconds: float
-    interval_us: int | None = None  # of committed mode
-
-
-@dataclass
-class _Book:
-    """The working state of one tree: what is on disk plus what the commit under way adds."""
-
-    grant: Mapping[str, Any]
-    recorded: Recorded | None  # None: an epoch of the past, which is only closed
-    tree: Tree
-    open: list[bytes]  # leaves after the last batch
-    kept: int  # so many of them are on disk
-    tally: Tally
-    opened_ns: int | None  # when the first of them was written; None: there is none
-    records: list[bytes]  # of the open leaves
-    window: tuple[Taken, ...] = ()  # what was read since a window of figures began
-    sealed: list[Sealed] = field(default_factory=list)  # by the commit under way
-    told: list[tuple[int, int]] = field(default_factory=list)  # losses, and leaves that tell
-    told_epochs: list[int] = field(default_factory=list)  # trees that ended, likewise
-    is_stopped: bool = False  # by the commit under way
-
-    def change(self) -> Change:
-        """What the commit under way adds to the tree."""
-        first_seq, told = self.tree.sealed.size + self.kept, (self.told, self.told_epochs)
-        return Change(self.tree, first_seq, self.open[self.kept :], tuple(self.sealed), *told)
-
-    @property
-    def has_changed(self) -> bool:
-        """Whether the commit under way adds anything."""
-        return bool(self.sealed) or len(self.open) > self.kept or self.is_stopped
-
-    def note_kept(self) -> None:
-        """The change is on disk."""
-        self.kept, self.sealed, self.is_stopped = len(self.open), [], False
-        self.told, self.told_epochs = [], []
-
-
-_Window = tuple[int, int, int, int]  # epoch, first and last slot, how many readings
 
 
 class Recorder:
@@ -175,11 +87,10 @@ class Recorder:
         self._decoded: list[tuple[Reading, Mapping[str, str], Mapping[str, str]]] = []
         self._by_name = {device.device: device for device in self._devices}
         self.check(self._devices)
-        self._books: dict[str, _Book] = {}
+        self._books: dict[str, TreeBook] = {}
         self._boot = outbox.boots() + 1
         self._causes = dict.fromkeys(self._by_name, AGENT_DOWN)
-        self._foreseen: dict[str, tuple[_Window, dict[str, Any]]] = {}
-        self.is_lean = False  # whether figures are left out, for room on the disk
+        self._foreseen = Foreseen()
         self._start()
 
     def committed_us(self, device: str) -> int | None:
@@ -306,23 +217,24 @@ class Recorder:
                 self._observe(*decoded)
         return sealed
 
+    @property
+    def is_lean(self) -> bool:
+        """Whether figures are left out, for room on the disk."""
+        return self._foreseen.is_lean
+
+    @is_lean.setter
+    def is_lean(self, is_lean: bool) -> None:
+        self._foreseen.is_lean = is_lean
+
     def foresee(self, result: Reading | Gap) -> Callable[[], None] | None:
         """Work that this result will make due: figures of the window it closes; None: none is.
 
         Any thread may do it before the result is committed, so that the commit need not.
         """
         book = self._books.get(result.device)
-        subject = book.recorded.figures if book is not None and book.recorded else None
-        if book is None or subject is None or not book.window or isinstance(result, Gap):
+        if book is None or isinstance(result, Gap):
             return None
-        if self.is_lean:
-            return None
-        if result.slot_us < end_of(book.window[0].slot_us, subject.every_us):
-            return None
-        shown = decode_responses(subject.profile, result.responses)
-        new = Taken(book.window[-1].seq + 1, result.slot_us, result.t_utc_us, *shown)
-        closed = step(book.window, new, subject.every_us, subject.period_us).closed
-        return partial(self._compute, book.tree, subject, closed) if closed else None
+        return self._foreseen.work(book, result)
 
     def seal_due(self) -> list[Sealed]:
         """Close and return the batches that have been open long enough.
@@ -356,10 +268,10 @@ class Recorder:
         ended = {(item.device, item.epoch): item.why for item in self._outbox.ended()}
         for device in devices:
             if (why := ended.get((device.device, device.epoch))) is not None:
-                raise _has_ended(device, why)
-            tree = _tree_of(device, latest.get(device.device))
-            _check_grant(device, tree, self._key)
-            _check_epoch(device, tree)
+                raise has_ended(device, why)
+            tree = tree_of(device, latest.get(device.device), self._wall.utc_us())
+            check_grant(device, tree, self._key)
+            check_epoch(device, tree)
         return latest
 
     def change(self, devices: Sequence[Recorded]) -> list[Sealed]:
@@ -376,7 +288,7 @@ class Recorder:
             StoreError: nothing was kept, and nothing has changed.
         """
         latest = self.check(devices)
-        books: dict[str, _Book] = {}
+        books: dict[str, TreeBook] = {}
         with self._all_or_nothing():
             for device in devices:
                 name = device.device
@@ -461,11 +373,11 @@ class Recorder:
         for book in self._books.values():
             book.note_kept()
 
-    def _open_book(self, device: Recorded, old: Tree | None, *, is_start: bool) -> _Book:
+    def _open_book(self, device: Recorded, old: Tree | None, *, is_start: bool) -> TreeBook:
         """The book of the granted epoch: opened now, or gone on with."""
-        tree = _tree_of(device, old)
+        tree = tree_of(device, old, self._wall.utc_us())
         is_new = tree is not old
-        _check_epoch(device, tree)
+        check_epoch(device, tree)
         book = self._read_book(device.grant, device, tree)
         if is_new:
             fields = {**device.grant, "t_utc_us": str(self._wall.utc_us())}
@@ -486,7 +398,7 @@ class Recorder:
     def _end_epoch(self, tree: Tree) -> None:
         """Close the last batch of an epoch of the past, so that all of it can leave."""
         grant = parse_canonical(tree.opening)
-        if not _is_headed_by(tree, self._key):
+        if not is_headed_by(tree, self._key):
             log.warning(
                 "epoch_without_key",
                 extra={
@@ -502,7 +414,7 @@ class Recorder:
         self._seal(book)
         self._outbox.commit([book.change()])
 
-    def _tell_losses(self, book: _Book) -> None:
+    def _tell_losses(self, book: TreeBook) -> None:
         """Say which leaves of the tree a disk lost; their cover stands where they stood."""
         for loss in self._outbox.losses(*book.tree.place):
             slots_us = loss.first_slot_us, loss.last_slot_us
@@ -518,7 +430,7 @@ class Recorder:
             book.told.append((loss.first_seq, book.tree.edge.size))
             self._event(book, DISCONTINUITY, fields)
 
-    def _tell_ended(self, book: _Book) -> None:
+    def _tell_ended(self, book: TreeBook) -> None:
         """Say of which trees of the device nothing could be gone on with."""
         device, epoch = book.tree.place
         for item in self._outbox.ended():
@@ -532,7 +444,9 @@ class Recorder:
             fields = {"head": head, "old_epoch": item.epoch, "why": item.why}
             self._event(book, DISCONTINUITY, fields)
 
-    def _read_book(self, grant: Mapping[str, Any], recorded: Recorded | None, tree: Tree) -> _Book:
+    def _read_book(
+        self, grant: Mapping[str, Any], recorded: Recorded | None, tree: Tree
+    ) -> TreeBook:
         """The book of a tree as the outbox has it, its open leaves checked against its edge."""
         leaves = self._outbox.open_leaves(tree.device, tree.epoch)
         if append(tree.sealed, leaves) != tree.edge:
@@ -552,9 +466,13 @@ class Recorder:
             if "type" not in content:
                 records.append(leaf)
                 if subject is not None:
-                    window = step(window, _taken(content), subject.every_us, subject.period_us).rest
+                    window = step(
+                        window, taken_of(content), subject.every_us, subject.period_us
+                    ).rest
         opened_ns = self._wall.mono_ns() if leaves else None
-        return _Book(grant, recorded, tree, leaves, len(leaves), tally, opened_ns, records, window)
+        return TreeBook(
+            grant, recorded, tree, leaves, len(leaves), tally, opened_ns, records, window
+        )
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
@@ -599,7 +517,7 @@ class Recorder:
             self._reading(book, device, item)
         self._gaps(book, gaps_merged(waiting, device.period_us))
 
-    def _reading(self, book: _Book, device: Recorded, reading: Reading) -> None:
+    def _reading(self, book: TreeBook, device: Recorded, reading: Reading) -> None:
         tree = book.tree
         values, quality = decode_responses(device.profile, reading.responses)
         leaf = record_leaf(
@@ -610,7 +528,7 @@ class Recorder:
             values=values,
             quality=quality,
         )
-        book.tally.take_reading(reading, values, quality)
+        book.tally.take_reading(reading, self._boot, values, quality)
         self._decoded.append((reading, values, quality))
         book.records.append(leaf)
         records = tree.records + 1
@@ -620,30 +538,13 @@ class Recorder:
             new = Taken(seq, reading.slot_us, reading.t_utc_us, values, quality)
             self._figures(book, device.figures, new)
 
-    def _figures(self, book: _Book, subject: Subject, new: Taken) -> None:
+    def _figures(self, book: TreeBook, subject: Subject, new: Taken) -> None:
         """State the figures of the window that a reading closes."""
         closed, book.window = step(book.window, new, subject.every_us, subject.period_us)
-        if not closed:
-            return
-        name, window = book.tree.device, _window(book.tree, closed)
-        if self.is_lean:
-            self._foreseen[name] = (window, failed(subject, closed))
-        elif name not in self._foreseen or self._foreseen[name][0] != window:
-            self._compute(book.tree, subject, closed)
-        _, fields = self._foreseen[name]
-        seqs = {"first_seq": str(closed[0].seq), "last_seq": str(closed[-1].seq)}
-        self._event(book, EVENT, {**fields, **seqs})
+        if closed:
+            self._event(book, EVENT, self._foreseen.fields(book.tree, subject, closed))
 
-    def _compute(self, tree: Tree, subject: Subject, closed: tuple[Taken, ...]) -> None:
-        """Keep the figures of a window for when it is stated."""
-        try:
-            fields = stated(subject, closed)
-        except Exception:  # a model's mistake; what was read is evidence all the same
-            log.exception("figures_failed", extra={"device": tree.device})
-            fields = failed(subject, closed)
-        self._foreseen[tree.device] = (_window(tree, closed), fields)
-
-    def _gaps(self, book: _Book, gaps: Sequence[Gap]) -> None:
+    def _gaps(self, book: TreeBook, gaps: Sequence[Gap]) -> None:
         for gap in gaps:
             tree = book.tree
             leaf = event_leaf(
@@ -653,12 +554,12 @@ class Recorder:
             slots = tree.gap_slots + gap.slots
             self._add(book, leaf, last_slot_us=gap.last_slot_us, gap_slots=slots, cause=None)
 
-    def _event(self, book: _Book, kind: str, fields: Mapping[str, Any]) -> None:
+    def _event(self, book: TreeBook, kind: str, fields: Mapping[str, Any]) -> None:
         tree = book.tree
         leaf = event_leaf(kind, tree.device, epoch=tree.epoch, seq=tree.edge.size, fields=fields)
         self._add(book, leaf)
 
-    def _rotate(self, book: _Book, old: Key) -> None:
+    def _rotate(self, book: TreeBook, old: Key) -> None:
         place = {
             "site": book.grant["grant"]["site"],
             "device": book.tree.device,
@@ -669,7 +570,7 @@ class Recorder:
         if book.open:  # unless the leaf has filled the batch
             self._seal(book)
 
-    def _add(self, book: _Book, leaf: bytes, **changes: Any) -> None:
+    def _add(self, book: TreeBook, leaf: bytes, **changes: Any) -> None:
         book.tree = replace(book.tree, edge=append(book.tree.edge, (leaf,)), **changes)
         book.open.append(leaf)
         book.tally.leaf_bytes += len(leaf)
@@ -704,81 +605,9 @@ class Recorder:
             if opened_ns is not None and now_ns - opened_ns >= self._limits.seconds * 1e9:
                 self._seal(book)
 
-    def _seal(self, book: _Book) -> None:
-        """Close the open batch: envelope leaf, signed checkpoint, wire bytes."""
-        tree, first_seq = book.tree, book.tree.sealed.size
-        sums = _sums(book)
-        leaf = event_leaf(
-            "batch",
-            tree.device,
-            epoch=tree.epoch,
-            seq=tree.edge.size,
-            fields=self._envelope(book, sums.fields),
-        )
-        edge = append(tree.edge, (leaf,))
-        name = origin(book.grant["grant"]["site"], tree.device, tree.epoch)
-        checkpoint = sign_checkpoint(self._key.private, Checkpoint(name, edge.size, root(edge)))
-        documents = book.recorded.documents if book.recorded and first_seq == 0 else {}
-        batch = Batch(
-            first_seq,
-            (*book.open, leaf),
-            checkpoint,
-            {digest_hex(data): data for data in documents.values()},
-        )
-        anchor = book.records[sums.last] if sums.last >= 0 else tree.anchor
-        book.tree = replace(tree, edge=edge, sealed=edge, head=checkpoint, anchor=anchor)
-        place = (tree.device, tree.epoch, first_seq, edge.size, checkpoint)
-        payload, tally = batch_bytes(batch), book.tally
-        cover = packed([withheld(batch.leaves, first_seq)])
-        slots = (tally.first_slot_us, tally.last_slot_us, tally.slots)
-        run = Run(*place, cover, *slots, payload=None if first_seq else payload)
-        closing = Closing(tree.sealed, book.tree, run)
-        book.sealed.append(Sealed(*place, payload, closing=closing))
-        book.open, book.records, book.kept = [], [], 0
-        book.tally, book.opened_ns = Tally(), None
-
-    def _envelope(self, book: _Book, energy: Mapping[str, str | None]) -> dict[str, Any]:
-        tree, tally = book.tree, book.tally
-        first_us, last_us = tally.first_slot_us, tally.last_slot_us
-        return {
-            "documents": {**book.grant["grant"]["documents"], "software": self._software},
-            "energy": dict(energy),
-            "first_seq": str(tree.sealed.size),
-            "first_slot": None if first_us is None else str(first_us),
-            "gap_slots": tally.gap_slots,
-            "last_seq": str(tree.edge.size - 1),
-            "last_slot": None if last_us is None else str(last_us),
-            "previous": {"size": str(tree.sealed.size), "root": encode64(root(tree.sealed))},
-            "records": tally.records,
-            "sealed_us": str(self._wall.utc_us()),
-            "slots": tally.slots,
-            "time": {"unsynchronised": tally.unsynchronised},
-            "values": tally.values,
-        }
-
-
-def _window(tree: Tree, closed: Sequence[Taken]) -> _Window:
-    return tree.epoch, closed[0].slot_us, closed[-1].slot_us, len(closed)
-
-
-def _taken(content: Mapping[str, Any]) -> Taken:
-    """What figures need of a record's content."""
-    seq, slot_us, t_utc_us = (int(content[name]) for name in ("seq", "slot", "t_utc_us"))
-    return Taken(seq, slot_us, t_utc_us, content["val"], content["q"])
-
-
-def _sums(book: _Book) -> Sums:
-    """The sums of the open leaves; none for an epoch whose documents are no longer at hand."""
-    device, anchor = book.recorded, book.tree.anchor
-    if device is None:
-        return Sums({}, len(book.records) - 1)
-    return energy_sums(
-        device.profile,
-        None if anchor is None else row_of(parse_canonical(anchor)),
-        book.tally.rows,
-        period_us=device.period_us,
-        carbon=device.carbon,
-    )
+    def _seal(self, book: TreeBook) -> None:
+        """Close the open batch."""
+        seal(book, self._key, self._software, self._wall.utc_us())
 
 
 def _skipped(device: Recorded, last_us: int | None, first_us: int, cause: str) -> Gap | None:
@@ -799,57 +628,3 @@ def _skipped(device: Recorded, last_us: int | None, first_us: int, cause: str) -
         )
     last_missing_us = first_us - device.period_us
     return Gap(device.device, due_us, last_missing_us, slots, cause) if slots else None
-
-
-def _tree_of(device: Recorded, old: Tree | None) -> Tree:
-    """The tree of the granted epoch: that of the last one, or a new one."""
-    return _new_tree(device, old) if old is None or old.epoch < device.epoch else old
-
-
-def _new_tree(device: Recorded, old: Tree | None) -> Tree:
-    """The tree of an epoch that begins; slots between two epochs are accounted for too."""
-    content = device.grant["grant"]
-    last_us = None
-    if content["first_slot"] is not None:
-        last_us = int(content["first_slot"]) - device.period_us
-    elif old is not None and parse_canonical(old.opening)["grant"]["clock"] == SYSTEM:
-        last_us = old.last_slot_us
-    if last_us is not None:  # another period has another grid
-        last_us -= last_us % device.period_us
-    opening = canonical_bytes(dict(device.grant))
-    return Tree(device.device, device.epoch, opening, last_slot_us=last_us)
-
-
-def _has_ended(device: Recorded, why: str) -> ConfigError:
-    return ConfigError(
-        f"The evidence of {device.device!r}, epoch {device.epoch}, cannot be gone on with: {why}.",
-        "There is no reserve grant left. Run 'joulemark agent enroll -c SITE.yaml --operator-key"
-        f" FILE --epoch {device.epoch + 1}'.",
-    )
-
-
-def _check_epoch(device: Recorded, tree: Tree) -> None:
-    if tree.opening != canonical_bytes(dict(device.grant)):
-        raise ConfigError(
-            f"The grant of {device.device!r} is for epoch {device.epoch}, but epoch {tree.epoch}"
-            " was opened with another one.",
-            "Run 'joulemark agent enroll -c SITE.yaml --operator-key FILE"
-            f" --epoch {max(tree.epoch, device.epoch) + 1}'.",
-        )
-
-
-def _check_grant(device: Recorded, tree: Tree, key: Key) -> None:
-    content = device.grant["grant"]
-    digests = {name: digest_hex(data) for name, data in device.documents.items()}
-    is_ours = content["agent_key"] == encode64(key.public) or _is_headed_by(tree, key)
-    if not is_ours or content["documents"] != digests:
-        raise ConfigError(
-            f"The grant of {device.device!r} is for another key or for other documents.",
-            "Run 'joulemark agent enroll -c SITE.yaml --operator-key FILE"
-            f" --epoch {device.epoch + 1}'.",
-        )
-
-
-def _is_headed_by(tree: Tree, key: Key) -> bool:
-    """Whether the tree is this key's to go on with: it signed the last head."""
-    return tree.head is not None and is_log_signed(tree.head, key.public)

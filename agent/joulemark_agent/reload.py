@@ -20,9 +20,9 @@ from joulemark_agent.poll import Poller
 from joulemark_agent.refused import Book
 from joulemark_agent.settings import SiteSettings
 
-_FOR_A_RESTART = (
+FOR_A_RESTART = (
     *("site", "agent", "clock", "replay", "state_dir", "uplink", "batch"),
-    *("evidence", "interval_s", "archive", "raw_requests", "outbox", "sparkplug"),
+    *("evidence", "evidence_key", "interval_s", "archive", "raw_requests", "outbox", "sparkplug"),
 )
 
 
@@ -86,7 +86,7 @@ def check_can_change(old: SiteSettings, new: SiteSettings) -> None:
     Raises:
         ConfigError: it names the keys.
     """
-    changed = [key for key in _FOR_A_RESTART if getattr(old, key) != getattr(new, key)]
+    changed = [key for key in FOR_A_RESTART if getattr(old, key) != getattr(new, key)]
     if changed:
         raise ConfigError(
             f"These cannot change while the agent runs: {', '.join(changed)}.",

@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from joulemark_agent.contract.errors import EvidenceError, StoreError
@@ -17,6 +18,9 @@ _TREES = (
     "SELECT device, epoch, opening, size, edge, sealed, sealed_edge, head, last_slot_us, records,"
     " gap_slots, anchor, cause FROM trees"
 )
+_NUMBER, _TEXT, _BYTES = (int, NoneType), (str, NoneType), (bytes, NoneType)
+# Of the opening, the head and what follows it.
+_KINDS: tuple[Any, ...] = (bytes, _TEXT, _NUMBER, int, int, _BYTES, _TEXT)
 _LEAVES = "SELECT leaf FROM leaves WHERE device = ? AND epoch = ? ORDER BY seq"
 _BATCHES = "SELECT device, epoch, first_seq, size, checkpoint, payload, kind FROM batches"
 _WALKS = ("rowid", "rowid DESC")  # a damaged page ends a walk; there are two ends to begin from
@@ -52,6 +56,9 @@ def _trees(db: sqlite3.Connection) -> list[Tree]:
     found = []
     for device, epoch, opening, size, edge, sealed, sealed_edge, *rest in _rows(db, _TREES):
         if not (isinstance(device, str) and is_id(device) and type(epoch) is int):
+            continue
+        values = zip((opening, *rest), _KINDS, strict=True)
+        if not all(isinstance(value, kind) for value, kind in values):
             continue
         try:
             edges = edge_of(size, edge), edge_of(sealed, sealed_edge)

@@ -22,6 +22,7 @@ from joulemark_agent.contract.errors import DeviceError
 from joulemark_agent.contract.profile import SUNSPEC, Identify, Profile
 from joulemark_agent.contract.quantities import unit_of
 from joulemark_agent.contract.reading import Response
+from joulemark_agent.documents import load_profile
 from joulemark_agent.drivers import elektronikon, modbus, modbus_ascii, modbus_rtu
 from joulemark_agent.drivers.base import MAX_WORDS, Driver, Request
 from joulemark_agent.drivers.sunspec import NOT_SUNSPEC, Sunspec
@@ -30,7 +31,6 @@ from joulemark_agent.identification import Identifying
 from joulemark_agent.kernels.checks import Verdict, sample_of, verdicts
 from joulemark_agent.kernels.decode import decode_responses, found_in, identifies
 from joulemark_agent.plan import plan_requests
-from joulemark_agent.settings import load_profile
 
 WIRES = {"modbus-tcp": modbus, "sunspec-tcp": modbus, "modbus-rtu": modbus_rtu,
          "modbus-rtu-tcp": modbus_rtu, "sunspec-rtu": modbus_rtu, "sunspec-rtu-tcp": modbus_rtu,

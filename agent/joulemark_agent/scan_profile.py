@@ -15,9 +15,9 @@ from typing import Any
 from joulemark_agent.contract.document import Document, parse_yaml, validate
 from joulemark_agent.contract.profile import Profile
 from joulemark_agent.contract.reading import Response
+from joulemark_agent.documents import checked_profile
 from joulemark_agent.drivers.base import MAX_WORDS
 from joulemark_agent.kernels.decode import decode_responses, raw_of
-from joulemark_agent.settings import checked_profile
 from joulemark_agent.sunspec_models import labels, models, place, resolved
 
 MOST_GROUPS = 8  # of modules or ports

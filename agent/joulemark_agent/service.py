@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from joulemark_agent import app, enrolment_command, rotation_command
+from joulemark_agent.approved import evidence_key, terms_of
 from joulemark_agent.contract.errors import ConfigError
 from joulemark_agent.contract.signature import encode64
 from joulemark_agent.grants import Enrolled, enroll, keep_site
@@ -79,11 +80,11 @@ def _enroll(args: argparse.Namespace) -> int:
         raise ConfigError(
             f"There is no epoch {args.epoch}.", f"Epochs count from 1 to {_LAST_EPOCH}."
         )
-    key = app.evidence_key(settings, create=True)
+    key = evidence_key(settings, create=True)
     done = [
         enroll(
             settings.state_dir,
-            app.terms_of(settings, device, key),
+            terms_of(settings, device, key),
             operator,
             first_epoch=args.epoch,
         )

@@ -18,7 +18,7 @@ import errno
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,8 @@ from typing import Any, TypeVar
 from joulemark_agent.contract.errors import StoreError
 
 Result = TypeVar("Result")
+SICK = frozenset({"io_error", "damaged"})  # then only opening the file anew can help
+PASSING = SICK | {"disk_full", "read_only", "closed"}  # ends by itself, or by opening anew
 SUFFIXES = ("", "-wal", "-shm")  # of the files that are one database
 _LOG_PAGES = 256  # of the log before it is brought into the file: it takes 1 MB, not 4
 _SMALL_BYTES = 256 * 1024  # less than this free on the disk: an I/O error is a full disk
@@ -53,6 +55,7 @@ class SqliteFile:
         self.path, self._form = path, form
         self._alone = threading.RLock()
         self._db: sqlite3.Connection | None = None
+        self._is_spent = False  # a change met an error of the disk: a second flush would say less
         try:
             with self._translated():
                 # One thread at a time, see `_alone`: it need not always be the same one.
@@ -78,17 +81,40 @@ class SqliteFile:
         """Make a change whole and durable, or not at all.
 
         Raises:
-            StoreError: nothing was changed, or (`io_error`) only opening anew can tell.
+            StoreError: nothing was changed, or (`io_error`) only opening anew can tell, and until
+                then nothing more is changed.
         """
         with self._alone:
+            if self._is_spent:
+                why = "an error of the disk was met before"
+                raise _known(f"The {self._form.name} {self.path}", "io_error", why)
             try:
                 return self._transact_once(change)
             except StoreError as error:
                 if error.code != "disk_full":
+                    self._is_spent = _primary(error.__cause__) == sqlite3.SQLITE_IOERR
                     raise
             with contextlib.suppress(sqlite3.Error):  # the log may hold room for the tables
                 self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
             return self._transact_once(change)
+
+    def check_kinds(self, kinds: Mapping[str, Mapping[str, str]]) -> None:
+        """See whether every value is of a kind that is written: a torn page may be a whole one.
+
+        Args:
+            kinds: by table and column, the types of SQLite that its values have.
+
+        Raises:
+            StoreError: `damaged`: one is of another.
+        """
+        for table, columns in kinds.items():
+            is_other = [
+                f"typeof({name}) NOT IN ({', '.join(map(repr, types.split()))})"
+                for name, types in columns.items()
+            ]
+            [(count,)] = self.rows(f"SELECT count(*) FROM {table} WHERE {' OR '.join(is_other)}")
+            if count:
+                raise self._damaged(f"{count} rows of the table {table} are none")
 
     def bytes_held(self) -> int:
         """How much of the disk the file and its log take, pages that are free for reuse included.
@@ -176,7 +202,7 @@ class SqliteFile:
             raise store_error(f"The {self._form.name} {self.path}", error) from error
 
     def _store_error(self, error: sqlite3.Error) -> StoreError:
-        primary = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        primary = _primary(error)
         if primary == sqlite3.SQLITE_NOTADB:
             return self._foreign()
         if primary == sqlite3.SQLITE_CORRUPT:
@@ -200,6 +226,11 @@ class SqliteFile:
             " state folder and look into the system log for errors of the disk.",
             code="damaged",
         )
+
+
+def _primary(error: BaseException | None) -> int:
+    """What SQLite says of an error, the details left out."""
+    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)) & 0xFF
 
 
 def store_error(what: str, error: OSError) -> StoreError:

@@ -88,8 +88,18 @@ def own_certificate(path: Path) -> x509.Certificate:
     path = credential(path)
     try:
         return x509.load_pem_x509_certificate(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, x509.InvalidVersion) as error:
         raise _unusable(path, "our certificate", error) from error
+
+
+def hosts_of(certificate: x509.Certificate) -> list[str]:
+    """The names and addresses of the server that a certificate names."""
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    addresses = found.get_values_for_type(x509.IPAddress)
+    return [*found.get_values_for_type(x509.DNSName), *map(str, addresses)]
 
 
 def expiry_warning(

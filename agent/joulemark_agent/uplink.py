@@ -13,9 +13,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 
 from joulemark_agent.answers import (
@@ -52,6 +52,7 @@ from joulemark_agent.outbox import Outbox, Sealed
 from joulemark_agent.pace import Pace
 from joulemark_agent.raw_queue import RawQueue
 from joulemark_agent.store_thread import StoreThread
+from joulemark_agent.streams import Sent, Stream, Streams, Timing
 
 log = logging.getLogger(__name__)
 
@@ -59,44 +60,6 @@ WINDOW = 20  # batches sent and not confirmed; more costs paho twice the CPU per
 _STORE_RETRY_S = 1.0
 
 OnRequest = Callable[[str, bytes], None]  # of a device, for raw records; EvidenceError: it is none
-
-
-@dataclass(frozen=True)
-class Timing:
-    """How long the uplink waits. [s]"""
-
-    receipt_s: float = 5.0  # from PUBACK to receipt
-    puback_s: float = 120.0  # on a line that is alive: a slow one needs time for a large batch
-    retry_s: float = 0.25  # after the first failure; doubled up to
-    longest_retry_s: float = 3.0  # data flow again within 5 s of the other side's return
-    refused_s: float = 60.0  # before a batch that was refused is tried again
-
-
-@dataclass
-class _Sent:
-    size: int
-    mid: int
-    sent_s: float
-    checkpoint: str
-    bytes: int
-    acked_s: float | None = None
-
-
-@dataclass
-class _Stream:
-    """What was sent of one (device, epoch)."""
-
-    next_seq: int = 0
-    is_empty: bool = False  # nothing in the outbox at or after `next_seq`
-    offered: int = 0  # batches, so far
-    sent: dict[int, _Sent] = field(default_factory=dict)  # by first seq, in order
-    tried_s: float = 0.0
-    not_before_s: float = 0.0
-    rewound_to: int | None = None  # a hole that is being filled; further news of it are old
-
-    def rewind(self, seq: int = 0) -> None:
-        self.next_seq, self.is_empty = seq, False
-        self.sent.clear()
 
 
 class Uplink:
@@ -110,6 +73,7 @@ class Uplink:
         timing: Timing | None = None,
         *,
         on_request: OnRequest | None = None,
+        withholds: Callable[[str, int], bool] | None = None,
         store: StoreThread | None = None,
     ) -> None:
         """Take over what waits in the outbox; nothing is sent before `start`.
@@ -119,23 +83,25 @@ class Uplink:
             collector: whose receipts count.
             outbox: where the batches are.
             timing: how long to wait for what.
-            on_request: of committed mode: takes requests for raw records, which are sent only then;
-                None: every batch is sent whole, and nobody need ask.
+            on_request: takes requests for raw records; None: there are none to be asked for.
+            withholds: whether the raw records of a device's epoch stay here, and so are sent only
+                when they are asked for; None: every batch is sent whole.
             store: the thread that uses the outbox; None: nobody else does.
         """
         self._login, self._collector, self._outbox = login, collector, outbox
         self._timing = timing or Timing()
-        self._on_request, self._raw = on_request, RawQueue()
+        self._on_request, self._withholds, self._raw = on_request, withholds, RawQueue()
         self._store, self._newest, self._pace = store or StoreThread(), Newest(), Pace()
         self._owns_store = store is None
-        self._streams: dict[tuple[str, int], _Stream] = {}
+        self._streams = Streams(self._timing)
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()
         self._drained = asyncio.Event()
         self._window, self._retry_s, self._not_before_s = WINDOW, self._timing.retry_s, 0.0
         self._alarms: dict[str, tuple[JoulemarkError, float]] = {}
         self._live: dict[tuple[str, int], Sealed] = {}  # the newest of each, not sent yet
         self._task: asyncio.Task[None] | None = None
-        self.take_stock()
+        self._offers = 0  # batches, so far
+        self._note(self._outbox.waiting())
 
     @property
     def unconfirmed(self) -> int:
@@ -157,9 +123,13 @@ class Uplink:
         self._task = asyncio.create_task(self._run(), name="uplink")
         return self._task
 
-    def take_stock(self) -> None:
-        """Count what waits in the outbox: at the start, and after it was opened anew."""
-        self._count()
+    async def take_stock(self) -> None:
+        """Count what waits in the outbox, which was opened anew, and send it again.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        await self._count()
         for stream in self._streams.values():
             stream.rewind()
         self._events.put_nowait(None)
@@ -168,10 +138,11 @@ class Uplink:
         """Tell of batches that have just been committed to the outbox."""
         for batch in batches:
             place = (batch.device, batch.epoch)
-            stream = self._streams.setdefault(place, _Stream())
+            stream = self._streams.setdefault(place, Stream())
             stream.is_empty = False
             stream.offered += 1
             self._unconfirmed += 1
+            self._offers += 1
             self._live[place] = batch
         self._note_drained()
         self._events.put_nowait(None)
@@ -241,8 +212,7 @@ class Uplink:
     async def _serve(self, connection: Connection) -> Lost:
         """Send and listen until the connection is lost; why it was."""
         for stream in self._streams.values():
-            stream.rewind()
-            stream.rewound_to = None
+            stream.resume()
         self._raw.rewind()
         self._newest.rewind()
         while True:
@@ -250,11 +220,11 @@ class Uplink:
                 return Lost(why)
             try:
                 await self._pump(connection)
+                if self._unconfirmed and self._streams.has_sent_all:
+                    await self._count()  # what was counted twice, or made one, by mending
             except StoreError as error:
                 await self._wait_for_store(error)
                 continue
-            if self._unconfirmed and self._has_sent_all():
-                self._count()  # what was counted twice, or made one, while the disk was mended
             self._raw.pump(connection, self._collector.agent)
             self._send_live()
             self._newest.pump(connection)
@@ -298,49 +268,41 @@ class Uplink:
         if now_s < self._not_before_s:
             return
         while self._has_room():
-            ready = [
-                (stream.tried_s, len(stream.sent), place)
-                for place, stream in self._streams.items()
-                if not stream.is_empty and now_s >= stream.not_before_s
-            ]
-            if not ready:
+            place = self._streams.next(now_s)
+            if place is None:
                 return
-            place = min(ready)[2]
             stream = self._streams[place]
             next_seq, offered = stream.next_seq, stream.offered
             batch = await self._store.run(partial(self._outbox.next_batch, *place, next_seq))
             if stream.offered == offered:
                 stream.is_empty = batch is None
             if self._mended != self._outbox.mended:  # several batches may now be one
-                self._count()
+                await self._count()
             if batch is None:
                 continue
             self._send(connection, stream, batch)
             self._settle("outbox")
 
-    def _has_sent_all(self) -> bool:
-        return all(stream.is_empty and not stream.sent for stream in self._streams.values())
-
     def _has_room(self) -> bool:
         """Whether the window is open, and the line not full."""
-        sent = [sent for stream in self._streams.values() for sent in stream.sent.values()]
+        sent = [sent for _, sent in self._streams.under_way()]
         waiting = [one.bytes for one in sent if one.acked_s is None]
         return len(sent) < self._window and sum(waiting) < self._pace.allowed_bytes
 
-    def _send(self, connection: Connection, stream: _Stream, batch: Sealed) -> None:
+    def _send(self, connection: Connection, stream: Stream, batch: Sealed) -> None:
         topic, payload = self._message(batch)
         now_s = time.monotonic()
         mid = connection.publish(topic, payload)
-        sent = _Sent(batch.size, mid, now_s, batch.checkpoint, len(payload))
+        sent = Sent(batch.size, mid, now_s, batch.checkpoint, len(payload))
         stream.sent[batch.first_seq] = sent
         stream.next_seq, stream.tried_s = batch.size, now_s
 
     def _message(self, batch: Sealed) -> tuple[str, bytes]:
-        """Topic and payload: in committed mode without the records that stay here."""
+        """Topic and payload: without the records that stay here."""
         agent, device = self._collector.agent, batch.device
         if batch.kind == SPARSE:
             return sparse_topic(agent, device), batch.payload
-        if self._on_request is None:
+        if self._withholds is None or not self._withholds(device, batch.epoch):
             return batch_topic(agent, device), batch.payload
         return sparse_topic(agent, device), sparse_bytes(committed(parse_batch(batch.payload)))
 
@@ -348,7 +310,9 @@ class Uplink:
         """Send the newest batches ahead of those that wait, unless raw records stay here."""
         for (device, epoch), batch in self._live.items():
             is_ahead = batch.first_seq > self._streams[device, epoch].next_seq
-            if is_ahead and batch.closing is not None and self._on_request is None:
+            stays = self._withholds is not None and self._withholds(device, epoch)
+            may_leave = not stays and self._outbox.has_shown(batch)
+            if is_ahead and may_leave and batch.closing is not None:
                 live = Live(batch.closing.before, parse_batch(batch.payload))
                 self._newest.put(live_topic(self._collector.agent, device), live_bytes(live))
         self._live.clear()
@@ -356,15 +320,11 @@ class Uplink:
     def _acked(self, event: Acked) -> None:
         self._raw.acked(event.mid)
         self._newest.acked(event.mid)
-        found = [
-            (place, sent)
-            for place, stream in self._streams.items()
-            for sent in stream.sent.values()
-            if sent.mid == event.mid
-        ]
-        if not found:
+        under_way = self._streams.under_way()
+        found = next(((place, sent) for place, sent in under_way if sent.mid == event.mid), None)
+        if found is None:
             return  # of something that has its receipt or was given up
-        (device, epoch), sent = found[0]
+        (device, epoch), sent = found
         if not is_alarm(event.reason):
             sent.acked_s = time.monotonic()
             self._pace.answered(sent.acked_s - sent.sent_s, sent.bytes)
@@ -385,35 +345,25 @@ class Uplink:
 
     def _expire(self) -> str | None:
         """Give up waiting where it took too long; why the connection itself must be given up."""
-        now_s = time.monotonic()
-        for stream in self._streams.values():
-            late = [sent for sent in stream.sent.values() if self._patience_ends_s(sent) <= now_s]
+        for stream, late in self._streams.late(time.monotonic()):
             if any(sent.acked_s is None for sent in late):
                 return f"no answer to a batch for {self._timing.puback_s:.0f} s"
-            if late:
-                error = UplinkError(
-                    "The collector has not confirmed a batch that the broker took"
-                    f" {self._timing.receipt_s:.0f} s ago.",
-                    "Check that it runs, uses this broker and knows this agent's key. Nothing is"
-                    " deleted; it is sent again.",
-                    code="no_receipt",
-                )
-                self._alarm("collector", error)
-                stream.rewind()
-                self._window = 1
+            error = UplinkError(
+                "The collector has not confirmed a batch that the broker took"
+                f" {self._timing.receipt_s:.0f} s ago.",
+                "Check that it runs, uses this broker and knows this agent's key. Nothing is"
+                " deleted; it is sent again.",
+                code="no_receipt",
+            )
+            self._alarm("collector", error)
+            stream.rewind()
+            self._window = 1
         return None
-
-    def _patience_ends_s(self, sent: _Sent) -> float:
-        if sent.acked_s is None:
-            return sent.sent_s + self._timing.puback_s
-        return sent.acked_s + self._timing.receipt_s
 
     def _next_deadline_s(self) -> float | None:
         """Seconds until something is to be done without an event; None: only an event can."""
         now_s = time.monotonic()
-        marks = [self._not_before_s]
-        for stream in self._streams.values():
-            marks += [stream.not_before_s, *map(self._patience_ends_s, stream.sent.values())]
+        marks = [self._not_before_s, *self._streams.marks_s()]
         return min((mark - now_s for mark in marks if mark > now_s), default=None)
 
     def _slow_down(self) -> None:
@@ -478,7 +428,7 @@ class Uplink:
             return
         self._confirmed(self._streams[place], size, deleted)
 
-    def _confirmed(self, stream: _Stream, size: int, deleted: int) -> None:
+    def _confirmed(self, stream: Stream, size: int, deleted: int) -> None:
         stream.sent = {seq: sent for seq, sent in stream.sent.items() if sent.size > size}
         stream.next_seq = max(stream.next_seq, size)
         stream.rewound_to = None
@@ -520,7 +470,7 @@ class Uplink:
         stream.rewind()
         stream.not_before_s = time.monotonic() + self._timing.refused_s
 
-    async def _fill(self, device: str, refusal: Refusal, stream: _Stream) -> bool:
+    async def _fill(self, device: str, refusal: Refusal, stream: Stream) -> bool:
         """Send again from where the collector misses something, if it waits here."""
         expected = refusal.expected_size
         if expected is None:
@@ -573,16 +523,22 @@ class Uplink:
         """Send at once what has no receipt: what was under way has no other answer."""
         for (named, _), stream in self._streams.items():
             if named == device:
-                stream.rewind()
-                stream.rewound_to = None
+                stream.resume()
         self._not_before_s, self._retry_s = 0.0, self._timing.retry_s
 
-    def _count(self) -> None:
+    async def _count(self) -> None:
+        offers = -1
+        while offers != self._offers:  # else what was offered meanwhile would be missed
+            offers = self._offers
+            waiting = await self._store.run(self._outbox.waiting)
+        self._note(waiting)
+
+    def _note(self, waiting: Mapping[tuple[str, int], int]) -> None:
+        """Know how many batches of which trees wait."""
         self._mended = self._outbox.mended
-        waiting = self._outbox.waiting()
         self._unconfirmed = sum(waiting.values())
         for place in waiting:
-            self._streams.setdefault(place, _Stream())
+            self._streams.setdefault(place, Stream())
         self._note_drained()
 
     def _note_drained(self) -> None:

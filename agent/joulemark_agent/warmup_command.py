@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Any
 
-from joulemark_agent.settings import load_profile
+from joulemark_agent.documents import load_profile
 
 _PROFILE = "virtual_main_meter"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import joulemark_profiles
 from joulemark_agent.contract.profile import Identify, Point, Profile
-from joulemark_agent.settings import load_profile
+from joulemark_agent.documents import load_profile
 
 TARGET = Path("docs/devices.md")
 MOST_VALUES = 6  # of an identity register

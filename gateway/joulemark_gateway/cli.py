@@ -18,6 +18,7 @@ from typing import Any
 from joulemark_agent.contract.errors import ConfigError, StoreError
 from joulemark_agent.contract.signature import encode64
 from joulemark_gateway.access.command import add_commands as add_access_commands
+from joulemark_gateway.backup_command import add_command as add_backup_command
 from joulemark_gateway.bookkeeping.command import add_commands as add_log_commands
 from joulemark_gateway.compact_command import add_command as add_compact_command
 from joulemark_gateway.pki.options import add_collector_commands
@@ -68,6 +69,7 @@ def _add_collector(subparsers: Any) -> None:
     add_log_commands(commands, _add_guarded)
     add_slots_command(commands, _add_guarded)
     add_compact_command(commands, _add_guarded)
+    add_backup_command(commands, _add_guarded)
 
 
 def _add_series(subparsers: Any) -> None:

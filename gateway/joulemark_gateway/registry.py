@@ -132,13 +132,18 @@ def enrolled(state_dir: Path, listed: Registry, agent: Agent, time: str) -> None
         time: now, UTC, ISO 8601.
 
     Raises:
-        ConfigError: the name, key or one of the devices is another agent's, or the file cannot be
-            read or written.
+        ConfigError: the name, key or one of the devices is another agent's, the key is an
+            operator's, or the file cannot be read or written.
     """
 
     def add(added: Added) -> Added:
         others = {name: row for name, row in added.agents.items() if name != agent.agent}
         _check_new(agent, replace(added, agents=others).to(listed).agents)
+        if agent.key in listed.operators:
+            raise ConfigError(
+                f"The key of {agent.agent!r} is an operator's; who reads must not approve.",
+                "Have the agent make a key of its own: move its state folder away and enrol again.",
+            )
         return replace(added, agents={**others, agent.agent: Enrolled(agent, time)})
 
     _change(state_dir, add)

@@ -27,7 +27,8 @@ def add_command(commands: Any, add_config: Add) -> None:
 
 
 def _revoke(args: argparse.Namespace) -> int:
-    from joulemark_gateway.evidence.store import FILE, SqliteStore  # noqa: PLC0415 - when it runs
+    from joulemark_gateway.access.console import told  # noqa: PLC0415 - when it runs
+    from joulemark_gateway.evidence.store import FILE, SqliteStore  # noqa: PLC0415 - as above
     from joulemark_gateway.pki.rights import (  # noqa: PLC0415 - as above
         left_to_do,
         withdraw_certificates,
@@ -50,14 +51,15 @@ def _revoke(args: argparse.Namespace) -> int:
             heads = store.heads()
     rows = withdrawals(agents[args.agent], heads, f"{now:%Y-%m-%dT%H:%M:%SZ}", args.reason)
     withdrawn(settings.state_dir, rows)
+    told(settings.state_dir, "agent_revoked", f"{args.agent}: {args.reason}")
     certificates = withdraw_certificates(settings, args.agent, now)
     found = [
         {"key": encode64(row.revoked.key), "origin": row.revoked.origin, "size": row.revoked.size}
         for row in rows
     ]
     if args.json:
-        told = {"agent": args.agent, "revoked": found, "certificates": certificates}
-        sys.stdout.write(json.dumps(told) + "\n")
+        shown = {"agent": args.agent, "revoked": found, "certificates": certificates}
+        sys.stdout.write(json.dumps(shown) + "\n")
         return 0
     lines = [f"The keys of agent {args.agent} are revoked. A running collector knows at once."]
     for row in rows:

@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
-from joulemark_agent import app, cli
+from joulemark_agent import agent, app, approved, cli
 from joulemark_agent.clock import SystemClock
 from joulemark_agent.contract.errors import ConfigError
 from joulemark_agent.contract.signature import decode64
 from joulemark_agent.contract.tree import Edge, append, root
+from joulemark_agent.foundation import OUTBOX
 from joulemark_agent.outbox import Outbox
 from joulemark_agent.settings import load_site
 from joulemark_gateway.evidence import history
@@ -126,7 +127,7 @@ async def test_an_agent_that_is_asked_to_stop_commits_closes_and_leaves(tmp_path
             summary = await ended(process)
     assert summary["ended"] == "stopped"
     assert "Traceback" not in log.read_text()
-    with closing(Outbox(place.state / app.OUTBOX)) as box:
+    with closing(Outbox(place.state / OUTBOX)) as box:
         trees = box.trees()
         assert [box.open_leaves(t.device, t.epoch) for t in trees] == [[], []]
         assert {t.edge.size - t.sealed.size for t in trees} == {0}
@@ -202,7 +203,7 @@ async def test_on_the_systems_clock_slots_that_were_missed_are_gaps(tmp_path, br
     tree = history.parse_tree(held[ORIGINS[METER]])
     history.check_slots(tree, 1_000_000)
     assert "agent_down" in {gap.cause for _, gap in tree.gaps} <= {"agent_down", "overrun"}
-    with closing(Outbox(place.state / app.OUTBOX)) as box:
+    with closing(Outbox(place.state / OUTBOX)) as box:
         counts = {t.device: t.records + t.gap_slots for t in box.trees()}
     assert {name: head["slots"] for name, head in second["heads"].items()} == counts
 
@@ -263,9 +264,9 @@ async def test_a_clock_that_is_set_back_is_said_and_no_slot_is_read_twice(
     tmp_path, broker, collector, monkeypatch, caplog
 ):
     held = collector.ledger.leaves
-    monkeypatch.setattr(app, "SystemClock", SetClock)
+    monkeypatch.setattr(agent, "SystemClock", SetClock)
     monkeypatch.setattr(SetClock, "ahead_us", 3_600_000_000)
-    caplog.set_level(logging.INFO, "joulemark_agent.app")
+    caplog.set_level(logging.INFO, "joulemark_agent.agent")
 
     def said() -> list[str]:
         return [record.getMessage() for record in caplog.records]
@@ -285,6 +286,8 @@ async def test_a_clock_that_is_set_back_is_said_and_no_slot_is_read_twice(
         await running
     history.check_slots(history.parse_tree(held[ORIGINS[METER]]), 1_000_000)
     assert said().count("clock_behind") == 1
+    steps = [vars(r)["step_s"] for r in caplog.records if r.getMessage() == "clock_set"]
+    assert steps == [pytest.approx(-3600, abs=0.2), pytest.approx(3600, abs=0.2)]
     [record] = [r for r in caplog.records if r.getMessage() == "clock_behind"]
     assert "recorded already" in vars(record)["what"]
 
@@ -345,13 +348,13 @@ def test_the_software_digest_changes_with_the_code_and_with_nothing_else(tmp_pat
     for name in ("a.py", "sub/b.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x = 1\n")
-    monkeypatch.setattr(app, "__file__", str(tmp_path / "app.py"))
-    first = app.software_digest()
+    monkeypatch.setattr(approved, "__file__", str(tmp_path / "app.py"))
+    first = approved.software_digest()
     (tmp_path / "notes.txt").write_text("no code")
     os.utime(tmp_path / "a.py", (0, 0))
-    assert app.software_digest() == first
+    assert approved.software_digest() == first
     (tmp_path / "sub/b.py").write_text("x = 2\n")
-    assert app.software_digest() != first
+    assert approved.software_digest() != first
 
 
 async def until(condition) -> None:

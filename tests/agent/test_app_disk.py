@@ -56,6 +56,21 @@ async def test_an_agent_starts_on_a_full_disk_waits_and_goes_on_by_itself(
     assert "outbox_back" in log.read_text()
 
 
+async def test_an_agent_that_fills_its_disk_itself_starts_in_the_room_it_has_kept(
+    tmp_path, broker, collector
+):
+    disk, log = tmp_path / "state", tmp_path / "agent.log"
+    disk.mkdir(mode=0o700)
+    with mounted(disk, "4m"):
+        async with small_plant(30) as plant:
+            place = enrolled(site(tmp_path, plant, broker.url))
+            (disk / "reserve").write_bytes(bytes(1024 * 1024))
+            fill(disk)
+            with log.open("w") as stderr, place.started("run", stderr=stderr) as process:
+                summary = await ended(process)
+        check_year(collector.ledger, summary, 30)
+
+
 async def test_how_the_agent_is_reaches_the_collector_signed(tmp_path, broker, collector):
     async with small_plant(1) as plant:
         port = plant.modbus_port

@@ -13,8 +13,9 @@ from joulemark_agent import cli
 from joulemark_agent.commission import _identification
 from joulemark_agent.contract.errors import DeviceError
 from joulemark_agent.contract.profile import Profile
+from joulemark_agent.documents import load_profile
 from joulemark_agent.kernels.checks import Sample
-from joulemark_agent.settings import load_profile, load_site, site_document
+from joulemark_agent.settings import load_site, site_document
 from nightly.wrong_profile import Served, mapping_of, serving
 from support.modbus_machine import Machine
 from support.sites import HEAD

@@ -8,7 +8,8 @@ import pytest
 from joulemark_agent.contract.batch import parse_batch
 from joulemark_agent.contract.errors import ConfigError
 from joulemark_agent.outbox import Outbox
-from joulemark_agent.recorder import Limits, Recorder
+from joulemark_agent.recorded import Limits
+from joulemark_agent.recorder import Recorder
 from joulemark_agent.settings import load_site, site_document
 from support import evidence
 from support.committed import INTERVAL_US, SLOTS, documents, readings

@@ -209,7 +209,7 @@ def test_a_tally_of_written_leaves_is_that_of_the_readings():
     live, again = Tally(), Tally()
     for reading, leaf in zip(readings, leaves(readings), strict=True):
         values, quality = decode_responses(PROFILE, reading.responses)
-        live.take_reading(reading, values, quality)
+        live.take_reading(reading, 1, values, quality)
         again.take_leaf(parse_canonical(leaf))
     live.take_gap(gap)
     again.take_leaf(

@@ -16,14 +16,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from joulemark_agent import app
-from joulemark_agent import recorder as recorders
+from joulemark_agent import foreseen
+from joulemark_agent.agent import Agent
+from joulemark_agent.approved import warm_kernels
 from joulemark_agent.contract.canonical import canonical_bytes, parse_canonical
 from joulemark_agent.contract.errors import ConfigError, EvidenceError, StoreError
 from joulemark_agent.contract.reading import Gap
 from joulemark_agent.equipment import Analysis, Figure, air_compressor
 from joulemark_agent.equipment.air_compressor import Parameters
-from joulemark_agent.figures import VERSION, Subject, Taken, agree, is_statement, stated, step
+from joulemark_agent.figures import VERSION, Subject, Taken, agree, stated, states_figures, step
 from joulemark_agent.kernels.decode import decode_responses
 from joulemark_agent.outbox import Outbox
 from joulemark_agent.settings import load_site, site_document
@@ -185,7 +186,7 @@ def test_a_model_that_fails_stops_no_reading(outbox, monkeypatch, caplog):
     def broken(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(recorders, "stated", broken)
+    monkeypatch.setattr(foreseen, "stated", broken)
     writer = recorder(outbox, device())
     writer.commit(READINGS[: WINDOW + 1])
     [said] = statements(outbox)
@@ -225,7 +226,7 @@ def test_figures_computed_before_a_commit_are_those_computed_in_it(tmp_path, mon
         calls.append(1)
         return stated(*all_)
 
-    monkeypatch.setattr(recorders, "stated", counted)
+    monkeypatch.setattr(foreseen, "stated", counted)
     for before in (WINDOW, WINDOW - 1):  # a slot that was skipped is a leaf in between
         with closing(Outbox(state(tmp_path / str(before)))) as box:
             writer = recorder(box, device())
@@ -246,7 +247,7 @@ async def test_other_lines_are_read_while_figures_are_computed():
     works = {0: lambda: threads.append(threading.get_ident()), 1: None}
     agent: Any = SimpleNamespace(_recorder=SimpleNamespace(foresee=works.__getitem__))
     results: Any = [0, 1]
-    await app._Agent._foresee(agent, results)
+    await Agent._foresee(agent, results)
     assert len(threads) == 1
     assert threads != [threading.get_ident()]
 
@@ -269,7 +270,7 @@ def test_a_model_is_ready_before_a_window_ends(monkeypatch):
         return Analysis()
 
     monkeypatch.setattr(air_compressor, "analyse", analyse)
-    app._warm([device()])
+    warm_kernels([device()])
     assert len(seen) == 1
 
 
@@ -454,7 +455,7 @@ def test_what_another_version_stated_is_not_repeated_and_not_refuted(outbox):
     assert [is_repeated(tree, event) for event in tree.figures] == [False, True]
     case: Any = SimpleNamespace(files={}, trees={(MACHINE, 1): tree})
     counts = Verdict("verified", (), None, case).counts
-    assert (counts["statements"], counts["statements_not_repeated"]) == (2, 1)
+    assert (counts["stated_windows"], counts["stated_windows_not_repeated"]) == (2, 1)
     # One of ours beside it is repeated all the same.
     refused(replace(tree, figures=(tree.figures[0], told_wrongly(tree.figures[1]))))
 
@@ -506,7 +507,7 @@ def test_the_last_bits_of_a_number_may_differ_and_no_more():
         changed = {**given["figures"][name], "value": repr(other)}
         return {**given, "figures": {**given["figures"], name: changed}}
 
-    assert is_statement(given)
+    assert states_figures(given)
     assert agree(told(value * (1 + 1e-12)), given)
     assert not agree(told(value * (1 + 1e-6)), given)
 

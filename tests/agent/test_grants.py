@@ -5,7 +5,16 @@ import pytest
 from joulemark_agent.contract.canonical import canonical_bytes, digest_hex
 from joulemark_agent.contract.errors import ConfigError
 from joulemark_agent.contract.signature import decode64, is_signed_by
-from joulemark_agent.grants import Terms, enroll, keep_site, kept_site, load_grant, take_reserve
+from joulemark_agent.grants import (
+    Terms,
+    enroll,
+    forget_sites,
+    keep_site,
+    kept_site,
+    load_grant,
+    opening_site,
+    take_reserve,
+)
 from joulemark_agent.keys import create_key
 
 
@@ -162,7 +171,22 @@ def test_a_site_document_that_was_changed_on_disk_or_is_gone_is_not_used(tmp_pat
 def test_site_documents_that_no_grant_names_are_forgotten(tmp_path, operator):
     for unit in range(5):
         granted(tmp_path, operator, site({**METER, "unit": unit}))
-    assert len(list((tmp_path / "grants" / "sites").glob("*.json"))) == 1
+    files = tmp_path / "grants" / "sites"
+    assert len(list(files.glob("*.json"))) == 5
+    forget_sites(tmp_path, site({**METER, "unit": unit}), [])
+    assert len(list(files.glob("*.json"))) == 1
+
+
+def test_a_site_document_is_kept_while_a_tree_was_opened_under_it(tmp_path, operator):
+    old, new = site({**METER, "unit": 1}), site({**METER, "unit": 2})
+    granted(tmp_path, operator, old)
+    opening = (tmp_path / "grants" / "main-meter.json").read_bytes()
+    granted(tmp_path, operator, new)
+    forget_sites(tmp_path, new, [opening, b"no grant"])
+    assert opening_site(tmp_path, opening) == old
+    forget_sites(tmp_path, new, [])
+    assert opening_site(tmp_path, opening) is None
+    assert opening_site(tmp_path, b"{}") is None
 
 
 def test_with_every_grant_a_reserve_for_the_next_epoch_is_signed(tmp_path, operator):

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
+
+from joulemark_agent.contract.errors import StoreError
+from joulemark_agent.outbox import Outbox
 from joulemark_agent.room import Level
 from support import keeping
 from support.disk import mounted
@@ -109,3 +114,45 @@ async def test_a_disk_that_turns_read_only_is_waited_for(tmp_path):
             account = keeping.account(found.box)
     assert account.missing == []
     assert set(account.gaps) <= {"disk_failed"}
+
+
+async def test_an_error_that_was_met_while_sending_is_mended_before_the_next_reading(tmp_path):
+    """A receipt could not be flushed: what the connection says of the disk is not trusted."""
+    failed = sqlite3.OperationalError("disk I/O error")
+    failed.sqlite_errorcode = sqlite3.SQLITE_IOERR
+
+    def fails(_: sqlite3.Connection) -> None:
+        raise failed
+
+    with plant(tmp_path) as found:
+        for _ in range(5):
+            await found.tick()
+        files = found.box._files
+        assert files is not None
+        with found.box._use(), pytest.raises(StoreError):
+            files.file.transact(fails)
+        found.box._is_sick = True
+        async with cared_for(found):
+            await looked()
+            assert not found.box.needs_reopening
+            assert not found.keeper.is_stopped
+            await found.tick()
+        account = keeping.account(found.box)
+    assert (account.missing, account.gaps.total()) == ([], 0)
+
+
+async def test_two_who_find_the_outbox_sick_open_it_once(tmp_path, monkeypatch):
+    opened: list[Outbox] = []
+    reopen = Outbox.reopen
+
+    def counted(box: Outbox) -> None:
+        opened.append(box)
+        reopen(box)
+
+    monkeypatch.setattr(Outbox, "reopen", counted)
+    with plant(tmp_path) as found:
+        await found.tick()
+        found.box._is_sick = True
+        await asyncio.gather(found.keeper._mend(), found.keeper._mend())
+        await found.tick()
+    assert len(opened) == 1

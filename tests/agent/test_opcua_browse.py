@@ -20,13 +20,13 @@ from joulemark_agent import opcua_browse, opcua_session, scan_report
 from joulemark_agent.contract.errors import DeviceError
 from joulemark_agent.contract.profile import NodePoint, Profile
 from joulemark_agent.contract.quantities import unit_of
+from joulemark_agent.documents import load_profile
 from joulemark_agent.drivers import opcua
 from joulemark_agent.kernels.decode import decode_responses
 from joulemark_agent.opcua_binary import NULL, Cursor, MalformedError, blob
 from joulemark_agent.opcua_browse import Limits, Tree, browse, scan
 from joulemark_agent.opcua_proposal import MOST_MACHINES, Found, Leaf, proposals
 from joulemark_agent.plan import plan_requests
-from joulemark_agent.settings import load_profile
 from support.opcua import (
     CAS,
     COMPRESSOR,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from joulemark_agent import app
+from joulemark_agent.approved import evidence_key, recorded_devices
 from joulemark_agent.cli import main
 from joulemark_agent.contract.errors import ConfigError, StoreError
 from joulemark_agent.contract.signature import (
@@ -154,9 +154,9 @@ def test_an_agent_is_enrolled_with_it_and_can_be_run(place, tmp_path, capsys, mo
     assert main(["agent", "enroll", "-c", str(path), *operator, "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     settings = load_site(path)
-    key = app.evidence_key(settings)
+    key = evidence_key(settings)
     assert key.public == decode64(said["key"])
-    assert app.recorded_devices(settings, key), "the grant is for it"
+    assert recorded_devices(settings, key), "the grant is for it"
     assert not (settings.state_dir / "agent.key").exists()
     assert main(["agent", "rotate-key", "-c", str(path)]) == 2
     assert "evidence_key.label" in capsys.readouterr().err

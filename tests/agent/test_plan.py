@@ -25,6 +25,7 @@ from joulemark_agent.contract.profile import (
     SunspecPoint,
     Table,
 )
+from joulemark_agent.documents import load_profile
 from joulemark_agent.drivers.base import MAX_WORDS, Request
 from joulemark_agent.plan import (
     TCP,
@@ -36,7 +37,6 @@ from joulemark_agent.plan import (
     plan_spans,
     span_of,
 )
-from joulemark_agent.settings import load_profile
 
 TYPES: tuple[NumberType, ...] = ("uint16", "int32", "float32", "uint64")
 

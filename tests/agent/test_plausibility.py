@@ -1,9 +1,9 @@
 """Findings begin within ten minutes and end when they are over."""
 
 from joulemark_agent.contract.profile import Profile
+from joulemark_agent.documents import load_profile
 from joulemark_agent.kernels.checks import WINDOWS
 from joulemark_agent.plausibility import Watch
-from joulemark_agent.settings import load_profile
 
 US = 1_000_000
 SPAN_S, LONG_SPAN_S = (span_s for span_s, _ in WINDOWS)

@@ -22,21 +22,22 @@ PERIOD_US = 900_000_000
 
 
 class FixedClock:
-    """Simulated time, and a monotonic clock that counts its questions."""
+    """Both times stand until a test moves them, but for a millisecond a question."""
 
-    def __init__(self) -> None:
-        self.asked = 0
+    def __init__(self, sync: str = "simulated") -> None:
+        self.sync = sync
         self.shows_us = SLOT_US + 41_250
+        self.mono_us = 10**6
 
     def time_quality(self) -> TimeQuality:
-        return TimeQuality("simulated", 0)
+        return TimeQuality(self.sync, 0)
 
     def now_us(self) -> int:
         return self.shows_us
 
     def mono_ns(self) -> int:
-        self.asked += 1
-        return 10**9 * self.asked
+        self.mono_us += 1000
+        return self.mono_us * 1000
 
     async def until(self, slot_us: int, committed_us: int | None) -> bool:
         raise AssertionError(f"a poller waits for no slot: {slot_us} after {committed_us}")
@@ -64,7 +65,7 @@ async def test_a_reading_holds_the_words_of_all_requests_and_both_times() -> Non
     assert isinstance(reading, Reading)
     assert (reading.device, reading.slot_us) == ("meter", SLOT_US)
     assert reading.t_utc_us == SLOT_US + 41_250
-    assert reading.t_mono_ns == 10**9
+    assert 10**9 < reading.t_mono_ns < 10**9 + 10**8
     assert reading.time_quality == TimeQuality("simulated", 0)
     assert [(r.table, r.address, r.data) for r in reading.responses] == [
         ("holding", 10, struct.pack(">2H", 10, 11)),
@@ -129,15 +130,24 @@ async def test_a_reading_whose_second_request_fails_is_a_gap_and_not_half_a_read
     assert results == [Gap("meter", SLOT_US, SLOT_US, 1, "exception_02")]
 
 
-@pytest.mark.parametrize("late_us", [PERIOD_US, 3 * PERIOD_US, -PERIOD_US])
+@pytest.mark.parametrize(
+    ("late_us", "took_us", "cause"),
+    [
+        (PERIOD_US, PERIOD_US, "overrun"),
+        (3 * PERIOD_US, 3 * PERIOD_US, "overrun"),
+        (PERIOD_US, 0, "clock_step"),
+        (-PERIOD_US, 0, "clock_step"),
+    ],
+)
 async def test_an_answer_that_comes_when_another_slot_is_due_is_no_reading_of_this_one(
-    late_us: int,
+    late_us: int, took_us: int, cause: str
 ) -> None:
     """The device took longer than its period, or the clock was set while it answered."""
     clock = FixedClock()
 
     async def answer(connection: Connection, request: bytes) -> None:
         clock.shows_us = SLOT_US + late_us
+        clock.mono_us = 10**6 + took_us
         await connection.say(reply(request))
 
     async with peer(answer) as served:
@@ -146,8 +156,27 @@ async def test_an_answer_that_comes_when_another_slot_is_due_is_no_reading_of_th
         results = await subject.read_slot(SLOT_US, ["slow", "next"])
         await lines.close()
 
-    assert results == [Gap(d.id, SLOT_US, SLOT_US, 1, "overrun") for d in devices]
+    causes = {"slow": cause, "next": "overrun"}  # which was not asked before
+    assert results == [Gap(d.id, SLOT_US, SLOT_US, 1, causes[d.id]) for d in devices]
     assert {request[6] for request in served.requests} == {1}, "what is too late is not asked"
+
+
+@pytest.mark.parametrize("step_us", [-1_000_000, 1_000_000, -PERIOD_US, 3600 * PERIOD_US])
+async def test_the_first_reading_after_the_clock_was_set_says_so_and_by_how_much(
+    step_us: int,
+) -> None:
+    clock, found = FixedClock("ntp"), []
+    async with peer(truth) as served:
+        subject, lines = poller(device("meter", served.url), clock=clock)
+        for i in range(4):
+            slot_us = SLOT_US + i * PERIOD_US + (step_us if i > 1 else 0)
+            clock.shows_us, clock.mono_us = slot_us, clock.mono_us + PERIOD_US
+            found += await subject.read_slot(slot_us, ["meter"])
+        await lines.close()
+
+    known = [r.time_quality for r in found if isinstance(r, Reading)]
+    assert [one.sync for one in known] == ["ntp", "ntp", "unsynchronised", "ntp"]
+    assert [one.error_us for one in known] == [0, 0, pytest.approx(abs(step_us), abs=10_000), 0]
 
 
 async def test_an_answer_within_its_period_is_a_reading_with_its_own_time() -> None:

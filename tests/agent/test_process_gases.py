@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 import joulemark_profiles
 from joulemark_agent.process_gases import GASES, WARMING, load_process_gases, load_warming
-from joulemark_agent.settings import DeviceSettings
+from joulemark_agent.site_sections import DeviceSettings
 
 DEVICE = {
     "id": "etcher",

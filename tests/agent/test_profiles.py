@@ -11,9 +11,9 @@ import joulemark_profiles
 from joulemark_agent.contract.profile import Golden, Point, Profile
 from joulemark_agent.contract.quantities import unit_of
 from joulemark_agent.contract.reading import Response
+from joulemark_agent.documents import load_factors, load_profile
 from joulemark_agent.kernels.decode import decode_point, decode_responses
 from joulemark_agent.plan import plan_requests
-from joulemark_agent.settings import load_factors, load_profile
 from support.scripts import script
 
 ROOT = Path(__file__).parents[2]

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from joulemark_agent.app import last_committed_us
+from joulemark_agent.slots import last_committed_us
 
 
 @st.composite

@@ -6,7 +6,7 @@ import pytest
 
 from joulemark_agent.archive import ALLOWED, DENIED, WAITING, Archive
 from joulemark_agent.contract.canonical import canonical_bytes
-from joulemark_agent.contract.errors import EvidenceError
+from joulemark_agent.contract.errors import EvidenceError, StoreError
 from joulemark_agent.contract.leaf import parse_leaf
 from joulemark_agent.contract.raw import RawRequest, parse_request, signed_request
 from joulemark_agent.contract.reading import event_leaf
@@ -168,6 +168,89 @@ async def test_an_archive_that_begins_late_says_what_it_lacks(tmp_path):
     assert counter.notes[0][2]["last_seq"] == "39"
     assert len(await counter.work(desk, received)) == 1
     new.close()
+
+
+async def test_what_was_allowed_is_sent_although_the_agent_was_killed_after_it_said_so(archive):
+    desk, killed = desk_of(archive, "allow"), Counter()
+    desk.ask(METER, PAYLOAD)
+    await desk.work(killed.note, lambda *_: None, list)  # the leaf is there, and no message was
+    counter = Counter()
+    await counter.work(desk_of(archive, "allow"))
+    assert len(counter.sent) == 3
+    await counter.work(desk_of(archive, "allow"))
+    assert (len(counter.sent), counter.notes) == (3, []), "once, and said once"
+
+
+async def test_the_quota_waits_for_what_was_allowed_and_is_not_sent_yet(tmp_path, archive):
+    small = Archive(tmp_path / "small.db", 1)
+    one = next(archive.covering(METER, 1, 3, 3))
+    small.keep([replace(one, first_seq=k * 10, size=k * 10 + 10) for k in range(1200)])
+    small.lack_told()
+    desk, counter = desk_of(small, "allow"), Counter()
+    desk.ask(METER, signed_request(replace(REQUEST, first_seq=0, last_seq=99), KEYS.witness))
+    waiting = []
+    await desk.work(counter.note, lambda _, payloads: waiting.append(payloads), list)
+    await desk.work(counter.note, lambda _, payloads: waiting.append(payloads), list)
+    assert len(waiting) == 1, "it is on its way"
+    assert [kind for _, kind, _ in counter.notes] == [REQUESTED]
+    assert len(list(waiting[0])) == 10
+    await counter.work(desk)
+    assert [kind for _, kind, _ in counter.notes] == [REQUESTED, TRIMMED]
+    small.close()
+
+
+async def test_a_request_of_a_collector_that_is_no_longer_ours_is_denied(archive):
+    desk_of(archive, "ask").ask(METER, PAYLOAD)
+    archive.decide(REQUEST.id, ALLOWED)
+    desk, counter = desk_of(archive, "ask", KEYS.operator), Counter()
+    assert await counter.work(desk) == [(REQUESTED, DENIED)]
+    assert await counter.work(desk) == [(REQUESTED, DENIED)], "said once"
+    assert counter.sent == []
+
+
+async def test_a_request_that_the_disk_does_not_take_ends_nothing(archive, monkeypatch, caplog):
+    desk = desk_of(archive, "allow")
+
+    def full(_):
+        raise StoreError("The archive has no room.", "Free space.", code="disk_full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(archive, "ask", full)
+        desk.ask(METER, PAYLOAD)
+    assert "raw_request_not_kept" in caplog.text
+    desk.ask(METER, PAYLOAD)
+    assert len(archive.requests()) == 1, "it came again"
+
+
+async def test_batches_that_cannot_be_read_are_sent_when_they_can(archive, monkeypatch, caplog):
+    desk, counter = desk_of(archive, "allow"), Counter()
+    desk.ask(METER, PAYLOAD)
+
+    def broken(*_):
+        raise StoreError("The archive cannot be read.", "Look at the disk.", code="io_error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(archive, "covering", broken)
+        await counter.work(desk)
+    assert "raw_not_sent" in caplog.text
+    assert counter.sent == []
+    await counter.work(desk)
+    assert len(counter.sent) == 3
+
+
+async def test_an_archive_that_is_found_damaged_while_the_agent_runs_is_replaced(archive, caplog):
+    path = archive._path
+    for pragma in ("wal_checkpoint(TRUNCATE)", "shrink_memory"):  # nothing of it is in memory
+        archive._rows(f"PRAGMA {pragma}")
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (path.stat().st_size - 4096))
+    desk, counter = desk_of(archive, "allow"), Counter()
+    with pytest.raises(StoreError, match="damaged"):
+        archive.held()
+    assert await counter.work(desk, [(METER, 1, 40)]) == [(TRIMMED, None)]
+    assert "archive_set_aside" in caplog.text
+    assert archive.held() == []
 
 
 # ----------------------------------------------------------------------- queue

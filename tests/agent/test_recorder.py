@@ -385,6 +385,33 @@ def test_a_new_epoch_closes_the_old_one_and_accounts_for_the_slots_between(tmp_p
     box.close()
 
 
+@pytest.mark.parametrize(("behind", "begins"), [(4, 5), (5, 2)])
+def test_a_new_epoch_does_not_wait_long_for_slots_that_a_wrong_clock_recorded(
+    tmp_path, behind, begins
+):
+    """An hour it waits, and no slot is recorded twice; for a day or a year it does not."""
+    live, wall = evidence.meter_readings(LIVE, [500] * 20), StoppedWall()
+    box = Outbox(state(tmp_path))
+    recorder(box, recorded(LIVE)).commit(live[:5])
+    assert isinstance(live[4], Reading)
+    wall.now_us = live[4].slot_us - behind * PERIOD_US
+    changed = evidence.documents(
+        clock="system", first_slot_us=None, factors=evidence.factor_mapping("dataset_check")
+    )
+    writer = recorder(box, recorded(changed, epoch=2), wall=wall)
+    if begins < 5:
+        assert writer.committed_us(METER) is None
+        writer.commit(live[begins:7])
+    else:
+        with pytest.raises(EvidenceError, match="came after slot"):
+            writer.commit(live[2:3])
+        writer.commit(live[5:7])
+    writer.seal_all()
+    new = kept(box, epoch=2)
+    assert slots_of(new.contents, PERIOD_US) == slots_read(live[begins:7])
+    box.close()
+
+
 @pytest.mark.parametrize("period_s", [450, 3600])
 def test_an_epoch_of_another_period_goes_on_from_the_grid_of_its_own(tmp_path, period_s):
     """From every 900 s to every 450 or 3600 s: the last slot need not be one of the new ones."""

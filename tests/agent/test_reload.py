@@ -15,8 +15,13 @@ from typing import Any
 
 import pytest
 
-from joulemark_agent import app
-from joulemark_agent.settings import load_profile, load_site
+from joulemark_agent import agent as agents
+from joulemark_agent import app, approved
+from joulemark_agent.contract.errors import StoreError
+from joulemark_agent.documents import load_profile
+from joulemark_agent.foundation import OUTBOX
+from joulemark_agent.reload import FOR_A_RESTART
+from joulemark_agent.settings import SiteSettings, load_site
 from nightly import reload
 from nightly.reload import Heard, Unit
 from nightly.wrong_profile import serving
@@ -145,6 +150,24 @@ async def test_a_file_whose_site_document_cannot_be_kept_changes_nothing(tmp_pat
         await agent.asks_again()
 
 
+async def test_a_disk_that_is_full_refuses_the_file_and_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise StoreError("The disk is full.", "Free space on it.", code="disk_full")
+
+    async with running(tmp_path) as agent:
+        monkeypatch.setattr(agents, "keep_site", full)
+        await agent.hang_up()
+        assert agent.heard.last["reload_refused"]["do"] == "Free space on it."
+        await agent.asks_again()
+
+
+def test_a_key_of_the_site_file_is_followed_or_takes_a_restart() -> None:
+    followed = {"time_zone", "factors", "devices", "systems"}
+    assert followed == SiteSettings.model_fields.keys() - set(FOR_A_RESTART)
+
+
 @pytest.mark.parametrize(("key", "value"), [("state_dir", "elsewhere"), ("clock", "system")])
 async def test_what_takes_a_restart_is_refused_and_named(
     tmp_path: Path, key: str, value: str
@@ -175,11 +198,11 @@ async def test_a_stop_in_the_middle_of_a_change_leaves_no_task_behind(tmp_path: 
         assert summary["heads"]["meter"]["epoch"] == 1
 
 
-def _agent_of(agent: Running) -> app._Agent:
+def _agent_of(agent: Running) -> agents.Agent:
     """The agent that runs in the task."""
     outer: Any = agent.task.get_coro()
     found = outer.cr_await.cr_frame.f_locals["agent"]
-    assert isinstance(found, app._Agent)
+    assert isinstance(found, agents.Agent)
     return found
 
 
@@ -188,7 +211,7 @@ async def test_kernels_are_ready_before_anything_is_due(
 ) -> None:
     has_begun: list[bool] = []
     monkeypatch.setattr(
-        app, "warm", lambda *_: has_begun.append((tmp_path / "state" / app.OUTBOX).exists())
+        approved, "warm", lambda *_: has_begun.append((tmp_path / "state" / OUTBOX).exists())
     )
     async with running(tmp_path):
         pass

@@ -3,14 +3,17 @@
 import asyncio
 import json
 import sys
+from contextlib import ExitStack
 
 import pytest
 
-from joulemark_agent import cli, rotation_command
+from joulemark_agent import app, cli, rotation_command, service
+from joulemark_agent.agent import Agent
 from joulemark_agent.answers import Collector
 from joulemark_agent.contract.errors import ConfigError, StoreError
 from joulemark_agent.contract.signature import encode64, is_log_signed, public_key
-from joulemark_agent.keys import AGENT_KEY, Key, create_key, load_key
+from joulemark_agent.foundation import open_base
+from joulemark_agent.keys import AGENT_KEY, Key, agent_key, create_key, load_key
 from joulemark_agent.mqtt import Login
 from joulemark_agent.outbox import Outbox
 from joulemark_agent.rotation import (
@@ -22,7 +25,9 @@ from joulemark_agent.rotation import (
     request_rotation,
     take_over,
 )
+from joulemark_agent.settings import load_site
 from joulemark_agent.uplink import Timing, Uplink
+from joulemark_agent.watchdog import ServiceManager
 from nightly import key_rotation
 from support import evidence
 from support.collecting import Ledger, SmallCollector
@@ -39,6 +44,7 @@ from support.rotating import (
     rotate_until_killed,
 )
 from support.running import Site, site
+from support.sites import HEAD
 
 NEW = Key(evidence.FOREIGN.agent, public_key(evidence.FOREIGN.agent))
 
@@ -328,3 +334,30 @@ def test_a_list_of_former_keys_that_is_none_is_told(tmp_path, text):
 def test_a_running_agent_killed_while_it_is_given_a_new_key_goes_on_with_one():
     figures = key_rotation.run(1, full=False)
     assert int(figures["keys that were taken into use"]) >= 1
+
+
+@pytest.mark.parametrize("has_token", [False, True])
+async def test_a_key_in_a_token_is_not_changed_for_one_in_a_file(tmp_path, monkeypatch, has_token):
+    """A new key may lie there since before the token was written into the site file."""
+    folder = tmp_path / "state"
+    monkeypatch.setattr(service, "evidence_key", lambda *_, **__: agent_key(folder))
+    token = "evidence_key: {module: x.so, token: plant, pin_file: pin}\n" if has_token else ""
+    device = '  - {id: meter, profile: virtual_main_meter, unit: 1, period_s: 60, url: "%s"}\n'
+    path = tmp_path / "site.yaml"
+    path.write_text(token + HEAD.format() + device % "modbus-tcp://192.0.2.8")
+    words = ["-c", str(path), "--operator-key", str(tmp_path / "operator.key")]
+    assert cli.main(["agent", "enroll", *words, "--create-operator-key"]) == 0
+    settings = load_site(path)
+    create_key(folder / NEXT_KEY)
+    with ExitStack() as stack:
+        base = open_base(settings, agent_key(folder), stack)
+        uplink = Uplink(
+            Login("mqtt://127.0.0.1:1", AGENT), app._collector(settings, base.key), base.outbox
+        )
+        agent = Agent(settings, base, uplink, ServiceManager(), hung_up=asyncio.Event())
+        jobs = agent.care(None)
+        for job in jobs:
+            job.close()
+        await agent.close()
+        await uplink.close()
+    assert any("_renew_key" in repr(job) for job in jobs) is not has_token

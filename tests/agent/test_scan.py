@@ -21,12 +21,13 @@ from joulemark_agent import cli, scan_report
 from joulemark_agent.contract.document import parse_yaml
 from joulemark_agent.contract.errors import DeviceError
 from joulemark_agent.contract.profile import Point, Profile
+from joulemark_agent.documents import checked_profile, load_profile
 from joulemark_agent.kernels.decode import decode_responses
 from joulemark_agent.lines import Lines
 from joulemark_agent.plan import plan_requests
 from joulemark_agent.scan import Found, Match, Scan, scan
 from joulemark_agent.scan_profile import sunspec_profile
-from joulemark_agent.settings import checked_profile, load_profile, load_site
+from joulemark_agent.settings import load_site
 from nightly import scan_hostile
 from support.controllers import Clock, an_elektronikon
 from support.sites import HEAD

@@ -161,6 +161,36 @@ def test_a_replaced_key_is_followed(publisher, reader, key):
     assert fetch(str(publisher.out), None, reader).changed == ("factors/korea.yaml",)
 
 
+def test_the_key_of_the_root_is_kept_elsewhere_until_it_is_needed(tmp_path, publisher, reader):
+    (publisher.keys / "root.key").rename(tmp_path / "safe")
+    publisher.change()
+    publisher.publish()
+    assert fetch(str(publisher.out), None, reader).changed == ("factors/korea.yaml",)
+    with pytest.raises(ConfigError, match=r"root\.key"):
+        publisher.publish(replaced="online")
+    assert not list(publisher.keys.glob("*.*.key")), "nothing was replaced"
+    with pytest.raises(ConfigError, match=r"root\.key"):
+        publisher.publish(NOW + timedelta(days=200))  # the root is due
+    (tmp_path / "safe").rename(publisher.keys / "root.key")
+    publisher.publish(replaced="online")
+    assert fetch(str(publisher.out), None, reader).changed == ()
+
+
+def test_who_only_says_that_the_list_is_still_the_newest_needs_no_other_key(publisher, reader):
+    """Where that is done every few days by a machine, a thief of its key can name no set."""
+    (publisher.keys / "root.key").rename(publisher.keys / "root.away")
+    (publisher.keys / "targets.key").rename(publisher.keys / "targets.away")
+    publisher.publish(NOW + timedelta(days=10))
+    done = fetch(str(publisher.out), None, reader)
+    assert (done.version, done.changed) == (1, ())
+    publisher.change()
+    with pytest.raises(ConfigError, match=r"targets\.key"):
+        publisher.publish()
+    (publisher.keys / "targets.away").rename(publisher.keys / "targets.key")
+    publisher.publish()
+    assert fetch(str(publisher.out), None, reader).changed == ("factors/korea.yaml",)
+
+
 def test_the_replaced_key_counts_no_more(publisher, reader):
     publisher.publish(replaced="targets")
     fetch(str(publisher.out), None, reader)
@@ -197,4 +227,4 @@ def test_the_commands_say_what_happened(tmp_path, publisher, capsys):
     assert "unchanged" in capsys.readouterr().out
     folders = [str(publisher.sets), "--keys", str(publisher.keys), "--out", str(publisher.out)]
     assert main(["agent", "sets", "publish", *folders]) == 0
-    assert "version     2 of 2 sets" in capsys.readouterr().out
+    assert "version     1 of 2 sets" in capsys.readouterr().out

@@ -9,14 +9,9 @@ import pytest
 import joulemark_profiles
 from joulemark_agent.contract.document import document_bytes, parse_yaml
 from joulemark_agent.contract.errors import ConfigError
-from joulemark_agent.settings import (
-    SiteSettings,
-    load_factors,
-    load_profile,
-    load_site,
-    read_document,
-    site_document,
-)
+from joulemark_agent.documents import load_factors, load_profile, read_document
+from joulemark_agent.settings import SiteSettings, load_site, site_document
+from support.present import present
 
 SITES = Path(__file__).parents[2] / "configs/sites"
 EXAMPLE = SITES / "gwangyang.yaml"
@@ -185,7 +180,7 @@ def test_an_address_no_driver_can_use_is_told(tmp_path: Path, new: str, said: st
     "key", ["", "AAAA", "not base64!", "WxhFr3X+pUJSoC1zlt0/Ywi8pq84zt0LXz0B8tO4xkl="]
 )
 def test_a_collector_key_that_is_none_is_told(tmp_path: Path, key: str) -> None:
-    old = load_site(EXAMPLE).uplink.collector_key
+    old = present(load_site(EXAMPLE).uplink.collector_key)
     path = changed(tmp_path, (old, key))
     with pytest.raises(ConfigError, match=r"uplink\.collector_key"):
         load_site(path)

@@ -15,9 +15,9 @@ from joulemark_agent.contract.document import document_bytes, parse_yaml
 from joulemark_agent.contract.errors import ConfigError
 from joulemark_agent.contract.profile import Profile, SunspecPoint
 from joulemark_agent.contract.reading import Response
+from joulemark_agent.documents import checked_profile, load_profile
 from joulemark_agent.kernels.decode import decode_point, decode_responses, text_of
 from joulemark_agent.plan import plan_requests
-from joulemark_agent.settings import checked_profile, load_profile
 from joulemark_agent.sunspec_models import labels, models, place, resolved
 
 ROOT = Path(__file__).parents[2]

@@ -4,6 +4,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -56,7 +57,7 @@ def uplink_to(
     box: Outbox,
     timing: Timing = PATIENT,
     kind: type[Uplink] = Uplink,
-    **login: str,
+    **login: Any,
 ) -> Uplink:
     collector = Collector(SITE, AGENT, WITNESS, public_key(KEYS.witness))
     return kind(Login(url, AGENT, **login), collector, box, timing)

@@ -50,6 +50,25 @@ async def test_the_newest_batch_is_shown_while_older_ones_wait(broker, outbox):
             assert ledger.leaves == {}
 
 
+async def test_what_the_index_of_heads_does_not_know_yet_is_not_shown(broker, outbox, monkeypatch):
+    """A head that left and that the disk then forgets would be signed a second time."""
+    writer = recorder(outbox, recorded(DOCUMENTS), slots=4)
+    writer.commit(READINGS[:200])
+    ledger = Ledger()
+    with collecting(broker.port, ledger, answering=lambda *_: []) as collector:
+        async with running(uplink_to(broker.url, outbox, PATIENT)) as uplink:
+            await until(lambda: len(ledger.arrivals) >= 20)
+            with monkeypatch.context() as patch:
+                patch.setattr(Outbox, "_show", lambda _: None)
+                hidden = writer.commit(READINGS[200:204])
+                uplink.offer(hidden)
+                await asyncio.sleep(0.1)
+                assert collector.live == []
+            assert not outbox.has_shown(hidden[0])
+            uplink.offer(writer.commit(READINGS[204:208]))
+            await until(lambda: collector.live)
+
+
 async def test_where_nothing_waits_nothing_is_sent_twice(broker, outbox):
     writer = recorder(outbox, recorded(DOCUMENTS), slots=4)
     with collecting(broker.port, Ledger()) as collector:

@@ -12,8 +12,8 @@ import pytest
 
 from joulemark_agent import cli, equipment, kernels, physics
 from joulemark_agent.contract.profile import Profile
+from joulemark_agent.documents import load_profile
 from joulemark_agent.kernels.warm import warm_up
-from joulemark_agent.settings import load_profile
 from support.child import search_path
 
 

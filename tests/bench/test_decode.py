@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from joulemark_agent.contract.reading import Response
+from joulemark_agent.documents import load_profile
 from joulemark_agent.kernels.decode import decode_responses
 from joulemark_agent.kernels.decode_block import block_plan, decode_block
 from joulemark_agent.plan import plan_requests
-from joulemark_agent.settings import load_profile
 
 pytestmark = pytest.mark.bench
 

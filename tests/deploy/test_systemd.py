@@ -42,6 +42,20 @@ def test_what_the_agent_writes_is_in_folders_that_it_may_write() -> None:
     assert said("StateDirectoryMode") == ["0700"]
 
 
+def test_it_runs_confined_as_a_user_of_its_own() -> None:
+    wanted = {
+        "User": "joulemark",
+        "UMask": "0077",
+        "NoNewPrivileges": "yes",
+        "CapabilityBoundingSet": "",
+        "ProtectSystem": "strict",
+        "ProtectHome": "yes",
+        "DevicePolicy": "closed",
+        "RestrictAddressFamilies": "AF_INET AF_INET6 AF_UNIX",
+    }
+    assert {key: said(key) for key in wanted} == {key: [value] for key, value in wanted.items()}
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
 def test_systemd_takes_it_as_it_is(tmp_path: Path) -> None:
     copy = tmp_path / UNIT.name

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from nightly import gaps, kills, network, power_cuts, recovery, replays
+from nightly import bit_flips, clocks, gaps, kills, network, power_cuts, recovery, replays
 
 pytestmark = [pytest.mark.endurance, pytest.mark.timeout(600)]
 
@@ -44,3 +44,13 @@ def test_a_thousand_sequences_of_batches_that_come_again_end_with_one_ledger():
 @pytest.mark.service
 def test_every_slot_that_is_taken_away_is_a_gap_with_its_cause():
     show(gaps.run(1, full=False))
+
+
+@pytest.mark.service
+def test_clocks_that_are_set_lose_no_energy_and_every_doubt_is_told():
+    show(clocks.run(1, full=False))
+
+
+@pytest.mark.service
+def test_no_flipped_bit_of_a_whole_bundle_goes_unnoticed():
+    show(bit_flips.run(1, full=False))

@@ -91,6 +91,7 @@ def test_enrolling_again_gives_the_new_key(tmp_path):
         ({"agent": AGENT}, "in the collector's file"),
         ({"key": public_key(KEYS.agent)}, f"is that of '{AGENT}'"),
         ({"devices": frozenset({METER})}, f"'{AGENT}' reads {METER}"),
+        ({"key": public_key(KEYS.operator)}, "who reads must not approve"),
     ],
 )
 def test_nobody_is_enrolled_in_the_place_of_another(tmp_path, change, why):

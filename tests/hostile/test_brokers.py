@@ -3,7 +3,8 @@
 import asyncio
 import threading
 import time
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 
 import pytest
@@ -15,6 +16,7 @@ from joulemark_agent.contract.topics import batch_topic
 from joulemark_agent.mqtt import Login
 from joulemark_agent.mqtt_client import NO_TOPIC, topic_of
 from joulemark_agent.outbox import Outbox
+from joulemark_agent.store_thread import StoreThread
 from joulemark_agent.uplink import Collector, Timing, Uplink
 from joulemark_gateway.ingest import mqtt as ingest
 from joulemark_gateway.ingest.mqtt import Subscriber
@@ -58,18 +60,22 @@ class Heard:
 
 
 @contextmanager
-def collecting(broker: Broker, heard: Heard):
-    subscriber = Subscriber(
-        BrokerSettings(url=broker.url), heard, agents=frozenset({AGENT}), waiting_batches=4
-    )
-    stop = threading.Event()
-    thread = threading.Thread(target=subscriber.run, args=(stop,))
-    thread.start()
+def collecting(brokers: Mapping[str, Broker], heard: Mapping[str, Heard]):
+    """A collector for each; they are stopped together."""
+    stop, threads = threading.Event(), []
+    for name, broker in brokers.items():
+        subscriber = Subscriber(
+            BrokerSettings(url=broker.url), heard[name], agents=frozenset({AGENT}),
+            waiting_batches=4,
+        )  # fmt: skip
+        threads.append(threading.Thread(target=subscriber.run, args=(stop,)))
+        threads[-1].start()
     try:
         yield
     finally:
         stop.set()
-        thread.join()
+        for thread in threads:
+            thread.join()
 
 
 async def become_honest(brokers: dict[str, Broker]) -> None:
@@ -90,9 +96,7 @@ async def test_a_collector_hears_a_good_batch_within_seconds_of_every_one_of_the
         for name, (after, instead) in CASES.items():
             brokers[name] = await stack.enter_async_context(hostile_broker())
             brokers[name].after, brokers[name].instead = after, instead
-        with ExitStack() as running:
-            for name, broker in brokers.items():
-                running.enter_context(collecting(broker, heard[name]))
+        with collecting(brokers, heard):
             await become_honest(brokers)
             until_s, deaf = time.monotonic() + BACK_S, set(brokers)
             while deaf and time.monotonic() < until_s:
@@ -104,20 +108,26 @@ async def test_a_collector_hears_a_good_batch_within_seconds_of_every_one_of_the
     assert not deaf
 
 
+async def ended(uplinks: list[Uplink]) -> None:
+    """All of them."""
+    await asyncio.gather(*(uplink.close() for uplink in uplinks))
+
+
 async def test_an_agent_sends_its_batch_again_within_seconds_of_every_one_of_them(tmp_path):
     brokers: dict[str, Broker] = {}
     async with AsyncExitStack() as stack:
-        for number, (name, (after, instead)) in enumerate(CASES.items()):
+        outbox = stack.enter_context(closing(Outbox(state(tmp_path))))  # no receipt empties it
+        store = stack.enter_context(closing(StoreThread()))
+        writer = recorder(outbox, recorded(evidence.documents()), slots=4)
+        writer.commit(evidence.meter_readings(evidence.documents(), [1000] * 3))
+        writer.seal_all()
+        uplinks: list[Uplink] = []
+        stack.push_async_callback(ended, uplinks)
+        for name, (after, instead) in CASES.items():
             brokers[name] = broker = await stack.enter_async_context(hostile_broker())
             broker.after, broker.instead = after, instead
-            outbox = Outbox(state(tmp_path / str(number)))
-            stack.callback(outbox.close)
-            writer = recorder(outbox, recorded(evidence.documents()), slots=4)
-            writer.commit(evidence.meter_readings(evidence.documents(), [1000] * 3))
-            writer.seal_all()
-            uplink = Uplink(Login(broker.url, f"{AGENT}-{number}"), TOLD, outbox, QUICK)
-            stack.push_async_callback(uplink.close)
-            uplink.start()
+            uplinks.append(Uplink(Login(broker.url, AGENT), TOLD, outbox, QUICK, store=store))
+            uplinks[-1].start()
         await become_honest(brokers)
         for broker in brokers.values():
             broker.published.clear()

@@ -43,7 +43,7 @@ def test_every_decoder_has_a_target():
 def test_no_bytes_make_a_decoder_fail_and_a_decoder_without_checks_does():
     figures = fuzz.run(1, full=False)
 
-    assert len(figures) == len(targets(MODULES)) + len(fuzz.CONTROLS) + 1
+    assert len(figures) == len(targets(MODULES)) + 2, "the control, and all together"
 
 
 def _takes_everything(data: bytes) -> None:
@@ -70,7 +70,7 @@ def test_memory_and_targets_that_refuse_nothing_are_failures():
     everything = drive(
         Target("all", lambda: [b"ab"], _takes_everything), seed=1, seconds=5.0, executions=50
     )
-    with pytest.raises(AssertionError, match="refused of all"):
+    with pytest.raises(AssertionError, match="none refused"):
         everything.check()
 
 

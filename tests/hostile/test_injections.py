@@ -6,6 +6,7 @@ Pages and the HTTP API have the same texts in tests of their own.
 import io
 import json
 import logging
+import re
 import warnings
 import zipfile
 from collections import Counter
@@ -27,11 +28,12 @@ from joulemark_agent.contract.topics import (
     parse_topic,
     require_id,
 )
+from joulemark_agent.documents import checked_profile
 from joulemark_agent.kernels.datavalue import DataValue, encode
 from joulemark_agent.log import printable, start_logging
 from joulemark_agent.opcua_proposal import Leaf, proposals
 from joulemark_agent.scan_profile import sunspec_profile
-from joulemark_agent.settings import checked_profile, load_site
+from joulemark_agent.settings import load_site
 from joulemark_gateway.evidence.container import container_bytes, read_container
 from joulemark_gateway.evidence.store import FILE, SqliteStore
 from joulemark_gateway.reports.html import page
@@ -44,10 +46,13 @@ from support.bundles import true_report
 from support.evidence import AGENT, METER
 from support.injections import BOMBS, payloads
 from support.intakes import new_intake
+from support.references import ROOT
 
 TEXTS = [one.text for one in payloads()]
 # What is UTF-8 when it arrives, or is in a document that was read: no halves of characters.
 WHOLE = [text for text in TEXTS if not any("\ud800" <= letter <= "\udfff" for letter in text)]
+SOME = [TEXTS[::3], pytest.param(TEXTS, marks=pytest.mark.endurance)]  # where each takes long
+SOME_WHOLE = [WHOLE[::3], pytest.param(WHOLE, marks=pytest.mark.endurance)]
 ACTIONS = (b"/JavaScript", b"/Launch", b"/OpenAction", b"/AA ")  # of a PDF
 LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 
@@ -118,8 +123,9 @@ def test_a_site_file_with_such_texts_is_refused_or_says_just_that(tmp_path, monk
     assert {found.name for found in tmp_path.iterdir()} == {"small.yaml", "site.yaml"}
 
 
-def test_a_profile_with_such_texts_is_refused_or_kept_as_text():
-    for text in TEXTS:
+@pytest.mark.parametrize("texts", SOME, ids=len)
+def test_a_profile_with_such_texts_is_refused_or_kept_as_text(texts):
+    for text in texts:
         mapping = fleet.PROFILE.replace("made up for a test", _written(f"a source: {text}"))
         try:
             profile, document = checked_profile(parse_yaml(mapping, "profile.yaml"))
@@ -141,9 +147,10 @@ def test_what_a_device_calls_itself_is_shown_as_one_line():
             assert shown.isprintable()
 
 
-def test_what_an_opc_ua_server_calls_its_variables_stays_a_comment():
+@pytest.mark.parametrize("texts", SOME_WHOLE, ids=len)
+def test_what_an_opc_ua_server_calls_its_variables_stays_a_comment(texts):
     value = encode(DataValue("float64", bytes(8)))
-    for text in WHOLE:
+    for text in texts:
         leaf = Leaf("nsu=urn:x;s=y", (text, text), text, "float64", value)
         [found] = proposals([leaf], f"opc.tcp://{text}")
         profile, _ = checked_profile(parse_yaml(found.profile, "proposal.yaml"))
@@ -257,6 +264,13 @@ def _zip(*names: str, mode: int = 0o100644) -> bytes:
 def test_a_zip_file_that_is_no_bundle_of_ours_is_refused(data):
     with pytest.raises(EvidenceError):
         read_container(data)
+
+
+def test_no_file_that_a_spreadsheet_would_compute_is_written():
+    """Where one ever is, a text that begins like a formula has to be made harmless first."""
+    for package in ("agent", "gateway"):
+        for path in (ROOT / package).rglob("*.py"):
+            assert not re.search(r"csv\.(writer|DictWriter)|to_csv|text/csv|xlsx", path.read_text())
 
 
 # -------------------------------------------------------------------------------------- the report

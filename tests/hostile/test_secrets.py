@@ -8,7 +8,7 @@ import ssl
 import sys
 import time
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, AsyncExitStack, closing, suppress
 from http.client import HTTPSConnection
 from http.server import BaseHTTPRequestHandler
@@ -57,7 +57,7 @@ points:
   - {{name: temperature_k, node: "nsu={URI};s=temperature", type: float64}}
 """
 LOCK = "security: {{user: reader, password_variable: {}}}"
-RUN_S = 7.0
+WAIT_S = 90.0  # for what must come about, however busy the machine is
 
 
 class NoEntry(BaseHTTPRequestHandler):
@@ -111,11 +111,23 @@ class Chain:
     ) -> int:
         return await (await self.started(name, *words, env=env, typed=typed)).wait()
 
+    def has_said(self, name: str, *texts: str) -> bool:
+        """Whether all of them stand in what a process has printed."""
+        told = (self.folder / f"{name}.log").read_text(errors="replace")
+        return all(text in told for text in texts)
+
     def look(self, name: str, pid: int, secrets: Canaries) -> None:
         """At a process and its children, which inherit nothing."""
         self.found[name] = secrets.in_process(pid, environment=False)
         for child in descendants(pid):
             self.found[f"a child of {name}"] = secrets.in_process(child, environment=True)
+
+
+async def until(is_met: Callable[[], bool]) -> None:
+    """Wait for it."""
+    async with asyncio.timeout(WAIT_S):
+        while not is_met():  # noqa: ASYNC110 - what other processes do is looked at
+            await asyncio.sleep(0.05)
 
 
 async def ended(process: asyncio.subprocess.Process, how: signal.Signals) -> None:
@@ -278,6 +290,7 @@ Client.username_pw_set = connected
 
 
 @pytest.mark.endurance
+@pytest.mark.timeout(300)
 async def test_a_chain_of_processes_keeps_its_secrets(tmp_path):
     chain = Chain(tmp_path)
     async with AsyncExitStack() as stack:
@@ -338,14 +351,15 @@ async def test_a_chain_of_processes_keeps_its_secrets(tmp_path):
         for path in rejected.iterdir():
             path.rename(trusted / path.name)
         agent = await chain.started("wrong", "agent", "run", "-c", "wrong.yaml", env=failing)
-        await asyncio.sleep(RUN_S)
+        refusals = ('"code": "refused"', "login_refused", "BadUserAccessDenied")
+        await until(lambda: chain.has_said("wrong", *refusals))
         chain.look("an agent that is refused", agent.pid, net)
         await ended(agent, signal.SIGTERM)
         await chain.done("read", *read, env=own)
         await chain.done("no password", *read, env=plain)
 
         agent = await chain.started("agent", "agent", "run", *words, env=own)
-        await asyncio.sleep(RUN_S)
+        await until(lambda: bool(shown))  # evidence has come as far as the series
         chain.look("the agent", agent.pid, net)
         chain.look("the collector", collector.pid, net)
         chain.found["the broker"] = net.in_process(broker.process.pid, environment=True)
@@ -358,8 +372,7 @@ async def test_a_chain_of_processes_keeps_its_secrets(tmp_path):
         ):
             search = f"{tmp_path}{os.pathsep}{env['PYTHONPATH']}"
             process = await chain.started(name, *start, env={**env, "PYTHONPATH": search})
-            with suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), 5.0)
+            await until(lambda name=name: chain.has_said(name, "a planted bug"))
             await ended(process, signal.SIGTERM)
         await chain.done("check", "agent", "check", *words, env=own)
         for name in ("keys", "status", "events"):
@@ -371,7 +384,7 @@ async def test_a_chain_of_processes_keeps_its_secrets(tmp_path):
     assert not any(chain.found.values()), chain.found
     assert "Segmentation" in told["agent"]
     for name in ("agent.bug", "collector.bug"):
-        assert "a planted bug" in told[name], told[name][-2000:]
+        assert "Traceback" in told[name], told[name][-2000:]
     assert any(SECRETS[f"{OF_COLLECTOR}SERIES__TOKEN"] in header for header in shown)
     assert '"temperature_k"' in told["read"], "the furnace was read with its password"
     assert net.in_folder(tmp_path, "x"), "the net finds them where they have to be"

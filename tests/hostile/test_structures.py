@@ -15,12 +15,12 @@ from joulemark_agent.contract.errors import ConfigError, EvidenceError
 from joulemark_agent.contract.leaf import parse_leaf
 from joulemark_agent.contract.profile import Profile
 from joulemark_agent.contract.sparse import parse_sparse
+from joulemark_agent.documents import checked_profile
 from joulemark_agent.kernels.answers import members, parse_json
 from joulemark_agent.kernels.datavalue import DataValue, encode, parse
 from joulemark_agent.opcua_binary import Cursor, MalformedError
 from joulemark_agent.opcua_proposal import Leaf, proposals
 from joulemark_agent.opcua_subscription import numeric
-from joulemark_agent.settings import checked_profile
 from joulemark_gateway.evidence.statement import open_statement
 from joulemark_gateway.verify.policy import parse_policy
 from support.evidence import METER, build_tree, documents, leaves_of, meter_readings

@@ -24,7 +24,8 @@ from joulemark_agent.contract.signature import cosign
 from joulemark_agent.contract.sparse import sparse_bytes
 from joulemark_agent.contract.topics import batch_topic, receipt_topic, sparse_topic
 from joulemark_agent.outbox import Outbox
-from joulemark_agent.recorder import Limits, Recorder
+from joulemark_agent.recorded import Limits
+from joulemark_agent.recorder import Recorder
 from support import evidence, killed
 from support.archives import DeletesFirst, leaves_left, record_on, steady, stores
 from support.committed import documents

@@ -17,11 +17,11 @@ from typing import Any
 
 from asyncua import Server, ua
 
+from joulemark_agent.documents import load_profile
 from joulemark_agent.drivers import opcua
 from joulemark_agent.kernels.decode import decode_responses
 from joulemark_agent.opcua_browse import scan
 from joulemark_agent.plan import plan_requests
-from joulemark_agent.settings import load_profile
 from support.nodesets import ORDER, OTHERS, Loaded, load_models
 from support.opcua import CAS, COMPRESSOR, engineering_unit
 

@@ -1,9 +1,9 @@
 """Every call to the disk fails once, and for a while: nothing is lost unsaid, and reading goes on.
 
-An agent's keeper opens its outbox, reads and commits while strace fails its n-th call with EIO or
-ENOSPC, for one call or thirty. Whatever is hit, the process goes on by itself; what was promised is
-there, and every other slot is in a gap that names the disk. Then a real small disk is filled by
-somebody else and freed. The control goes on as if no call had failed, as many programs do.
+An agent's keeper opens its outbox, reads and commits while strace fails one call with EIO or
+ENOSPC, or thirty of every kind from there. Whatever is hit, the process goes on by itself; what was
+promised is there, and every other slot is in a gap that names the disk. Then a real small disk is
+filled by somebody else and freed. The control goes on as if no call had failed, as many do.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from pathlib import Path
 from joulemark_agent.outbox import Outbox
 from support import keeping
 from support.disk import mounted
+from support.evidence import METER
 from support.forks import Forks
 from support.recording import state
 from support.tracing import WRITES, traced, wait_for_tracer
 
 CALLS = {"EIO": f"pread64,{WRITES}", "ENOSPC": "pwrite64,write,ftruncate,fallocate,mkdir"}
-LONG = 30  # calls of a failure that lasts
+LONG, STEP = 30, 5  # calls of a failure that lasts; from where to where the next such begins
 FEW = 3  # points of each kind in the short form
 CAUSES = {"disk_full", "disk_failed", "overrun"}
 
@@ -42,15 +43,16 @@ def run(seed: int, *, full: bool) -> dict[str, str]:
         folder = Path(name)
         rng = random.Random(seed)
         for error, calls in CALLS.items():
-            points = _count(forks, folder, calls)
-            for length in (1, LONG):
-                chosen = range(1, points + 1)
-                some = chosen if full else sorted(rng.sample(chosen, FEW))
+            made = _made(forks, folder, calls)
+            once = [(name, n) for name, most in made.items() for n in range(1, most + 1)]
+            long = [(calls, n) for n in range(1, max(made.values()) + 1, STEP)]
+            for length, points in ((1, once), (LONG, long)):
+                some = points if full else rng.sample(points, FEW)
                 gaps: Counter[str] = Counter()
-                for point in some:
-                    gaps += _fail(forks, folder, (error, calls), range(point, point + length))
+                for names, n in some:
+                    gaps += _fail(forks, folder, (error, names), range(n, n + length))
                 what = f"{error} for {length} call(s)"
-                figures[what] = f"{len(some)} of {points} points, slots in gaps: {dict(gaps)}"
+                figures[what] = f"{len(some)} of {len(points)} points, slots in gaps: {dict(gaps)}"
         lost = sum(_control(forks, folder, point) for point in range(1, 4))
         (folder / "disk").mkdir()
         figures |= asyncio.run(fill(folder / "disk"))
@@ -58,12 +60,17 @@ def run(seed: int, *, full: bool) -> dict[str, str]:
     return figures | {"control (errors are ignored)": f"{lost} slots lost and not said"}
 
 
-def _count(forks: Forks, folder: Path, calls: str) -> int:
-    """How many calls a run makes."""
+def _made(forks: Forks, folder: Path, calls: str) -> dict[str, int]:
+    """How many calls of each kind a thread of a run makes at most; strace counts them like that."""
     log = folder / "calls"
     _go(forks, folder, "support.keeping:run", "-e", f"trace={calls}", log=log)
     shutil.rmtree(folder / "here")
-    return len(log.read_text().splitlines())
+    rows = [line.split("(")[0] for line in log.read_text().splitlines() if "(" in line]
+    by_thread = Counter(tuple(row.split()) for row in rows)  # thread and name
+    return {
+        name: max(n for (_, one), n in by_thread.items() if one == name)
+        for name in sorted({name for _, name in by_thread})
+    }
 
 
 def _go(forks: Forks, folder: Path, target: str, *options: str, log: Path | None = None) -> str:
@@ -73,7 +80,7 @@ def _go(forks: Forks, folder: Path, target: str, *options: str, log: Path | None
     process = forks.start(target, [str(here)], folder / "log")
     with traced(process.pid, *options, log=log):
         code = process.wait(60)
-    assert code == 0, f"{options}: {(folder / 'log').read_text()[-3000:]}"
+    assert code == 0, f"{code} {options}: {(folder / 'log').read_text()[-3000:]}"
     return process.said()
 
 
@@ -88,7 +95,7 @@ def _fail(forks: Forks, folder: Path, kind: tuple[str, str], points: range) -> C
     with closing(Outbox(state(here))) as box:
         found = keeping.account(box)
         assert box.ended() == [], where
-        assert box.losses(keeping.METER, 1) == [], where
+        assert box.losses(METER, 1) == [], where
     assert set(said["promised"]) <= set(found.records), f"{where}: a promised slot is lost"
     assert found.missing == [], f"{where}: slots {found.missing} are lost and not said"
     assert set(found.gaps) <= CAUSES, where

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 import joulemark_profiles
 from joulemark_agent.contract.profile import AnyPoint, Point, Profile
 from joulemark_agent.contract.quantities import unit_of
+from joulemark_agent.documents import load_profile
 from joulemark_agent.plausibility import Change, Watch
-from joulemark_agent.settings import load_profile
 
 DAY_S, SHORT_S = 86_400, 3_600
 PERIODS_S = (5, 60)

@@ -38,7 +38,7 @@ PARTS = {
     "the agent and numba": "import joulemark_agent.service, numba",
     "the agent and every kernel": "import joulemark_agent.service\n"
     "from joulemark_agent.kernels.warm import warm_up\n"
-    "from joulemark_agent.settings import load_profile\n"
+    "from joulemark_agent.documents import load_profile\n"
     "assert not warm_up(load_profile('virtual_main_meter')[0]).waiting",
 }
 _TELL = "\nprint(next(row.split()[1] for row in open('/proc/self/status') if 'VmRSS' in row))"

@@ -14,15 +14,15 @@ import tempfile
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
-from joulemark_agent.app import OUTBOX
 from joulemark_agent.contract.batch import parse_batch
 from joulemark_agent.contract.canonical import parse_canonical
 from joulemark_agent.contract.rotation import key_at, keys_of, rotations_in
 from joulemark_agent.contract.signature import decode64, encode64, is_log_signed
+from joulemark_agent.documents import load_profile
+from joulemark_agent.foundation import OUTBOX
 from joulemark_agent.keys import AGENT_KEY, Key, load_key
 from joulemark_agent.outbox import Outbox, Tree
 from joulemark_agent.rotation import former_keys, is_waiting, request_rotation
-from joulemark_agent.settings import load_profile
 from nightly.reload import Unit, _renewed, enroll, site_text
 from nightly.reload_killed import judged
 from nightly.wrong_profile import serving

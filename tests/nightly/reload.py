@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from joulemark_agent import app, cli
-from joulemark_agent.settings import load_profile, load_site
+from joulemark_agent.documents import load_profile
+from joulemark_agent.settings import load_site
 from nightly.wrong_profile import Served, serving
 from support.modbus_machine import Machine
 

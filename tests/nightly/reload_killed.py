@@ -16,10 +16,10 @@ import tempfile
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
-from joulemark_agent.app import OUTBOX
 from joulemark_agent.contract.batch import parse_batch
+from joulemark_agent.documents import load_profile
+from joulemark_agent.foundation import OUTBOX
 from joulemark_agent.outbox import Outbox
-from joulemark_agent.settings import load_profile
 from joulemark_gateway.evidence import history
 from nightly.reload import Unit, _renewed, enroll, site_text
 from nightly.wrong_profile import serving

@@ -15,9 +15,9 @@ from datetime import date
 
 from joulemark_agent import scan_report
 from joulemark_agent.contract.document import parse_yaml
+from joulemark_agent.documents import checked_profile
 from joulemark_agent.scan import Scan, scan
 from joulemark_agent.scan_profile import sunspec_profile
-from joulemark_agent.settings import checked_profile
 from support.tcp import serving
 from support.units import IDENTIFY, Device, common_model, inverter_model, sunspec_map
 

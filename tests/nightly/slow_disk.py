@@ -71,7 +71,8 @@ def read(words: Sequence[str]) -> None:
 
 async def _read(folder: Path, slots: int, *, in_loop: bool) -> None:
     with keeping.plant(folder) as plant:
-        care = asyncio.create_task(plant.keeper.care())
+        # The control has one thread, so nobody else may use its outbox.
+        care = asyncio.create_task(asyncio.sleep(0) if in_loop else plant.keeper.care())
         late_s: list[float] = []
         waiting: list[asyncio.Task[None]] = []
         begun_s = time.monotonic() + PERIOD_S

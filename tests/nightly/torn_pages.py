@@ -20,6 +20,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from joulemark_agent import outbox
 from joulemark_agent.backlog import ASIDE
 from joulemark_agent.contract.sparse import Withheld
 from joulemark_agent.envelope import warm
@@ -37,6 +38,7 @@ ROUNDS, FEW = 1000, 12
 SITE = evidence.documents()
 READINGS = evidence.meter_readings(SITE, [1000 + i for i in range(40_000)])
 SLOTS, GROUP, LIFE = 3, 4, 25  # slots of a batch, of a commit; rounds before it begins anew
+TOGETHER = 8  # batches of a group
 LAST_BYTES = 4 * 4096
 GB = 1_000_000_000
 
@@ -85,7 +87,8 @@ def run(seed: int, *, full: bool) -> dict[str, str]:
 
 
 def prepare() -> None:
-    """Whatever takes long."""
+    """Whatever takes long; groups are small, so that there are some to tear."""
+    outbox.MOST_BATCHES, outbox._LOOSE = TOGETHER, 2 * TOGETHER
     warm(recorded(SITE).profile, recorded(SITE).carbon)
 
 
@@ -97,6 +100,7 @@ def publish(words: Sequence[str]) -> None:
     last_us = writer.committed_us(METER)
     done = 0 if last_us is None else (last_us - START_US) // PERIOD_US + 1
     rng = random.Random(done)
+    is_heard = rng.random() < 0.5  # the others get no receipt, and so more and more waits
     while True:
         writer.commit(READINGS[done : done + GROUP])
         done += GROUP
@@ -109,7 +113,7 @@ def publish(words: Sequence[str]) -> None:
                 seq = size = batch.size
                 said = {"kind": batch.kind, "payload": base64.b64encode(batch.payload).decode()}
                 os.write(1, json.dumps(said).encode() + b"\n")
-            if size and rng.random() < 0.7:  # a receipt may come late or never
+            if size and is_heard and rng.random() < 0.7:  # a receipt may come late or never
                 box.receipt(*place, size)
         box.upkeep()
 

@@ -11,7 +11,8 @@ from joulemark_agent.archive import FILE, Archive, ArchivedOutbox
 from joulemark_agent.contract.batch import parse_batch
 from joulemark_agent.contract.reading import Gap, Reading
 from joulemark_agent.outbox import Outbox, Sealed
-from joulemark_agent.recorder import Limits, Recorder
+from joulemark_agent.recorded import Limits
+from joulemark_agent.recorder import Recorder
 from support import committed, evidence
 from support.evidence import METER
 from support.recording import KEY, SOFTWARE, StoppedWall, recorded

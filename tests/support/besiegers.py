@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Any
 
 from support import bus, hostile_modbus, hostile_opcua, modbus
 from support.faulty import Outcome
 from support.fuzz.conversations import SPACE
 from support.hostile_modbus import HANG_UP, Step, Way
+from support.opcua import Change
 from support.tcp import serving
 
 GOOD_DEVICES = 8
@@ -117,7 +119,7 @@ async def _open(stack: AsyncExitStack, device: Device, scheme: str, serve: _Serv
     device.url = f"{scheme}://127.0.0.1:{port}{'/plant' if scheme == 'opc.tcp' else ''}"
 
 
-_Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], "asyncio.Future[None]"]
+_Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 
 
 @dataclass
@@ -152,7 +154,7 @@ class _Peer:
 class _Server(hostile_opcua.Server):
     """An OPC UA server."""
 
-    def __init__(self, siege: Siege, change: hostile_opcua.Change | None = None) -> None:
+    def __init__(self, siege: Siege, change: Change | None = None) -> None:
         super().__init__(change=self._changed)
         self._siege, self._wrong = siege, change
 

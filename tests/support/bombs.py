@@ -1,8 +1,8 @@
 """Every bomb before everything that takes files or messages of its kind.
 
-`python -m support.bombs FOLDER` takes what `prepare` put there, in a process of its own: JSON of
+`python -m support.bombs ours FILE...` takes what `prepare` wrote, in a process of its own: JSON of
 the most memory it ever had, of the longest computing, and of what was not refused in our own words.
-`python -m support.bombs FOLDER naive` is the control: what anybody would use.
+`python -m support.bombs naive FILE...` is the control: what anybody would use.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from support.injections import Payload, payloads
 
 MOST_BODY = 65_536  # bytes of a controller's answer: more is refused before any of it is read
 _PIECE = 1 << 16
-_GZIP, _ZLIB = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS
+_PACKED = {"zlib": zlib.MAX_WBITS, "gzip": 16 + zlib.MAX_WBITS}
 Take = Callable[[bytes], Any]
 
 
@@ -43,39 +43,43 @@ def _answered(data: bytes) -> Any:
     return parse_json(data), members(data)
 
 
-TAKES: Mapping[str, Take] = {
-    "yaml": lambda data: parse_yaml(data.decode(errors="replace"), "f.yaml"),
-    "batch": parse_batch,
-    "sparse": parse_sparse,
-    "leaf": parse_leaf,
-    "statement": open_statement,
-    "policy": parse_policy,
-    "request": lambda data: parse_request(data, bytes(32)),
-    "controller": _answered,
-    "leaves": _leaves,
-    "records": parse_raw_file,
-    "container": lambda data: read_container(b"PK\x03\x04" + data),
+TAKES: Mapping[str, Mapping[str, Take]] = {  # by the form in which a bomb comes
+    "yaml": {"file": lambda data: parse_yaml(data.decode(errors="replace"), "f.yaml")},
+    "json": {
+        "leaf": parse_leaf,
+        "statement": open_statement,
+        "policy": parse_policy,
+        "request": lambda data: parse_request(data, bytes(32)),
+        "controller": lambda data: _answered(data[:MOST_BODY]),
+        "container": lambda data: read_container(b"PK\x03\x04" + data),
+    },
+    "zlib": {"batch": parse_batch, "sparse batch": parse_sparse},
+    "gzip": {"leaves": _leaves, "records": parse_raw_file},
 }
-PLAIN = ("leaf", "statement", "policy", "request", "container")  # of JSON as it is
 REFUSALS = (JoulemarkError, ValueError)  # ValueError: of a controller, whose driver tells it
 
 
-def prepare(folder: Path) -> int:
-    """Write every bomb as each of them would get it; how many there are."""
-    made: list[tuple[str, bytes]] = []
-    for bomb in payloads("yaml_bomb"):
-        made += [("yaml", bomb.text.encode(errors="surrogatepass"))]
-    for bomb in payloads("json_bomb"):
-        data = bomb.text.encode(errors="surrogatepass")
-        made += [(take, data) for take in PLAIN]
-        made += [("controller", data[:MOST_BODY])]
-        made += [(take, _packed(bomb, _ZLIB)) for take in ("batch", "sparse")]
-    for bomb in payloads("zip_bomb"):
-        made += [(take, _packed(bomb, _ZLIB)) for take in ("batch", "sparse")]
-        made += [(take, _packed(bomb, _GZIP)) for take in ("leaves", "records")]
-    for number, (take, data) in enumerate(made):
-        (folder / f"{take}.{number}").write_bytes(data)
-    return len(made)
+def prepare(folder: Path) -> dict[str, list[str]]:
+    """Write every bomb once in each of its forms; the names of the files by class."""
+    made: dict[str, list[str]] = {}
+    for kind, forms in (
+        ("yaml_bomb", ("yaml",)),
+        ("json_bomb", ("json", "zlib")),
+        ("zip_bomb", ("zlib", "gzip")),
+    ):
+        made[kind] = []
+        for number, bomb in enumerate(payloads(kind)):
+            for form in forms:
+                name = f"{form}.{kind}.{number}"
+                (folder / name).write_bytes(_formed(bomb, form))
+                made[kind].append(name)
+    return made
+
+
+def _formed(bomb: Payload, form: str) -> bytes:
+    if form in _PACKED:
+        return _packed(bomb, _PACKED[form])
+    return bomb.text.encode(errors="surrogatepass")
 
 
 def _packed(bomb: Payload, form: int) -> bytes:
@@ -90,40 +94,38 @@ def _packed(bomb: Payload, form: int) -> bytes:
     return b"".join([*found, stream.flush()])
 
 
-def _naive(name: str, data: bytes) -> None:
+def _naive(form: str) -> Mapping[str, Take]:
     """What a quick program does with the same files."""
     import yaml  # noqa: PLC0415 - ours is imported, and measured, without
 
-    if name == "yaml":
-        json.dumps(yaml.safe_load(data.decode(errors="replace")))
-    elif name in {"leaves", "records"}:
-        zlib.decompress(data, _GZIP).split(b"\n")
-    elif name in {"batch", "sparse"}:
-        json.loads(zlib.decompress(data))
-    else:
-        json.loads(data)
+    take: Mapping[str, Take] = {
+        "yaml": lambda data: json.dumps(yaml.safe_load(data.decode(errors="replace"))),
+        "json": json.loads,
+        "zlib": lambda data: json.loads(zlib.decompress(data)),
+        "gzip": lambda data: zlib.decompress(data, _PACKED["gzip"]).split(b"\n"),
+    }
+    return {"naive": take[form]}
 
 
-def main(folder: str, kind: str = "ours") -> None:
+def main(kind: str, *paths: str) -> None:
     """Take them all."""
-    slowest_s, worst, unforeseen = 0.0, "", []
+    slowest_s, worst, tried, unforeseen = 0.0, "", 0, []
     base_mb = peak_mb()
-    for path in sorted(Path(folder).iterdir()):
-        name, data = path.name.partition(".")[0], path.read_bytes()
-        begun_s = time.thread_time()
-        try:
-            if kind == "naive":
-                _naive(name, data)
-            else:
-                TAKES[name](data)
-        except REFUSALS:
-            pass
-        except BaseException as error:  # noqa: BLE001 - a panic of a library is no Exception
-            unforeseen.append(f"{path.name}: {type(error).__name__}: {error!s:.100}")
-        if (took_s := time.thread_time() - begun_s) > slowest_s:
-            slowest_s, worst = took_s, path.name
+    for path in map(Path, paths):
+        form, data = path.name.partition(".")[0], path.read_bytes()
+        for name, take in (TAKES[form] if kind == "ours" else _naive(form)).items():
+            tried += 1
+            begun_s = time.thread_time()
+            try:
+                take(data)
+            except REFUSALS:
+                pass
+            except BaseException as error:  # noqa: BLE001 - a panic of a library is no Exception
+                unforeseen.append(f"{name}, {path.name}: {type(error).__name__}: {error!s:.100}")
+            if (took_s := time.thread_time() - begun_s) > slowest_s:
+                slowest_s, worst = took_s, f"{name}, {path.name}"
     told = {"base_mb": base_mb, "peak_mb": peak_mb(), "slowest_s": slowest_s, "worst": worst}
-    sys.stdout.write(json.dumps({**told, "unforeseen": unforeseen}))
+    sys.stdout.write(json.dumps({**told, "tried": tried, "unforeseen": unforeseen}))
 
 
 if __name__ == "__main__":

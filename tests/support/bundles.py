@@ -176,6 +176,14 @@ def true_report() -> Issued:
     return Recipe().report()
 
 
+def forged_bundle() -> bytes:
+    """One whose printed report says one digit more than its evidence gives; all signed anew."""
+    printed = true_report().report_json
+    text = printed.replace(b'"avoided_kwh":"', b'"avoided_kwh":"1', 1)
+    assert text != printed
+    return Recipe(members=lambda members: {**members, bundles.REPORT: text}).make()
+
+
 def forger() -> Keys:
     """Keys of somebody who can sign everything anew, but whom no policy names."""
     return FOREIGN

@@ -25,7 +25,8 @@ from joulemark_agent.contract.sparse import SparseBatch, sparse_bytes
 from joulemark_agent.contract.topics import origin, raw_topic, sparse_topic
 from joulemark_agent.contract.tree import Edge, append, root
 from joulemark_agent.outbox import Outbox
-from joulemark_agent.recorder import Limits, Recorder
+from joulemark_agent.recorded import Limits
+from joulemark_agent.recorder import Recorder
 from joulemark_gateway.ingest.intake import Intake
 from support import evidence
 from support.evidence import AGENT, KEYS, METER, SITE, Documents, Keys

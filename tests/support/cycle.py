@@ -124,7 +124,7 @@ def check(folder: Path, said: Promised) -> int:
         assert not (state(folder).parent / ASIDE).exists(), "a crash damages nothing"
         assert box.ended() == []
         writer = recorder(box, recorded(SITE), slots=SLOTS)
-        slots = writer.summary()[METER]["slots"]
+        slots = int(writer.summary()[METER]["slots"])
         assert slots >= said.slots, "a slot that was kept is lost"
         writer.commit(READINGS[slots : slots + GROUP])
         writer.seal_all()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from joulemark_agent import app, cli
+from joulemark_agent import agent, app, cli, foundation
 from joulemark_agent.clock import SystemClock
 from joulemark_agent.contract.reading import Reading
 from joulemark_agent.settings import load_site
@@ -98,7 +98,10 @@ class VirtualClock(SystemClock):
     begun_us = 1_800_000_000_500_000
 
     def now_us(self) -> int:
-        return self.begun_us + round(asyncio.get_running_loop().time() * 1e6)
+        return self.begun_us + self.mono_ns() // 1000
+
+    def mono_ns(self) -> int:
+        return round(asyncio.get_running_loop().time() * 1e9)
 
 
 class Readings:
@@ -137,8 +140,8 @@ async def watched(
             assert cli.main([*enroll, "--create-operator-key"]) == 0
         logging.disable(logging.CRITICAL)  # it says of every dead device that it is down
         patched.callback(logging.disable, logging.NOTSET)
-        patched.enter_context(mock.patch.object(app, "SystemClock", clock))
-        patched.enter_context(mock.patch.object(app, "_observe", readings.take))
+        patched.enter_context(mock.patch.object(agent, "SystemClock", clock))
+        patched.enter_context(mock.patch.object(foundation, "_observe", readings.take))
         running = asyncio.create_task(app.run(load_site(path)))
         await asyncio.wait(
             [running, asyncio.create_task(during)], return_when=asyncio.FIRST_COMPLETED

@@ -77,6 +77,9 @@ def record_on_a_small_disk(folder: Path, said: Connection) -> None:
             break
         done += GROUP
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    if box.needs_reopening:
+        box.reopen()
+        writer.resume()
     writer.commit(READINGS[done : done + GROUP])
     said.send((done + GROUP, "", ""))
     box.close()

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from joulemark_agent.contract.profile import Point
 from joulemark_agent.contract.reading import Response
+from joulemark_agent.documents import load_profile
 from joulemark_agent.kernels.chain import Device
 from joulemark_agent.kernels.decode_block import Layout
 from joulemark_agent.kernels.stream import Times
 from joulemark_agent.plan import plan_requests
-from joulemark_agent.settings import load_profile
 from support.streams import FIRST_US, S
 
 Columns = tuple[Times, NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_]]

@@ -33,13 +33,20 @@ class Broken(BaseException):
 class HastyStore(LogStore):
     """The mutant: it signs the head to be, and commits its leaves afterwards."""
 
-    def append(self, origin: str, entries: Iterable[Entry], time_us: int) -> int:
+    def append(
+        self,
+        origin: str,
+        entries: Iterable[Entry],
+        time_us: int,
+        *,
+        unless: Callable[[], None] = lambda: None,
+    ) -> int:
         """As the true store, a signature too early."""
         entries, before = list(entries), self.edge()
         leaves = [entry_leaf(entry, i, time_us) for i, entry in enumerate(entries, before.size)]
         after = append(before, leaves)
         sign_checkpoint(KEYS.witness, Checkpoint(origin, after.size, root(after)))
-        return super().append(origin, entries, time_us)
+        return super().append(origin, entries, time_us, unless=unless)
 
 
 def close_log(path: Path, now_us: int) -> LogHead:

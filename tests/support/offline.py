@@ -25,7 +25,8 @@ from joulemark_agent.envelope import warm
 from joulemark_agent.keeper import Keeper
 from joulemark_agent.mqtt import Login
 from joulemark_agent.outbox import Outbox
-from joulemark_agent.recorder import Recorded, Recorder
+from joulemark_agent.recorded import Recorded
+from joulemark_agent.recorder import Recorder
 from joulemark_agent.store_thread import StoreThread
 from joulemark_agent.uplink import Collector, Uplink
 from joulemark_gateway.evidence.store import SqliteStore

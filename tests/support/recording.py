@@ -22,7 +22,8 @@ from joulemark_agent.contract.signature import (
 from joulemark_agent.envelope import Carbon
 from joulemark_agent.keys import Key
 from joulemark_agent.outbox import Outbox, Sealed
-from joulemark_agent.recorder import Limits, Observe, Recorded, Recorder, Wall
+from joulemark_agent.recorded import Limits, Observe, Recorded, Wall
+from joulemark_agent.recorder import Recorder
 from support import evidence
 
 KEY = Key(evidence.KEYS.agent, public_key(evidence.KEYS.agent))

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from joulemark_agent.documents import load_profile
 from joulemark_agent.equipment import parameters_of
 from joulemark_agent.figures import Subject, Taken, stated
-from joulemark_agent.settings import load_profile
 
 PINNED = Path(__file__).parents[1] / "data" / "stated_figures.json"
 PROFILES = ("huawei_sun2000", "virtual_compressor_a1", "virtual_furnace", "virtual_main_meter")

@@ -21,7 +21,7 @@ from asyncua import Server, ua
 
 from joulemark_agent.contract.document import parse_yaml
 from joulemark_agent.contract.profile import NodePoint, Profile
-from joulemark_agent.settings import checked_profile, load_profile
+from joulemark_agent.documents import checked_profile, load_profile
 from joulemark_agent.simulate.control import ControlServer, LockStep
 from joulemark_agent.simulate.encode import Registers, Value, registers
 from joulemark_agent.simulate.modbus_server import ModbusConnection

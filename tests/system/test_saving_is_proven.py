@@ -65,6 +65,7 @@ def two_hundred(recording, factories):
     return {name: np.array(rows).T for name, rows in found.items()}
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize("name", ["unchanged", "retrofit"])
 def test_the_interval_contains_the_truth_as_often_as_it_says(two_hundred, injected_wh, name):
     avoided, half_width, counterfactual = two_hundred[name]
@@ -80,6 +81,7 @@ def test_the_interval_contains_the_truth_as_often_as_it_says(two_hundred, inject
     assert abs(np.mean(error / counterfactual)) <= 0.003
 
 
+@pytest.mark.endurance
 def test_the_two_variants_differ_by_the_injected_energy_for_every_seed(two_hundred, injected_wh):
     difference = two_hundred["retrofit"][0] - two_hundred["unchanged"][0]
     assert np.max(np.abs(difference - injected_wh)) <= 1.0

@@ -81,6 +81,11 @@ def check_values(data: bytes, most: int) -> None:
     raise _not_canonical(f"{len(data)} bytes of JSON hold more than {most} values.")
 
 
+def is_same(one: Any, other: Any) -> bool:
+    """Whether two values of JSON are the same; Python takes true for 1, which JSON does not."""
+    return one == other and _encode(one) == _encode(other)
+
+
 def digest_hex(data: bytes) -> str:
     """SHA-256 of the bytes, as 64 lower-case hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()

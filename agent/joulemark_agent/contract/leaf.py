@@ -61,12 +61,14 @@ def parse_leaf(leaf: bytes) -> dict[str, Any]:
 
 
 def _has_form(content: Mapping[str, Any]) -> bool:
+    if content.keys() == RECORD_FIELDS:
+        return True  # what most leaves are
     fields, kind = set(content) - {MINOR}, content.get("type")
     is_later = MINOR in content
     if is_later and not (type(content[MINOR]) is int and content[MINOR] >= 1):
         return False
     if "type" not in content:
-        return fields >= RECORD_FIELDS if is_later else fields == RECORD_FIELDS
+        return is_later and fields >= RECORD_FIELDS
     if not isinstance(kind, str):
         return False
     return is_later or (kind in EVENT_FIELDS and fields <= COMMON_FIELDS | EVENT_FIELDS[kind])

@@ -697,6 +697,10 @@ class Profile(_Strict):
     serial: Serial | None = None
     controller: tuple[Controller, ...] = ()  # of a Sigma Control 2
 
+    def __hash__(self) -> int:
+        """Of what tells profiles apart: tables are looked up by them for every reading."""
+        return hash((self.model, self.source, len(self.points)))
+
     @property
     def registers(self) -> tuple[Point, ...]:
         """The points of a Modbus device; none of another protocol's."""

@@ -65,6 +65,11 @@ class RawRequest:
         }
 
 
+def is_request_id(text: str) -> bool:
+    """Whether the text may name a request: 32 hexadecimal digits."""
+    return _ID.fullmatch(text) is not None
+
+
 def signed_request(request: RawRequest, private_key: bytes) -> bytes:
     """The request as it is published, signed with the collector's key."""
     content = request.content()
@@ -94,7 +99,7 @@ def parse_request(data: bytes, key: bytes) -> RawRequest:
 
 def _request(content: Mapping[str, Any]) -> RawRequest:
     texts = [content[name] for name in ("id", "origin", "by")]
-    if not all(isinstance(text, str) for text in texts) or not _ID.fullmatch(content["id"]):
+    if not all(isinstance(text, str) for text in texts) or not is_request_id(content["id"]):
         raise _bad("its id, origin or author is no such text")
     numbers = {
         name: parse_u64(content[name], name)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from joulemark_agent.contract.canonical import canonical_bytes
 from joulemark_agent.contract.signature import encode64, sign
 
 VERSION = 1
 SIMULATED, SYSTEM = "simulated", "system"  # the two clocks an epoch can have
+_PATIENCE_US = 10_000_000
+CLOCK_STEP_US = 500_000  # by so much two clocks part only where one of them was set
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,38 @@ class TimeQuality:
 
     sync: str  # 'ntp', 'unsynchronised', 'simulated'
     error_us: int
+
+
+def patience_us(period_us: int) -> int:
+    """How long after its slot a device may still be asked: what comes later is of the next. [us]"""
+    return min(_PATIENCE_US, period_us * 9 // 10)
+
+
+class Instant(NamedTuple):
+    """When something was, by both clocks of a computer."""
+
+    boot: int  # monotonic time is comparable inside one boot only
+    t_utc_us: int
+    t_mono_us: int
+
+
+def clock_step_us(before: Instant | None, after: Instant | None) -> int:
+    """How far the clock was set between two instants; 0: it was not, or nobody can tell. [us]
+
+    Both clocks of a computer run alike, also while a time service makes them faster or slower.
+    """
+    if before is None or after is None or before.boot != after.boot:
+        return 0
+    step_us = (after.t_utc_us - before.t_utc_us) - (after.t_mono_us - before.t_mono_us)
+    return step_us if abs(step_us) > CLOCK_STEP_US else 0
+
+
+def instant_of(record: Mapping[str, Any]) -> Instant | None:
+    """When the record's reading was; None where its clock is simulated or its boot no number."""
+    if record["tq"]["sync"] == SIMULATED or type(record["boot"]) is not int:
+        return None
+    mono_us = int(record["t_mono_ns"]) // 1000
+    return Instant(record["boot"], int(record["t_utc_us"]), mono_us)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import groupby
+from typing import Any, cast
 
 from joulemark_agent.contract.batch import (
     MAX_DOCUMENTS,
@@ -77,14 +78,15 @@ def extended(edge: Edge, parts: Sequence[Part]) -> Edge:
     Raises:
         EvidenceError: a cover has another number of hashes than its run needs at its place.
     """
-    for part in parts:
-        try:
-            if isinstance(part, Withheld):
-                edge = append_covered(edge, part.count, part.hashes)
-            else:
-                edge = append(edge, (part,))
-        except ValueError as error:
-            raise _bad(str(error)) from error
+    for is_run, those in groupby(parts, key=lambda part: isinstance(part, Withheld)):
+        if not is_run:
+            edge = append(edge, cast("Iterator[bytes]", those))
+            continue
+        for run in cast("Iterator[Withheld]", those):
+            try:
+                edge = append_covered(edge, run.count, run.hashes)
+            except ValueError as error:
+                raise _bad(str(error)) from error
     return edge
 
 
@@ -119,7 +121,7 @@ class Reel:
     """Parts of a tree from its first leaf on, taken off head by head."""
 
     def __init__(self, parts: Sequence[Part]) -> None:
-        self._parts, self._next, self._size = parts, 0, 0
+        self._parts, self._size = iter(parts), 0
 
     def take(self, size: int) -> list[Part]:
         """The next parts, up to this size of the tree, or all where there are not so many.
@@ -128,10 +130,8 @@ class Reel:
             EvidenceError: a run goes on beyond it.
         """
         found: list[Part] = []
-        while self._size < size and self._next < len(self._parts):
-            part = self._parts[self._next]
+        while self._size < size and (part := next(self._parts, None)) is not None:
             found.append(part)
-            self._next += 1
             self._size += part.count if isinstance(part, Withheld) else 1
         if self._size > size:
             raise _bad(f"a run of withheld leaves goes on beyond leaf {size}, where a head stands")

@@ -301,6 +301,7 @@ def _book_all(  # noqa: PLR0917 -- compiled code takes its arguments by position
     rows, size = np.empty((max(counters.size, 8), gauge_rows.shape[1])), 0
     found, events = np.empty((8, 7), np.int64), 0
     raw, good, ok = np.empty(n, np.int64), np.empty(n, np.bool_), np.empty(n, np.bool_)
+    never = np.zeros(n, np.int64)  # is the clock of a stream set back
     for k in range(counters.size):
         p = counters[k]
         for i in range(n):
@@ -313,7 +314,7 @@ def _book_all(  # noqa: PLR0917 -- compiled code takes its arguments by position
         rule = Semantics(
             row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[8], row[9]
         )
-        nodes, seen = follow_rows(rule, t_us, raw, good, ok, day, counts[k])
+        nodes, seen = follow_rows(rule, t_us, never, raw, good, ok, day, counts[k])
         rows, size = step_counts(counter_rules[k], windows[k], nodes, rows, size)
         for j in range(seen.shape[0]):
             found = grown(found, events, 1)

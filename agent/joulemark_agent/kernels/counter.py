@@ -6,6 +6,10 @@ to it is measured, only known as a sum, or not booked. What a reading alone cann
 0, a leap) waits for the next one: if that goes on from before, the reading was none; if it goes on
 from it, the counter began anew, and the fall or leap itself books nothing.
 
+A clock that is set back makes the time between two slots look shorter than it was. How long it was
+decides what a counter can have counted, and whether a step is measured; where its energy is booked,
+the slots say.
+
 The state between two readings is a row of integers. So readings may come in blocks of any cut, and
 the nodes and events are the same. Integers only; nothing is guessed that the profile does not say.
 """
@@ -30,8 +34,10 @@ from joulemark_agent.contract.profile import (
     RateCheck,
     own_period_us,
 )
+from joulemark_agent.contract.reading import patience_us
 from joulemark_agent.kernels.jit import compiled
 from joulemark_agent.kernels.rows import grown
+from joulemark_agent.kernels.stamps import LATEST_US
 
 Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -70,7 +76,9 @@ _HAS, _T, _RAW, _COUNT, _DAY, _SHUT = 0, 1, 2, 3, 4, 5  # the last node; a rule 
 _SEEN_T, _COUNTED, _RUN_T, _IS_STUCK, _RESET_DAY = 6, 7, 8, 9, 10
 _WAITS, _FIRST_T, _VALUE, _LAST_T, _FIRST_DAY, _IS_BROKEN = 11, 12, 13, 14, 15, 16
 _SHUT_FIRST, _SHUT_RUN, _SHUT_LAST = 17, 18, 19  # masked: up to it, inside it, since it
-_SIZE = 20
+_LATE = 20  # how far the slots are behind the time that went by, since the start
+_AT, _RUN_AT, _FIRST_AT, _LAST_AT = 21, 22, 23, 24  # as _T and so on, and the _LATE of then
+_SIZE = 25
 _ZERO, _FALL, _LEAP = 1, 2, 3  # what waits
 
 
@@ -134,7 +142,7 @@ def semantics_of(profile: Profile, point: AnyPoint, period_us: int) -> Semantics
     bits = WHOLE if isinstance(point, ObjectPoint) else _MANTISSA_BITS.get(point.type, WHOLE)
     return Semantics(
         max_gap_us=period_us * 3 // 2,
-        slack_us=period_us // 2,
+        slack_us=max(period_us // 2, patience_us(period_us)),
         modulus=modulus if modulus < _LARGE else 0,  # it never gets there
         quantum=min(math.ceil(point.quantum or 0), _LARGE),
         float_bits=bits,
@@ -201,6 +209,7 @@ def follow(  # noqa: PLR0917 -- one block of readings: its columns and what came
     step_ok: Flags,
     zone: ZoneInfo | None = None,
     state: tuple[int, ...] = (),
+    late_us: Integers | None = None,
 ) -> Followed:
     """A block of readings of one counter.
 
@@ -214,6 +223,8 @@ def follow(  # noqa: PLR0917 -- one block of readings: its columns and what came
             (n,); the first is that from the last reading of the block before.
         zone: of the site: the days of a daily counter; None: UTC.
         state: of the block before; empty at the start.
+        late_us: how much longer it was since the reading before than `t_us` says, 0 or more: by
+            so much the clock was set back between them; None: it never was, shape (n,). [us]
 
     Returns:
         the nodes and events that are certain by now. Cut the readings anywhere: it is the same.
@@ -221,7 +232,8 @@ def follow(  # noqa: PLR0917 -- one block of readings: its columns and what came
     is_daily = semantics.is_daily and t_us.size
     day = local_days(t_us.tolist(), zone or ZoneInfo("UTC")) if is_daily else np.zeros_like(t_us)
     after = np.array(state, np.int64) if state else begun_count(1)[0]
-    nodes, found = follow_rows(semantics, t_us, raw, good, step_ok, day, after)
+    late = np.zeros_like(t_us) if late_us is None else late_us
+    nodes, found = follow_rows(semantics, t_us, late, raw, good, step_ok, day, after)
     events = tuple(Event(EVENTS[code], *rest) for code, *rest in found.tolist())
     t, count, step, index = (np.ascontiguousarray(nodes[:, k]) for k in range(4))
     return Followed(t, count, step, index, events, tuple(after.tolist()))
@@ -254,11 +266,13 @@ def _put(rows: Integers, size: int, row: tuple[int, ...]) -> int:
 
 
 @compiled
-def _believe(state: Integers, t: int, raw: int, rise: int, day: int) -> None:
+def _believe(  # noqa: PLR0917 -- what a node has
+    state: Integers, t: int, at: int, raw: int, rise: int, day: int
+) -> None:
     """Make a reading the last node."""
     if not state[_HAS] or raw != state[_RAW]:
-        state[_RUN_T], state[_IS_STUCK] = t, 0
-    state[_HAS], state[_T], state[_RAW], state[_DAY] = 1, t, raw, day
+        state[_RUN_T], state[_RUN_AT], state[_IS_STUCK] = t, at, 0
+    state[_HAS], state[_T], state[_AT], state[_RAW], state[_DAY] = 1, t, at, raw, day
     state[_COUNT] += rise
     state[_SHUT] = 0
     if raw > 0:
@@ -269,6 +283,7 @@ def _believe(state: Integers, t: int, raw: int, rise: int, day: int) -> None:
 def follow_rows(  # noqa: PLR0917 -- one machine, read from the top
     rule: Semantics,
     t_us: Integers,
+    late_us: Integers,
     raw: Integers,
     good: Flags,
     step_ok: Flags,
@@ -290,11 +305,13 @@ def follow_rows(  # noqa: PLR0917 -- one machine, read from the top
         if not step_ok[i]:
             state[_SHUT], state[_SHUT_LAST] = 1, 1
             state[_SHUT_RUN] |= 1
+        state[_LATE] = min(state[_LATE] + late_us[i], LATEST_US)
         if not good[i]:
             continue
         t, v = t_us[i], raw[i]
+        at = t + state[_LATE]
         if not state[_HAS]:
-            _believe(state, t, v, 0, day[i])
+            _believe(state, t, at, v, 0, day[i])
             state[_SEEN_T] = t
             m = _put(nodes, m, (t, 0, MASKED, i))
             continue
@@ -305,9 +322,9 @@ def follow_rows(  # noqa: PLR0917 -- one machine, read from the top
 
         # What waits is decided first, by whether this reading goes on from before it or from it.
         if state[_WAITS] == _ZERO and v == 0:
-            if t - state[_LAST_T] > rule.max_gap_us:
+            if at - state[_LAST_AT] > rule.max_gap_us:
                 state[_IS_BROKEN] = 1
-            state[_LAST_T], state[_SHUT_LAST] = t, 0
+            state[_LAST_T], state[_LAST_AT], state[_SHUT_LAST] = t, at, 0
             if state[_SHUT_RUN] & 1:
                 state[_SHUT_RUN] |= 2  # inside the run, since the run goes on
             last = i
@@ -315,8 +332,9 @@ def follow_rows(  # noqa: PLR0917 -- one machine, read from the top
         if state[_WAITS]:
             kind, value, begun = state[_WAITS], state[_VALUE], state[_FIRST_T]
             base, base_t = state[_RAW], state[_T]
-            goes_on = v >= base and v - base <= _limit(rule, t - base_t, v)
-            goes_anew = v >= value and v - value <= _limit(rule, t - state[_LAST_T], v)
+            waited_us = state[_FIRST_AT] - state[_AT]
+            goes_on = v >= base and v - base <= _limit(rule, at - state[_AT], v)
+            goes_anew = v >= value and v - value <= _limit(rule, at - state[_LAST_AT], v)
             is_new_day = rule.is_daily and state[_FIRST_DAY] > state[_RESET_DAY]
             state[_WAITS] = 0
             if is_new_day and goes_anew and kind == _ZERO and rule.most_per_h:
@@ -324,13 +342,14 @@ def follow_rows(  # noqa: PLR0917 -- one machine, read from the top
             if goes_on or not goes_anew:
                 code = SPIKE
                 if kind == _ZERO:
-                    code = WAKE_UP_ZERO if begun - base_t > rule.max_gap_us else FALSE_ZERO
+                    code = WAKE_UP_ZERO if waited_us > rule.max_gap_us else FALSE_ZERO
                 k = _put(found, k, (code, base_t, begun, base, value, 0))
             else:
-                most = _limit(rule, begun - base_t, value)
+                most = _limit(rule, waited_us, value)
                 rise, step = 0, ESTIMATED
                 if kind == _LEAP:
-                    if value - base <= _limit(rule, begun - state[_RUN_T], value):
+                    stood_us = state[_FIRST_AT] - state[_RUN_AT]
+                    if value - base <= _limit(rule, stood_us, value):
                         code, rise = CATCH_UP, value - base
                     else:
                         code, step = JUMP, -JUMP
@@ -346,18 +365,18 @@ def follow_rows(  # noqa: PLR0917 -- one machine, read from the top
                     rise, step = 0, min(step, MASKED)
                 k = _put(found, k, (code, base_t, begun, base, value, rise))
                 shut_last, run_t = state[_SHUT_LAST], state[_LAST_T]
-                _believe(state, begun, value, rise, state[_FIRST_DAY])
+                _believe(state, begun, state[_FIRST_AT], value, rise, state[_FIRST_DAY])
                 m = _put(nodes, m, (begun, state[_COUNT], step, first))
                 if run_t > begun:  # a run of zeros: it stood still, and was read all the time
                     step = ESTIMATED if state[_IS_BROKEN] else MEASURED
                     if state[_SHUT_RUN] & 2:
                         step = MASKED
-                    _believe(state, run_t, value, 0, state[_FIRST_DAY])
+                    _believe(state, run_t, state[_LAST_AT], value, 0, state[_FIRST_DAY])
                     m = _put(nodes, m, (run_t, state[_COUNT], step, last))
                 state[_SHUT] = shut_last
 
         base, base_t = state[_RAW], state[_T]
-        span_us = t - base_t
+        span_us = at - state[_AT]
         most = _limit(rule, span_us, v)
         is_long = span_us > rule.max_gap_us
         step = ESTIMATED if is_long or state[_IS_STUCK] else MEASURED
@@ -375,7 +394,7 @@ def follow_rows(  # noqa: PLR0917 -- one machine, read from the top
             else:
                 waits = _ZERO if v == 0 else _FALL
         elif v == base:
-            if rule.stuck_us and t - state[_RUN_T] > rule.stuck_us:
+            if rule.stuck_us and at - state[_RUN_AT] > rule.stuck_us:
                 if not state[_IS_STUCK]:
                     k = _put(found, k, (STUCK, state[_RUN_T], t, v, v, 0))
                     state[_IS_STUCK] = 1
@@ -393,6 +412,7 @@ def follow_rows(  # noqa: PLR0917 -- one machine, read from the top
             code = CATCH_UP if state[_IS_STUCK] else 0
         if waits:
             state[_WAITS], state[_FIRST_T], state[_VALUE], state[_LAST_T] = waits, t, v, t
+            state[_FIRST_AT] = state[_LAST_AT] = at
             state[_FIRST_DAY], state[_IS_BROKEN] = day[i], 0
             state[_SHUT_FIRST], state[_SHUT_RUN], state[_SHUT_LAST] = state[_SHUT], 0, 0
             first, last = i, i
@@ -401,6 +421,6 @@ def follow_rows(  # noqa: PLR0917 -- one machine, read from the top
             rise, step = 0, min(step, MASKED)
         if code:
             k = _put(found, k, (code, base_t, t, base, v, rise))
-        _believe(state, t, believed, rise, day[i])
+        _believe(state, t, at, believed, rise, day[i])
         m = _put(nodes, m, (t, state[_COUNT], step, i))
     return nodes[:m], found[:k]

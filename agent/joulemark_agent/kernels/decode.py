@@ -281,12 +281,16 @@ def _number_reader(point: Point, exponent: int = 0) -> Callable[[bytes], Decoded
     numerator, places = fraction(point.scale)
     added, added_places = fraction(point.offset)
     sentinels = frozenset(point.sentinels)
+    is_as_sent = point.type.startswith("float") and (numerator, places, added) == (1, exponent, 0)
 
     def read(data: bytes) -> Decoded:
         if arrange is not None:
             data = arrange(data)
         if sentinels and int.from_bytes(data, "big") in sentinels:
             return None, SENTINEL
+        if is_as_sent and "e" not in (text := shortest(data) or "e"):  # what most floats are
+            text = text.removesuffix(".0")
+            return ("0" if text == "-0" else text), None
         found = number_of_words(data)
         if found is None:
             return None, NOT_A_NUMBER
@@ -493,7 +497,9 @@ def shortest(data: bytes) -> str | None:
     if not math.isfinite(value):
         return None
     normal = abs(value) >= _SMALLEST_NORMAL or value == 0.0
-    for digits in range(6 if normal else 1, 9):  # six digits always read back to a float32
+    if normal and _FLOAT32.pack(float(text := f"{value:.6g}")) == data:  # most need no more
+        return text
+    for digits in range(7 if normal else 1, 9):  # six digits always read back to a float32
         text = f"{value:.{digits}g}"
         if _FLOAT32.pack(float(text)) == data:
             return text

@@ -1,17 +1,23 @@
-"""What a device's own time stamps do besides going on: stand still, or jump back.
+"""What time stamps do besides going on: a device's own, and those of the agent's clock.
 
-The slots of a reading are the agent's, so no duration is ever taken from such a stamp unasked;
-this tells where the device's clock or its file disagrees with itself.
+The slots of a reading are the agent's, so no duration is ever taken from a device's stamp unasked;
+this tells where the device's clock or its file disagrees with itself. The agent's clock may be set
+too; its monotonic clock tells by how much.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from joulemark_agent.contract.reading import Instant, clock_step_us
+
 REPEATED_STAMP, CLOCK_STEP = "repeated_stamp", "clock_step"
+LATEST_US = 2**52  # 142 years
 
 
 class StampEvent(NamedTuple):
@@ -49,3 +55,15 @@ def stamp_events(stamp_us: NDArray[np.int64]) -> tuple[StampEvent, ...]:
         seen.add(at_us)
         before, latest = at_us, at_us if latest is None else max(latest, at_us)
     return tuple(events)
+
+
+def late_us(instants: Sequence[Instant | None]) -> NDArray[np.int64]:
+    """How far the agent's clock was set back before each reading, since the one before; 0: not.
+
+    By so much longer it was between the two than their slots say.
+
+    Args:
+        instants: of the readings in order; None: nobody can tell. [us]
+    """
+    steps_us = [0, *(clock_step_us(one, other) for one, other in pairwise(instants))]
+    return np.array([min(max(-us, 0), LATEST_US) for us in steps_us[: len(instants)]], np.int64)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
+import urllib3  # comes with tuf
 from tuf.api import exceptions
 from tuf.api.metadata import Metadata, Root, TargetFile, Targets
-from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
+from tuf.ngclient import FetcherInterface, Updater
 
 from joulemark_agent.contract.errors import ConfigError, EvidenceError, JoulemarkError
 from joulemark_agent.contract.topics import is_id
-from joulemark_agent.settings import load_factors, load_profile
+from joulemark_agent.documents import load_factors, load_profile
 
 KINDS = ("devices", "factors")
 METADATA, TARGETS = "metadata", "targets"
@@ -22,6 +27,7 @@ MAX_SET_BYTES = 1024 * 1024
 MAX_SETS = 2000
 _TRUSTED, _NEW = ".tuf", ".new"
 _CHUNK_BYTES = 64 * 1024
+SILENCE_S, FILE_S = 30.0, 600.0  # of the server; until a file is here
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,31 @@ class _Folder(FetcherInterface):
                     yield data
         except FileNotFoundError as error:
             raise exceptions.DownloadHTTPError(str(error), 404) from error
+
+
+class _Https(FetcherInterface):
+    """The files of one server, each in its time; where it sends us elsewhere nobody goes."""
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        until_s = time.monotonic() + FILE_S
+        options: dict[str, Any] = {"redirect": False, "retries": False, "timeout": SILENCE_S}
+        try:
+            with _pool(url) as pool:
+                answer = pool.request("GET", url, preload_content=False, **options)
+                if answer.status != HTTPStatus.OK:
+                    raise exceptions.DownloadHTTPError(f"it answers {answer.status}", answer.status)
+                while data := answer.read1(_CHUNK_BYTES):
+                    yield data
+                    if time.monotonic() > until_s:
+                        raise exceptions.SlowRetrievalError(f"not here after {FILE_S:g} s")
+        except urllib3.exceptions.HTTPError as error:
+            raise exceptions.DownloadError(str(error)) from error
+
+
+def _pool(url: str) -> urllib3.PoolManager:
+    """Connections to the host, by the proxy that the environment names for it."""
+    proxy = None if proxy_bypass(urlsplit(url).netloc) else getproxies().get("https")
+    return urllib3.ProxyManager(proxy) if proxy else urllib3.PoolManager()
 
 
 def fetch(source: str, root: bytes | None, into: Path) -> Fetched:
@@ -70,7 +101,6 @@ def fetch(source: str, root: bytes | None, into: Path) -> Fetched:
             target_dir=str(trusted),
             target_base_url=f"{base}/{TARGETS}/",
             fetcher=fetcher,
-            config=UpdaterConfig(app_user_agent="joulemark"),
             bootstrap=root,
         )
         updater.refresh()
@@ -106,11 +136,11 @@ def _check_root(trusted: Path, root: bytes | None) -> None:
         ) from error
 
 
-def _reached(source: str) -> tuple[str, FetcherInterface | None]:
-    """The address and what reads it; None: the library's own reader, of https."""
+def _reached(source: str) -> tuple[str, FetcherInterface]:
+    """The address and what reads it."""
     parts = urlsplit(source)
     if parts.scheme == "https" and parts.hostname:
-        return source.rstrip("/"), None
+        return source.rstrip("/"), _Https()
     if parts.scheme:
         raise ConfigError(
             f"Sets are not fetched from {source[:200]!r}.",

@@ -1,14 +1,17 @@
 """Publish sets so that others can fetch them: sign what is new, and renew what would expire.
 
-Three keys, each in a file of its own: `root` says which keys count and stays off-line; `targets`
-signs the sets; `online` says every few days that this is still the newest list.
+Three keys, each in a file of its own, which is needed only where it signs: `root` says which keys
+count and stays off-line for half a year; `targets` signs the sets when one has changed; `online`
+says every few days that this is still the newest list.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.signer import CryptoSigner
@@ -24,9 +27,9 @@ from tuf.api.metadata import (
 )
 
 from joulemark_agent.contract.errors import ConfigError
+from joulemark_agent.documents import load_factors, load_profile
 from joulemark_agent.keys import create_key, has_key, load_key
 from joulemark_agent.sets.fetch import KINDS, METADATA, TARGETS
-from joulemark_agent.settings import load_factors, load_profile
 
 ROOT_DAYS, TARGETS_DAYS, ONLINE_DAYS = 365, 180, 14
 ROLES = {"root": ("root",), "targets": ("targets",), "online": ("snapshot", "timestamp")}
@@ -48,42 +51,63 @@ def publish(
 
     Args:
         sets: has `devices/NAME.yaml` and `factors/NAME.yaml`.
-        keys: the folder of `root.key`, `targets.key` and `online.key`; those missing are made
-            where nothing is published yet.
+        keys: the folder of `root.key`, `targets.key` and `online.key`, as far as they sign now;
+            those missing are made where nothing is published yet.
         repository: the folder that is handed out or served.
         now: wall time, with a time zone.
         replaced: the key to make anew: `root`, `targets` or `online`.
 
     Raises:
-        ConfigError: a set that cannot be used, no set at all, or keys that are not those of the
-            repository.
+        ConfigError: a set that cannot be used, no set at all, or keys that are not there or not
+            those of the repository.
     """
     files = _sets(sets)
     metadata = repository / METADATA
     root = _root(keys, metadata, now, replaced)
-    signers = {name: _signer(keys, name) for name in ROLES}
-    for name, roles in ROLES.items():
-        for role in roles:
-            if signers[name].public_key.keyid not in root.signed.roles[role].keyids:
-                raise ConfigError(
-                    f"{keys / f'{name}.key'} is not the key that the root of {repository} names.",
-                    "Use the folder of keys that the sets were published with before.",
-                )
     version = _next_version(metadata)
-    targets = Targets(version=version, expires=_until(now, TARGETS_DAYS))
-    for name, data in files.items():
-        info = TargetFile.from_data(name, data, ["sha256"])
-        targets.targets[name] = info
-        kind, _, file = name.partition("/")
-        _write(repository / TARGETS / kind / f"{info.hashes['sha256']}.{file}", data)
+    listed = {name: TargetFile.from_data(name, data, ["sha256"]) for name, data in files.items()}
+    held = None if replaced == "targets" else _held(metadata, listed, now)
+    if held is None:
+        signer = _named(keys, "targets", root.signed)
+        for name, info in listed.items():
+            kind, _, file = name.partition("/")
+            _write(repository / TARGETS / kind / f"{info.hashes['sha256']}.{file}", files[name])
+        targets = Targets(version=version, expires=_until(now, TARGETS_DAYS), targets=listed)
+        _save(Metadata(targets), signer, metadata / f"{version}.targets.json")
+        held = version
+    signer = _named(keys, "online", root.signed)
     snapshot = Snapshot(version=version, expires=_until(now, ONLINE_DAYS))
-    snapshot.meta["targets.json"] = MetaFile(version=version)
+    snapshot.meta["targets.json"] = MetaFile(version=held)
     timestamp = Timestamp(version=version, expires=_until(now, ONLINE_DAYS))
     timestamp.snapshot_meta = MetaFile(version=version)
-    _save(Metadata(targets), signers["targets"], metadata / f"{version}.targets.json")
-    _save(Metadata(snapshot), signers["online"], metadata / f"{version}.snapshot.json")
-    _save(Metadata(timestamp), signers["online"], metadata / "timestamp.json")
-    return Published(version, root.signed.version, tuple(sorted(files)))
+    _save(Metadata(snapshot), signer, metadata / f"{version}.snapshot.json")
+    _save(Metadata(timestamp), signer, metadata / "timestamp.json")
+    return Published(held, root.signed.version, tuple(sorted(files)))
+
+
+def _named(keys: Path, name: str, root: Root) -> CryptoSigner:
+    """The signer with a key that the root names for its roles.
+
+    Raises:
+        ConfigError: the key is not there, or is another.
+    """
+    signer = _signer(keys, name)
+    if any(signer.public_key.keyid not in root.roles[role].keyids for role in ROLES[name]):
+        raise ConfigError(
+            f"{keys / f'{name}.key'} is not the key that the root names for {name!r}.",
+            "Use the folder of keys that the sets were published with before.",
+        )
+    return signer
+
+
+def _held(metadata: Path, listed: Mapping[str, TargetFile], now: datetime) -> int | None:
+    """The version of the newest list where it names just these sets, and for long enough yet."""
+    path = max(metadata.glob("*.targets.json"), key=_version_in, default=None)
+    if path is None:
+        return None
+    newest: Targets = _loaded(path).signed
+    is_old = newest.expires - _utc(now) < timedelta(days=TARGETS_DAYS / 2)
+    return None if is_old or newest.targets != listed else newest.version
 
 
 def _sets(folder: Path) -> dict[str, bytes]:
@@ -102,8 +126,8 @@ def _sets(folder: Path) -> dict[str, bytes]:
 
 def _root(keys: Path, metadata: Path, now: datetime, replaced: str | None) -> Metadata[Root]:
     """The root in force, made, renewed or changed where that is due."""
-    versions = [int(path.name.split(".")[0]) for path in metadata.glob("*.root.json")]
-    if not versions:
+    newest = max(metadata.glob("*.root.json"), key=_version_in, default=None)
+    if newest is None:
         for name in ROLES:
             if not has_key(keys / f"{name}.key"):
                 create_key(keys / f"{name}.key")
@@ -112,7 +136,7 @@ def _root(keys: Path, metadata: Path, now: datetime, replaced: str | None) -> Me
             _name_key(root.signed, name, _signer(keys, name))
         _save(root, _signer(keys, "root"), metadata / "1.root.json")
         return root
-    root = _loaded(metadata / f"{max(versions)}.root.json")
+    root = _loaded(newest)
     is_old = root.signed.expires - _utc(now) < timedelta(days=ROOT_DAYS / 2)
     if replaced is None and not is_old:
         return root
@@ -146,9 +170,14 @@ def _next_version(metadata: Path) -> int:
     return int(Metadata[Timestamp].from_file(str(path)).signed.version) + 1
 
 
-def _loaded(path: Path) -> Metadata[Root]:
+def _version_in(path: Path) -> int:
+    return int(path.name.partition(".")[0])
+
+
+def _loaded(path: Path) -> Metadata[Any]:
+    """What was signed before; the file itself says of which kind it is."""
     try:
-        return Metadata[Root].from_file(str(path))
+        return Metadata[Any].from_file(str(path))
     except (RepositoryError, StorageError) as error:
         raise ConfigError(
             f"{path} is damaged: {error}.", "Restore the folder from its copy."

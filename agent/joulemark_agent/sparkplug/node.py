@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 
 from joulemark_agent.contract.profile import Profile
 from joulemark_agent.contract.quantities import unit_of
@@ -26,8 +25,7 @@ from joulemark_agent.sparkplug.payload import (
 
 ROOT = "spBv1.0"
 BDSEQ, REBIRTH = "bdSeq", "Node Control/Rebirth"
-GOOD, BAD, STALE = 192, 0, 500  # the three qualities of the specification, section 6.4.13
-_LARGEST = (1 << 63) - 1
+GOOD, BAD = 192, 0  # qualities of the specification, section 6.4.13
 
 
 @dataclass(frozen=True)
@@ -49,6 +47,14 @@ class Sample:
     quality: Mapping[str, str]  # codes of the points that are not good
 
 
+Known = Mapping[str, Sample]  # of one device: by point the last sample that has it
+
+
+def known_with(known: Known, sample: Sample) -> Known:
+    """What is known of a device after one more reading, which need not have every point."""
+    return {**known, **dict.fromkeys((*sample.values, *sample.quality), sample)}
+
+
 @dataclass(frozen=True)
 class BornDevice:
     """What the birth of a device states besides its metrics."""
@@ -67,12 +73,12 @@ class EdgeNode:
     devices: Sequence[BornDevice]
     bdseq: int  # of this connection; the will has the same
     text: Mapping[str, str] = field(default_factory=dict)  # of the node's birth
-    newest: Mapping[str, Sample] = field(default_factory=dict)  # of the devices that answer
+    newest: Mapping[str, Known] = field(default_factory=dict)  # of the devices that answer
     _seq: int = 0
 
     def __post_init__(self) -> None:
         """Give every metric of every device an alias of its own."""
-        self._last = dict(self.newest)
+        self._known = dict(self.newest)
         self._alive = set(self.newest)
         names = [(d.device, point.name) for d in self.devices for point in d.profile.points]
         self._alias = {place: number for number, place in enumerate(names, 1)}
@@ -116,11 +122,13 @@ class EdgeNode:
         before: list[Message] = []
         if sample.device not in self._alive:
             self._alive.add(sample.device)
-            self._last.setdefault(sample.device, sample)
+            self._known.setdefault(sample.device, known_with({}, sample))
             before = [self._device_birth(sample.device, now_ms)]
         if not is_historical:
-            self._last[sample.device] = sample
-        metrics = self._metrics(sample, is_historical=is_historical)
+            known = self._known.get(sample.device, {})
+            self._known[sample.device] = known_with(known, sample)
+        if not (metrics := self._metrics(sample, is_historical=is_historical)):
+            return before
         payload = self._numbered(now_ms, metrics)
         return [*before, Message(self.topic("DDATA", sample.device), payload)]
 
@@ -132,26 +140,27 @@ class EdgeNode:
         return [Message(self.topic("DDEATH", device), self._numbered(now_ms, ()))]
 
     def _device_birth(self, name: str, now_ms: int) -> Message:
-        device, sample = self._by_name[name], self._last.get(name)
+        device, known = self._by_name[name], self._known.get(name, {})
         metrics = [
-            self._born(device, point.name, sample, now_ms) for point in device.profile.points
+            self._born(device, point.name, known.get(point.name), now_ms)
+            for point in device.profile.points
         ]
         metrics += [
             Metric(f"Properties/{key}", None, now_ms, STRING, text)
             for key, text in device.properties.items()
         ]
+        metrics.sort(key=lambda metric: metric.timestamp_ms or 0)  # as the specification wants
         return Message(self.topic("DBIRTH", name), self._numbered(now_ms, metrics))
 
     def _born(self, device: BornDevice, point: str, sample: Sample | None, now_ms: int) -> Metric:
         """A metric of a birth: name, alias, type, unit, quality and its value, if it has one."""
-        is_counter = device.profile.point(point).counter
-        value = None if sample is None else _value_of(sample, point, is_counter=is_counter)
+        value = None if sample is None else _value_of(sample, point)
         quality = GOOD if value is not None else BAD
         return Metric(
             point,
             self._alias[device.device, point],
             now_ms if sample is None else sample.time_ms,
-            INT64 if is_counter else DOUBLE,
+            DOUBLE,
             value,
             properties=(
                 Property("Quality", INT32, quality),
@@ -166,7 +175,7 @@ class EdgeNode:
         for name in [point.name for point in profile.points]:
             if name not in sample.values and name not in sample.quality:
                 continue
-            value = _value_of(sample, name, is_counter=profile.point(name).counter)
+            value = _value_of(sample, name)
             properties = () if value is not None else (Property("Quality", INT32, BAD),)
             alias = self._alias[sample.device, name]
             found.append(
@@ -180,12 +189,7 @@ class EdgeNode:
         return payload_bytes(payload)
 
 
-def _value_of(sample: Sample, point: str, *, is_counter: bool) -> int | float | None:
+def _value_of(sample: Sample, point: str) -> float | None:
     """A good value as a host takes it; a doubtful one is none, and its quality says so."""
     text = None if point in sample.quality else sample.values.get(point)
-    if text is None:
-        return None
-    if not is_counter:
-        return float(text)
-    whole = int(Decimal(text))
-    return whole if whole <= _LARGEST else None
+    return None if text is None else float(text)

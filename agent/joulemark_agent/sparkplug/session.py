@@ -2,8 +2,9 @@
 
 One thread, one connection after the other, each with the next bdSeq, which is on disk before the
 connection is made and so goes on over restarts. While no broker is there, or the primary host is
-away, readings wait, as many as the site allows; what waited is sent as historical. From a host only
-one command is heard, to be born again: nothing that arrives here can reach a machine.
+away, readings wait, as many as the site allows; what waited is sent as historical, no faster than
+the broker takes it. From a host only one command is heard, to be born again, and not more than once
+a second: nothing that arrives here can reach a machine.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,16 @@ from joulemark_agent.contract.errors import ConfigError, EvidenceError
 from joulemark_agent.files import replace_file
 from joulemark_agent.mqtt import Login
 from joulemark_agent.mqtt_client import LimitedClient, topic_of
-from joulemark_agent.sparkplug.node import REBIRTH, ROOT, BornDevice, EdgeNode, Message, Sample
-from joulemark_agent.sparkplug.payload import parse_payload
+from joulemark_agent.sparkplug.host import HostState, asks_for_rebirth
+from joulemark_agent.sparkplug.node import (
+    ROOT,
+    BornDevice,
+    EdgeNode,
+    Known,
+    Message,
+    Sample,
+    known_with,
+)
 from joulemark_agent.tls import client_context
 
 log = logging.getLogger(__name__)
@@ -43,6 +52,8 @@ _MOST_BYTES = 256 * 1024
 _RETRY_S, _LONGEST_RETRY_S, _TURN_S, _GOODBYE_S = 1.0, 8.0, 0.5, 2.0
 _WITH_WILL = 0x04
 _SILENT_PERIODS = 3
+_BETWEEN_BIRTHS_S = 1.0  # however often a host asks
+_AT_ONCE, _LOOK_S = 100, 0.01  # readings that are handed to the connection; then it must take them
 
 
 @dataclass(frozen=True)
@@ -83,9 +94,10 @@ class Session:
         self._lost = 0
         self._lock = threading.Lock()
         self._events: queue.Queue[tuple[str, Any]] = queue.Queue()
-        self._newest: dict[str, Sample] = {}
+        self._newest: dict[str, Known] = {}
         self._heard_s: dict[str, float] = {}
-        self._stop = threading.Event()
+        self._stop, self._is_asked_for_birth = threading.Event(), threading.Event()
+        self._has_refused = False  # a command on this connection
         self._host = HostState(node.primary_host)
         self._thread = threading.Thread(target=self._run, name="sparkplug", daemon=True)
 
@@ -111,11 +123,10 @@ class Session:
         with self._lock:
             if sample.device not in self._periods_s:
                 return
-            if len(self._waiting) >= self._node.buffered:
-                self._waiting.popleft()
-                self._lost += 1
             self._waiting.append(sample)
-            self._newest[sample.device] = sample
+            self._give_way()
+            known = self._newest.get(sample.device, {})
+            self._newest[sample.device] = known_with(known, sample)
             self._heard_s[sample.device] = time.monotonic()
         self._events.put(("sample", None))
 
@@ -132,7 +143,7 @@ class Session:
         while not self._stop.is_set():
             try:
                 was_connected = self._connection()
-            except (OSError, ValueError, ConfigError) as error:
+            except (OSError, ValueError, RuntimeError, ConfigError) as error:
                 log.warning("sparkplug_unreachable", extra={"what": str(error)[:200]})
                 was_connected = False
             retry_s = _RETRY_S if was_connected else min(2 * retry_s, _LONGEST_RETRY_S)
@@ -140,9 +151,11 @@ class Session:
 
     def _connection(self) -> bool:
         """One connection from its will to its end; whether it was ever open."""
-        node = self._edge_node()
-        self._events = queue.Queue()
+        self._events = queue.Queue()  # before the node: a change from here on is heard
+        self._is_asked_for_birth.clear()
+        self._has_refused = False
         self._host = HostState(self._node.primary_host)
+        node = self._edge_node()
         client = self._client(node)
         host, port = self._login.address
         properties = client.limits()
@@ -161,13 +174,14 @@ class Session:
         silent = self._silent()
         with self._lock:
             newest = {name: one for name, one in self._newest.items() if name not in silent}
+            devices = self._devices
         told = self._node
-        return EdgeNode(told.group, told.name, self._devices, self._next_bdseq(), told.text, newest)
+        return EdgeNode(told.group, told.name, devices, self._next_bdseq(), told.text, newest)
 
     def _client(self, node: EdgeNode) -> LimitedClient:
         client = LimitedClient(
             CallbackAPIVersion.VERSION2,
-            client_id=f"{self._node.name}-sparkplug",
+            client_id=f"{self._node.group}/{self._node.name}",  # as unique as the node must be
             protocol=mqtt.MQTTv5,
             reconnect_on_failure=False,
             most_bytes=_MOST_BYTES,
@@ -188,52 +202,79 @@ class Session:
     def _speak(self, client: LimitedClient, node: EdgeNode) -> bool:
         """Serve one connection; whether it was ever open."""
         is_open = is_born = False
-        while not self._stop.is_set():
-            try:
-                kind, content = self._events.get(timeout=_TURN_S)
-            except queue.Empty:
-                kind, content = "", None
-            if kind == "lost":
-                log.warning("sparkplug_lost", extra={"what": str(content)})
-            if kind in {"lost", "changed"}:
-                return is_open
-            if kind == "open":
-                is_open = True
-                for topic in self._topics(node):
-                    client.subscribe(topic, qos=1)
-            elif kind == "state" and self._host.hears(content) and is_born:
-                if not self._host.is_online:  # it starts again from the beginning
+        born_s, out = 0.0, _Outgoing()
+        try:
+            while not self._stop.is_set():
+                kind, content = self._next_event(_LOOK_S if out.samples else _TURN_S)
+                if kind == "lost":
+                    log.warning("sparkplug_lost", extra={"what": str(content)})
+                if kind in {"lost", "changed"}:
                     return is_open
-            elif kind == "command" and is_born and _asks_for_rebirth(content):
-                self._publish(client, node.births(self._now_ms()))
-            if is_open and not is_born and self._host.is_online:
-                is_born = True
-                with self._lock:
-                    backlog, self._waiting = self._waiting, deque()
-                self._publish(client, node.births(self._now_ms()))
-                log.info("sparkplug_born", extra={"bdseq": node.bdseq, "waited": len(backlog)})
-                self._send(client, node, backlog, is_historical=True)
-            if is_born:
-                with self._lock:
-                    samples, self._waiting = self._waiting, deque()
-                self._send(client, node, samples, is_historical=False)
-                self._bury_the_silent(client, node)
-        return is_open
+                if kind == "open":
+                    is_open = True
+                    for topic in self._topics(node):
+                        client.subscribe(topic, qos=1)
+                if kind == "state":
+                    self._host.hear(content)
+                    if is_born and not self._host.is_online:
+                        return is_open  # it starts again from the beginning
+                if is_open and not is_born and self._host.is_online:
+                    is_born, born_s = True, self._be_born(client, node)
+                    self._take(out, is_historical=True)
+                    fields = {"bdseq": node.bdseq, "waited": len(out.samples)}
+                    log.info("sparkplug_born", extra=fields)
+                if is_born and self._is_asked_for_birth.is_set():
+                    if time.monotonic() - born_s < _BETWEEN_BIRTHS_S:
+                        continue  # and no data meanwhile
+                    born_s = self._be_born(client, node)
+                if is_born:
+                    self._tell(client, node, out)
+            return is_open
+        finally:
+            with self._lock:
+                self._waiting.extendleft(sample for sample, _ in reversed(out.samples))
+                self._give_way()
 
-    def _send(
-        self, client: LimitedClient, node: EdgeNode, samples: deque[Sample], *, is_historical: bool
-    ) -> None:
-        for sample in samples:
-            messages = node.data(sample, self._now_ms(), is_historical=is_historical)
-            self._publish(client, messages)
+    def _next_event(self, timeout_s: float) -> tuple[str, Any]:
+        try:
+            return self._events.get(timeout=timeout_s)
+        except queue.Empty:
+            return "", None
+
+    def _be_born(self, client: LimitedClient, node: EdgeNode) -> float:
+        """Publish all births; the monotonic time of that. [s]"""
+        self._is_asked_for_birth.clear()
+        self._publish(client, node.births(self._now_ms()))
+        return time.monotonic()
+
+    def _take(self, out: _Outgoing, *, is_historical: bool) -> None:
+        """Have what waits be sent next."""
         with self._lock:
+            samples, self._waiting = self._waiting, deque()
             lost, self._lost = self._lost, 0
+        out.samples.extend((sample, is_historical) for sample in samples)
         if lost:
             log.warning("sparkplug_buffer_full", extra={"readings": lost})
 
-    def _bury_the_silent(self, client: LimitedClient, node: EdgeNode) -> None:
+    def _tell(self, client: LimitedClient, node: EdgeNode, out: _Outgoing) -> None:
+        """Send some readings, if the connection has taken those before."""
+        if out.last is not None and not out.last.is_published():
+            return
+        if not out.samples:
+            self._take(out, is_historical=False)
+        for _ in range(min(_AT_ONCE, len(out.samples))):
+            sample, is_historical = out.samples[0]
+            messages = node.data(sample, self._now_ms(), is_historical=is_historical)
+            out.last = self._publish(client, messages) or out.last
+            out.samples.popleft()
         for device in sorted(self._silent()):
             self._publish(client, node.silence(device, self._now_ms()))
+
+    def _give_way(self) -> None:
+        """Have no more wait than the site allows: the oldest go."""
+        while len(self._waiting) > self._node.buffered:
+            self._waiting.popleft()
+            self._lost += 1
 
     def _silent(self) -> set[str]:
         """The devices that have not answered for so long that they count as dead."""
@@ -258,9 +299,18 @@ class Session:
         client._reset_sockets()  # noqa: SLF001 - there is no public name for it
 
     @staticmethod
-    def _publish(client: LimitedClient, messages: Sequence[Message]) -> None:
+    def _publish(client: LimitedClient, messages: Sequence[Message]) -> mqtt.MQTTMessageInfo | None:
+        """Hand messages to the connection, all of quality of service 0; the last of them.
+
+        Raises:
+            ConnectionError: it takes none any more.
+        """
+        last = None
         for message in messages:
-            client.publish(message.topic, message.payload, qos=message.qos, retain=False)
+            last = client.publish(message.topic, message.payload, qos=message.qos, retain=False)
+            if last.rc != mqtt.MQTT_ERR_SUCCESS:
+                raise ConnectionError(mqtt.error_string(last.rc))
+        return last
 
     def _topics(self, node: EdgeNode) -> list[str]:
         topics = [node.topic("NCMD"), node.topic("DCMD", "+")]
@@ -292,35 +342,26 @@ class Session:
 
     def _on_message(self, _c: mqtt.Client, _u: Any, message: mqtt.MQTTMessage) -> None:
         topic = topic_of(message)
-        kind = "state" if topic.startswith(f"{ROOT}/STATE/") else "command"
-        if "/DCMD/" not in topic:  # a device takes no commands here
-            self._events.put((kind, bytes(message.payload)))
-
-
-class HostState:
-    """Whether the primary host is there, by its newest word; without one, somebody always is."""
-
-    def __init__(self, host: str | None) -> None:
-        self.is_online = host is None
-        self._last_ms = -1
-
-    def hears(self, payload: bytes) -> bool:
-        """Take a STATE message; False where it is older than the last, or none."""
+        if topic.startswith(f"{ROOT}/STATE/"):
+            self._events.put(("state", bytes(message.payload)))
+            return
+        if "/DCMD/" in topic or self._is_asked_for_birth.is_set():  # a device takes no commands
+            return
         try:
-            content = json.loads(payload)
-            online, time_ms = content["online"], content["timestamp"]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return False
-        if type(online) is not bool or type(time_ms) is not int or time_ms < self._last_ms:
-            return False
-        self.is_online, self._last_ms = online, time_ms
-        return True
+            is_asked = asks_for_rebirth(bytes(message.payload))
+        except EvidenceError as error:
+            if not self._has_refused:  # once a connection, however many come
+                log.warning("sparkplug_command_refused", extra={"what": error.what})
+            self._has_refused = True
+            return
+        if is_asked:
+            self._is_asked_for_birth.set()
+            self._events.put(("birth", None))
 
 
-def _asks_for_rebirth(payload: bytes) -> bool:
-    try:
-        content = parse_payload(payload)
-    except EvidenceError as error:
-        log.warning("sparkplug_command_refused", extra={"what": error.what})
-        return False
-    return any(metric.name == REBIRTH and metric.value is True for metric in content.metrics)
+@dataclass
+class _Outgoing:
+    """What is to be sent, each with whether it is historical; the last message on its way."""
+
+    samples: deque[tuple[Sample, bool]] = field(default_factory=deque)
+    last: mqtt.MQTTMessageInfo | None = None

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from joulemark_agent.contract.reading import Reading
 from joulemark_agent.mqtt import Login
-from joulemark_agent.recorder import Recorded
+from joulemark_agent.recorded import Recorded
 from joulemark_agent.settings import SiteSettings
 from joulemark_agent.sparkplug.node import BornDevice, Sample
 from joulemark_agent.sparkplug.session import Node, Session

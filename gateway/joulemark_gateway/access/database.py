@@ -8,23 +8,34 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from joulemark_agent.contract.errors import ConfigError, StoreError
+from joulemark_agent.contract.errors import ConfigError
 from joulemark_agent.contract.topics import is_id
+from joulemark_gateway.access.chain import START, Event, digest_of_line
 from joulemark_gateway.access.roles import Role
-from joulemark_gateway.evidence.sqlite import SqliteFile
+from joulemark_gateway.evidence.sqlite import SqliteFile, statements
 
 FILE = "access.sqlite"
 _APPLICATION = 0x4A4C6163  # "JLac"
-_VERSION = 1
-_SCHEMA = """
+_VERSION = 2
+_EVENTS = """
+CREATE TABLE event (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, t_us INTEGER NOT NULL, code TEXT NOT NULL,
+    refused INTEGER NOT NULL, who TEXT NOT NULL, address TEXT NOT NULL, what TEXT NOT NULL,
+    times INTEGER NOT NULL, before BLOB NOT NULL, digest BLOB NOT NULL);
+CREATE INDEX event_refused ON event (refused, id);
+CREATE TRIGGER event_stays BEFORE UPDATE ON event BEGIN
+    SELECT raise(ABORT, 'the security log is only added to'); END;
+CREATE TRIGGER event_is_kept BEFORE DELETE ON event WHEN NOT OLD.refused BEGIN
+    SELECT raise(ABORT, 'the security log is only added to'); END;
+"""
+_SCHEMA = f"""
 CREATE TABLE user (
     name TEXT PRIMARY KEY, role INTEGER NOT NULL, sites TEXT, password TEXT NOT NULL,
     made_us INTEGER NOT NULL);
@@ -35,16 +46,7 @@ CREATE TABLE token (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, role INTEGER NOT NULL, sites TEXT,
     digest BLOB NOT NULL, made_us INTEGER NOT NULL, expires_us INTEGER NOT NULL, seen_us INTEGER,
     revoked_us INTEGER);
-CREATE TABLE event (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, t_us INTEGER NOT NULL, code TEXT NOT NULL,
-    refused INTEGER NOT NULL, who TEXT NOT NULL, address TEXT NOT NULL, what TEXT NOT NULL,
-    times INTEGER NOT NULL);
-CREATE INDEX event_refused ON event (refused, id);
-CREATE TRIGGER event_stays BEFORE UPDATE ON event BEGIN
-    SELECT raise(ABORT, 'the security log is only added to'); END;
-CREATE TRIGGER event_is_kept BEFORE DELETE ON event WHEN NOT OLD.refused BEGIN
-    SELECT raise(ABORT, 'the security log is only added to'); END;
-"""
+{_EVENTS}"""
 
 
 class Database(SqliteFile):
@@ -53,19 +55,17 @@ class Database(SqliteFile):
     kind = "file of users"
 
     def __init__(self, path: Path) -> None:
-        """Open the file, made where there is none, readable by nobody else.
+        """Open the file, made where there is none.
 
         Raises:
             StoreError: it cannot be used.
         """
         self._lock = threading.RLock()
-        with suppress(OSError):  # told below, where it is opened
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         super().__init__(path)
         try:
             self._make_durable()
-            self._prepare()
+            self._open_as(_APPLICATION, _VERSION, _SCHEMA, {1: _chain_events})
+            self._rows("PRAGMA foreign_keys = 1")
         except BaseException:
             self._db.close()
             raise
@@ -86,22 +86,34 @@ class Database(SqliteFile):
         with self._lock, self._transaction() as db:
             yield db
 
-    def _prepare(self) -> None:
-        with self.transaction() as db:
-            if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                for statement in _statements(_SCHEMA):
-                    db.execute(statement)
-                db.execute(f"PRAGMA application_id = {_APPLICATION}")
-                db.execute(f"PRAGMA user_version = {_VERSION}")
-            application = db.execute("PRAGMA application_id").fetchone()[0]
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-        if (application, version) != (_APPLICATION, _VERSION):
-            raise StoreError(
-                f"{self._path} is not a file of users of version {_VERSION}.",
-                "Name another state_dir, or use the version of Joulemark that wrote it.",
-                code="store_foreign",
-            )
-        self._rows("PRAGMA foreign_keys = 1")
+
+def append_event(db: sqlite3.Connection, id_: int | None, *values: Any) -> None:
+    """Add a line of the security log to its chain.
+
+    Args:
+        db: in a transaction.
+        id_: None: the next.
+        values: those of `Event` after the id.
+    """
+    if id_ is None:
+        last = "SELECT seq FROM sqlite_sequence WHERE name = 'event'"
+        id_ = (db.execute(last).fetchone() or (0,))[0] + 1
+    t_us, code, refused, *rest = values
+    event = Event(id_, t_us, code, bool(refused), *rest)
+    newest = "SELECT digest FROM event WHERE refused = ? ORDER BY id DESC LIMIT 1"
+    (before,) = db.execute(newest, (event.refused,)).fetchone() or (START,)
+    row = (id_, *values, before, digest_of_line(event, before))
+    db.execute("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+
+
+def _chain_events(db: sqlite3.Connection) -> None:
+    """Chain the lines that were written before there was a chain."""
+    rows = db.execute("SELECT * FROM event ORDER BY id").fetchall()
+    db.execute("DROP TABLE event")
+    for statement in statements(_EVENTS):
+        db.execute(statement)
+    for row in rows:
+        append_event(db, *row)
 
 
 def sites_of(kept: str | None) -> frozenset[str] | None:
@@ -138,13 +150,3 @@ def checked(name: str, role: Role, sites: Iterable[str] | None) -> str | None:
 def digest_of(secret: str) -> bytes:
     """What is kept of 256 random bits: they cannot be guessed, so one hash is enough."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
-
-
-def _statements(script: str) -> Iterator[str]:
-    """The statements of a script one by one: `executescript` would end the transaction."""
-    part = ""
-    for line in script.splitlines():
-        part += line + "\n"
-        if sqlite3.complete_statement(part):
-            yield part
-            part = ""

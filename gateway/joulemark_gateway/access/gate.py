@@ -137,9 +137,8 @@ class Access:
         self._take_back(keys, forget=True)
         now_us = self.now_us()
         self._sessions.end_old(now_us)
-        cookie = self._sessions.begin(user.name, now_us)
-        self.changed("log_in", Visit(user.who, address))
-        return Entered(cookie)
+        self.changed("log_in", Visit(user.who, address))  # first: who is let in is in the log
+        return Entered(self._sessions.begin(user.name, now_us))
 
     def log_out(self, cookie: str, visit: Visit) -> None:
         """End the session."""

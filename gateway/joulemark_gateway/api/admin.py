@@ -260,11 +260,14 @@ def add_user(gate: Access, visit: Visit, user: NewUser) -> UserAnswer:
 
 def change_user(gate: Access, visit: Visit, name: str, change: UserChange) -> UserAnswer:
     """Change a user; Problem where that is not accepted."""
+    password = None if change.password is None else change.password.get_secret_value()
     with as_problem():
+        if password is not None:  # before anything is changed
+            passwords.require_good(password, name)
         gate.users.change(name, role_of(change.role), change.sites)
     gate.changed("user_changed", visit, _described(name, change.role, change.sites))
-    if change.password is not None:
-        set_password(gate, visit, name, change.password.get_secret_value())
+    if password is not None:
+        set_password(gate, visit, name, password)
     return _user_named(gate, name)
 
 

@@ -233,11 +233,12 @@ def decide(
         if is_approved:
             days = (settings.enrolment or EnrolmentSettings()).days
             enrolments.approve(ca, number, now, days, partial(register, settings))
-            refresh_broker(settings, ca, now)
         else:
             enrolments.refuse(ca.records, number, now)
-    code = "agent_approved" if is_approved else "agent_refused"
-    gate.changed(code, visit, f"{found.agent}, {found.site}, {fingerprint(found.key)}")
+        code = "agent_approved" if is_approved else "agent_refused"
+        gate.changed(code, visit, f"{found.agent}, {found.site}, {fingerprint(found.key)}")
+        if is_approved:
+            refresh_broker(settings, ca, now)
     return enrolments_of(settings)
 
 
@@ -279,8 +280,8 @@ def revoke(here: Sources, gate: Access, visit: Visit, wanted: Revoking) -> Revoc
             heads = store.heads()
         time = f"{now:%Y-%m-%dT%H:%M:%SZ}"
         withdrawn(settings.state_dir, withdrawals(agents[wanted.agent], heads, time, wanted.reason))
+        gate.changed("agent_revoked", visit, f"{wanted.agent}: {wanted.reason}")
         withdraw_certificates(settings, wanted.agent, now)
-    gate.changed("agent_revoked", visit, f"{wanted.agent}: {wanted.reason}")
     return revocations_of(settings)
 
 

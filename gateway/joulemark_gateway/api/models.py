@@ -378,19 +378,24 @@ class Counters(_Answer):
 
 
 class ClockEvent(_Answer):
-    """A time that a device stated itself and that is not later than one before it."""
+    """A time that a device stated and that is not later than one before it, or a clock set."""
 
-    point: str = Field(description="sampled_at_s, or the OPC UA variable")
-    code: str = Field(description="clock_step: it went back; repeated_stamp: it was shown before")
+    point: str = Field(description="sampled_at_s, the OPC UA variable, or agent: its own clock")
+    code: str = Field(
+        description="clock_step: it went back; repeated_stamp: it was shown before; "
+        "agent_clock_set: the agent's clock was set"
+    )
     at_us: int = Field(description="the slot of the reading that shows it, by the agent's clock")
-    before_us: int = Field(description="the device's time that it is compared with")
-    after_us: int = Field(description="the device's time")
+    before_us: int = Field(
+        description="the device's time that it is compared with; what the agent's clock would show"
+    )
+    after_us: int = Field(description="the device's time, or what the agent's clock shows")
     epoch: int
     seq: int = Field(description="the leaf of that reading, in the tree of the epoch")
 
 
 class Clocks(_Answer):
-    """What the times that a device states itself did besides going on, from its records."""
+    """What a device's own times and the agent's clock did besides going on, from its records."""
 
     device: str
     states_time: bool = Field(description="false: it tells no times of its own")

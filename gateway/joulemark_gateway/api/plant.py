@@ -41,6 +41,7 @@ class Device:
     id: str
     profile: Profile
     period_us: int  # of the readings that are here: of committed evidence, its interval
+    slot_period_us: int  # between two slots, also where their records stay at the gateway
     zone: ZoneInfo
     carbon: Carbon | None  # None: the documents do not say which factors apply
     equipment: Mapping[str, Any] | None  # its section of the site document
@@ -161,7 +162,9 @@ def _device(head: Head, documents: Mapping[str, bytes]) -> Device:
             code="bad_document",
         ) from error
     carbon = _carbon(documents, named, site, zone)
-    return Device(head, name, profile, step_us, zone, carbon, equipment, last_slot_us, every_us)
+    return Device(
+        head, name, profile, step_us, period_us, zone, carbon, equipment, last_slot_us, every_us
+    )
 
 
 def _require(holds: bool, otherwise: str) -> None:

@@ -18,7 +18,7 @@ from joulemark_agent.contract.canonical import parse_canonical
 from joulemark_agent.contract.errors import EvidenceError, MeasureError
 from joulemark_agent.contract.leaf import parse_leaf
 from joulemark_agent.contract.profile import own_period_us
-from joulemark_agent.contract.reading import Gap
+from joulemark_agent.contract.reading import SIMULATED, Gap
 from joulemark_agent.contract.signature import (
     cosigned_at,
     encode64,
@@ -34,7 +34,12 @@ from joulemark_agent.kernels.checks import Verdict, failures, in_windows, sample
 from joulemark_agent.kernels.decode import decode_responses
 from joulemark_gateway.api.plant import Device
 from joulemark_gateway.evidence.base import EvidenceStore, Head
-from joulemark_gateway.evidence.clocks import ClockEvent, clock_events, states_time
+from joulemark_gateway.evidence.clocks import (
+    ClockEvent,
+    agent_clock_events,
+    clock_events,
+    states_time,
+)
 from joulemark_gateway.evidence.history import (
     Tree,
     check_decode,
@@ -331,7 +336,7 @@ def counted_of(
 def clock_events_of(
     store: EvidenceStore, device: Device, span_us: tuple[int, int], most: int
 ) -> tuple[list[ClockEvent], bool]:
-    """What the times that a device states itself did besides going on, in a span.
+    """What the device's own times and the agent's clock did besides going on, in a span.
 
     Args:
         store: the evidence.
@@ -345,14 +350,16 @@ def clock_events_of(
     Raises:
         EvidenceError: the records cannot be read.
     """
-    if not states_time(device.profile):
-        return [], True
     head = device.head
+    if head.grant["clock"] == SIMULATED and not states_time(device.profile):
+        return [], True
     first, after = span_of(store, head, *span_us)
     start = max(first - _BACK, after - most, 0)
     leaves = store.parts(head.origin, start, after)
     tree = parse_part(leaves, start, head.grant, head.operator_signature)
-    events = clock_events(tree, device.profile)
+    events = [*agent_clock_events(tree)]
+    if states_time(device.profile):
+        events += clock_events(tree, device.profile)
     return [one for one in events if span_us[0] <= one.slot_us < span_us[1]], start <= first
 
 

@@ -9,7 +9,7 @@ from joulemark_gateway.api.plant import Device
 from joulemark_gateway.api.records import span_of
 from joulemark_gateway.evidence.base import EvidenceStore, Head
 from joulemark_gateway.evidence.history import parse_part
-from joulemark_gateway.evidence.slots import Account, Held, account, total
+from joulemark_gateway.evidence.slots import Account, Held, of_epochs, total
 from joulemark_gateway.evidence.withheld import UNKNOWN_SLOT
 
 HOUR_US = 3_600_000_000
@@ -40,12 +40,14 @@ def slots_of(
         EvidenceError: the leaves cannot be read.
     """
     found = [Account(*window_us)]
+    epochs = device.epochs[::-1]
     for piece_us in windows_of(window_us, DAY_US):
-        before: Device | None = None
-        for one in reversed(device.epochs):
-            until_us = now_us if one is device and not one.is_simulated else None
-            found.append(account(_held(store, one, before, piece_us, until_us), *piece_us))
-            before = one
+        held = [
+            _held(store, one, before, piece_us, now_us if one is device else None)
+            for before, one in pairwise((None, *epochs))
+            if one is not None
+        ]
+        found.append(of_epochs(held, *piece_us))
     return total(found)
 
 
@@ -64,18 +66,19 @@ def _held(
     tree = parse_part(parts, start, head.grant, head.operator_signature)
     points = [point.name for point in device.profile.points]
     due_us = None if start else _first_due_us(device, before)
-    return Held(tree, device.period_us, points, due_us, until_us)
+    until_us = None if device.is_simulated else until_us
+    return Held(tree, device.slot_period_us, points, due_us, until_us)
 
 
 def _first_due_us(device: Device, before: Device | None) -> int | None:
     """The slot that had to come first in an epoch; None: the first that did. [us UTC]"""
-    named, period_us = device.head.grant["first_slot"], device.period_us
+    named, period_us = device.head.grant["first_slot"], device.slot_period_us
     if named is not None:
         return int(named)
     next_us = None if before is None else before.head.next_slot_us
     if before is None or before.is_simulated or next_us in {None, UNKNOWN_SLOT}:
         return None
-    return (next_us - before.period_us) // period_us * period_us + period_us
+    return (next_us - before.slot_period_us) // period_us * period_us + period_us
 
 
 def _begin(store: EvidenceStore, head: Head, first: int) -> int:

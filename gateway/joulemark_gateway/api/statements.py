@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from joulemark_agent.contract.sparse import present
-from joulemark_agent.figures import EVENT, FIELDS, is_statement
+from joulemark_agent.figures import EVENT, FIELDS, states_figures
 from joulemark_gateway.api import models, plant, records
 from joulemark_gateway.api.answers import Open
 from joulemark_gateway.api.machines import freedom
@@ -100,7 +100,7 @@ def _stated(
             if _MARK in data:
                 leaf = records.leaf_of(data, seq)
                 told = {key: leaf.content[key] for key in FIELDS if key in leaf.content}
-                if leaf.kind == EVENT and is_statement(told):
+                if leaf.kind == EVENT and states_figures(told):
                     yield _window(told, device.head.epoch, seq, figure)
         start = end
 

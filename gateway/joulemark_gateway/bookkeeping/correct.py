@@ -26,7 +26,7 @@ from joulemark_agent.contract.errors import ConfigError
 from joulemark_agent.contract.signature import sign
 from joulemark_agent.contract.topics import parse_origin
 from joulemark_agent.keys import Key
-from joulemark_gateway.evidence.base import EvidenceStore
+from joulemark_gateway.evidence.base import EvidenceStore, Head
 from joulemark_gateway.evidence.corrections import (
     EXCLUDED,
     MOST_TEXT,
@@ -145,11 +145,12 @@ def take(book: CollectorLog, evidence: EvidenceStore, made: Made, now_us: int) -
     correction = made.correction
     check_form(correction)
     site = parse_origin(correction.origin)[0]
-    _check_place(correction, evidence)
+    held = _check_place(correction, evidence)
 
     def unless() -> None:
         in_force([*_made(book, site), made])
 
+    book.take_heads([held], now_us)  # a report under this correction has the readings it is about
     if not book.store.append(book.origin, [signed_entry(made)], now_us, unless=unless):
         raise ConfigError(
             f"This correction stands in the log already ({correction.digest[:16]}).",
@@ -180,8 +181,8 @@ def _taking_back(book: CollectorLog, wanted: CorrectionFile) -> Correction:
     )
 
 
-def _check_place(correction: Correction, evidence: EvidenceStore) -> None:
-    """The readings are there, and the point is one of theirs."""
+def _check_place(correction: Correction, evidence: EvidenceStore) -> Head:
+    """The head of the tree, if the readings are there and the point is one of theirs."""
     head = evidence.head(correction.origin)
     if head is None:
         known = ", ".join(held.origin for held in evidence.heads()) or "none"
@@ -191,6 +192,7 @@ def _check_place(correction: Correction, evidence: EvidenceStore) -> None:
     tree = parse_part(parts, first, head.grant, head.operator_signature)
     check_point(correction, profile_of(tree, evidence.documents()))
     readings_of(correction, tree)
+    return head
 
 
 def _made(book: CollectorLog, site: str) -> list[Made]:

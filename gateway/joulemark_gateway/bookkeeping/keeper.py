@@ -1,5 +1,7 @@
 """The thread that keeps the collector's log: approvals at once, heads at every closing.
 
+With the heads goes how far the security log stands, so that it cannot be changed later.
+
 A closing is due at the start, every `close_every_s`, at the end of every day (UTC) and at the stop.
 The newest head is shown to every witness with an address, and once a day to every time-stamping
 authority. Who does not answer is asked again after a while, twice as long each time; nothing waits
@@ -18,15 +20,23 @@ from joulemark_agent.contract.errors import (
     ConfigError,
     EvidenceError,
     JoulemarkError,
+    StoreError,
     UplinkError,
 )
 from joulemark_agent.contract.signature import encode64
 from joulemark_agent.contract.topics import parse_origin
+from joulemark_gateway.access.chain import Ends
 from joulemark_gateway.bookkeeping.outgoing import Post, post
 from joulemark_gateway.bookkeeping.stamping import Authority, stamp
 from joulemark_gateway.bookkeeping.witnesses import Peer, ask
 from joulemark_gateway.evidence.base import EvidenceStore, Head
-from joulemark_gateway.evidence.entries import ENROLMENT, REVOCATION, Entry, approval_entry
+from joulemark_gateway.evidence.entries import (
+    ENROLMENT,
+    REVOCATION,
+    Entry,
+    approval_entry,
+    security_entry,
+)
 from joulemark_gateway.evidence.log import CollectorLog
 from joulemark_gateway.evidence.log_store import LogHead
 from joulemark_gateway.ingest.registered import Registry
@@ -73,6 +83,7 @@ class Bookkeeper:
     others: Others
     close_every_us: int
     post: Post = post
+    security: Callable[[], Ends | None] = lambda: None  # how far the security log stands
     _period: tuple[int, int] | None = None
     _approved: object = None
     _patience: dict[str, _Patience] = field(default_factory=dict)
@@ -91,7 +102,7 @@ class Bookkeeper:
         added = self._approve(heads, now_us)
         period = (now_us // self.close_every_us, now_us // _DAY_US)
         if period != self._period or is_last:
-            added += self.book.take_heads(heads, now_us)
+            added += self.book.take_heads(heads, now_us) + self._take_security(now_us)
             self._period = period
         newest = self.book.close(now_us)
         if added and newest is not None:
@@ -115,6 +126,18 @@ class Bookkeeper:
         added = self.book.approve(heads, others, now_us)
         self._approved = approved
         return added
+
+    def _take_security(self, now_us: int) -> int:
+        """Log how far the security log stands; one that cannot be read holds up no evidence."""
+        try:
+            ends = self.security()
+        except StoreError as error:
+            _told("security_log_unreadable", "the security log", error, logging.ERROR)
+            return 0
+        if ends is None or not any(end.last for end in ends.values()):
+            return 0
+        done, refused = ((end.last, end.digest) for end in (ends[False], ends[True]))
+        return self.book.take(security_entry(done, refused), now_us)
 
     def _show(self, head: LogHead, now_us: int) -> None:
         store = self.book.store

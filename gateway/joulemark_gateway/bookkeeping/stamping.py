@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from joulemark_agent.contract.errors import UplinkError
 from joulemark_agent.contract.signature import parse_note
 from joulemark_gateway.bookkeeping.outgoing import Post
 from joulemark_gateway.evidence.log_store import LogHead, LogStore, Token
 from joulemark_gateway.evidence.timestamps import QUERY_TYPE, query, stamped_at
+from joulemark_gateway.ingest.verify import EPSILON_US
+
+_UTC_0 = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -37,5 +41,13 @@ def stamp(store: LogStore, authority: Authority, head: LogHead, post: Post, now_
             "Check the address; it is tried again, less and less often.",
             code="not_stamped",
         )
-    stamped_at(answer.body, message, authority.certificates, nonce=nonce)
+    time = stamped_at(answer.body, message, authority.certificates, nonce=nonce)
+    logged = _UTC_0 + timedelta(microseconds=store.latest_us(head.size) - EPSILON_US)
+    if time < logged:  # a verifier would find it earlier than the evidence, for ever
+        raise UplinkError(
+            f"The authority {authority.name} says {time:%Y-%m-%d %H:%M:%S} UTC; the log has a leaf "
+            "of a later time.",
+            "Set this computer's clock; it is stamped as soon as that time is over.",
+            code="not_stamped",
+        )
     store.keep_token(Token(head.size, authority.name, answer.body, now_us))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from joulemark_agent.contract.errors import ConfigError
 from joulemark_agent.contract.signature import decode64
+from joulemark_gateway.access.events import ends_in
 from joulemark_gateway.bookkeeping.keeper import Bookkeeper, Others
 from joulemark_gateway.bookkeeping.settings import LogSettings
 from joulemark_gateway.bookkeeping.stamping import Authority
@@ -49,7 +51,8 @@ def open_bookkeeper(settings: CollectorSettings, registry: Callable[[], Registry
         evidence.close()
         raise
     every_us = settings.log.close_every_s * _US_PER_S
-    return Bookkeeper(book, evidence, registry, others, every_us)
+    security = partial(ends_in, settings.state_dir)
+    return Bookkeeper(book, evidence, registry, others, every_us, security=security)
 
 
 def others_of(settings: LogSettings) -> Others:

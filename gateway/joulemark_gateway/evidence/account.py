@@ -13,7 +13,12 @@ from dataclasses import dataclass, field
 
 from joulemark_agent.contract.canonical import digest_hex
 from joulemark_agent.contract.errors import EvidenceError
-from joulemark_agent.contract.signature import Checkpoint, parse_checkpoint, parse_note
+from joulemark_agent.contract.signature import (
+    Checkpoint,
+    NoteSignature,
+    parse_checkpoint,
+    parse_note,
+)
 from joulemark_agent.contract.sparse import Part, present
 from joulemark_gateway.evidence.entries import HEADS, Logged, parse_entry
 
@@ -48,15 +53,18 @@ class Account:
         """What was logged last of each tree, by origin."""
         return {head.origin: head for entry in self.entries for head in entry.heads}
 
-    def cosigners(self) -> list[tuple[str, int]]:
-        """Who says to have cosigned the newest head, and when (POSIX seconds); unchecked."""
+    def cosignatures(self) -> list[NoteSignature]:
+        """The lines that say to be of witnesses of the newest head; unchecked."""
         _, lines = parse_note(self.notes[-1])
-        stated = [
-            (line.name, int.from_bytes(line.body[:8]))
+        return [
+            line
             for line in lines
             if line.name != self.newest.origin and len(line.body) == _COSIGNATURE_BYTES
         ]
-        return sorted(stated)
+
+    def cosigners(self) -> list[tuple[str, int]]:
+        """Who says to have cosigned the newest head, and when (POSIX seconds); unchecked."""
+        return sorted((line.name, int.from_bytes(line.body[:8])) for line in self.cosignatures())
 
     @property
     def closed_us(self) -> int | None:

@@ -51,6 +51,11 @@ class Content(NamedTuple):
     lines: bytes
     note: str
 
+    @property
+    def after_seq(self) -> int:
+        """The leaf after the last; all are here."""
+        return self.first_seq + self.lines.count(b"\n") + 1
+
 
 def packed(batches: Sequence[Content]) -> tuple[bytes, bytes]:
     """The two columns of a block of these batches, which give back exactly these.

@@ -33,10 +33,10 @@ from typing import Any
 
 from joulemark_agent.contract.canonical import canonical_bytes, digest_hex, parse_canonical
 from joulemark_agent.contract.errors import EvidenceError
-from joulemark_agent.contract.packed import unpacked
-from joulemark_agent.contract.sparse import Part, Withheld, leaves_in, line_of, parse_line
+from joulemark_agent.contract.sparse import Part, Withheld, leaves_in, line_of
 from joulemark_gateway.evidence.account import LogFiles
 from joulemark_gateway.evidence.container import container_bytes, read_container
+from joulemark_gateway.evidence.lines import Lines
 from joulemark_gateway.evidence.statement import sign_statement
 
 FORMAT = "joulemark-bundle/2"
@@ -77,6 +77,11 @@ class TreeFiles:
     def leaves(self) -> list[bytes]:
         """The leaves that are here."""
         return [part for part in self.parts if not isinstance(part, Withheld)]
+
+    @cached_property
+    def present(self) -> int:
+        """How many leaves are here."""
+        return sum(not isinstance(part, Withheld) for part in self.parts)
 
     @cached_property
     def size(self) -> int:
@@ -157,14 +162,14 @@ class Bundle:
         tokens = {(int(match[1]), match[2]): data for match, data in found if match}
         return LogFiles(self._parts(LOG_LEAVES, limit), self._notes(LOG_HEADS), tokens)
 
-    def _parts(self, name: str, limit: int) -> list[Part]:
-        plain = _inflated(self.members.get(name, b""), limit)
-        if not plain.endswith(b"\n"):
+    def _parts(self, name: str, limit: int) -> Lines:
+        parts = _lines(self.members.get(name, b""), limit)
+        if not parts.is_ended:
             raise _bad("bad_leaves", f"{name} does not end with a line")
-        if plain.count(b"\n") * LEAST_LEAF_BYTES > len(plain):
+        if len(parts) * LEAST_LEAF_BYTES > parts.plain_bytes:
             raise _bad("bad_leaves", f"{name} has more lines than leaves have room")
-        parts = [parse_line(line) for line in plain[:-1].split(b"\n")]
-        if self.format == FIRST_FORMAT and any(isinstance(part, Withheld) for part in parts):
+        runs = sum(isinstance(part, Withheld) for part in parts)
+        if runs and self.format == FIRST_FORMAT:
             raise _bad("bad_leaves", f"{name} lacks leaves, and {FIRST_FORMAT} has them all")
         return parts
 
@@ -246,10 +251,10 @@ def packed(parts: Sequence[Part]) -> bytes:
     return gzip.compress(lines, compresslevel=6, mtime=0)
 
 
-def _inflated(data: bytes, limit: int) -> bytes:
+def _lines(data: bytes, limit: int) -> Lines:
     """The leaves in these bytes, up to a limit."""
     try:
-        return unpacked(data, limit)
+        return Lines(data, limit)
     except ValueError as error:
         raise _bad("bad_leaves", f"of a tree's leaves, {error}") from error
 

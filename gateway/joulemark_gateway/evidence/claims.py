@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from operator import attrgetter
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -54,14 +53,14 @@ def check_energy(tree: Tree, documents: Mapping[str, bytes]) -> None:
     """
     profile, period_us = profile_of(tree, documents), period_us_of(tree, documents)
     interval_us = interval_us_of(tree, documents) or period_us
-    carbon = _carbon_of(tree, documents)
-    rows = [Row(r.slot_us, r.values, r.quality) for r in tree.records]
-    seqs = [record.seq for record in tree.records]
+    carbon = carbon_of(tree, documents)
+    seqs = tree.columns.seq
     anchor: Row | None = None
     taken, next_seq = 0, tree.first_seq
     for start, envelope in batches_of(tree):
         first, taken = taken, bisect_left(seqs, envelope.seq, taken)
-        inside, hidden = rows[first:taken], runs_in(tree, start, envelope.seq)
+        records, hidden = tree.records[first:taken], runs_in(tree, start, envelope.seq)
+        inside = [Row(r.slot_us, r.values, r.quality, r.instant) for r in records]
         is_lost, next_seq = start != next_seq, envelope.seq + 1
         given, last = energy_sums(
             profile,
@@ -116,30 +115,37 @@ def check_figures(tree: Tree, documents: Mapping[str, bytes]) -> None:
         if tree.figures:
             raise _mismatch(tree, tree.figures[0].seq, "it states figures, and its site wants none")
         return
-    taken = [Taken(r.seq, r.slot_us, r.t_utc_us, r.values, r.quality) for r in tree.records]
     if tree.withheld:
-        _check_present(tree, subject, taken)
+        _check_present(tree, subject)
         return
-    for one, other in pairwise(taken):
-        if other.slot_us <= one.slot_us:
-            raise _mismatch(tree, other.seq, "it is of an earlier slot than the record before it")
-    due = _windows(tree, taken, subject)
+    seqs, slots_us = tree.columns.seq, tree.columns.slot_us
+    if (is_back := slots_us[1:] <= slots_us[:-1]).any():
+        seq = int(seqs[is_back.argmax() + 1])
+        raise _mismatch(tree, seq, "it is of an earlier slot than the record before it")
+    due = _windows(tree, subject)
     for event in tree.figures:
-        span = due.pop(bisect_left(taken, event.seq, key=_SEQ), None)
+        span = due.pop(bisect_left(seqs, event.seq), (0, 0))
         if _is_ours(event):
-            _check_statement(tree, event, subject, () if span is None else taken[slice(*span)])
-    silent = [after for after in due if after < len(taken)]  # the next batch may state the last
+            _check_statement(tree, event, subject, _taken(tree, *span))
+    silent = [after for after in due if after < len(seqs)]  # the next batch may state the last
     if silent and not others:
-        raise _mismatch(tree, taken[silent[0] - 1].seq, "it ends a window that is not stated")
+        raise _mismatch(tree, int(seqs[silent[0] - 1]), "it ends a window that is not stated")
 
 
-def _check_present(tree: Tree, subject: Subject, taken: Sequence[Taken]) -> None:
+def _taken(tree: Tree, start: int, end: int) -> list[Taken]:
+    """What figures need of these records."""
+    records = tree.records[start:end]
+    return [Taken(r.seq, r.slot_us, r.t_utc_us, r.values, r.quality) for r in records]
+
+
+def _check_present(tree: Tree, subject: Subject) -> None:
     """The statements whose records are all here say what these give."""
+    seqs = tree.columns.seq
     for event in tree.figures:
         if _is_ours(event) and _is_present(tree, event):
             first, last = (int(event.fields[name]) for name in ("first_seq", "last_seq"))
-            start, end = bisect_left(taken, first, key=_SEQ), bisect_left(taken, last + 1, key=_SEQ)
-            _check_statement(tree, event, subject, taken[start:end])
+            start, end = bisect_left(seqs, first), bisect_left(seqs, last + 1)
+            _check_statement(tree, event, subject, _taken(tree, start, end))
 
 
 def is_repeated(tree: Tree, event: Event) -> bool:
@@ -185,24 +191,25 @@ def subject_of(tree: Tree, documents: Mapping[str, bytes]) -> Subject | None:
     return Subject(profile, parameters, period_us, every_s * _US_PER_S, zone)
 
 
-def _windows(tree: Tree, taken: Sequence[Taken], subject: Subject) -> dict[int, tuple[int, int]]:
+def _windows(tree: Tree, subject: Subject) -> dict[int, tuple[int, int]]:
     """The records of each window that ended, by how many there are up to the one that ended it.
 
     The agent goes from record to record by `figures.step`. A start leaves it those that it has not
     sent, which stand after the last envelope.
     """
-    starts = {bisect_left(taken, boot, key=_SEQ): boot for boot in tree.boots}
+    seqs, slots_us = tree.columns.seq, tree.columns.slot_us.tolist()
+    starts = {bisect_left(seqs, boot): boot for boot in tree.boots}
     envelopes = [envelope.seq for envelope in tree.envelopes]
     found: dict[int, tuple[int, int]] = {}
     first = 0
-    for at, row in enumerate(taken):
+    for at, slot_us in enumerate(slots_us):
         if at in starts:
             before = bisect_left(envelopes, starts[at])
-            sent = bisect_left(taken, envelopes[before - 1], key=_SEQ) if before else 0
+            sent = bisect_left(seqs, envelopes[before - 1]) if before else 0
             first = max(first, sent)
-        end_us = end_of(taken[first].slot_us, subject.every_us)
-        if first < at and row.slot_us >= end_us:
-            after = at + 1 if row.slot_us < end_us + subject.period_us else at
+        end_us = end_of(slots_us[first], subject.every_us)
+        if first < at and slot_us >= end_us:
+            after = at + 1 if slot_us < end_us + subject.period_us else at
             if after - first > 1:
                 found[at + 1] = (first, after)
             first = at
@@ -232,7 +239,12 @@ def _mismatch(tree: Tree, seq: int, why: str) -> EvidenceError:
     )
 
 
-def _carbon_of(tree: Tree, documents: Mapping[str, bytes]) -> Carbon:
+def carbon_of(tree: Tree, documents: Mapping[str, bytes]) -> Carbon:
+    """Which factors apply to the energy of envelopes, and in which time zone.
+
+    Raises:
+        EvidenceError: `bad_document` where the documents do not say so.
+    """
     names = tree.grant["documents"]
     try:
         site = parse_canonical(documents[names["site"]])

@@ -87,22 +87,29 @@ class Compactor(SqliteFile):
                 yield self._move(tree, origin, run)
 
     def _runs(self, tree: int, before_us: int, *, all_of_it: bool) -> Iterator[list[Content]]:
-        """Consecutive batches that make a block; those with leaves that are not here part them."""
+        """Consecutive batches that make a block.
+
+        What parts them: leaves that are not here, and a batch that is not old enough between others
+        that are, because the clock was ahead when it came.
+        """
         [(done,)] = self._rows("SELECT max(size) FROM block WHERE tree = ?", tree)
         sql = (
             "SELECT first_seq, leaves, note FROM batch WHERE tree = ? AND first_seq >= ? AND "
             "received_us < ? AND length(leaves) > 0 ORDER BY first_seq LIMIT 256"
         )
+        least = 2 if all_of_it else _LEAST
         run: list[Content] = []
         next_seq, size = done or 0, 0
         while rows := self._rows(sql, tree, next_seq, before_us):
             for first_seq, blob, note in rows:
                 next_seq = first_seq + 1
                 lines = inflate(blob, _BLOB_LIMIT)
-                if _WITHHELD in lines:
-                    if len(run) >= (2 if all_of_it else _LEAST):
+                is_whole = _WITHHELD not in lines
+                if run and not (is_whole and first_seq == run[-1].after_seq):
+                    if len(run) >= least:
                         yield run
                     run, size = [], 0
+                if not is_whole:
                     continue
                 run.append(Content(first_seq, lines, note))
                 size += len(lines)
@@ -114,8 +121,7 @@ class Compactor(SqliteFile):
 
     def _move(self, tree: int, origin: str, run: list[Content]) -> Moved:
         leaves, notes = packed(run)
-        first_seq, last = run[0].first_seq, run[-1]
-        after_seq = last.first_seq + last.lines.count(b"\n") + 1
+        first_seq, after_seq = run[0].first_seq, run[-1].after_seq
         with self._transaction() as db:
             place = (tree, first_seq, after_seq)
             db.execute("INSERT INTO block VALUES (?, ?, ?, ?, ?)", (*place, leaves, notes))

@@ -17,6 +17,7 @@ The readings stay where they are; a report gives its totals with the corrections
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from joulemark_agent.contract.batch import parse_u64
-from joulemark_agent.contract.canonical import canonical_bytes, digest_hex
+from joulemark_agent.contract.canonical import canonical_bytes, digest_hex, is_same
 from joulemark_agent.contract.errors import EvidenceError
 from joulemark_agent.contract.profile import Profile
 from joulemark_agent.contract.signature import decode64, encode64, is_signed_by, public_key, sign
@@ -128,18 +129,25 @@ def corrections_in(entries: Iterable[Logged]) -> list[Made]:
 def in_force(made: Sequence[Made]) -> list[Made]:
     """Those that count: none that was taken back, and of no reading and point two.
 
+    What an operator signed counts once: his signature would fit again after he took it back.
+
     Raises:
         EvidenceError: `correction_overlap`, or `correction_position` where one takes back what is
             not there.
     """
     standing: dict[str, Made] = {}
+    known: set[str] = set()
     for item in made:
         new = item.correction
+        if new.digest in known:
+            what = f"{new.digest[:16]} stands in the log already; make another, with its own reason"
+            raise _bad("correction_overlap", what)
+        known.add(new.digest)
         if new.treatment == WITHDRAWN:
-            if standing.pop(new.withdraws or "", None) is None:
-                raise _bad(
-                    "correction_position", f"it takes back {str(new.withdraws)[:16]}, not there"
-                )
+            old = standing.pop(new.withdraws or "", None)
+            if old is None or _place(old.correction) != _place(new):
+                what = f"it takes back {str(new.withdraws)[:16]}, which is not there"
+                raise _bad("correction_position", what)
             continue
         for other in standing.values():
             if _overlap(new, other.correction):
@@ -159,7 +167,8 @@ def readings_of(correction: Correction, tree: Tree) -> list[Record]:
         EvidenceError: `correction_position`: there is no such place in the tree.
     """
     first, last = correction.first_seq, correction.last_seq
-    found = [record for record in tree.records if first <= record.seq <= last]
+    seqs = tree.columns.seq
+    found = tree.records[bisect_left(seqs, first) : bisect_right(seqs, last)]
     due = [record for record in found if _is_due(record, correction.point)]
     ends = {record.seq for record in due}
     if not {first, last} <= ends:
@@ -231,7 +240,7 @@ def parse_correction(content: Any) -> Correction:
         value=content["value"],
         withdraws=content["withdraws"],
     )
-    if found.content() != content:
+    if not is_same(found.content(), content):
         raise _bad("correction_form", "it is of another version or site")
     check_form(found)
     return found
@@ -264,9 +273,13 @@ def _made(entry: Logged) -> Made:
     return Made(found, key, signature, entry.position, entry.time_us)
 
 
+def _place(correction: Correction) -> tuple[str, str, int, int]:
+    return correction.origin, correction.point, correction.first_seq, correction.last_seq
+
+
 def _overlap(one: Correction, other: Correction) -> bool:
-    is_same = (one.origin, one.point) == (other.origin, other.point)
-    return is_same and one.first_seq <= other.last_seq and other.first_seq <= one.last_seq
+    is_one = (one.origin, one.point) == (other.origin, other.point)
+    return is_one and one.first_seq <= other.last_seq and other.first_seq <= one.last_seq
 
 
 def _is_due(record: Record, point: str) -> bool:

@@ -6,9 +6,11 @@
 | approval | what, content | a grant, an enrolment or a revocation as the collector knew it |
 | document | name, sha256 | a document that a grant names was taken |
 | correction | correction, operator_key, operator_signature | see `corrections` |
+| security | done, refused: {digest, last} | how far the two chains of the security log stood |
 
 Common to all: type, v, site, n, t_utc_us. A leaf speaks of one site, so that a bundle can carry
-those of its own site and nobody else's; `n` counts the leaves of a site from 0, so that none can be
+those of its own site and nobody else's (what the collector says of itself has a site of its own,
+and stands in no bundle); `n` counts the leaves of a site from 0, so that none can be
 left out between two others unnoticed. A later version writes `minor`, as in the leaves of devices:
 then fields and types that are not known are kept, hashed and otherwise left alone.
 """
@@ -28,7 +30,9 @@ from joulemark_agent.contract.topics import is_id, parse_origin
 from joulemark_agent.contract.tree import HASH_BYTES
 
 PREFIX = "joulemark/collector/"
+ITSELF = "joulemark-collector"  # the site of what a collector says of itself
 HEADS, APPROVAL, DOCUMENT, CORRECTION = "heads", "approval", "document", "correction"
+SECURITY = "security"
 GRANT, ENROLMENT, REVOCATION = "grant", "enrolment", "revocation"
 VERSION = 1
 _COMMON = {"n", "site", "t_utc_us", "type", "v"}
@@ -37,6 +41,7 @@ _FIELDS: Mapping[str, set[str]] = {
     APPROVAL: {"content", "what"},
     DOCUMENT: {"name", "sha256"},
     CORRECTION: {"correction", "operator_key", "operator_signature"},
+    SECURITY: {"done", "refused"},
 }
 
 
@@ -105,6 +110,15 @@ def grant_content(origin: str, grant: Mapping[str, Any]) -> dict[str, Any]:
 def document_entry(site: str, name: str, digest: str) -> Entry:
     """That a document was taken; once for each site."""
     return Entry(site, DOCUMENT, {"name": name, "sha256": digest}, f"document {name} {digest}")
+
+
+def security_entry(done: tuple[int, bytes], refused: tuple[int, bytes]) -> Entry:
+    """How far the two chains of the security log stand: last line and digest of each."""
+    rows = {"done": done, "refused": refused}
+    fields = {
+        name: {"digest": digest.hex(), "last": str(last)} for name, (last, digest) in rows.items()
+    }
+    return Entry(ITSELF, SECURITY, fields, f"{SECURITY} {digest_hex(canonical_bytes(fields))}")
 
 
 def entry_leaf(entry: Entry, n: int, time_us: int) -> bytes:

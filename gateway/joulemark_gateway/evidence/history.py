@@ -7,31 +7,50 @@ can name the layer that failed.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any
+from functools import cached_property, lru_cache
+from heapq import merge
+from math import nan
+from sys import intern
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
 
 from joulemark_agent.contract.batch import parse_u64
-from joulemark_agent.contract.canonical import canonical_bytes, digest_hex, parse_canonical
+from joulemark_agent.contract.canonical import (
+    canonical_bytes,
+    digest_hex,
+    is_same,
+    parse_canonical,
+)
 from joulemark_agent.contract.committed import interval_us_in
 from joulemark_agent.contract.errors import EvidenceError
 from joulemark_agent.contract.leaf import COMMON_FIELDS, MINOR, parse_leaf
 from joulemark_agent.contract.profile import Profile
-from joulemark_agent.contract.reading import SIMULATED, SYSTEM, Gap, Response
+from joulemark_agent.contract.reading import (
+    SIMULATED,
+    SYSTEM,
+    VERSION,
+    Gap,
+    Instant,
+    Response,
+    instant_of,
+)
 from joulemark_agent.contract.rotation import KEY_ROTATION, Rotation, parse_rotation
 from joulemark_agent.contract.signature import decode64, is_signed_by
 from joulemark_agent.contract.sparse import Part, Withheld, numbered
 from joulemark_agent.contract.topics import is_id, origin
 from joulemark_agent.figures import EVENT as FIGURES
-from joulemark_agent.figures import FIELDS, is_statement
+from joulemark_agent.figures import FIELDS, states_figures
 from joulemark_agent.kernels.counter import LARGEST, count_of
 from joulemark_agent.kernels.decode import NOT_DUE, decode_responses
+from joulemark_agent.kernels.stamps import late_us
+from joulemark_gateway.evidence.packed import Packed
 from joulemark_gateway.evidence.withheld import (
     DISCONTINUITY,
     UNKNOWN_SLOT,
@@ -50,8 +69,7 @@ _MOST_W = 10**12  # of a connection
 _SLACK_US = 300 * 1_000_000  # beside a period: what slow lines and a set clock may cost
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """One reading as it stands in a leaf, its text fields turned into numbers."""
 
     seq: int
@@ -61,6 +79,23 @@ class Record:
     responses: tuple[Response, ...]
     values: Mapping[str, str]
     quality: Mapping[str, str]
+    boot: int | None = None  # None: the clock is simulated, or nobody knows
+    t_mono_us: int = 0  # by the other clock of the agent; comparable inside one boot
+
+    @property
+    def instant(self) -> Instant | None:
+        """When it was read, by both clocks."""
+        return None if self.boot is None else Instant(self.boot, self.t_utc_us, self.t_mono_us)
+
+
+class Columns(NamedTuple):
+    """What most checks need of the records of a tree, one row a record."""
+
+    seq: NDArray[np.int64]
+    slot_us: NDArray[np.int64]
+    t_utc_us: NDArray[np.int64]
+    values: NDArray[np.int64]  # how many
+    sync: list[str]
 
 
 @dataclass(frozen=True)
@@ -82,7 +117,7 @@ class Tree:
     clock: str
     grant: Mapping[str, Any]
     operator_signature: bytes
-    records: tuple[Record, ...]
+    records: Sequence[Record]
     gaps: tuple[tuple[int, Gap], ...]  # with the seq of the leaf
     envelopes: tuple[Event, ...]
     figures: tuple[Event, ...] = ()  # what the agent states of windows
@@ -91,11 +126,38 @@ class Tree:
     withheld: tuple[Run, ...] = ()  # leaves that are not here
     discontinuities: tuple[Event, ...] = ()  # what the agent says of leaves that it lost
     first_seq: int = 0  # of a part
+    decoded: dict[Profile, Decoded] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
 
     @property
     def origin(self) -> str:
         """The first line of this tree's checkpoints."""
         return origin(self.site, self.device, self.epoch)
+
+    @cached_property
+    def columns(self) -> Columns:
+        """The records in columns."""
+        numbers = array("q")
+        sync: list[str] = []
+        packed = self.records if isinstance(self.records, Packed) else None
+        for plain in map(_plain, self.records) if packed is None else packed.plain():
+            seq, slot_us, t_utc_us, _, _, clock, _, names, *_ = plain
+            numbers.extend((seq, slot_us, t_utc_us, len(names)))
+            sync.append(intern(clock))
+        rows = np.array(numbers, np.int64).reshape(-1, 4)
+        seq, slot_us, t_utc_us, values = (np.ascontiguousarray(rows[:, k]) for k in range(4))
+        return Columns(seq, slot_us, t_utc_us, values, sync)
+
+
+class Decoded(NamedTuple):
+    """The raw words of the records of a tree as arrays, decoded with one profile."""
+
+    counters: Mapping[str, NDArray[np.int64]]
+    gauges: Mapping[str, NDArray[np.float64]]
+    good: Mapping[str, NDArray[np.bool_]]
+    not_due: Mapping[str, NDArray[np.bool_]]
+    wrong: EvidenceError | None  # `decode_mismatch`: of the first record that says otherwise
 
 
 @dataclass(frozen=True)
@@ -127,6 +189,7 @@ class DeviceHistory:
     withheld: tuple[Slots, ...] = ()  # whose records stay at the gateway
     lost: tuple[Slots, ...] = ()  # whose leaves a disk lost
     is_partial: NDArray[np.bool_] | None = None  # the agent missed a part of the time before
+    late_us: NDArray[np.int64] | None = None  # the clock was set back by so much before; None: not
 
     @property
     def step_us(self) -> int:
@@ -139,10 +202,14 @@ class DeviceHistory:
         return self.profile.synthetic
 
 
-def parse_tree(leaves: Sequence[Part]) -> Tree:
+def parse_tree(leaves: Sequence[Part], *, packed: bool = False) -> Tree:
     """The leaves of one (device, epoch), from the first, each in canonical form and contiguous.
 
     For leaves that are not here stands how many they are.
+
+    Args:
+        leaves: all of them.
+        packed: whether the records are kept in a tenth of the memory.
 
     Raises:
         EvidenceError: `bad_leaf`, `not_canonical`, `unknown_version`, `bad_rotation`, or
@@ -150,11 +217,16 @@ def parse_tree(leaves: Sequence[Part]) -> Tree:
     """
     if not leaves or isinstance(leaves[0], Withheld):
         raise _bad("bad_sequence", "there is no leaf, or the first is not here")
-    return parse_part(leaves, 0, *grant_of(leaves[0]))
+    return parse_part(leaves, 0, *grant_of(leaves[0]), packed=packed)
 
 
 def parse_part(
-    leaves: Sequence[Part], first_seq: int, grant: Mapping[str, Any], operator_signature: bytes
+    leaves: Sequence[Part],
+    first_seq: int,
+    grant: Mapping[str, Any],
+    operator_signature: bytes,
+    *,
+    packed: bool = False,
 ) -> Tree:
     """A run of leaves of a tree whose grant is known: what `parse_tree` gives, for these leaves.
 
@@ -163,12 +235,13 @@ def parse_part(
         first_seq: index of the first leaf.
         grant: the grant that opened the tree.
         operator_signature: its signature.
+        packed: as for `parse_tree`.
 
     Raises:
         EvidenceError: as `parse_tree`.
     """
     device, epoch = grant["dev"], grant["epoch"]
-    records: list[Record] = []
+    records: list[Record] | Packed[Record] = Packed(_plain, _unpacked) if packed else []
     gaps: list[tuple[int, Gap]] = []
     envelopes: list[Event] = []
     figures: list[Event] = []
@@ -211,7 +284,7 @@ def parse_part(
         grant["clock"],
         grant,
         operator_signature,
-        tuple(records),
+        records if isinstance(records, Packed) else tuple(records),
         tuple(gaps),
         tuple(envelopes),
         tuple(figures),
@@ -242,6 +315,8 @@ def grant_of(leaf: bytes) -> tuple[dict[str, Any], bytes]:
     texts = [*documents.values(), *(grant[name] for name in ("agent", "agent_key", "dev", "site"))]
     if not all(isinstance(text, str) for text in texts) or type(grant["epoch"]) is not int:
         raise _bad("bad_leaf", "a field of the grant is of another kind")
+    if (grant["type"], type(grant["v"]), grant["v"]) != ("grant", int, VERSION):
+        raise _bad("bad_leaf", "what the operator signed is no grant of this version")
     if not all(is_id(grant[name]) for name in ("agent", "dev", "site")):
         raise _bad("bad_leaf", "a name in the grant is no id")
     if grant["clock"] not in (SIMULATED, SYSTEM):
@@ -270,11 +345,13 @@ def check_slots(tree: Tree, period_us: int, due_us: int | None = None) -> None:
     Raises:
         EvidenceError: `slot_missing`, `slot_twice`, `slot_unaligned` or `off_slot`.
     """
-    spans = [(r.slot_us, r.slot_us, 1, r.seq) for r in tree.records]
-    spans += [(g.first_slot_us, g.last_slot_us, g.slots, seq) for seq, g in tree.gaps]
+    rows = tree.columns
+    order = np.lexsort((rows.seq, rows.slot_us))
+    read = zip(rows.slot_us[order].tolist(), rows.seq[order].tolist(), strict=True)
+    others = [(g.first_slot_us, g.last_slot_us, g.slots, seq) for seq, g in tree.gaps]
     if tree.withheld:
-        spans += [*withheld_slots(tree, period_us), *lost_slots(tree)]
-    spans.sort()
+        others += [*withheld_slots(tree, period_us), *lost_slots(tree)]
+    spans = merge(((slot_us, slot_us, 1, seq) for slot_us, seq in read), sorted(others))
     first = tree.grant["first_slot"]
     due = due_us if due_us is not None else int(first) if first is not None else None
     due = None if due_us == UNKNOWN_SLOT else due
@@ -287,9 +364,10 @@ def check_slots(tree: Tree, period_us: int, due_us: int | None = None) -> None:
         if start > due:
             raise _bad("slot_missing", f"slot {due} of {tree.origin} has no reading and no gap")
         due = end + period_us
-    for record in tree.records:
-        if abs(record.t_utc_us - record.slot_us) > period_us + _SLACK_US:
-            raise _bad("off_slot", f"leaf {record.seq} of {tree.origin} was not read at its slot")
+    is_off = np.abs(rows.t_utc_us - rows.slot_us) > period_us + _SLACK_US
+    if is_off.any():
+        seq = rows.seq[is_off.argmax()]
+        raise _bad("off_slot", f"leaf {seq} of {tree.origin} was not read at its slot")
 
 
 def check_envelopes(tree: Tree) -> None:
@@ -298,29 +376,31 @@ def check_envelopes(tree: Tree) -> None:
     Raises:
         EvidenceError: `bad_envelope`.
     """
-    seqs = [record.seq for record in tree.records]
+    rows = tree.columns
     for start, envelope in batches_of(tree):
         fields, end = envelope.fields, envelope.seq
-        records = tree.records[bisect_left(seqs, start) : bisect_left(seqs, end)]
+        inside = slice(bisect_left(rows.seq, start), bisect_left(rows.seq, end))
+        slots_us, syncs = rows.slot_us[inside].tolist(), rows.sync[inside]
         gaps = [gap for seq, gap in tree.gaps if start <= seq < end]
-        firsts = [r.slot_us for r in records] + [gap.first_slot_us for gap in gaps]
-        lasts = [r.slot_us for r in records] + [gap.last_slot_us for gap in gaps]
+        firsts = slots_us + [gap.first_slot_us for gap in gaps]
+        lasts = slots_us + [gap.last_slot_us for gap in gaps]
         gap_slots = sum(gap.slots for gap in gaps)
         counted = {
             "first_seq": str(start),
             "last_seq": str(end - 1),
-            "records": len(records),
-            "values": sum(len(r.values) for r in records),
+            "records": len(syncs),
+            "values": int(rows.values[inside].sum()),
             "gap_slots": gap_slots,
-            "slots": len(records) + gap_slots,
+            "slots": len(syncs) + gap_slots,
             "first_slot": str(min(firsts)) if firsts else None,
             "last_slot": str(max(lasts)) if lasts else None,
-            "time": {"unsynchronised": sum(r.sync == "unsynchronised" for r in records)},
+            "time": {"unsynchronised": syncs.count("unsynchronised")},
         }
         if runs := runs_in(tree, start, end):
             counted = with_unseen(counted, fields, sum(run.count for run in runs))
-        wrong = [name for name, value in counted.items() if fields.get(name) != value]
-        if wrong:
+        told = {name: fields[name] for name in counted if name in fields}
+        if not is_same(told, counted):
+            wrong = [n for n in counted if n not in told or not is_same(told[n], counted[n])]
             raise _bad("bad_envelope", f"envelope {end} of {tree.origin} miscounts {wrong}")
 
 
@@ -330,14 +410,51 @@ def check_decode(tree: Tree, profile: Profile) -> None:
     Raises:
         EvidenceError: `decode_mismatch` at the first record that differs.
     """
-    for record in tree.records:
+    wrong = decoded(tree, profile).wrong
+    if wrong is not None:
+        raise wrong
+
+
+def decoded(tree: Tree, profile: Profile) -> Decoded:
+    """The records decoded with this profile: once, however often it is asked for."""
+    if profile not in tree.decoded:
+        tree.decoded[profile] = _decoded(tree, profile)
+    return tree.decoded[profile]
+
+
+def _decoded(tree: Tree, profile: Profile) -> Decoded:
+    n, wrong = len(tree.records), None
+    counters = {p.name: array("q", bytes(8 * n)) for p in profile.points if p.counter}
+    gauges = {p.name: array("d", [nan]) * n for p in profile.points if not p.counter}
+    good = {p.name: bytearray(n) for p in profile.points}
+    not_due = {p.name: bytearray(n) for p in profile.registers if p.every_s}
+    for i, record in enumerate(tree.records):
         values, quality = decode_responses(profile, record.responses)
-        if values != record.values or quality != record.quality:
-            raise _bad(
+        if wrong is None and (values != record.values or quality != record.quality):
+            wrong = _bad(
                 "decode_mismatch",
                 f"leaf {record.seq} of {tree.origin}: the raw words decode to {values} {quality}, "
                 f"the record says {dict(record.values)} {dict(record.quality)}",
             )
+        for name, column in not_due.items():
+            column[i] = quality.get(name) == NOT_DUE
+        for name, text in values.items():
+            if name in quality:
+                continue
+            if name in gauges:
+                gauges[name][i] = float(text)
+            elif (count := count_of(text)) <= LARGEST:
+                counters[name][i] = count
+            else:
+                continue
+            good[name][i] = True
+    return Decoded(
+        {name: np.frombuffer(column, np.int64) for name, column in counters.items()},
+        {name: np.frombuffer(column, np.float64) for name, column in gauges.items()},
+        {name: np.frombuffer(column, np.bool_) for name, column in good.items()},
+        {name: np.frombuffer(column, np.bool_) for name, column in not_due.items()},
+        wrong,
+    )
 
 
 def check_documents(tree: Tree, documents: Mapping[str, bytes]) -> None:
@@ -486,25 +603,7 @@ def time_zone_of(tree: Tree, documents: Mapping[str, bytes]) -> ZoneInfo:
 def history_of(tree: Tree, documents: Mapping[str, bytes]) -> DeviceHistory:
     """The readings as arrays, decoded from the raw words with the approved profile."""
     profile, period_us = profile_of(tree, documents), period_us_of(tree, documents)
-    n = len(tree.records)
-    counters = {p.name: np.zeros(n, np.int64) for p in profile.points if p.counter}
-    gauges = {p.name: np.full(n, np.nan) for p in profile.points if not p.counter}
-    good = {p.name: np.zeros(n, np.bool_) for p in profile.points}
-    not_due = {p.name: np.zeros(n, np.bool_) for p in profile.registers if p.every_s}
-    for i, record in enumerate(tree.records):
-        values, quality = decode_responses(profile, record.responses)
-        for name, column in not_due.items():
-            column[i] = quality.get(name) == NOT_DUE
-        for name, text in values.items():
-            if name in quality:
-                continue
-            if name in gauges:
-                gauges[name][i] = float(text)
-            elif (count := count_of(text)) <= LARGEST:
-                counters[name][i] = count
-            else:
-                continue
-            good[name][i] = True
+    rows, found = tree.columns, decoded(tree, profile)
     return DeviceHistory(
         site=tree.site,
         device=tree.device,
@@ -512,20 +611,21 @@ def history_of(tree: Tree, documents: Mapping[str, bytes]) -> DeviceHistory:
         clock=tree.clock,
         profile=profile,
         period_us=period_us,
-        slot_us=np.array([r.slot_us for r in tree.records], np.int64),
-        counters=counters,
-        gauges=gauges,
-        good=good,
-        unsynchronised=np.array([r.sync not in _SET_CLOCKS for r in tree.records], np.bool_),
+        slot_us=rows.slot_us,
+        counters=found.counters,
+        gauges=found.gauges,
+        good=found.good,
+        unsynchronised=np.array([sync not in _SET_CLOCKS for sync in rows.sync], np.bool_),
         gaps=tuple(gap for _, gap in tree.gaps),
-        sources=np.array([r.seq for r in tree.records], np.int64),
+        sources=rows.seq,
         documents=dict(tree.grant["documents"]),
         time_zone=time_zone_of(tree, documents).key,
-        not_due=not_due,
+        not_due=found.not_due,
         interval_us=interval_us_of(tree, documents),
         withheld=tuple(withheld_slots(tree, period_us)),
         lost=tuple(lost_slots(tree)),
         is_partial=_partial(tree) if tree.withheld else None,
+        late_us=late_us([record.instant for record in tree.records]),
     )
 
 
@@ -534,7 +634,7 @@ def _partial(tree: Tree) -> NDArray[np.bool_]:
 
     It had the records in between and saw, for one, that a meter was without power.
     """
-    seqs = [record.seq for record in tree.records]
+    seqs = tree.columns.seq
     found = np.zeros(len(seqs), np.bool_)
     for start, envelope in batches_of(tree):
         energy = envelope.fields.get("energy")
@@ -554,10 +654,12 @@ def _record(seq: int, content: Mapping[str, Any]) -> Record:
             seq=seq,
             slot_us=_time_us(content["slot"], "slot"),
             t_utc_us=_time_us(content["t_utc_us"], "t_utc_us"),
-            sync=str(content["tq"]["sync"]),
+            sync=_text(content["tq"]["sync"]),
             responses=tuple(_response(*entry) for entry in content["raw"]),
             values=values,
             quality=quality,
+            boot=instant.boot if (instant := instant_of(content)) else None,
+            t_mono_us=instant.t_mono_us if instant else 0,
         )
     except (EvidenceError, ValueError, TypeError, KeyError) as error:
         raise _bad("bad_leaf", f"leaf {seq} is not a record: {error}") from error
@@ -566,12 +668,33 @@ def _record(seq: int, content: Mapping[str, Any]) -> Record:
     return record
 
 
+def _plain(record: Record) -> tuple[Any, ...]:
+    """The record as `Packed` keeps it."""
+    responses = tuple((r.table, r.address, r.data) for r in record.responses)
+    numbers = (record.seq, record.slot_us, record.t_utc_us, record.boot, record.t_mono_us)
+    names = tuple(map(intern, record.values))
+    return (*numbers, record.sync, responses, names, tuple(record.values.values()), record.quality)
+
+
+def _unpacked(plain: tuple[Any, ...]) -> Record:
+    seq, slot_us, t_utc_us, boot, t_mono_us, sync, responses, names, texts, quality = plain
+    values = dict(zip(names, texts, strict=True))
+    found = tuple(Response(*response) for response in responses)
+    return Record(seq, slot_us, t_utc_us, sync, found, values, quality, boot, t_mono_us)
+
+
 def _time_us(text: Any, name: str) -> int:
     """The time, small enough for every kernel and database that computes with it. [us]"""
     time_us = parse_u64(text, name)
     if time_us >= _END_OF_TIME_US:
         raise _bad("bad_leaf", f"{name} is {time_us}, which is no time")
     return time_us
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.40} is no text")
+    return value
 
 
 def _response(table: Any, address: Any, words: Any) -> Response:
@@ -584,13 +707,13 @@ def _response(table: Any, address: Any, words: Any) -> Response:
 def _gap(seq: int, content: Mapping[str, Any]) -> Gap:
     try:
         gap = Gap(
-            str(content["dev"]),
+            content["dev"],
             _time_us(content["first_slot"], "first_slot"),
             _time_us(content["last_slot"], "last_slot"),
             parse_u64(content["slots"], "slots"),
-            str(content["cause"]),
+            _text(content["cause"]),
         )
-    except (EvidenceError, KeyError) as error:
+    except (EvidenceError, KeyError, TypeError) as error:
         raise _bad("bad_leaf", f"leaf {seq} is not a gap: {error}") from error
     if gap.slots < 1 or gap.last_slot_us < gap.first_slot_us:
         raise _bad("bad_leaf", f"leaf {seq} is not a gap: it has no slots")
@@ -600,7 +723,7 @@ def _gap(seq: int, content: Mapping[str, Any]) -> Gap:
 def _statement(seq: int, content: Mapping[str, Any]) -> Event:
     known = FIELDS if MINOR in content else set(content) - COMMON_FIELDS
     fields = {name: value for name, value in content.items() if name in known}
-    if not is_statement(fields) or int(fields["last_seq"]) >= seq:
+    if not states_figures(fields) or int(fields["last_seq"]) >= seq:
         raise _bad("bad_leaf", f"leaf {seq} is no statement of figures")
     for name in ("start", "end"):
         _time_us(fields[name], name)

@@ -8,7 +8,7 @@ leaves, then sign and commit the head over them, and only then let the head out.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
 from joulemark_agent.contract.signature import Checkpoint, sign_checkpoint
@@ -59,9 +59,15 @@ class CollectorLog:
         return self.store.append(self.origin, [*_approvals(heads), *others], now_us)
 
     def take_heads(self, heads: Iterable[Head], now_us: int) -> int:
-        """Log, a leaf a site, the trees that have grown since; how many leaves were added."""
-        entries = _grown(heads, self.store.logged_sizes())
-        return self.store.append(self.origin, entries, now_us) if entries else 0
+        """Log, a leaf a site, the trees that have grown since; how many leaves were added.
+
+        What stands is looked at while nobody else can add to it: a tree never shrinks in the log.
+        """
+        return self.store.append(self.origin, _grown(heads, self.store.logged_sizes), now_us)
+
+    def take(self, entry: Entry, now_us: int) -> int:
+        """Log one entry, unless its mark stands; how many leaves were added."""
+        return self.store.append(self.origin, [entry], now_us)
 
     def close(self, now_us: int) -> LogHead | None:
         """The signed head over everything that was logged; None where nothing was."""
@@ -99,13 +105,14 @@ def _approvals(heads: Iterable[Head]) -> list[Entry]:
     return found
 
 
-def _grown(heads: Iterable[Head], logged: Mapping[str, int]) -> Sequence[Entry]:
-    by_site = defaultdict(list)
+def _grown(heads: Iterable[Head], logged: Callable[[], Mapping[str, int]]) -> Iterator[Entry]:
+    """Worked out when the first is asked for."""
+    sizes, by_site = logged(), defaultdict(list)
     for head in heads:
-        if head.size > logged.get(head.origin, 0):
+        if head.size > sizes.get(head.origin, 0):
             site = parse_origin(head.origin)[0]
             by_site[site].append(Checkpoint(head.origin, head.size, head.root))
-    return [heads_entry(site, found) for site, found in sorted(by_site.items())]
+    yield from (heads_entry(site, found) for site, found in sorted(by_site.items()))
 
 
 def _covered(leaves: Sequence[tuple[str, bytes]], site: str, first: int) -> list[Part]:

@@ -127,7 +127,7 @@ class LogStore(SqliteFile):
 
         Args:
             origin: of the log.
-            entries: what is logged.
+            entries: what is logged; asked for while nobody else can add to the log.
             time_us: the collector's clock.
             unless: looks at what stands, while nobody else can add to it, and raises.
 
@@ -196,6 +196,15 @@ class LogStore(SqliteFile):
             return []
         sql = "SELECT site, leaf FROM log_leaf WHERE position < ? ORDER BY position"
         return [(str(site), bytes(leaf)) for site, leaf in self._rows(sql, end)]
+
+    def latest_us(self, end: int) -> int:
+        """The latest time that one of the first `end` leaves claims; clocks are set back. [us]"""
+        sql = (
+            "SELECT max(CAST(json_extract(CAST(leaf AS TEXT), '$.t_utc_us') AS INTEGER)) "
+            "FROM log_leaf WHERE position < ?"
+        )
+        found = self._rows(sql, end) if self._is_there else []
+        return int(found[0][0] or 0) if found else 0
 
     def of_site(self, site: str) -> list[tuple[int, bytes]]:
         """Position and bytes of every leaf of a site."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from joulemark_gateway.evidence.history import Record, Tree
@@ -95,7 +95,7 @@ def account(held: Held, start_us: int, end_us: int) -> Account:
     for stretch in stretches:
         kinds[stretch.kind] += within(stretch)
     next_us = stretches[-1].last_us + held.period_us
-    until_us = next_us if held.until_us is None else max(held.until_us, next_us)
+    until_us = _until_us(held, stretches)
     records = [one for one in held.tree.records if start_us <= one.slot_us < end_us]
     return Account(
         start_us,
@@ -111,8 +111,30 @@ def account(held: Held, start_us: int, end_us: int) -> Account:
     )
 
 
+def of_epochs(epochs: Sequence[Held], start_us: int, end_us: int) -> Account:
+    """The account of a device's epochs in a window; a slot that two of them have is there twice.
+
+    Args:
+        epochs: what is held of each.
+        start_us: where the window starts. [us UTC]
+        end_us: the first instant after it. [us UTC]
+    """
+    taken: list[tuple[int, int]] = []  # times that epochs before have
+    shared = 0
+    for held in epochs:
+        if (span := _span_of(held)) is None:
+            continue
+        slots = Stretch(span[0], span[1] - 1, "")
+        for first_us, after_us in taken:
+            inside_us = max(first_us, start_us), min(after_us, end_us)
+            shared += _within(slots, held.period_us, *inside_us)
+        taken = _merged([*taken, span])
+    found = total([Account(start_us, end_us), *(account(one, start_us, end_us) for one in epochs)])
+    return replace(found, expected=found.expected - shared, twice=found.twice + shared)
+
+
 def total(parts: Sequence[Account]) -> Account:
-    """The account of several windows or epochs together, which do not overlap."""
+    """The account of several windows together, which do not overlap."""
     missing: Counter[str] = Counter()
     points: dict[str, Counter[str]] = {}
     for one in parts:
@@ -131,6 +153,28 @@ def total(parts: Sequence[Account]) -> Account:
         twice=sum(one.twice for one in parts),
         points={name: dict(sorted(codes.items())) for name, codes in points.items()},
     )
+
+
+def _span_of(held: Held) -> tuple[int, int] | None:
+    """The slots that are expected of an epoch: the first, and the instant after the last."""
+    stretches, _ = _walked(held)
+    return (stretches[0].first_us, _until_us(held, stretches)) if stretches else None
+
+
+def _until_us(held: Held, stretches: Sequence[Stretch]) -> int:
+    next_us = stretches[-1].last_us + held.period_us
+    return next_us if held.until_us is None else max(held.until_us, next_us)
+
+
+def _merged(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same times without overlaps."""
+    found: list[tuple[int, int]] = []
+    for first_us, after_us in sorted(spans):
+        if found and first_us <= found[-1][1]:
+            found[-1] = found[-1][0], max(after_us, found[-1][1])
+        else:
+            found.append((first_us, after_us))
+    return found
 
 
 def _walked(held: Held) -> tuple[list[Stretch], list[Stretch]]:

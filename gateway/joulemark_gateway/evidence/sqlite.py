@@ -6,13 +6,16 @@ Failures become StoreErrors that say what to do: `disk_full`, `store_io`, `store
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 from joulemark_agent.contract.errors import StoreError
+from joulemark_agent.files import PRIVATE
 
 
 class SqliteFile:
@@ -21,7 +24,7 @@ class SqliteFile:
     kind = "store"  # what the file is, for messages
 
     def __init__(self, path: Path) -> None:
-        """Connect; the folder is made where there is none.
+        """Connect; folder and file are made where there are none, the file for nobody else.
 
         Raises:
             StoreError: it cannot be used.
@@ -29,6 +32,8 @@ class SqliteFile:
         self._path = path
         with self._errors():
             path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():  # what SQLite makes beside it has the same mode
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE))
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             self._rows("PRAGMA busy_timeout = 10000")
@@ -46,6 +51,20 @@ class SqliteFile:
         """Release the file."""
         self._db.close()
 
+    def copy_to(self, path: Path) -> None:
+        """Copy the file as it is at one instant, for nobody else; others may write to it meanwhile.
+
+        Args:
+            path: where no file is.
+
+        Raises:
+            StoreError: one of the two cannot be used.
+        """
+        with self._errors():
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE))
+            with closing(sqlite3.connect(path)) as copy:
+                self._db.backup(copy)  # all of it in one step, under one reading lock
+
     def _make_durable(self) -> None:
         """What is committed is on the disk before the commit returns.
 
@@ -62,27 +81,35 @@ class SqliteFile:
                 code="store_io",
             )
 
-    def _open_as(self, application: int, version: int, schema: str) -> None:
-        """Make the tables where the file is new.
+    def _open_as(
+        self,
+        application: int,
+        version: int,
+        schema: str,
+        upgrades: Mapping[int, Callable[[sqlite3.Connection], None]] = MappingProxyType({}),
+    ) -> None:
+        """Make the tables where the file is new, or what they lack where it is older.
 
         Args:
             application: the number that tells our files of this kind.
             version: of the schema.
             schema: the statements that make the tables.
+            upgrades: what makes this version of an older one.
 
         Raises:
             StoreError: `store_foreign`: it is a file of another kind or version.
         """
         with self._transaction() as db:
             if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                for statement in _statements(schema):  # a script would end the transaction
+                for statement in statements(schema):  # a script would end the transaction
                     db.execute(statement)
                 db.execute(f"PRAGMA application_id = {application}")
                 db.execute(f"PRAGMA user_version = {version}")
-            found = [
-                db.execute(f"PRAGMA {name}").fetchone()[0]
-                for name in ("application_id", "user_version")
-            ]
+            found = _form(db)
+            if found[0] == application and found[1] in upgrades:
+                upgrades[found[1]](db)
+                db.execute(f"PRAGMA user_version = {version}")
+                found = _form(db)
         if found != [application, version]:
             raise StoreError(
                 f"{self._path} is not a {self.kind} of version {version}.",
@@ -123,7 +150,8 @@ class SqliteFile:
             ) from error
 
 
-def _statements(script: str) -> Iterator[str]:
+def statements(script: str) -> Iterator[str]:
+    """The statements of a script one by one."""
     part = ""
     for line in script.splitlines():
         part += line + "\n"
@@ -144,6 +172,12 @@ _TOLD: Mapping[int, tuple[str, str]] = {
     sqlite3.SQLITE_CORRUPT: ("store_damaged", "Stop, keep the file, and restore the last copy."),
     sqlite3.SQLITE_NOTADB: ("store_foreign", "Name another state_dir; this file is not a store."),
 }
+
+
+def _form(db: sqlite3.Connection) -> list[int]:
+    """Which kind of file of ours it is, and which version of it."""
+    names = ("application_id", "user_version")
+    return [db.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
 
 
 def _told(error: sqlite3.Error) -> tuple[str, str]:

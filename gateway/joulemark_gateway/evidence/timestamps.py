@@ -87,7 +87,7 @@ def certificates_in(pem: bytes) -> tuple[bytes, ...]:
     """
     try:
         found = x509.load_pem_x509_certificates(pem)
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise ConfigError(
             f"There is no certificate in these {len(pem)} bytes: {error}.",
             "Name the PEM file with the authority's root certificate.",

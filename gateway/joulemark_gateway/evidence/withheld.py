@@ -137,7 +137,7 @@ def check_approved(tree: Tree, interval_us: int | None) -> None:
     Raises:
         EvidenceError: `withheld_refused`, or `interval_record_missing`.
     """
-    seqs = [record.seq for record in tree.records]
+    seqs = tree.columns.seq
     for start, envelope in batches_of(tree):
         runs = runs_in(tree, start, envelope.seq)
         if not runs:
@@ -202,7 +202,9 @@ def with_unseen(
 
 def _in_order(tree: Tree) -> list[Slots | Run]:
     """Records and gaps as slots, and runs, which have none, in the order of leaves."""
-    rows: list[Slots | Run] = [Slots(r.slot_us, r.slot_us, 1, r.seq) for r in tree.records]
+    columns = tree.columns
+    records = zip(columns.slot_us.tolist(), columns.seq.tolist(), strict=True)
+    rows: list[Slots | Run] = [Slots(slot_us, slot_us, 1, seq) for slot_us, seq in records]
     rows += [Slots(g.first_slot_us, g.last_slot_us, g.slots, seq) for seq, g in tree.gaps]
     return sorted([*rows, *tree.withheld], key=lambda row: row.seq)
 

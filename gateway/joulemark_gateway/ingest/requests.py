@@ -17,8 +17,9 @@ from typing import Any
 
 from joulemark_agent.contract.canonical import canonical_bytes, parse_canonical
 from joulemark_agent.contract.errors import EvidenceError
+from joulemark_agent.contract.raw import is_request_id
 from joulemark_agent.contract.sparse import Part, Withheld
-from joulemark_agent.contract.topics import request_topic
+from joulemark_agent.contract.topics import parse_origin, request_topic
 from joulemark_agent.files import replace_file
 from joulemark_gateway.evidence.base import Accepted
 from joulemark_gateway.ingest.intake import Answer
@@ -45,6 +46,11 @@ class Asked:
     def id(self) -> str:
         """The request's id."""
         return str(parse_canonical(self.payload)["request"]["id"])
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Site and device that are asked."""
+        return parse_origin(str(parse_canonical(self.payload)["request"]["origin"]))[:2]
 
     @property
     def asked_us(self) -> int:
@@ -79,7 +85,9 @@ class Requests:
         replace_file(self._folder / f"{asked.id}.json", asked.to_bytes())
 
     def get(self, request_id: str) -> Asked | None:
-        """One request, with the answers so far."""
+        """One request, with the answers so far; of what is no id there is none."""
+        if not is_request_id(request_id):
+            return None
         return _read(self._folder / f"{request_id}.json")
 
     def all(self) -> list[Asked]:
@@ -108,10 +116,10 @@ class Requests:
         return found
 
     def note(self, batch: Accepted) -> None:
-        """Keep the answers that stand in leaves which were just accepted."""
+        """Keep the answers that stand in leaves of the device which were just accepted."""
         for content in _answers_in(batch.leaves):
             asked = self.get(str(content["request"].get("id")))
-            if asked is None:
+            if asked is None or asked.place != parse_origin(batch.origin)[:2]:
                 continue
             told = {"answer": content["answer"], "batches": content["batches"]}
             asked.answers.append({**told, "origin": batch.origin, "seq": content["seq"]})

@@ -38,6 +38,7 @@ Times = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 ALL_ZERO, BAD_VALUE, FELL, LOST = "all_zero", "bad_value", "counter_fell", "leaves_lost"
+CLOCK_SET = "clock_set_back"
 BEFORE, AFTER, NO_READING = "before_first_reading", "after_last_reading", "no_reading"
 _WIDTHS_US = (900_000_000, 3_600_000_000, 86_400_000_000)
 _MOST = 2.0**62  # all rises of a counter together, so that no sum of them wraps around
@@ -167,6 +168,7 @@ def counted(history: DeviceHistory, point: AnyPoint) -> Counted:
         good,
         _steps_ok(history, history.profile, point.name),
         ZoneInfo(history.time_zone),
+        late_us=history.late_us,
     )
     spans = _unmeasured(history, point.name, followed, semantics.max_gap_us)
     return Counted(history, point, semantics, followed, tuple(spans))
@@ -204,8 +206,10 @@ def _unmeasured(
         reasons = [ALL_ZERO] * (step == MASKED)
         shown = slice(bisect_right(at_us, low), bisect_right(at_us, high))
         reasons += [_reason(event.code) for event in followed.events[shown]]
+        inside = slice(int(followed.index[k - 1]) + 1, int(followed.index[k]))
+        if history.late_us is not None and history.late_us[inside.start : inside.stop + 1].any():
+            reasons.append(CLOCK_SET)
         if high - low > max_gap_us:
-            inside = slice(int(followed.index[k - 1]) + 1, int(followed.index[k]))
             reasons += _why_long(history, low, high, is_bad[inside])
         spans.append(
             Span(low, high, step == ESTIMATED, tuple(dict.fromkeys(reasons)) or (NO_READING,))

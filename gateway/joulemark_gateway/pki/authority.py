@@ -29,7 +29,9 @@ from joulemark_agent.contract.topics import is_id
 
 CA_DAYS, DAYS, MOST_DAYS = 7300, 365, 3650
 BEHIND = timedelta(hours=1)  # a certificate holds so long before it was made: for slow clocks
-_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature)
+_UNREADABLE = (
+    ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature, x509.InvalidVersion
+)  # fmt: skip
 
 
 class Role(StrEnum):
@@ -188,16 +190,6 @@ def common_name(certificate: x509.Certificate) -> str:
     """The one common name of a certificate; empty where it has none or several."""
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(names[0].value) if len(names) == 1 else ""
-
-
-def hosts_of(certificate: x509.Certificate) -> list[str]:
-    """The names and addresses of the server that a certificate names."""
-    try:
-        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return []
-    addresses = found.get_values_for_type(x509.IPAddress)
-    return [*found.get_values_for_type(x509.DNSName), *map(str, addresses)]
 
 
 def _builder(

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from joulemark_agent.contract.enrolment import PENDING
@@ -25,6 +26,7 @@ from joulemark_agent.tls import (
     new_key,
     own_certificate,
 )
+from joulemark_gateway.access.console import told
 from joulemark_gateway.pki import enrolments as joining
 from joulemark_gateway.pki import mosquitto
 from joulemark_gateway.pki.authority import (
@@ -33,17 +35,19 @@ from joulemark_gateway.pki.authority import (
     Role,
     agent_holder,
     client_holder,
+    common_name,
     requested_key,
 )
 from joulemark_gateway.pki.records import Applied, Invited
 from joulemark_gateway.pki.rights import (
-    active_agents,
+    agents_now,
     left_to_do,
     refresh_broker,
     register,
     registry_now,
     withdraw_certificates,
 )
+from joulemark_gateway.pki.servers import renewed, servers_of
 from joulemark_gateway.pki.settings import EnrolmentSettings, ca_folder, own_file
 from joulemark_gateway.pki.site_ca import CERTIFICATE, SiteCa, pem, written
 from joulemark_gateway.settings import CollectorSettings, load_collector
@@ -63,6 +67,7 @@ def init(args: argparse.Namespace) -> int:
             "valid_until": _day(ca.authority.certificate.not_valid_after_utc),
             "collector": str(path),
         }
+    told(settings.state_dir, "authority_made", made["fingerprint"])
     kept = f"Keep a copy of {ca.folder} where nobody else gets at it: without its key every agent"
     _tell(args, made, f"{kept} has to be enrolled again.")
     return 0
@@ -75,7 +80,7 @@ def issue(args: argparse.Namespace) -> int:
         if args.role == Role.AGENT:
             _issue_to_agent(args, settings, ca)
         elif args.role == Role.CLIENT:
-            _issue_to_client(args, ca)
+            _issue_to_client(args, settings, ca)
         else:
             _issue_to_server(args, settings, ca)
     return 0
@@ -89,6 +94,7 @@ def _issue_to_server(args: argparse.Namespace, settings: CollectorSettings, ca: 
         raise ConfigError("There is no '--out'.", "Say where the file is to be written.")
     now, days = datetime.now(UTC), args.days or DAYS
     ca.equip(path, Role(args.role), now, hosts=args.host, days=days, within_days=None)
+    told(settings.state_dir, "certificate_issued", f"{args.role}, {path}")
     _tell(args, {"certificate": str(path)}, "Key and certificate stand in this file.")
 
 
@@ -111,6 +117,7 @@ def _issue_to_agent(args: argparse.Namespace, settings: CollectorSettings, ca: S
     holder = agent_holder(agent.site, agent.agent)
     made = ca.certify(requested_key(request), holder, datetime.now(UTC), args.days or DAYS)
     written(args.out, pem(made) + ca.certificate_pem, 0o644)
+    _told_issued(settings, made)
     _tell(
         args,
         {"certificate": str(args.out), "valid_until": _day(made.not_valid_after_utc)},
@@ -118,7 +125,7 @@ def _issue_to_agent(args: argparse.Namespace, settings: CollectorSettings, ca: S
     )
 
 
-def _issue_to_client(args: argparse.Namespace, ca: SiteCa) -> None:
+def _issue_to_client(args: argparse.Namespace, settings: CollectorSettings, ca: SiteCa) -> None:
     if args.name is None or args.out is None:
         raise ConfigError(
             "A certificate for a client needs a name and a file to write.",
@@ -127,22 +134,27 @@ def _issue_to_client(args: argparse.Namespace, ca: SiteCa) -> None:
     key, holder = new_key(), client_holder(require_id(args.name, "client"))
     made = ca.certify(key.public_key(), holder, datetime.now(UTC), args.days or DAYS)
     written(args.out, pem(made) + key_pem(key))
-    told = {"certificate": str(args.out), "valid_until": _day(made.not_valid_after_utc)}
-    _tell(args, told, "Key and certificate stand in this file; hand it over safely.")
+    _told_issued(settings, made)
+    shown = {"certificate": str(args.out), "valid_until": _day(made.not_valid_after_utc)}
+    _tell(args, shown, "Key and certificate stand in this file; hand it over safely.")
+
+
+def _told_issued(settings: CollectorSettings, made: x509.Certificate) -> None:
+    what = f"{common_name(made)}, serial {made.serial_number:x}"
+    told(settings.state_dir, "certificate_issued", what)
 
 
 def renew(args: argparse.Namespace) -> int:
     """`collector ca renew`."""
     settings, ca = _opened(args)
-    now, places = datetime.now(UTC), _servers(settings)
     with ca:
-        renewed = [
-            str(path)
-            for role, path in places.items()
-            if ca.equip(path, role, now, days=args.days or DAYS, within_days=args.within)
-        ]
-    say = _RELOAD if str(places.get(Role.BROKER)) in renewed else ""
-    _tell(args, {"renewed": renewed}, say if renewed else "Nothing ends soon.")
+        now, days = datetime.now(UTC), args.days or DAYS
+        made = renewed(settings, ca, now, days=days, within_days=args.within)
+    say = _RELOAD if servers_of(settings).get(Role.BROKER) in made else ""
+    for path in made:
+        told(settings.state_dir, "certificate_issued", f"renewed {path}")
+    shown = {"renewed": [str(path) for path in made]}
+    _tell(args, shown, say if made else "Nothing ends soon.")
     return 0
 
 
@@ -162,7 +174,7 @@ def listed(args: argparse.Namespace) -> int:
             for one in ca.records.issued()
         ]
     ours = [("authority", ca.folder / CERTIFICATE)]
-    ours += [(str(role), path) for role, path in _servers(settings).items()]
+    ours += [(str(role), path) for role, path in servers_of(settings).items()]
     ends = {name: own_certificate(path).not_valid_after_utc for name, path in ours}
     soon = [name for name, end in ends.items() if end - now < timedelta(days=WARN_DAYS)]
     if args.json:
@@ -190,6 +202,7 @@ def revoke(args: argparse.Namespace) -> int:
     """`collector ca revoke`."""
     settings, ca = _opened(args)
     ca.close()
+    told(settings.state_dir, "certificates_revoked", args.name)
     count = withdraw_certificates(settings, args.name, datetime.now(UTC))
     _tell(args, {"name": args.name, "revoked": count}, left_to_do(settings))
     return 0 if count else 1
@@ -206,11 +219,12 @@ def token(args: argparse.Namespace) -> int:
         made = joining.new_token(
             ca.records, invited, _fingerprint(own), datetime.now(UTC), args.minutes
         )
+    told(settings.state_dir, "agent_invited", f"{agent}, {site}")
     port = (settings.enrolment or EnrolmentSettings()).port
-    told = {"token": made.text, "collector": made.fingerprint, "minutes": args.minutes}
+    shown = {"token": made.text, "collector": made.fingerprint, "minutes": args.minutes}
     how = f"joulemark agent enroll -c SITE.yaml --collector https://HOST:{port} --token-file -"
     off = "" if settings.enrolment else "\nNothing listens yet: add 'enrolment: {}' to the file."
-    _tell(args, told, f"On the gateway, within {args.minutes} minutes:\n  {how}{off}")
+    _tell(args, shown, f"On the gateway, within {args.minutes} minutes:\n  {how}{off}")
     return 0
 
 
@@ -226,16 +240,22 @@ def enrolments(args: argparse.Namespace) -> int:
             raise ConfigError("There is no ID.", "List the enrolments without a decision first.")
         if args.decision == "refuse":
             gone = joining.refuse(ca.records, args.id, now)
+            told(settings.state_dir, "agent_refused", _applicant(gone))
             _tell(args, {"refused": gone.agent}, "")
             return 0
         found = joining.pending(ca.records, args.id, now)
         days = (settings.enrolment or EnrolmentSettings()).days
         made = joining.approve(ca, found.id, now, days, partial(register, settings))
+        told(settings.state_dir, "agent_approved", _applicant(found))
         refresh_broker(settings, ca, now)
-    told = {"approved": found.agent, "site": found.site, "valid_until":
-            _day(made.not_valid_after_utc)}  # fmt: skip
-    _tell(args, told, left_to_do(settings))
+    shown = {"approved": found.agent, "site": found.site, "valid_until":
+             _day(made.not_valid_after_utc)}  # fmt: skip
+    _tell(args, shown, left_to_do(settings))
     return 0
+
+
+def _applicant(applied: Applied) -> str:
+    return f"{applied.agent}, {applied.site}, {fingerprint(applied.key)}"
 
 
 def config(args: argparse.Namespace) -> int:
@@ -245,16 +265,18 @@ def config(args: argparse.Namespace) -> int:
         is_new = mosquitto.write_broker(
             args.out,
             ca,
-            active_agents(registry_now(settings), ca.records),
+            agents_now(settings, ca),
             datetime.now(UTC),
             hosts=args.host,
             port=args.tls_port,
             host=args.listen,
             days=args.days or DAYS,
         )
-    told = {"folder": str(args.out), "certificate": "new" if is_new else "kept"}
+    if is_new:
+        told(settings.state_dir, "certificate_issued", f"broker, {args.out}")
+    shown = {"folder": str(args.out), "certificate": "new" if is_new else "kept"}
     _tell(
-        args, told, f"Start it: mosquitto -c {args.out / mosquitto.CONFIG}. If it runs: {_RELOAD}"
+        args, shown, f"Start it: mosquitto -c {args.out / mosquitto.CONFIG}. If it runs: {_RELOAD}"
     )
     return 0
 
@@ -291,14 +313,6 @@ def _opened(args: argparse.Namespace) -> tuple[CollectorSettings, SiteCa]:
     return settings, SiteCa(ca_folder(settings.state_dir))
 
 
-def _servers(settings: CollectorSettings) -> dict[Role, Path]:
-    """The servers whose certificates stand on this machine."""
-    places = {Role.COLLECTOR: own_file(settings.state_dir)}
-    if settings.broker.config is not None:
-        places[Role.BROKER] = settings.broker.config / mosquitto.OWN
-    return {role: path for role, path in places.items() if path.exists()}
-
-
 def _own_names() -> list[str]:
     """What this machine is called; a name that no certificate may bear is left out."""
     name = socket.gethostname().lower()
@@ -315,12 +329,12 @@ def _day(instant: datetime) -> str:
     return f"{instant:%Y-%m-%d %H:%M} UTC"
 
 
-def _tell(args: argparse.Namespace, told: Mapping[str, Any], text: str) -> None:
+def _tell(args: argparse.Namespace, shown: Mapping[str, Any], text: str) -> None:
     if args.json:
-        print(json.dumps(told))
+        print(json.dumps(shown))
         return
-    for name, value in told.items():
-        shown = ", ".join(value) if isinstance(value, list) else value
-        print(f"{name.replace('_', ' ')}: {shown}")
+    for name, value in shown.items():
+        listed = ", ".join(value) if isinstance(value, list) else value
+        print(f"{name.replace('_', ' ')}: {listed}")
     if text:
         sys.stdout.write(f"{text}\n")

@@ -27,6 +27,9 @@ def server_context(
 ) -> ssl.SSLContext:
     """TLS 1.2 or later with this certificate, as the files are when somebody connects.
 
+    Where clients may show a certificate it is TLS 1.3 without session tickets: a session that is
+    resumed is not checked again, and who was revoked since would come in with it.
+
     Args:
         certificate: in PEM.
         key: its private key; None: it stands in the same file.
@@ -70,6 +73,7 @@ class _Renewed:
         load_own(context, *self._own)
         if self._clients is None:
             return context
+        context.minimum_version, context.num_tickets = ssl.TLSVersion.TLSv1_3, 0
         context.verify_mode = ssl.CERT_REQUIRED if self._must_show else ssl.CERT_OPTIONAL
         try:
             context.load_verify_locations(self._clients)

@@ -104,11 +104,11 @@ def approve(
         register: makes the collector know agent, key and devices; may be called again.
 
     Raises:
-        ConfigError: there is no such application, it was decided, or the CA's key is not at hand.
+        ConfigError: there is no such application, it was decided, or nothing can be signed now.
     """
     found = pending(ca.records, number, now)
     key = requested_key(found.csr)
-    assert ca.authority  # before anything is taken back: its key must be at hand
+    ca.require_ready(now)  # before anything is taken back
     register(found)
     ca.records.revoke(found.agent, now)
     certificate = ca.certify(key, agent_holder(found.site, found.agent), now, days)

@@ -15,7 +15,6 @@ Source: mosquitto.conf(5), 2.0.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -83,12 +82,21 @@ def _lines(agent: Agent) -> str:
 def write_rights(folder: Path, ca: SiteCa, agents: Iterable[Agent], now: datetime) -> None:
     """Write who may do what as it is now: access list and revocation list.
 
+    One after the other where several do, so that none of them writes what another took back.
+
+    Args:
+        folder: where to.
+        ca: the site's authority.
+        agents: who may send; asked when it is their turn.
+        now: aware.
+
     Raises:
         ConfigError: a file cannot be written, or the authority's key cannot be used.
         StoreError: the authority's record cannot be used.
     """
-    _put(folder / LIST, ca.revoked_list(now), 0o644)
-    _put(folder / ACL, acl_text(agents).encode(), 0o600)
+    with ca.records.alone():
+        written(folder / LIST, ca.revoked_list(now), 0o644)
+        written(folder / ACL, acl_text(agents).encode(), 0o600)
 
 
 def write_broker(
@@ -118,20 +126,7 @@ def write_broker(
         whether the broker got a new certificate: it had none, has other names, or 30 days are left.
     """
     is_new = ca.equip(folder / OWN, Role.BROKER, now, hosts=hosts, days=days)
-    _give(folder / OWN)
-    _put(folder / CA, ca.certificate_pem, 0o644)
-    _put(folder / CONFIG, config_text(folder.absolute(), port, host).encode(), 0o644)
+    written(folder / CA, ca.certificate_pem, 0o644)
+    written(folder / CONFIG, config_text(folder.absolute(), port, host).encode(), 0o644)
     write_rights(folder, ca, agents, now)
     return is_new
-
-
-def _put(path: Path, data: bytes, mode: int) -> None:
-    written(path, data, mode)
-    _give(path)
-
-
-def _give(path: Path) -> None:
-    """A file belongs to whom its folder belongs: to mosquitto, where root writes for it."""
-    if os.geteuid() == 0:
-        found = path.parent.stat()
-        os.chown(path, found.st_uid, found.st_gid)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -94,6 +95,12 @@ class Records(SqliteFile):
         for statement in _TABLES.split(";\n"):
             self._rows(statement)
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else writes here meanwhile: what is written out of it is what it says."""
+        with nullcontext() if self._db.in_transaction else self._transaction():
+            yield
+
     # ----------------------------------------------------------- certificates
 
     def keep(self, certificate: x509.Certificate, role: Role, name: str, now: datetime) -> None:
@@ -127,6 +134,11 @@ class Records(SqliteFile):
         )
         return _issued(rows[0]) if rows else None
 
+    def count_since(self, name: str, since: datetime) -> int:
+        """How many certificates were given out in a name from then on."""
+        sql = "SELECT count(*) FROM certificate WHERE name = ? AND issued_us > ?"
+        return int(self._rows(sql, name, _us(since))[0][0])
+
     def revoke(self, name: str, now: datetime) -> int:
         """Take back every certificate in a name; how many that were not taken back before."""
         found = self._rows(
@@ -137,17 +149,22 @@ class Records(SqliteFile):
         )
         return len(found)
 
-    def next_list(self, latest: datetime) -> tuple[int, datetime]:
+    def next_list(self, latest: datetime, now: datetime) -> tuple[int, datetime]:
         """Number and beginning of the next revocation list: each later than the one before.
+
+        But never in the future, where a clock that was ahead once has put the one before: a list
+        that has not begun shuts everybody out.
 
         Args:
             latest: when it begins, if the one before began earlier.
+            now: aware.
         """
         [(number, since_us)] = self._rows(
-            "INSERT INTO revocation_list VALUES (1, 1, ?) ON CONFLICT (one) DO UPDATE SET"
-            " number = number + 1, since_us = max(excluded.since_us, since_us + 1000000)"
-            " RETURNING number, since_us",
+            "INSERT INTO revocation_list VALUES (1, 1, ?1) ON CONFLICT (one) DO UPDATE SET"
+            " number = number + 1, since_us = CASE WHEN since_us + 1000000 > ?2 THEN ?1"
+            " ELSE max(?1, since_us + 1000000) END RETURNING number, since_us",
             _us(latest) // 1_000_000 * 1_000_000,
+            _us(now),
         )
         return number, _instant(since_us)
 

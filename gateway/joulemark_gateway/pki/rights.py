@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from joulemark_agent.contract.errors import ConfigError
@@ -29,6 +30,11 @@ def active_agents(registry: Registry, records: Records) -> list[Agent]:
     gone = {one.name for one in issued} - holding
     found = [active_agent(registry, name) for name in registry.agents if name not in gone]
     return [agent for agent in found if agent is not None]
+
+
+def agents_now(settings: CollectorSettings, ca: SiteCa) -> Iterator[Agent]:
+    """Everybody who may send, as it is when they are asked for; errors as `registry_now`."""
+    yield from active_agents(registry_now(settings), ca.records)
 
 
 def registry_now(settings: CollectorSettings) -> Registry:
@@ -72,7 +78,7 @@ def refresh_broker(settings: CollectorSettings, ca: SiteCa, now: datetime) -> bo
     """
     if settings.broker.config is None:
         return False
-    write_rights(settings.broker.config, ca, active_agents(registry_now(settings), ca.records), now)
+    write_rights(settings.broker.config, ca, agents_now(settings, ca), now)
     return True
 
 

@@ -15,8 +15,9 @@ from joulemark_agent.tls import expiry_warning
 from joulemark_gateway.ingest.registered import Registry
 from joulemark_gateway.pki.contexts import server_context
 from joulemark_gateway.pki.mosquitto import OWN
+from joulemark_gateway.pki.servers import renewed
 from joulemark_gateway.pki.settings import ca_folder, own_file
-from joulemark_gateway.pki.site_ca import CERTIFICATE
+from joulemark_gateway.pki.site_ca import CERTIFICATE, SiteCa
 from joulemark_gateway.settings import CollectorSettings
 
 if TYPE_CHECKING:
@@ -73,17 +74,35 @@ def serve_enrolment(
 
 
 def watch_certificates(settings: CollectorSettings, stop: threading.Event) -> threading.Thread:
-    """Tell every day which certificates on this machine end within 30 days; ends with `stop`."""
+    """Every day, renew or tell what ends within 30 days on this machine; ends with `stop`."""
 
     def watch() -> None:
         while True:
-            tell_expiry(settings, datetime.now(UTC))
+            now = datetime.now(UTC)
+            renew_ours(settings, now)
+            tell_expiry(settings, now)
             if stop.wait(DAY_S):
                 return
 
     thread = threading.Thread(target=watch, name="certificates", daemon=True)
     thread.start()
     return thread
+
+
+def renew_ours(settings: CollectorSettings, now: datetime) -> None:
+    """Renew the certificates of our servers that end soon, where the authority's key is at hand."""
+    folder = ca_folder(settings.state_dir)
+    if not (folder / CERTIFICATE).is_file():
+        return
+    try:
+        with SiteCa(folder) as ca:
+            made = renewed(settings, ca, now) if ca.can_sign else []
+    except (ConfigError, StoreError) as error:
+        fields = {"code": error.code, "what": error.what, "do": error.do}
+        log.error("certificate_not_renewed", extra=fields)  # noqa: TRY400 - said in full
+        return
+    for path in made:
+        log.info("certificate_renewed", extra={"path": str(path)})
 
 
 def tell_expiry(settings: CollectorSettings, now: datetime) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,9 @@ from joulemark_gateway.pki.records import Issued
 from joulemark_gateway.pki.site_ca import SiteCa, pem
 
 FREE_TRIES, LONGEST_WAIT_S = 5, 60.0  # wrong tokens of one address; then each waits longer
+MOST_A_DAY = 10  # certificates that are given to one agent by renewing
 BODY_S = 10.0
+_DAY = timedelta(days=1)
 PEER = "peer_certificate"  # where the server puts what a client showed
 _STATUS = {"no_token": 403, "not_invited": 403, "no_certificate": 403, "other_devices": 409,
            "too_often": 429, "not_found": 404, "ca_away": 503}  # fmt: skip
@@ -151,6 +153,12 @@ class EnrolmentService:
                 "The key of the site's authority is not at hand.",
                 "Have the administrator put it in place, or issue the certificate by hand.",
                 code="ca_away",
+            )
+        if self._ca.records.count_since(known.name, self._now() - _DAY) >= MOST_A_DAY:
+            raise EvidenceError(
+                f"{known.name} was given {MOST_A_DAY} certificates within a day.",
+                "Use the last of them, and look who else holds its key.",
+                code="too_often",
             )
         key = requested_key(csr.encode())
         holder = agent_holder(agent.site, known.name)

@@ -7,6 +7,7 @@ there only when something is to be signed), `ca.pem` and `crl.pem`, which everyb
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -22,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 
 from joulemark_agent.contract.errors import ConfigError
 from joulemark_agent.files import credential, replace_file, require_private
-from joulemark_agent.tls import WARN_DAYS, key_pem, new_key, own_certificate
+from joulemark_agent.tls import WARN_DAYS, hosts_of, key_pem, new_key, own_certificate
 from joulemark_gateway.pki.authority import (
     BEHIND,
     CA_DAYS,
@@ -30,7 +31,6 @@ from joulemark_gateway.pki.authority import (
     Authority,
     Holder,
     Role,
-    hosts_of,
     issue,
     new_authority,
     revocation_list,
@@ -112,7 +112,7 @@ class SiteCa:
             require_private(path)
             key = load_pem_private_key(path.read_bytes(), None)
             certificate = x509.load_pem_x509_certificate(self.certificate_pem)
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, x509.InvalidVersion) as error:
             raise _unusable(path, str(error)) from error
         if not isinstance(key, EllipticCurvePrivateKey):
             raise _unusable(path, "it is no key on P-256")
@@ -120,15 +120,39 @@ class SiteCa:
             raise _unusable(path, f"it is not the key of {CERTIFICATE}")
         return Authority(certificate, key)
 
+    def require_ready(self, now: datetime) -> None:
+        """Raise `ConfigError` where nothing can be signed: no key, or not at this time.
+
+        A certificate of a clock that stands in 1970 has ended for everybody whose clock is right.
+        """
+        self._require_lasting(now)
+        made = self.authority.certificate.not_valid_before_utc
+        if now < made:
+            raise ConfigError(
+                f"This computer's clock says {now:%Y-%m-%d}, and the site's authority was made on"
+                f" {made:%Y-%m-%d}.",
+                "Set the clock; then do it again.",
+            )
+
+    def _require_lasting(self, now: datetime) -> None:
+        end = self.authority.certificate.not_valid_after_utc
+        if now >= end:
+            raise ConfigError(
+                f"The site's authority has ended on {end:%Y-%m-%d}: nobody believes it any more.",
+                f"Move {self.folder} away, run 'joulemark collector ca init', and have every agent"
+                " enrolled again.",
+            )
+
     def certify(
         self, key: EllipticCurvePublicKey, holder: Holder, now: datetime, days: int
     ) -> x509.Certificate:
         """A certificate for the holder, remembered before it is given out.
 
         Raises:
-            ConfigError: the authority's key cannot be used.
+            ConfigError: as `require_ready`.
             StoreError: it could not be remembered.
         """
+        self.require_ready(now)
         certificate = issue(self.authority, key, holder, now, days)
         self.records.keep(certificate, holder.role, holder.name, now)
         return certificate
@@ -176,6 +200,7 @@ class SiteCa:
             and within_days is not None
             and sorted(hosts_of(known)) == sorted(names)
             and known.issuer == self.authority.certificate.subject
+            and known.not_valid_before_utc <= now  # a clock was ahead when it was made
             and known.not_valid_after_utc - now > timedelta(days=within_days)
         ):
             return False
@@ -190,11 +215,13 @@ class SiteCa:
         It begins an hour ago, so that no clock that is behind takes it for a future one, and later
         than every list before: OpenSSL keeps the one that begins last.
         """
-        taken = [(i.serial, i.revoked) for i in self.records.issued() if i.revoked is not None]
-        number, since = self.records.next_list(now - BEHIND)
-        made = revocation_list(self.authority, taken, since, number)
-        data = made.public_bytes(Encoding.PEM)
-        written(self.folder / LIST, data, 0o644)
+        self._require_lasting(now)
+        with self.records.alone():
+            taken = [(i.serial, i.revoked) for i in self.records.issued() if i.revoked is not None]
+            number, since = self.records.next_list(now - BEHIND, now)
+            made = revocation_list(self.authority, taken, since, number)
+            data = made.public_bytes(Encoding.PEM)
+            written(self.folder / LIST, data, 0o644)
         return data
 
     def holder_of(self, certificate: bytes, now: datetime) -> Issued | None:
@@ -217,13 +244,18 @@ def pem(certificate: x509.Certificate) -> bytes:
 
 
 def written(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Replace a file as a whole.
+    """Replace a file as a whole; where root writes, it belongs to whom its folder belongs.
+
+    So what root renews in the folder of a server can be read by that server.
 
     Raises:
         ConfigError: it cannot be written.
     """
     try:
         replace_file(path, data, mode)
+        if os.geteuid() == 0:
+            folder = path.parent.stat()
+            os.chown(path, folder.st_uid, folder.st_gid)
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be written: {error.strerror}.",

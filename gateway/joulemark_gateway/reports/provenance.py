@@ -98,7 +98,8 @@ def _used(tree: Tree, notes: Sequence[str], documents: Mapping[str, bytes]) -> T
     heads = [(parse_checkpoint(text), len(lines)) for text, lines in map(parse_note, notes)]
     last = heads[-1][0]
     keys = keys_of(decode64(tree.grant["agent_key"]), tree.rotations)
-    spans = [(record.slot_us, record.slot_us) for record in tree.records]
+    read_us = tree.columns.slot_us
+    spans = [(int(read_us.min()), int(read_us.max()))] if read_us.size else []
     spans += [(gap.first_slot_us, gap.last_slot_us) for _, gap in tree.gaps]
     withheld, lost = withheld_slots(tree, period_us_of(tree, documents)), lost_slots(tree)
     spans += [(slots.first_us, slots.last_us) for slots in (*withheld, *lost)]

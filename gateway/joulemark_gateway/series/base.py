@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from joulemark_agent.contract.errors import StoreError
+from joulemark_agent.contract.reading import Instant
 
 # Quality is a number, because some databases store text as 0. Codes are never given a new meaning.
 QUALITY = {
@@ -71,6 +72,7 @@ class Carry:
         default_factory=dict
     )  # good values of the last record; empty before the first
     followed: dict[str, tuple[int, ...]] = field(default_factory=dict)  # state of each counter
+    instant: Instant | None = None  # of the last record, by both clocks of its agent
 
     def to_text(self) -> str:
         """As it is kept beside the rows."""
@@ -84,14 +86,15 @@ class Carry:
             StoreError: another version wrote it.
         """
         content = json.loads(text)
-        if set(content) != {"values", "followed"}:
+        if set(content) != {"values", "followed", "instant"}:
             raise StoreError(
                 "The series was written by another version.",
                 "Run 'joulemark series rebuild': it is a copy of the evidence.",
                 code="series_foreign",
             )
         followed = {name: tuple(state) for name, state in content["followed"].items()}
-        return cls(content["values"], followed)
+        instant = None if content["instant"] is None else Instant(*content["instant"])
+        return cls(content["values"], followed, instant)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,14 @@ from joulemark_gateway.series.base import Amounts, Carry, Latest, Part, Samples
 from joulemark_gateway.series.influxql import InfluxQl
 from joulemark_gateway.series.lines import Lines, lines_of, tree_line
 from joulemark_gateway.series.progress import Progress
-from joulemark_gateway.series.servers import TIMEOUT_S, Backend, Server, refused, unreachable
+from joulemark_gateway.series.servers import (
+    TIMEOUT_S,
+    Backend,
+    Server,
+    refused,
+    understood,
+    unreachable,
+)
 from joulemark_gateway.series.victoriametrics import VictoriaMetrics
 
 if TYPE_CHECKING:
@@ -111,7 +118,7 @@ class InfluxSeries:
         progress.forget(known)
         self._backend.settle()
         for site in sorted(wanted):
-            if self._backend.latest(site):
+            if self.latest(site):
                 self._backend.drop(site)
 
     def settle(self) -> None:
@@ -124,19 +131,23 @@ class InfluxSeries:
         Raises:
             StoreError: the series cannot be read; so with every method here.
         """
-        return self._backend.samples(site, device, point, start_us, end_us)
+        with understood(self._server):
+            return self._backend.samples(site, device, point, start_us, end_us)
 
     def amounts(self, site: str, device: str, point: str, start_us: int, end_us: int) -> Amounts:
         """What a counter counted in the steps that begin in [start, end)."""
-        return self._backend.amounts(site, device, point, start_us, end_us)
+        with understood(self._server):
+            return self._backend.amounts(site, device, point, start_us, end_us)
 
     def latest(self, site: str) -> list[Latest]:
         """The newest sample of every point of the site, by device and point."""
-        return self._backend.latest(site)
+        with understood(self._server):
+            return self._backend.latest(site)
 
     def extent(self, site: str, device: str) -> tuple[int, int] | None:
         """The times of the first and the last sample of a device; None: there is none. [us UTC]"""
-        return self._backend.extent(site, device)
+        with understood(self._server):
+            return self._backend.extent(site, device)
 
     def close(self) -> None:
         """Release the connections and the progress."""
@@ -152,11 +163,12 @@ class InfluxSeries:
             progress = Progress(self._path, self._server.name)
             try:
                 self._backend.settle()
-                lost = [
-                    origin
-                    for origin, (size, t_us) in progress.marks().items()
-                    if (self._backend.mark(origin, t_us) or 0) < size
-                ]
+                with understood(self._server):
+                    lost = [
+                        origin
+                        for origin, (size, t_us) in progress.marks().items()
+                        if (self._backend.mark(origin, t_us) or 0) < size
+                    ]
                 progress.forget(lost)
             except BaseException:
                 progress.close()
@@ -215,7 +227,7 @@ class InfluxSeries:
         tick_us = self._backend.tick_us
         t_us = points.t_utc_us[ours] // tick_us * tick_us
         span_us = int(t_us.min()), int(t_us.max()) + tick_us
-        there = self._backend.samples(*place, *span_us)
+        there = self.samples(*place, *span_us)
         index = np.searchsorted(there.t_utc_us, t_us)
         if not _has(there.t_utc_us, index, t_us):
             raise self._unkept(place, "rows are missing; its retention may be too short")
@@ -223,7 +235,9 @@ class InfluxSeries:
         is_same = np.isclose(there.value[index], value, rtol=_CLOSE, atol=_CLOSE, equal_nan=True)
         if not (is_same & (there.quality[index] == quality)).all():
             raise self._unkept(place, "other numbers came back than were written")
-        if self._backend.repeats(*place, *span_us):
+        with understood(self._server):
+            is_twice = self._backend.repeats(*place, *span_us)
+        if is_twice:
             raise self._unkept(
                 place, "it keeps rows twice; start it with -dedup.minScrapeInterval=1ms"
             )
@@ -234,7 +248,7 @@ class InfluxSeries:
         if not ours.any():
             return
         start_us = rows.start_us[ours]
-        there = self._backend.amounts(*place, int(start_us.min()), int(start_us.max()) + 1)
+        there = self.amounts(*place, int(start_us.min()), int(start_us.max()) + 1)
         index = np.searchsorted(there.start_us, start_us)
         if not _has(there.start_us, index, start_us):
             raise self._unkept(place, "intervals are missing; its retention may be too short")

@@ -27,6 +27,7 @@ from joulemark_agent.kernels.counter import (
 )
 from joulemark_agent.kernels.decode import NOT_DUE
 from joulemark_agent.kernels.energy import counter_energy
+from joulemark_agent.kernels.stamps import late_us
 from joulemark_gateway.evidence.history import Event, Record, Tree
 from joulemark_gateway.series.base import (
     OTHER_QUALITY,
@@ -59,6 +60,8 @@ def part_of(  # noqa: PLR0917 -- the leaves, and four things that are known of t
         return Part(tree.origin, size, carry, points, _intervals([]))
     goods = [_good_values(record) for record in records]
     slot_us = np.array([record.slot_us for record in records], np.int64)
+    instants = [record.instant for record in records]
+    late = late_us([carry.instant, *instants])[1:]
     states: dict[str, tuple[int, ...]] = {}
     found: list[tuple[str, Sequence[Integers]]] = []
     for point in profile.points:
@@ -73,10 +76,13 @@ def part_of(  # noqa: PLR0917 -- the leaves, and four things that are known of t
             _steps_ok(profile, point.name, goods, carry),
             zone,
             carry.followed.get(point.name, ()),
+            late,
         )
         states[point.name] = followed.state
         found.append((point.name, _counted(followed, period_us, zone)))
-    return Part(tree.origin, size, Carry(goods[-1], states), points, _intervals(found))
+    return Part(
+        tree.origin, size, Carry(goods[-1], states, instants[-1]), points, _intervals(found)
+    )
 
 
 def _good_values(record: Record) -> dict[str, str]:

@@ -5,15 +5,25 @@ One file for each kind of server: `victoriametrics` and `influxql`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlencode
+
+import numpy as np
 
 from joulemark_agent.contract.errors import StoreError
 from joulemark_gateway.series.base import SeriesReader
 
 TIMEOUT_S = 30.0
+MOST_BYTES = 256 * 1024 * 1024  # of an answer: four months of one point by the second
+
+
+# Of JSON that is none, or that holds something else.
+_NO_ANSWER = (
+    ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -84,16 +94,44 @@ class Http:
     def _answer(self, method: str, path: str, **options: Any) -> bytes:
         url = self._server.url.rstrip("/") + path
         try:
-            answer = self._pool.request(method, url, **options)
+            answer = self._pool.request(method, url, preload_content=False, **options)
+            data: bytes = answer.read(MOST_BYTES + 1)
         except self._failed as error:
             raise unreachable(self._server, error) from error
+        if len(data) > MOST_BYTES:
+            answer.close()  # the rest of it answers nothing
+            raise StoreError(
+                f"The series server {self._server.url} answers with more than {MOST_BYTES} bytes.",
+                "Ask for a shorter span; where that does not help, look at what answers there.",
+                code="series",
+            )
+        answer.release_conn()
         if answer.status not in {200, 204}:
-            raise refused(self._server, answer.status, answer.data)
-        return bytes(answer.data)
+            raise refused(self._server, answer.status, data)
+        return data
 
     def close(self) -> None:
         """Release the connections."""
         self._pool.clear()
+
+
+@contextmanager
+def understood(server: Server) -> Iterator[None]:
+    """Whatever is made of an answer here is made, or it was none.
+
+    Raises:
+        StoreError: the answer is not of the form that such a server gives.
+    """
+    try:
+        with np.errstate(invalid="raise"):  # NaN where a whole number should be
+            yield
+    except _NO_ANSWER as error:
+        raise StoreError(
+            f"The series server {server.url} answered with no rows: {error!r:.200}.",
+            "Check series.url and series.kind, and whether a proxy or a log-in page stands before"
+            " it; evidence goes on and the series catches up.",
+            code="series",
+        ) from error
 
 
 def unreachable(server: Server, error: Exception) -> StoreError:

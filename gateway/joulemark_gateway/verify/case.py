@@ -69,7 +69,7 @@ class Case:
         found: dict[Place, Tree | EvidenceError] = {}
         for place, files in readable(self.files).items():
             try:
-                found[place] = parse_tree(files.parts)
+                found[place] = parse_tree(files.parts, packed=True)
             except EvidenceError as error:
                 found[place] = error
         return found

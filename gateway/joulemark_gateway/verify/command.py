@@ -6,7 +6,10 @@ Adding the command imports nothing heavy: the verifier is imported when it runs.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from joulemark_gateway.verify.policy import Policy
     from joulemark_gateway.verify.verdict import Verdict
 
+DISABLE = "NUMBA_DISABLE_JIT"
 UNCHECKED = "consistent; signers not checked"
 
 
@@ -61,7 +65,13 @@ def add_command(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Verify, print, and return the exit status."""
+    """Verify, print, and return the exit status.
+
+    A verdict has few loops to compute, and a compiler takes more memory than a million values: they
+    run as where numba is not installed, unless its own variable says otherwise.
+    """
+    if DISABLE not in os.environ:
+        sys.modules.setdefault("numba", None)  # type: ignore[arg-type] # Python's word for "not"
     from joulemark_gateway.verify.policy import parse_policy  # noqa: PLC0415 - as above
     from joulemark_gateway.verify.verdict import verify  # noqa: PLC0415
 
@@ -70,7 +80,11 @@ def run(args: argparse.Namespace) -> int:
     policy = None if args.policy is None else parse_policy(_read(args.policy))
     files = {str(path): _read(path) for path in args.file}
     raw = {str(path): _read(path) for path in args.raw}
-    verdict = verify(_read(args.bundle), policy, files=files, raw=raw)
+    gc.disable()  # millions of rows are made, and none of them in a circle
+    try:
+        verdict = verify(_read(args.bundle), policy, files=files, raw=raw)
+    finally:
+        gc.enable()
     if args.json:
         print(json.dumps(as_json(verdict), indent=2, sort_keys=True, ensure_ascii=False))
     else:
@@ -82,6 +96,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _remember(path: Path, policy: Policy, verdict: Verdict) -> None:
     """Keep the heads in the policy's file, which is replaced as a whole."""
+    from joulemark_gateway.verify.policy import parse_policy  # noqa: PLC0415 - as above
+
+    if parse_policy(_read(path)) != policy:
+        raise ConfigError(
+            f"{path} was changed while the bundle was verified; nothing was written to it.",
+            "Run it again: what others remembered meanwhile has its say, too.",
+        )
     content = policy.remembering(verdict.heads).model_dump(exclude_defaults=True)
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     try:
@@ -125,9 +146,12 @@ def as_text(verdict: Verdict, policy: Policy | None) -> Iterator[str]:
 
 def _lines(verdict: Verdict, policy: Policy | None) -> Iterator[str]:
     if verdict.status == "verified":
-        yield UNCHECKED if policy is None else "verified"
-        yield _verdict(verdict)
-        yield from (f"{name} is as it was signed" for name in verdict.files)
+        if policy is None:
+            yield from (UNCHECKED, *(["simulated"] if verdict.simulated else []))
+        else:
+            yield from ("verified", _verdict(verdict))
+        by = "" if policy else ", by whom was not checked"
+        yield from (f"{name} is as it was signed{by}" for name in verdict.files)
     else:
         yield verdict.status if policy else f"{verdict.status}; signers not checked"
         for finding in verdict.findings:
@@ -137,17 +161,20 @@ def _lines(verdict: Verdict, policy: Policy | None) -> Iterator[str]:
         yield "evidence: " + ", ".join(
             f"{count} {name.replace('_', ' ')}" for name, count in counts.items()
         )
-    yield from _log(verdict.log)
+    if verdict.log is not None:
+        yield from _log(verdict.log)
+    elif verdict.status == "verified":
+        yield "log: none is here; corrections, or later epochs, that were left out cannot be seen"
     yield from _report(verdict.report)
     for role, fingerprint in verdict.keys:
         yield f"{'trusted' if policy else 'claimed'} key, {role}: {fingerprint}"
 
 
 def _log(seen: Any) -> Iterator[str]:
-    if seen is None:
-        return
     names = ", ".join(f"{item['name']} at {item['time']}" for item in seen["witnesses"])
-    yield f"log {seen['origin']}: head of {seen['size']} leaves, cosigned by {names or 'nobody'}"
+    others = f"; not checked: {', '.join(seen['unchecked'])}" if seen["unchecked"] else ""
+    by = f"{names or 'nobody who was checked'}{others}"
+    yield f"log {seen['origin']}: head of {seen['size']} leaves, cosigned by {by}"
     for stamp in seen["time_stamps"]:
         when = stamp["time"] or "not checked: the policy does not know this authority"
         yield f"time stamp of {stamp['authority']} over {stamp['size']} leaves of the log: {when}"

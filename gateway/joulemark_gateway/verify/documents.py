@@ -10,7 +10,7 @@ from joulemark_agent.contract.canonical import digest_hex, parse_canonical
 from joulemark_agent.contract.errors import EvidenceError
 from joulemark_agent.contract.factor import FactorSet
 from joulemark_gateway.evidence.bundle import PLAN
-from joulemark_gateway.evidence.claims import is_repeated, subject_of
+from joulemark_gateway.evidence.claims import carbon_of, is_repeated, subject_of
 from joulemark_gateway.evidence.history import Tree, check_documents, profile_of
 from joulemark_gateway.verify.case import Case, readable
 from joulemark_gateway.verify.finding import Finding, found
@@ -49,14 +49,20 @@ def _check_content(tree: Tree, case: Case) -> None:
     try:
         FactorSet.model_validate(parse_canonical(case.documents[digests["factors"]]))
         models = {row["id"]: row["profile"] for row in site["devices"]}
+        periods_s = [row["period_s"] for row in site["devices"]]
         told = {name: site[name] for name in ("site", "agent", "clock", "first_slot")}
     except (ValidationError, KeyError, TypeError) as error:
         raise _bad("bad_document", f"a document of {tree.origin} is damaged: {error}") from error
+    if len(models) != len(site["devices"]):
+        raise _bad("bad_document", f"the site document of {tree.origin} has a device twice")
+    if not all(type(period_s) is int and period_s > 0 for period_s in periods_s):
+        raise _bad("bad_document", f"a period in the site document of {tree.origin} is no number")
     granted = {name: tree.grant[name] for name in told}
     named = str(models.get(tree.device))  # the path of a file says nothing of the model in it
     is_its_model = named.endswith(".yaml") or named == profile.model
     if told != granted or not is_its_model:
         raise _bad("site_differs", f"the site document and the grant of {tree.origin} differ")
+    carbon_of(tree, case.documents)  # else no envelope's energy would be computed again
     if any(is_repeated(tree, event) for event in tree.figures):
         subject_of(tree, case.documents)
 

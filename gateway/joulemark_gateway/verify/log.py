@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 from joulemark_agent.contract.errors import EvidenceError
 from joulemark_agent.contract.signature import (
+    COSIGNATURE,
     Checkpoint,
     cosigned_at,
     decode64,
     is_log_signed,
+    key_id,
     parse_checkpoint,
     parse_note,
 )
@@ -23,7 +25,7 @@ from joulemark_agent.contract.topics import parse_origin
 from joulemark_agent.contract.tree import Edge, root
 from joulemark_gateway.evidence.account import Account, LogFiles
 from joulemark_gateway.evidence.bundle import FIRST_FORMAT, TreeFiles
-from joulemark_gateway.evidence.entries import GRANT, grant_content, log_origin
+from joulemark_gateway.evidence.entries import APPROVAL, GRANT, grant_content, log_origin
 from joulemark_gateway.evidence.history import Tree
 from joulemark_gateway.verify.case import Case, readable
 from joulemark_gateway.verify.finding import Finding, found
@@ -57,8 +59,9 @@ def check(case: Case, policy: Policy | None) -> list[Finding]:
     known = policy.heads if policy else []
     try:
         origin = _origin(account)
-        seen = {head.size: decode64(head.root) for head in known if head.origin == origin}
-        walked = _walk(files, {*seen, *(head.size for head in account.heads)})
+        seen = [(head.size, decode64(head.root)) for head in known if head.origin == origin]
+        sizes = [size for size, _ in seen] + [head.size for head in account.heads]
+        walked = _walk(files, sizes)
         _check_heads(account, walked)
         _check_signers(account, policy or case.claimed)
     except EvidenceError as error:
@@ -67,7 +70,7 @@ def check(case: Case, policy: Policy | None) -> list[Finding]:
         Finding("known_head", f"{origin} was seen with {size} leaves and another root", LAYER)
         if size in walked.roots
         else Finding("known_head", f"the head of {size} leaves of {origin} is not shown", LAYER)
-        for size, known_root in seen.items()
+        for size, known_root in seen
         if walked.roots.get(size) != known_root
     ]
     return [*findings, *_check_entries(case, account)]
@@ -76,7 +79,9 @@ def check(case: Case, policy: Policy | None) -> list[Finding]:
 def _missing(case: Case, policy: Policy | None) -> list[Finding]:
     """The first format has no log, which a policy may not accept."""
     ours = {log_origin(witness.name) for witness in policy.witnesses} if policy else set()
-    is_wanted = policy and (policy.log_quorum or ours & {head.origin for head in policy.heads})
+    is_wanted = policy and (
+        policy.log_quorum or policy.authorities or ours & {head.origin for head in policy.heads}
+    )
     if case.bundle.format == FIRST_FORMAT and not is_wanted:
         return []
     return [Finding("log_missing", "there is no part of the collector's log here", LAYER)]
@@ -121,6 +126,9 @@ def _check_signers(account: Account, trusted: Signers | None) -> None:
     for head, note in zip(account.heads, account.notes, strict=True):
         if not any(is_log_signed(note, key) for key in keys):
             raise _bad("log_signature", f"the collector did not sign the head of {head.size}")
+    if false := _made_up(account, trusted):
+        what = f"the newest head bears a line in the name of {false[0]} that is not the witness's"
+        raise _bad("log_cosignature_missing", what)
     seen = witnesses_of(account, trusted)
     if len(seen) < trusted.log_quorum:
         raise _bad(
@@ -139,6 +147,22 @@ def witnesses_of(account: Account, trusted: Signers) -> dict[str, int]:
     return {name: time_s for name, time_s in times if time_s is not None}
 
 
+def _made_up(account: Account, trusted: Signers) -> list[str]:
+    """The witnesses of the log whose name stands at the newest head in a line of another key.
+
+    The report prints every line; those of names that nobody here knows the verdict calls unchecked.
+    """
+    note, rows = account.notes[-1], trusted.log_witnesses
+    true = {
+        (item.name, key_id(item.name, COSIGNATURE, decode64(item.key)))
+        for item in rows
+        if cosigned_at(note, item.name, decode64(item.key)) is not None
+    }
+    names = {item.name for item in rows}
+    lines = [line for line in account.cosignatures() if line.name in names]
+    return sorted(line.name for line in lines if (line.name, line.key_id) not in true)
+
+
 def _check_entries(case: Case, account: Account) -> list[Finding]:
     """What was logged, against the trees that are here."""
     trees, files = readable(case.trees), readable(case.files)
@@ -147,7 +171,8 @@ def _check_entries(case: Case, account: Account) -> list[Finding]:
         if entry.n != n or {entry.site} != sites:
             what = f"leaf {entry.position} is number {entry.n} of {entry.site}, not {n} of the site"
             return [Finding("log_sequence", what, LAYER)]
-    approved = [e.fields["content"] for e in account.entries if e.fields.get("what") == GRANT]
+    approvals = [e.fields for e in account.entries if e.kind == APPROVAL]
+    approved = [fields["content"] for fields in approvals if fields["what"] == GRANT]
     last = account.last_heads()
     findings: list[Finding] = []
     for place, tree in trees.items():

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Annotated, Any, Self, TypeVar
 
-from cryptography.x509 import load_der_x509_certificate
+from cryptography.x509 import InvalidVersion, load_der_x509_certificate
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from joulemark_agent.contract import revocation
@@ -47,7 +47,7 @@ def _is_of_a_head(text: str) -> str:
 def _is_a_certificate(text: str) -> str:
     try:
         load_der_x509_certificate(decode64(text))
-    except (EvidenceError, ValueError) as error:
+    except (EvidenceError, ValueError, InvalidVersion) as error:
         raise ValueError("a certificate is DER in base64") from error
     return text
 
@@ -124,8 +124,9 @@ class Signers(_Strict):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
-        if len({witness.key for witness in self.witnesses}) != len(self.witnesses):
-            raise ValueError("two witnesses share a key; each counts once")
+        for group in (self.witnesses, self.log_witnesses):
+            if len({witness.key for witness in group}) != len(group):
+                raise ValueError("two witnesses share a key; each counts once")
         if self.quorum > len({witness.name for witness in self.witnesses}):
             raise ValueError(f"the quorum {self.quorum} is above the number of witnesses")
         if self.log_quorum > len({witness.name for witness in self.log_witnesses}):
@@ -170,6 +171,20 @@ class Policy(Signers):
     revoked: list[RevokedKey] = Field(default=[], max_length=MOST)
     heads: list[KnownHead] = Field(default=[], max_length=MOST)
     authorities: list[Authority] = []
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        names = [item.name for item in self.authorities]
+        if len(set(names)) != len(names):
+            raise ValueError("an authority stands twice; write all its certificates in one row")
+        others = {*self.operators, *self.reporters}
+        others |= {item.key for item in (*self.witnesses, *self.log_witnesses)}
+        if both := {item.key for item in self.revoked} & others:
+            raise ValueError(
+                f"the key {fingerprint(decode64(min(both)))} is revoked, which only agents' keys"
+                " can be up to a size; take it out where it is trusted"
+            )
+        return self
 
     @property
     def limits(self) -> list[revocation.Revoked]:

@@ -8,7 +8,7 @@ and the energy that the envelopes stated.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -24,6 +24,7 @@ from joulemark_gateway.verify.case import Case, Place, readable
 from joulemark_gateway.verify.finding import Finding, found
 
 LAYER = "raw"
+Leaves = tuple[bytes, ...]
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,13 @@ def check(case: Case, files: Mapping[str, bytes]) -> tuple[list[Finding], int]:
         files: the exports, by name.
     """
     findings: list[Finding] = []
-    by_place: dict[Place, dict[int, Batch]] = {}
+    by_place: dict[Place, dict[tuple[int, int], set[Leaves]]] = {}
     for name, data in sorted(files.items()):
         try:
             for batch in parse_raw_file(data):
                 place = _place_of(case, batch)
-                by_place.setdefault(place, {})[batch.first_seq] = batch
+                there = by_place.setdefault(place, {})
+                there.setdefault((batch.first_seq, batch.size), set()).add(batch.leaves)
         except EvidenceError as error:
             findings.append(Finding(error.code, f"{name}: {error.what}", LAYER))
     trees: dict[Place, TreeFiles] = {}
@@ -67,7 +69,7 @@ def check(case: Case, files: Mapping[str, bytes]) -> tuple[list[Finding], int]:
         filled = Filled(case.bundle, trees)
         findings += [*records.check(filled, None), *decode.check(filled, None)]
     known = readable(case.files)
-    added = sum(len(tree.leaves) - len(known[place].leaves) for place, tree in trees.items())
+    added = sum(tree.present - known[place].present for place, tree in trees.items())
     return findings, added
 
 
@@ -89,24 +91,29 @@ def _place_of(case: Case, batch: Batch) -> Place:
     return place
 
 
-def _filled(files: TreeFiles, batches: Mapping[int, Batch]) -> TreeFiles:
-    """The tree with the leaves of these batches, by first leaf, in place of what it has there."""
+def _filled(files: TreeFiles, batches: Mapping[tuple[int, int], Collection[Leaves]]) -> TreeFiles:
+    """The tree with the leaves of these batches in place of what it has there.
+
+    Args:
+        files: the tree.
+        batches: what was handed out as each batch, by first leaf and size of the tree after it; all
+            of it must be true.
+    """
     parts: list[Part] = []
     reel, size, waiting = Reel(files.parts), 0, dict(batches)
     for note in files.checkpoints:
         head = parse_checkpoint(parse_note(note)[0])
         held: Sequence[Part] = reel.take(head.size)
-        batch = waiting.pop(size, None)
-        if batch is not None and batch.size == head.size:
-            if not is_same_tree(batch.leaves, held, size):
+        for leaves in waiting.pop((size, head.size), ()):
+            if not is_same_tree(leaves, held, size):
                 what = f"these are not the leaves from {size} on that {head.origin} stands for"
                 raise _bad("raw_mismatch", what)
-            held = batch.leaves
+            held = leaves
         parts += held
         size = head.size
     if waiting:
-        first = min(waiting)
-        raise _bad("raw_unknown", f"no batch of this bundle begins at leaf {first}")
+        first, end = min(waiting)
+        raise _bad("raw_unknown", f"this bundle has no batch of the leaves {first} to {end - 1}")
     return TreeFiles(files.device, files.epoch, parts, files.checkpoints)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from joulemark_agent.contract.canonical import parse_canonical
+from joulemark_agent.contract.canonical import is_same, parse_canonical
 from joulemark_agent.contract.errors import EvidenceError, JoulemarkError
 from joulemark_gateway.evidence.bundle import PAGE, PLAN, REPORT
 from joulemark_gateway.reports.issue import issue
@@ -49,8 +49,8 @@ def check(case: Case, _policy: Policy | None) -> list[Finding]:
         what = f"{PAGE} does not show what the evidence gives"
         findings.append(Finding("page_differs", what, LAYER))
     predicate = case.statement.predicate
-    if case.claimed is None or predicate != predicate_of(
-        issued.provenance, case.claimed.stated(), issued.report
+    if case.claimed is None or not is_same(
+        predicate, predicate_of(issued.provenance, case.claimed.stated(), issued.report)
     ):
         what = "the statement says something else than the report and who signed"
         findings.append(Finding("statement_differs", what, LAYER))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from heapq import merge
 from itertools import pairwise
 
 from joulemark_agent.contract.errors import EvidenceError
@@ -57,9 +58,9 @@ def _tree(case: Case, tree: Tree) -> list[Finding]:
     except EvidenceError as error:
         findings.append(found(error, LAYER))
     findings += _withheld(case, tree)
-    spans = [(r.seq, r.slot_us, r.slot_us) for r in tree.records]
-    spans += [(seq, gap.first_slot_us, gap.last_slot_us) for seq, gap in tree.gaps]
-    spans.sort()
+    seqs, slots_us = tree.columns.seq.tolist(), tree.columns.slot_us.tolist()
+    gaps = [(seq, gap.first_slot_us, gap.last_slot_us) for seq, gap in tree.gaps]
+    spans = merge(zip(seqs, slots_us, slots_us, strict=True), gaps)
     for (_, _, before_us), (seq, slot_us, _) in pairwise(spans):
         if slot_us <= before_us:
             what = f"leaf {seq} of {tree.origin} is of an earlier slot than the one before it"

@@ -16,7 +16,7 @@ from joulemark_gateway.verify.policy import Policy
 def log_seen(case: Case, policy: Policy | None) -> dict[str, Any] | None:
     """What a verified bundle says of the log; None: it has none.
 
-    Without a policy nobody is named: whoever makes a bundle can name any witness.
+    Whoever makes a bundle can name any witness: who is not in the policy is named as unchecked.
     """
     account = case.account
     if account is None or isinstance(account, EvidenceError):
@@ -30,6 +30,7 @@ def log_seen(case: Case, policy: Policy | None) -> dict[str, Any] | None:
             {"name": name, "time": _utc(datetime.fromtimestamp(time_s, UTC))}
             for name, time_s in sorted(witnesses.items())
         ],
+        "unchecked": sorted({name for name, _ in account.cosigners()} - witnesses.keys()),
         "time_stamps": [
             {"authority": item.authority, "size": str(item.size), "time": _utc(item.time)}
             for item in anchors_of(account, policy)

@@ -121,20 +121,20 @@ class Verdict:
         if self.case is None:
             return {}
         files, trees = readable(self.case.files).values(), self._trees()
-        statements = [event for tree in trees for event in tree.figures]
+        windows = [event for tree in trees for event in tree.figures]
         others = [e for tree in trees for e in tree.figures if not is_repeated(tree, e)]
         away = [run.count for tree in trees for run in tree.withheld]
         lost = [run.count for tree in trees for run in lost_runs(tree)]
         kept_back = {"withheld": sum(away) - sum(lost), "lost": sum(lost)}
-        figures = {"statements": len(statements), "statements_not_repeated": len(others)}
+        stated = {"stated_windows": len(windows), "stated_windows_not_repeated": len(others)}
         return {
             "trees": len(trees),
-            "leaves": sum(len(item.leaves) for item in files),
+            "leaves": sum(item.present for item in files),
             "records": sum(len(tree.records) for tree in trees),
-            "values": sum(len(record.values) for tree in trees for record in tree.records),
+            "values": sum(int(tree.columns.values.sum()) for tree in trees),
             "gap_slots": sum(gap.slots for tree in trees for _, gap in tree.gaps),
             "heads": sum(len(item.checkpoints) for item in files),
-            **(figures if statements else {}),
+            **(stated if windows else {}),
             **(kept_back if away else {}),
             **({"raw_leaves": self.raw_leaves} if self.raw_leaves else {}),
         }

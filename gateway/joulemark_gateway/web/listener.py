@@ -114,6 +114,7 @@ def _server(
             log_config=None,
             log_level="error",
             access_log=False,
+            proxy_headers=False,  # or whoever is on this machine says where they come from
             lifespan="off",
             server_header=False,
             ws="none",

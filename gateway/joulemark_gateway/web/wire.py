@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -21,12 +20,12 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 def cookie_in(header: str, name: str) -> str:
-    """The cookie of this name; "" where there is none."""
-    try:
-        found = SimpleCookie(header).get(name)
-    except CookieError:
-        return ""
-    return found.value if found else ""
+    """The cookie of this name; "" where there is none.
+
+    Others on this host may have cookies of any form, and none of them hides ours.
+    """
+    pairs = (part.strip().partition("=") for part in header.split(";"))
+    return next((value for found, _, value in pairs if found == name), "")
 
 
 def field_of(body: bytes, name: str) -> str:

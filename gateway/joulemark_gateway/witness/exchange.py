@@ -39,6 +39,7 @@ from joulemark_gateway.evidence.proof import is_consistent
 PATH = "/add-checkpoint"
 SIZE_TYPE = "text/x.tlog.size"
 MOST_HASHES = 63
+_END_OF_TIME_S = 2**37  # in the year 6325
 MOST_BYTES = MAX_NOTE_BYTES + 64 * 50
 OK, BAD_REQUEST, FORBIDDEN, NOT_FOUND, CONFLICT, UNPROCESSABLE = 200, 400, 403, 404, 409, 422
 _OLD = re.compile(r"old (0|[1-9][0-9]{0,18})")
@@ -139,6 +140,8 @@ def is_fork(refusal: Refusal, request: Request) -> bool:
 def cosignature_of(note: str, answer: str, name: str, keys: Sequence[bytes]) -> str | None:
     """The line with which the witness cosigned the note, out of its answer; None: there is none.
 
+    One of a time that no calendar has is none: reports print the time.
+
     Args:
         note: as it was sent.
         answer: lines of signatures, of which those of other keys are ignored.
@@ -147,7 +150,8 @@ def cosignature_of(note: str, answer: str, name: str, keys: Sequence[bytes]) -> 
     """
     for line in _COSIGNATURE.findall(answer):
         try:
-            if any(cosigned_at(note + line, name, key) is not None for key in keys):
+            times = [cosigned_at(note + line, name, key) for key in keys]
+            if any(time_s is not None and time_s < _END_OF_TIME_S for time_s in times):
                 return str(line)
         except EvidenceError:
             continue

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import ssl
 from collections.abc import Awaitable, Callable, MutableMapping
 from time import time
 from typing import Any
 
 from joulemark_agent.contract.errors import ConfigError, StoreError
+from joulemark_gateway.pki.contexts import server_context
 from joulemark_gateway.stopping import asked_to_stop
 from joulemark_gateway.web.listener import Listener
 from joulemark_gateway.witness.cosigner import Answer, Cosigner
@@ -54,8 +54,7 @@ def listen(settings: WitnessFile, cosigner: Cosigner) -> Listener:
     tls = None
     try:
         if settings.tls is not None:
-            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            tls.load_cert_chain(settings.tls.certificate, settings.tls.key)
+            tls = server_context(settings.tls.certificate, settings.tls.key)
         return Listener(
             "witness", lambda: application(cosigner), settings.host, settings.port, tls=tls,
             connections=_CONNECTIONS,
@@ -63,7 +62,7 @@ def listen(settings: WitnessFile, cosigner: Cosigner) -> Listener:
     except OSError as error:
         raise ConfigError(
             f"The witness cannot listen on {settings.host}:{settings.port}: {error}.",
-            "Set another host or port in the witness's file, or another certificate and key.",
+            "Set another host or port in the witness's file.",
         ) from error
 
 

@@ -1,5 +1,7 @@
 """What travels of a batch in committed mode, and that the tree is the same."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -83,6 +85,7 @@ def test_a_site_that_says_nothing_of_its_evidence_has_full_evidence():
     assert interval_us_in({"site": "a"}) is None
     assert interval_us_in({"evidence": "full"}) is None
     assert interval_us_in({"evidence": "committed", "interval_s": 900}) == 900 * 10**6
-    for site in ({"evidence": "sparse"}, {"evidence": None}, [], None):
+    wrong: tuple[Any, ...] = ({"evidence": "sparse"}, {"evidence": None}, [], None)
+    for site in wrong:
         with pytest.raises(ValueError, match="evidence"):
             interval_us_in(site)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from joulemark_agent.contract.errors import ConfigError
 from joulemark_agent.contract.profile import NodePoint, Point, Profile, SunspecPoint
 from joulemark_agent.contract.quantities import unit_of
-from joulemark_agent.settings import load_profile
+from joulemark_agent.documents import load_profile
 
 POINT = {"name": "energy_wh", "table": "holding", "address": 0, "type": "uint32", "counter": True}
 PROFILE = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,7 +53,8 @@ def test_a_covered_run_gives_the_edge_that_its_leaves_give(before, count):
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 40)), min_size=1, max_size=8))
 def test_any_mix_of_leaves_and_runs_gives_the_root_of_all_of_them(runs):
     leaves = _leaves(sum(count for _, count in runs))
-    parts, at = [], 0
+    parts: list[Any] = []
+    at = 0
     for is_withheld, count in runs:
         run = leaves[at : at + count]
         parts += [withheld(run, at)] if is_withheld else run

@@ -4,11 +4,11 @@ import pytest
 
 from joulemark_agent.contract.errors import DeviceError
 from joulemark_agent.contract.profile import SELECTOR
+from joulemark_agent.documents import load_profile
 from joulemark_agent.drivers import elektronikon
 from joulemark_agent.drivers.base import MAX_SELECTORS, Request
 from joulemark_agent.kernels.decode import decode_responses
 from joulemark_agent.plan import plan_requests
-from joulemark_agent.settings import load_profile
 from joulemark_agent.simulate.controllers.compressor import Compressor
 from support import tcp
 from support.controllers import Clock, an_elektronikon

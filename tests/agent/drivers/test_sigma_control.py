@@ -8,13 +8,13 @@ import pytest
 
 from joulemark_agent.contract.errors import DeviceError
 from joulemark_agent.contract.profile import CONTROLLER, LED, OBJECT
+from joulemark_agent.documents import load_profile
 from joulemark_agent.drivers import elektronikon, sigma_control
 from joulemark_agent.drivers.base import Request
 from joulemark_agent.http import Http
 from joulemark_agent.http_login import Login
 from joulemark_agent.kernels.decode import decode_responses
 from joulemark_agent.plan import plan_requests
-from joulemark_agent.settings import load_profile
 from joulemark_agent.simulate.controllers.compressor import Compressor
 from support import tcp
 from support.controllers import (

@@ -11,12 +11,12 @@ from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from joulemark_agent.contract.errors import DeviceError
+from joulemark_agent.documents import load_profile
 from joulemark_agent.drivers import modbus, sunspec
 from joulemark_agent.drivers.base import Request
 from joulemark_agent.kernels.decode import decode_responses
 from joulemark_agent.lines import Line
 from joulemark_agent.plan import PlannedDevice, plan_requests
-from joulemark_agent.settings import load_profile
 from support import virtual_time
 from support.modbus import REQUEST, Connection, Peer, peer, refusal, reply
 

@@ -13,11 +13,11 @@ from sunspec2.modbus.client import (  # type: ignore[import-untyped]
 
 from joulemark_agent.contract.document import parse_yaml
 from joulemark_agent.contract.profile import Profile
+from joulemark_agent.documents import checked_profile, load_profile
 from joulemark_agent.drivers.base import Request
 from joulemark_agent.kernels.decode import decode_responses
 from joulemark_agent.lines import Line, line_of
 from joulemark_agent.plan import PlannedDevice, plan_requests
-from joulemark_agent.settings import checked_profile, load_profile
 from joulemark_agent.simulate.equipment_hall.inverter import BASE, registers
 from joulemark_agent.simulate.equipment_hall.recordings import INVERTER, load
 from support import bus

@@ -9,10 +9,10 @@ import pytest
 import joulemark_profiles
 from joulemark_agent.contract.profile import Profile
 from joulemark_agent.contract.reading import Response
+from joulemark_agent.documents import load_profile
 from joulemark_agent.kernels.checks import Sample, Verdict, failures, sample_of, verdicts
 from joulemark_agent.kernels.decode import decode_responses
 from joulemark_agent.plan import plan_requests
-from joulemark_agent.settings import load_profile
 from joulemark_agent.simulate.encode import registers
 from joulemark_agent.simulate.plausible import plausible
 from support.modbus_machine import Machine

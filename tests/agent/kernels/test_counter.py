@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import joulemark_profiles
+from joulemark_agent.contract.reading import patience_us
+from joulemark_agent.documents import load_profile
 from joulemark_agent.kernels.counter import (
     LARGEST,
     Followed,
@@ -19,7 +21,6 @@ from joulemark_agent.kernels.counter import (
     midnights_us,
     semantics_of,
 )
-from joulemark_agent.settings import load_profile
 from nightly import counter_sequences, counters
 from support.counters import HOUR_US, PERIOD_US, SEOUL, nodes_of, profile_of, with_own_period
 
@@ -27,7 +28,7 @@ US_PER_H = 3_600_000_000
 PLAIN = Semantics(PERIOD_US * 3 // 2, PERIOD_US // 2)
 
 
-def followed(raw, semantics=PLAIN, *, good=None, ok=None, slots=None, zone=SEOUL):
+def followed(raw, semantics=PLAIN, *, good=None, ok=None, slots=None, late=None, zone=SEOUL):
     counts = np.array(raw, np.int64)
     n = counts.size
     t_us = np.array(range(n) if slots is None else slots) * PERIOD_US
@@ -39,6 +40,7 @@ def followed(raw, semantics=PLAIN, *, good=None, ok=None, slots=None, zone=SEOUL
         flags if good is None else np.array(good),
         flags if ok is None else np.array(ok),
         zone,
+        late_us=None if late is None else np.array(late) * PERIOD_US,
     )
 
 
@@ -51,6 +53,60 @@ def booked(found):
 
 def log(found):
     return [(e.code, e.at_us // PERIOD_US, e.before, e.after, e.booked) for e in found.events]
+
+
+def test_what_was_counted_while_the_clock_was_set_back_is_booked_and_only_known_as_a_sum():
+    """Four periods pass between two neighbouring slots, at the most the machine can take."""
+    limited = PLAIN._replace(most_per_h=US_PER_H * 100 // PERIOD_US)
+    raw, late = [0, 100, 200, 700, 800], [0, 0, 0, 4, 0]
+    steps = [(0, 0, 0), (1, 100, 1), (2, 200, 1), (3, 700, 2), (4, 800, 1)]
+
+    found = followed(raw, limited, late=late)
+    assert (booked(found), log(found)) == (steps, [])
+    naive = followed(raw, limited)
+    assert naive.count[-1] == 300, "the control, which believes the slots, loses it"
+    assert log(naive) == [("jump", 3, 200, 700, 0)]
+
+
+def test_a_reading_without_a_count_does_not_hide_how_long_it_was():
+    limited = PLAIN._replace(most_per_h=US_PER_H * 100 // PERIOD_US)
+    found = followed([0, 100, 0, 700], limited, good=[1, 1, 0, 1], late=[0, 0, 4, 0])
+    assert booked(found)[-1] == (3, 700, 2)
+
+
+@pytest.mark.parametrize("period_s", [1, 5, 15, 900])
+def test_a_reading_that_comes_as_late_as_it_may_is_no_leap(period_s):
+    """A machine at its most, read at its slot and then as late as the agent still asks."""
+    profile = profile_of()
+    rule = semantics_of(profile, profile.point("energy_wh"), period_s * 1_000_000)
+    rule = rule._replace(most_per_h=3600 * 100_000)
+    took_us = period_s * 1_000_000 + patience_us(period_s * 1_000_000)
+    raw = np.array([0, 100_000 * took_us // 1_000_000], np.int64)
+    flags, slots_us = np.ones(2, np.bool_), np.array([0, period_s * 1_000_000])
+    found = follow(rule, slots_us, raw, flags, flags)
+    assert found.count.tolist() == raw.tolist()
+
+
+@given(
+    raw=st.lists(st.integers(0, 40), min_size=2, max_size=12),
+    late=st.lists(st.integers(0, 3), min_size=12, max_size=12),
+    cut=st.integers(1, 11),
+)
+def test_blocks_of_any_cut_know_how_long_it_was(raw, late, cut):
+    rule = PLAIN._replace(most_per_h=US_PER_H * 5 // PERIOD_US, stuck_us=3 * PERIOD_US)
+    t_us, counts = np.arange(len(raw)) * PERIOD_US, np.array(raw, np.int64)
+    flags, late_us = np.ones(len(raw), np.bool_), np.array(late[: len(raw)]) * PERIOD_US
+    whole = follow(rule, t_us, counts, flags, flags, late_us=late_us)
+    head, tail = slice(0, cut), slice(cut, None)
+    state: tuple[int, ...] = ()
+    parts = []
+    for part in (head, tail):
+        columns = t_us[part], counts[part], flags[part], flags[part]
+        parts.append(follow(rule, *columns, None, state, late_us[part]))
+        state = parts[-1].state
+    assert state == whole.state
+    assert parts[0].events + parts[1].events == whole.events
+    assert parts[-1].count.tolist()[-1] == whole.count[-1]
 
 
 def test_months_of_every_kind_give_the_truth_and_the_naive_sums_do_not():

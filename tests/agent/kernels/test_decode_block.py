@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 import joulemark_profiles
 from joulemark_agent.contract.profile import Profile
 from joulemark_agent.contract.reading import Response
+from joulemark_agent.documents import load_profile
 from joulemark_agent.kernels.decode import decode_responses, place_of
 from joulemark_agent.kernels.decode_block import block_plan, decode_block
 from joulemark_agent.plan import plan_requests
-from joulemark_agent.settings import load_profile
 
 SHIPPED = {name: load_profile(name)[0] for name in joulemark_profiles.names("devices")}
 WORDS = [name for name, profile in SHIPPED.items() if profile.protocol in {"modbus", "sunspec"}]

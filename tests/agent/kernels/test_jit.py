@@ -19,7 +19,7 @@ from joulemark_agent.kernels.energy import counter_energy, power_energy
 from joulemark_agent.kernels.reconcile import weighted_mean
 from joulemark_agent.kernels.stream import Rule, begun, rules_of, step_many
 from joulemark_agent.plan import plan_requests
-from joulemark_agent.settings import load_profile
+from joulemark_agent.documents import load_profile
 
 draw = random.Random(1)
 n = 3000

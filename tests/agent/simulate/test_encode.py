@@ -16,6 +16,7 @@ from joulemark_agent.contract.profile import (
     SunspecPoint,
 )
 from joulemark_agent.contract.reading import Response
+from joulemark_agent.documents import load_profile
 from joulemark_agent.kernels.decode import (
     DISPUTED,
     TEXT,
@@ -25,7 +26,6 @@ from joulemark_agent.kernels.decode import (
     text_of,
 )
 from joulemark_agent.plan import plan_requests
-from joulemark_agent.settings import load_profile
 from joulemark_agent.simulate.encode import (
     CannotShowError,
     Registers,

@@ -170,11 +170,14 @@ export function signersOf(value, isPolicy) {
     && isList(all.heads, 0, isHead) && isList(all.authorities, 0, isAuthority);
   if (!fits) return null;
   const kinds = (rows, name) => new Set(rows.map((row) => row[name]));
-  if (kinds(all.witnesses, "key").size !== all.witnesses.length) return null;
+  const areDistinct = (rows, name) => kinds(rows, name).size === rows.length;
+  if (!areDistinct(all.witnesses, "key") || !areDistinct(all.log_witnesses, "key")) return null;
+  if (!areDistinct(all.authorities, "name")) return null;
   if (all.quorum > kinds(all.witnesses, "name").size) return null;
   if (all.log_quorum > kinds(all.log_witnesses, "name").size) return null;
   const roles = [kinds(all.agents, "key"), new Set(all.operators), kinds(all.witnesses, "key"),
     kinds(all.log_witnesses, "key"), new Set(all.reporters)];
+  if (all.revoked.some(({ key }) => roles.slice(1).some((role) => role.has(key)))) return null;
   const together = new Set(roles.flatMap((role) => [...role]));
   return together.size === roles.reduce((sum, role) => sum + role.size, 0) ? all : null;
 }

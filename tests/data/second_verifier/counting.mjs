@@ -13,6 +13,7 @@ export const [MEASURED, ESTIMATED] = [1, 2];
 const [ZERO, FALL, LEAP] = [1, 2, 3];
 const LARGE = 2n ** 62n;
 const HOUR = 3_600_000_000;
+const LATEST = 2 ** 52;
 const MANTISSA = { float16: 10n, float32: 23n, float64: 52n };
 const least = (one, other) => (one < other ? one : other);
 
@@ -25,12 +26,14 @@ export function ruleOf(profile, point, devicePeriod) {
   const scales = isObjects ? point.units.map((one) => ceil(one.scale)) : [ceil(point.scale)];
   const largest = scales.reduce((one, other) => (one > other ? one : other));
   return {
-    maxGap: Math.floor((period * 3) / 2), slack: Math.floor(period / 2), modulus: modulus < LARGE ? modulus : 0n,
+    maxGap: Math.floor((period * 3) / 2), slack: slackOf(period), modulus: modulus < LARGE ? modulus : 0n,
     quantum: point.quantum ? least(ceil(point.quantum), LARGE) : 0n, bits, mostPerHour: mostPerHour(profile, point),
     stuck: point.stuck_s ? Number(least(floor(scaled(point.stuck_s, 6)), LARGE)) : 0, isDaily: Boolean(point.daily),
     noZero: Boolean(point.false_zero), step: bits === 62n ? least(largest, 2n ** 60n) : 1n,
   };
 }
+
+const slackOf = (period) => Math.max(Math.floor(period / 2), Math.min(10_000_000, Math.floor((period * 9) / 10)));
 
 function mostPerHour(profile, point) {
   const known = point.maximum_rate ? [times(point.maximum_rate, decimal(3600n))] : [];
@@ -53,35 +56,36 @@ function limit(rule, span, count) {
   return (rule.mostPerHour * whole) / BigInt(HOUR) + rule.quantum + (count >> rule.bits) + rule.step;
 }
 
-/** Nodes { t, count, kind, index } and events of readings { t, count or null, isShut }. */
+/** Nodes { t, count, kind, index } and events of readings { t, late, count or null, isShut }. */
 export function follow(rule, readings, zone) {
   const nodes = [];
   const events = [];
-  const s = { has: false, count: 0n, shut: false, shutLast: false, shutRun: 0, isStuck: false, waits: 0, resetDay: -1 };
+  const s = { has: false, count: 0n, shut: false, shutLast: false, shutRun: 0, isStuck: false, waits: 0, resetDay: -1, late: 0 };
   const day = (t) => (rule.isDaily ? dayOf(t + HOUR, zone) : 0);
   const node = (t, kind, index) => nodes.push({ t, count: s.count, kind, index });
   const event = (code, start, at, before, after, booked) => events.push({ code, start, at, before, after, booked });
-  const believe = (t, raw, rise, on) => {
-    if (!s.has || raw !== s.raw) [s.runT, s.isStuck] = [t, false];
-    Object.assign(s, { has: true, t, raw, day: on, count: s.count + rise, shut: false });
+  const believe = (t, at, raw, rise, on) => {
+    if (!s.has || raw !== s.raw) [s.runT, s.runAt, s.isStuck] = [t, at, false];
+    Object.assign(s, { has: true, t, at, raw, day: on, count: s.count + rise, shut: false });
     if (raw > 0n) s.counted = true;
   };
 
-  function decide(t, v) {
+  function decide(at, v) {
     const { waits, value, firstT, raw: base, t: baseT } = s;
-    let goesOn = v >= base && v - base <= limit(rule, t - baseT, v);
-    const anew = v >= value && v - value <= limit(rule, t - s.lastT, v);
+    const waited = s.firstAt - s.at;
+    let goesOn = v >= base && v - base <= limit(rule, at - s.at, v);
+    const anew = v >= value && v - value <= limit(rule, at - s.lastAt, v);
     const isNewDay = rule.isDaily && s.firstDay > s.resetDay;
     s.waits = 0;
     if (isNewDay && anew && waits === ZERO && rule.mostPerHour) goesOn = false;
     if (goesOn || !anew) {
-      const zero = firstT - baseT > rule.maxGap ? "wake_up_zero" : "false_zero";
+      const zero = waited > rule.maxGap ? "wake_up_zero" : "false_zero";
       return event(waits === ZERO ? zero : "spike", baseT, firstT, base, value, 0n);
     }
-    const most = limit(rule, firstT - baseT, value);
+    const most = limit(rule, waited, value);
     let [code, rise, kind] = ["reset", 0n, ESTIMATED];
     if (waits === LEAP) {
-      if (value - base <= limit(rule, firstT - s.runT, value)) [code, rise] = ["catch_up", value - base];
+      if (value - base <= limit(rule, s.firstAt - s.runAt, value)) [code, rise] = ["catch_up", value - base];
       else [code, kind] = ["jump", -9];
     } else if (isNewDay && value <= most) {
       [code, rise, s.resetDay] = ["daily_reset", value, s.firstDay];
@@ -90,34 +94,36 @@ export function follow(rule, readings, zone) {
     if (s.shutFirst || rise > MOST - s.count) [rise, kind] = [0n, Math.min(kind, 0)];
     event(code, baseT, firstT, base, value, rise);
     const [kept, runT] = [s.shutLast, s.lastT];
-    believe(firstT, value, rise, s.firstDay);
+    believe(firstT, s.firstAt, value, rise, s.firstDay);
     node(firstT, kind, s.first);
     if (runT > firstT) {
-      believe(runT, value, 0n, s.firstDay);
+      believe(runT, s.lastAt, value, 0n, s.firstDay);
       node(runT, s.shutRun & 2 ? 0 : s.isBroken ? ESTIMATED : MEASURED, s.last);
     }
     s.shut = kept;
   }
 
-  readings.forEach(({ t, count: v, isShut }, i) => {
+  readings.forEach(({ t, late, count: v, isShut }, i) => {
     if (isShut) Object.assign(s, { shut: true, shutLast: true, shutRun: s.shutRun | 1 });
+    s.late = Math.min(s.late + late, LATEST);
     if (v === null) return;
+    const at = t + s.late;
     if (!s.has) {
-      believe(t, v, 0n, day(t));
+      believe(t, at, v, 0n, day(t));
       s.seen = t;
       return node(t, 0, i);
     }
     if (t <= s.seen) return;
     s.seen = t;
     if (s.waits === ZERO && v === 0n) {
-      if (t - s.lastT > rule.maxGap) s.isBroken = true;
-      Object.assign(s, { lastT: t, shutLast: false, last: i });
+      if (at - s.lastAt > rule.maxGap) s.isBroken = true;
+      Object.assign(s, { lastT: t, lastAt: at, shutLast: false, last: i });
       if (s.shutRun & 1) s.shutRun |= 2;
       return;
     }
-    if (s.waits) decide(t, v);
+    if (s.waits) decide(at, v);
     const { raw: base, t: baseT } = s;
-    const span = t - baseT;
+    const span = at - s.at;
     const most = limit(rule, span, v);
     const isLong = span > rule.maxGap;
     let kind = isLong || s.isStuck ? ESTIMATED : MEASURED;
@@ -130,7 +136,7 @@ export function follow(rule, readings, zone) {
       else if (base - v <= rule.quantum + (base >> rule.bits)) [code, believed] = ["backwards", base];
       else waits = v === 0n ? ZERO : FALL;
     } else if (v === base) {
-      if (rule.stuck && t - s.runT > rule.stuck) {
+      if (rule.stuck && at - s.runAt > rule.stuck) {
         if (!s.isStuck) event("stuck", s.runT, t, v, v, 0n);
         s.isStuck = true;
         return;
@@ -141,13 +147,13 @@ export function follow(rule, readings, zone) {
     else if (isUnseen) [code, kind] = ["daily_reset", -6];
     else [rise, code] = [v - base, s.isStuck ? "catch_up" : null];
     if (waits) {
-      Object.assign(s, { waits, firstT: t, lastT: t, value: v, firstDay: day(t), isBroken: false, shutFirst: s.shut,
+      Object.assign(s, { waits, firstT: t, lastT: t, firstAt: at, lastAt: at, value: v, firstDay: day(t), isBroken: false, shutFirst: s.shut,
         shutRun: 0, shutLast: false, first: i, last: i });
       return;
     }
     if (s.shut || rise > MOST - s.count) [rise, kind] = [0n, Math.min(kind, 0)];
     if (code) event(code, baseT, t, base, v, rise);
-    believe(t, believed, rise, day(t));
+    believe(t, at, believed, rise, day(t));
     node(t, kind, i);
   });
   return { nodes, events };
@@ -199,10 +205,18 @@ export function shutBy(profile, name, rows) {
   return isShut;
 }
 
+/** How far the clock was set back between two records. [us] */
+export function lateOf(before, after) {
+  if (!before || before.boot === null || before.boot !== after.boot) return 0;
+  const step = after.read - before.read - (after.mono - before.mono);
+  return step < -500_000 ? Math.min(-step, LATEST) : 0;
+}
+
 /** A record as rows of counters and gauges. */
-export function rowOfRecord({ seq, slot, val, q }) {
+export function rowOfRecord(record) {
+  const { seq, slot, val, q } = record;
   return {
-    seq, t: slot, count: (name) => countIn(val, q, name),
+    record, seq, t: slot, count: (name) => countIn(val, q, name),
     gauge: (name) => (Object.hasOwn(val, name) && !Object.hasOwn(q, name) ? Number(val[name]) : NaN),
   };
 }
@@ -254,7 +268,9 @@ function sumsOf(profile, anchor, rows, period, carbon) {
   const point = profile.points.find((one) => one.name === ENERGY && one.counter);
   if (!point || whole.length < 2) return { fields: {}, last: rows.at(-1) ?? null };
   const isShut = shutBy(profile, ENERGY, whole);
-  const readings = whole.map((row, i) => ({ t: row.t, count: row.count(ENERGY), isShut: isShut[i] }));
+  const readings = whole.map((row, i) => ({
+    t: row.t, late: lateOf(whole[i - 1]?.record, row.record), count: row.count(ENERGY), isShut: isShut[i],
+  }));
   const { nodes } = follow(ruleOf(profile, point, period), readings, carbon.zone);
   const index = nodes.length ? nodes.at(-1).index : whole.length - 1;
   const edges = daysBetween(whole[0].t, whole[index].t, carbon.zone);

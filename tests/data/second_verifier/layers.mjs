@@ -264,7 +264,12 @@ function checkContent(tree, documents) {
   const names = ["site", "agent", "clock", "first_slot"];
   const isWhole = isObject(site) && Array.isArray(site.devices) && names.every((name) => Object.hasOwn(site, name))
     && site.devices.every((row) => isObject(row) && Object.hasOwn(row, "id") && Object.hasOwn(row, "profile"));
-  if (!isWhole) fail("bad_document", "site");
+  const isCounted = isObject(site?.factors) && isText(site.time_zone)
+    && ["rule_set", "jurisdiction"].every((name) => Object.hasOwn(site.factors, name));
+  const areTimed = isWhole && site.devices.every(({ period_s: one }) => isInteger(one) && one > 0);
+  if (!areTimed) fail("bad_document", "period");
+  const areDistinct = isWhole && new Set(site.devices.map(({ id }) => id)).size === site.devices.length;
+  if (!areDistinct || !isCounted) fail("bad_document", "site");
   const model = rowOf(site, tree.device).profile;
   const isModel = isText(model) && (model.endsWith(".yaml") || model === profile.model);
   if (names.some((name) => !equal(site[name], tree.grant[name])) || !isModel) fail("site_differs", tree.origin);
@@ -279,33 +284,43 @@ export function* checkTimes({ places, trees, documents, signers, statement }) {
     const isSimulated = tree.clock === "simulated";
     if (tree.records.some(({ sync }) => (sync === "simulated") !== isSimulated)) yield "clock_mismatch";
     if (signers === null) continue;
-    const received = files.notes.map((note) => receivedAt(note, signers));
-    latest = Math.max(latest, ...received);
+    const received = new Map(files.notes.flatMap((note) => receivedAt(note, signers)));
+    latest = Math.max(latest, ...received.values());
     let interval = 0;
     for (const _ of codesOf(() => (interval = intervalOf(tree, documents) ?? 0)));
     yield* codesOf(() => checkArrivals(tree, received, SLACK + interval));
   }
   if (!statement.value) return;
-  const { issued } = statement.value.predicate;
-  const form = /^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)$/;
-  const seconds = isText(issued) && form.test(issued) ? Math.floor(Date.parse(issued) / 1000) : NaN;
+  const seconds = instantOf(statement.value.predicate.issued);
   if (!(seconds * 1_000_000 >= latest - SLACK)) yield "issued_early";
 }
 
+/** POSIX seconds of a time with offset; NaN where it is none. */
+function instantOf(text) {
+  const clock = "(?:[01]\\d|2[0-3]):[0-5]\\d";
+  const form = new RegExp(`^(\\d{4}-\\d\\d-\\d\\d)T${clock}(?::[0-5]\\d(?:\\.\\d+)?)?(?:Z|[+-]${clock})$`);
+  const match = isText(text) ? form.exec(text) : null;
+  const day = match ? new Date(`${match[1]}T00:00:00Z`) : new Date(NaN);
+  const isReal = !Number.isNaN(day.getTime()) && day.toISOString().startsWith(match[1]) && match[1] >= "0001";
+  return isReal ? Math.floor(Date.parse(text) / 1000) : NaN;
+}
+
+/** Size of a head and when it was seen; nothing where it is none. */
 function receivedAt(note, signers) {
   try {
+    const { size } = headOf(note);
     const times = signers.witnesses.map(({ name, key }) => cosignedAt(note, name, decode64(key)));
     const seen = times.filter((time) => time !== null).map(Number);
-    return seen.length ? Math.min(...seen) * 1_000_000 : 0;
+    return [[size, seen.length ? Math.min(...seen) * 1_000_000 : 0]];
   } catch {
-    return 0;
+    return []; // the layer of heads says so
   }
 }
 
 function checkArrivals(tree, received, fresh) {
   let [start, live] = [0, null];
-  tree.envelopes.slice(0, received.length).forEach(({ seq, fields }, k) => {
-    const now = received[k];
+  tree.envelopes.forEach(({ seq, fields }) => {
+    const now = received.get(seq + 1) ?? 0;
     if (now === 0) return;
     const isIn = (row) => start <= row.seq && row.seq < seq;
     const sealed = Number(u64(fields.sealed_us) ?? 0n);

@@ -57,7 +57,7 @@ export function grantOf(part) {
   const texts = [signature, grant.agent_key, ...Object.values(isObject(grant.documents) ? grant.documents : {})];
   const fits = hasKeys(grant, names) && hasKeys(grant.documents, ["profile", "site", "factors"])
     && texts.every(isText) && isInteger(grant.epoch) && [grant.agent, grant.dev, grant.site].every(isId)
-    && ["simulated", "system"].includes(grant.clock);
+    && ["simulated", "system"].includes(grant.clock) && grant.type === "grant" && grant.v === 1;
   if (!fits) throw bad("bad_leaf", "no grant");
   timeOf(grant.first_slot ?? "0");
   return { grant, signature: decode64(signature) };
@@ -139,10 +139,12 @@ function take(tree, seq, content) {
 function recordOf(seq, content) {
   const { tq, raw, val, q } = content;
   const fits = isObject(tq) && u64(content.t_mono_ns) !== null && u64(tq.err_us) !== null
-    && Object.hasOwn(tq, "sync") && Array.isArray(raw) && isObject(val) && isObject(q) && raw.every(isResponse);
+    && isText(tq.sync) && Array.isArray(raw) && isObject(val) && isObject(q) && raw.every(isResponse);
   if (!fits) throw bad("bad_leaf", `leaf ${seq} is no record`);
   return {
-    seq, slot: timeOf(content.slot), read: timeOf(content.t_utc_us), sync: String(tq.sync), val, q,
+    seq, slot: timeOf(content.slot), read: timeOf(content.t_utc_us), sync: tq.sync, val, q,
+    boot: tq.sync !== "simulated" && isInteger(content.boot) ? content.boot : null,
+    mono: Number(u64(content.t_mono_ns) / 1000n),
     raw: raw.map(([table, address, data]) => ({ table, address, data: Buffer.from(data, "hex") })),
   };
 }
@@ -153,10 +155,10 @@ const isResponse = (row) => Array.isArray(row) && row.length === 3 && isText(row
 function gapOf(seq, content) {
   const [first, last] = [timeOf(content.first_slot), timeOf(content.last_slot)];
   const slots = u64(content.slots);
-  if (slots === null || slots < 1n || last < first || !Object.hasOwn(content, "cause")) {
+  if (slots === null || slots < 1n || last < first || !isText(content.cause)) {
     throw bad("bad_leaf", `leaf ${seq} is no gap`);
   }
-  return { seq, first, last, slots: Number(slots), cause: String(content.cause) };
+  return { seq, first, last, slots: Number(slots), cause: content.cause };
 }
 
 function statementOf(seq, content) {
@@ -212,13 +214,15 @@ export function explains(event, run) {
   return first !== null && last !== null && first <= run.seq && run.end - 1 <= last && last < event.seq;
 }
 
-/** Slots that losses state: { first, last, slots }. */
+/** Slots that losses state, each loss once: { first, last, slots }. */
 export function lostSlots(tree) {
-  const lost = lostRuns(tree);
+  let untold = lostRuns(tree);
   return tree.losses.flatMap((event) => {
     const [first, last, slots] = ["first_slot", "last_slot", "slots"].map((name) => small(event.fields[name]));
-    const isKnown = first !== null && last !== null && slots && lost.some((run) => explains(event, run));
-    return isKnown ? [{ first, last, slots }] : [];
+    const rest = untold.filter((run) => !explains(event, run));
+    const isNew = rest.length < untold.length;
+    untold = rest;
+    return isNew && first !== null && last !== null && slots ? [{ first, last, slots }] : [];
   });
 }
 

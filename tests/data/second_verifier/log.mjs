@@ -6,7 +6,7 @@ import {
 } from "./bytes.mjs";
 import { FORMATS } from "./bundle.mjs";
 import { codesOf, walked } from "./layers.mjs";
-import { cosignedAt, headOf, isLogSigned, isSigned, numbered } from "./trees.mjs";
+import { cosignedAt, headOf, isLogSigned, isSigned, keyIdOf, numbered, parseNote } from "./trees.mjs";
 
 const COMMON = ["n", "site", "t_utc_us", "type", "v"];
 const FIELDS = {
@@ -67,18 +67,19 @@ const isSame = (one, other) => one !== undefined && other !== undefined && one.o
 export function* checkLog({ bundle, account, policy, signers, trees, places }) {
   if (account.missing) {
     const names = new Set((policy?.witnesses ?? []).map(({ name }) => PREFIX + name));
-    const isWanted = policy && (policy.log_quorum > 0 || policy.heads.some(({ origin }) => names.has(origin)));
+    const isWanted = policy && (policy.log_quorum > 0 || policy.authorities.length > 0
+      || policy.heads.some(({ origin }) => names.has(origin)));
     if (bundle.format !== FORMATS[0] || isWanted) yield "log_missing";
     return;
   }
   if (account.error) return yield account.error.code ?? "unforeseen";
   const log = account.value;
   const { origin } = log.newest;
-  const seen = new Map((policy?.heads ?? []).filter((head) => head.origin === origin).map((h) => [h.size, h.root]));
+  const seen = (policy?.heads ?? []).filter((head) => head.origin === origin);
   let roots = new Map();
-  const codes = [...codesOf(() => (roots = checkHeads(log, signers, new Set(seen.keys()))))];
+  const codes = [...codesOf(() => (roots = checkHeads(log, signers, new Set(seen.map(({ size }) => size)))))];
   if (codes.length) return yield* codes;
-  for (const [size, root] of seen) if (roots.get(size) !== root) yield "known_head";
+  for (const { size, root } of seen) if (roots.get(size) !== root) yield "known_head";
   yield* checkEntries(log, trees, places);
 }
 
@@ -100,6 +101,11 @@ function checkHeads(log, signers, sizes) {
   }
   const note = log.notes.at(-1);
   const isIn = ({ name, key }) => cosignedAt(note, name, decode64(key)) !== null;
+  const isTrue = ({ name, keyId }) => signers.log_witnesses.filter(isIn)
+    .some((one) => one.name === name && keyId.equals(keyIdOf(name, 4, decode64(one.key))));
+  const known = new Set(signers.log_witnesses.map(({ name }) => name));
+  const lines = parseNote(note).lines.filter(({ name, body }) => known.has(name) && body.length === 72);
+  if (!lines.every(isTrue)) fail("log_cosignature_missing", "a line that is not the witness's");
   const names = new Set(signers.log_witnesses.filter(isIn).map(({ name }) => name));
   if (names.size < signers.log_quorum) fail("log_cosignature_missing", String(names.size));
   return found.roots;
@@ -109,7 +115,8 @@ function* checkEntries(log, trees, places) {
   const sites = [...new Set(trees.map(({ site }) => site))];
   const isOurs = ({ n, site }, k) => n === k && sites.length === 1 && sites[0] === site;
   if (!log.entries.every(isOurs)) return yield "log_sequence";
-  const approved = log.entries.filter(({ content }) => content.what === "grant").map(({ content }) => content.content);
+  const approved = log.entries.filter(({ kind, content }) => kind === "approval" && content.what === "grant")
+    .map(({ content }) => content.content);
   const logged = log.entries.flatMap(({ heads }) => heads);
   const last = new Map(logged.map((head) => [head.origin, head]));
   for (const { tree, files } of places.filter((place) => place.tree)) {
@@ -141,10 +148,17 @@ function* checkEntries(log, trees, places) {
 export function correctionsIn(log) {
   const made = log.entries.filter(({ kind }) => kind === "correction").map(madeOf);
   const standing = new Map();
+  const known = new Set();
+  const places = ["origin", "point", "first_seq", "last_seq"];
   for (const item of made) {
     const { treatment, withdraws } = item.content;
+    if (known.has(item.digest)) fail("correction_overlap", item.digest);
+    known.add(item.digest);
     if (treatment === "withdrawn") {
-      if (!standing.delete(withdraws)) fail("correction_position", "nothing to withdraw");
+      const old = standing.get(withdraws);
+      const isThere = old !== undefined && places.every((name) => old.content[name] === item.content[name]);
+      if (!isThere) fail("correction_position", "nothing to withdraw");
+      standing.delete(withdraws);
       continue;
     }
     if ([...standing.values()].some((other) => overlap(item, other))) fail("correction_overlap", item.digest);

@@ -1,7 +1,7 @@
 // A plan measured on trees: streams, units, the regression, the saving (docs/format.md, 11).
 
 import { Refused, byCode } from "./bytes.mjs";
-import { ESTIMATED, MEASURED, MOST, countIn, follow, ruleOf, shutBy, totalsOf } from "./counting.mjs";
+import { ESTIMATED, MEASURED, MOST, countIn, follow, lateOf, ruleOf, shutBy, totalsOf } from "./counting.mjs";
 import { number, decimalOf } from "./decimals.mjs";
 import { batchesOf, lostSlots, withheldSlots } from "./leaves.mjs";
 import { factorOn } from "./plan.mjs";
@@ -31,7 +31,7 @@ function streamOf(tree, profile, documents, name, corrections, zone) {
   const isShut = shutBy(profile, name, rows);
   const partial = partialOf(tree);
   const readings = rows.map((one, i) => ({
-    t: one.t, count: one.count(name), isShut: isShut[i] || partial.has(one.seq),
+    t: one.t, late: lateOf(tree.records[i - 1], tree.records[i]), count: one.count(name), isShut: isShut[i] || partial.has(one.seq),
   }));
   const rule = ruleOf(profile, point, step);
   checkRange(readings, rule);
@@ -100,6 +100,7 @@ function unmeasuredOf(stream) {
     for (const { code, at } of events) {
       if (before.t < at && at <= end) reasons.push(["reset", "replacement"].includes(code) ? "counter_fell" : code);
     }
+    if (readings.slice(before.index + 1, index + 1).some(({ late }) => late > 0)) reasons.push("clock_set_back");
     if (end - before.t > rule.maxGap) {
       const isIn = ({ first, last }) => first < end && last > before.t;
       reasons.push(...unique(tree.gaps.filter(isIn).map((gap) => gap.cause)).sort(byCode).map((cause) => `gap:${cause}`));

@@ -100,7 +100,7 @@ export function* numbered(parts, first = 0) {
   }
 }
 
-const SIGNATURE = /^— ([^\s+]+) ([A-Za-z0-9+/]+={0,2})$/u;
+const SIGNATURE = /^— ([^\p{White_Space}+]+) ([A-Za-z0-9+/]+={0,2})$/u;
 const bad = (why) => new Refused("bad_note", why);
 
 /** Text and signature lines of a note. */
@@ -132,8 +132,11 @@ export function parseCheckpoint(text) {
 
 export const headOf = (note) => parseCheckpoint(parseNote(note).text);
 
+/** What names a key in a signature line. */
+export const keyIdOf = (name, kind, key) => sha256(Buffer.from(`${name}\n`), Buffer.of(kind), key).subarray(0, 4);
+
 function linesOf(note, name, kind, key) {
-  const id = sha256(Buffer.from(`${name}\n`), Buffer.of(kind), key).subarray(0, 4);
+  const id = keyIdOf(name, kind, key);
   const { text, lines } = parseNote(note);
   return { text, mine: lines.filter((line) => line.name === name && line.keyId.equals(id)) };
 }

@@ -1,7 +1,10 @@
 """The commands: no password on the command line, a token shown once, everything in the log."""
 
+import getpass
 import io
 import json
+import os
+import sqlite3
 import subprocess
 import sys
 
@@ -9,6 +12,7 @@ import pytest
 
 from joulemark_agent.cli import main
 from joulemark_agent.contract.signature import encode64, public_key
+from joulemark_gateway.access.database import FILE
 from support.child import search_path
 from support.evidence import AGENT, KEYS, METER, SITE
 
@@ -60,6 +64,28 @@ def test_a_user_is_added_listed_changed_and_removed(joulemark):
     ]
     assert "at the console" in out
     assert PASSWORD not in out
+
+
+def test_a_user_of_the_machine_who_has_no_name_is_told_by_number(joulemark, monkeypatch):
+    def nameless():
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.setattr(getpass, "getuser", nameless)
+    assert joulemark("user", "add", "anna", "--role", "admin", typed=PASSWORD)[0] == 0
+    assert f"user {os.getuid()} at the console" in joulemark("events")[1]
+
+
+def test_a_security_log_that_was_changed_says_so(joulemark, file):
+    for name in ("anna", "bo"):
+        joulemark("user", "add", name, "--role", "admin", typed=PASSWORD)
+    assert joulemark("events", "--check")[0] == 0
+    with sqlite3.connect(file.parent / "state" / FILE) as db:
+        db.executescript("DROP TRIGGER event_stays; UPDATE event SET who = 'eve' WHERE id = 2;")
+    db.close()
+    code, out, _ = joulemark("events", "--check")
+    assert (code, out) == (1, "CHANGED: line 2 is not as it was written\n")
+    code, out, _ = joulemark("events", "--check", "--json")
+    assert (code, json.loads(out)["closings"]) == (1, 0)
 
 
 @pytest.mark.parametrize(

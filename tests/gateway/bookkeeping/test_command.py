@@ -14,8 +14,10 @@ from joulemark_agent.contract.errors import ConfigError, EvidenceError, UplinkEr
 from joulemark_agent.contract.signature import encode64, parse_note, public_key
 from joulemark_gateway import cli
 from joulemark_gateway.bookkeeping.start import open_bookkeeper
+from joulemark_gateway.evidence.account import read_account
 from joulemark_gateway.evidence.corrections import corrections_in
 from joulemark_gateway.evidence.entries import parse_entry
+from joulemark_gateway.evidence.log import excerpt
 from joulemark_gateway.evidence.log_store import LogStore
 from joulemark_gateway.evidence.store import FILE
 from joulemark_gateway.settings import load_collector
@@ -309,6 +311,16 @@ def test_a_correction_is_signed_logged_and_covered_by_a_head(site, capsys):
     assert made.correction.digest in capsys.readouterr().out
     assert correct(site, first_seq=3, excluded=None, value=12345) == 0
     assert logged(site)[1].correction.value == "12345"
+
+
+def test_a_correction_of_what_came_just_now_stands_with_a_head_that_has_it(site):
+    """Else every report under the head that covers it would name a reading that is not there."""
+    newest = small_tree(batches=3)[2]
+    sent(site.parent / "state" / FILE, newest)
+    assert correct(site, first_seq=newest.first_seq) == 0
+    with LogStore(site.parent / "state" / FILE, write=False) as store:
+        told = read_account(excerpt(store, SITE, store.heads()[-1])).last_heads()
+    assert told[TREE].size == newest.size
 
 
 def test_what_was_corrected_can_be_taken_back_and_corrected_again(site, capsys):

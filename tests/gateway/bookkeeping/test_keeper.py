@@ -2,12 +2,16 @@
 
 import threading
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from joulemark_agent.contract.errors import EvidenceError, StoreError, UplinkError
 from joulemark_agent.contract.revocation import Revoked
 from joulemark_agent.contract.signature import cosign, public_key
+from joulemark_gateway.access.database import FILE as ACCESS
+from joulemark_gateway.access.database import Database
+from joulemark_gateway.access.events import Events, ends_in, ends_logged
 from joulemark_gateway.bookkeeping import keeper
 from joulemark_gateway.bookkeeping.keeper import Bookkeeper, BookkeepingThread, Others
 from joulemark_gateway.bookkeeping.outgoing import Answer
@@ -98,6 +102,41 @@ def test_nothing_new_is_not_logged(path):
         book.turn(NOON_US + hour * HOUR_US)
         sizes.add(book.book.store.edge().size)
     assert len(sizes) == 1
+
+
+def test_how_far_the_security_log_stands_is_logged_at_every_closing(path):
+    book = kept_by(path)
+    book.security = partial(ends_in, path.parent)
+    book.turn(NOON_US)
+    assert kinds(path) == [], "where none is kept nothing is said of it"
+    with Database(path.parent / ACCESS) as database:
+        events = Events(database)
+        book.turn(NOON_US + HOUR_US // 2, is_last=True)
+        assert kinds(path) == [], "nor where no line stands yet"
+        events.add("user_added", 1, who="anna")
+        book.turn(NOON_US + HOUR_US)
+        book.turn(NOON_US + 2 * HOUR_US)
+        assert kinds(path) == ["security"], "what is logged already is not logged again"
+        events.add("bad_token", 2, refused=True)
+        book.turn(NOON_US + 2 * HOUR_US + 1)
+        assert kinds(path) == ["security"], "not before the period ends"
+        book.turn(NOON_US + 3 * HOUR_US)
+        with LogStore(path, write=False) as log:
+            logged = ends_logged(log)
+        assert [(ends[False].last, ends[True].last) for ends in logged] == [(1, 0), (1, 2)]
+        assert logged[-1] == events.ends()
+        assert events.breaks(logged) == []
+
+
+def test_a_security_log_that_cannot_be_read_holds_up_no_evidence(path, caplog):
+    (path.parent / ACCESS).write_text("no database")
+    book = kept_by(path)
+    book.security = partial(ends_in, path.parent)
+    sent(path, small_tree(batches=1)[0])
+    book.turn(NOON_US)
+    assert kinds(path).count("heads") == 1
+    [record] = [row for row in caplog.records if row.message == "security_log_unreadable"]
+    assert ACCESS in record.what
 
 
 def test_what_was_approved_is_logged_at_once(path):

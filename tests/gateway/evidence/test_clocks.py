@@ -1,4 +1,6 @@
-"""A device's own time stamps, judged from the evidence; the agent's slots always go on."""
+"""Time stamps judged from the evidence: a device's own, and those of the agent's clock."""
+
+from dataclasses import replace
 
 import pytest
 
@@ -6,13 +8,15 @@ from joulemark_agent.contract.profile import NODE
 from joulemark_agent.contract.reading import Reading, Response, TimeQuality
 from joulemark_agent.kernels.datavalue import DataValue, encode
 from joulemark_gateway.evidence import history
-from joulemark_gateway.evidence.clocks import clock_events
+from joulemark_gateway.evidence.clocks import agent_clock_events, clock_events
 from support.evidence import (
+    METER,
     PERIOD_US,
     START_US,
     build_tree,
     documents,
     leaves_of,
+    meter_readings,
     profile_mapping,
     reading,
 )
@@ -94,3 +98,29 @@ def test_a_variable_keeps_its_source_time_until_it_changes():
 @pytest.mark.parametrize("times", [2, 3])
 def test_a_stamp_that_is_shown_again_is_a_repeat(times):
     assert [e.code for e in events([500] * times)[1]] == ["repeated_stamp"] * (times - 1)
+
+
+def agents_events(steps_us, *, sync="ntp"):
+    """Of six readings before each of which the agent's clock was set by so much."""
+    site, set_by_us, rows = documents(clock="system", first_slot_us=None), 0, []
+    made = [r for r in meter_readings(site, [100] * 5, sync=sync) if isinstance(r, Reading)]
+    for i, (one, step_us) in enumerate(zip(made, steps_us, strict=True)):
+        set_by_us += step_us
+        at_us = START_US + i * PERIOD_US
+        rows.append(replace(one, t_utc_us=at_us + set_by_us, t_mono_ns=at_us * 1000))
+    tree = history.parse_tree(leaves_of(build_tree(site, METER, rows)))
+    events = agent_clock_events(tree)
+    slots = [r.slot_us for r in tree.records]
+    return [(e.code, e.point, slots.index(e.slot_us), e.step_us) for e in events]
+
+
+def test_every_step_of_the_agents_clock_names_its_reading_and_how_far_it_went():
+    steps_us = [0, -1_000_000, 0, 3_600_000_000, 0, -1_000_000]
+    assert agents_events(steps_us) == [
+        ("agent_clock_set", "agent", i, steps_us[i]) for i in (1, 3, 5)
+    ]
+
+
+def test_a_clock_that_runs_a_little_faster_or_is_simulated_was_not_set():
+    assert agents_events([0, 90_000, -90_000, 400_000, 0, 0]) == []
+    assert agents_events([0, 10**9, 0, -(10**9), 0, 0], sync="simulated") == []

@@ -109,6 +109,23 @@ def test_a_batch_that_comes_again_gets_the_receipt_it_got(path):
             assert not answer.has_grown
 
 
+def test_a_clock_that_ran_ahead_for_a_while_does_not_stop_it(path):
+    """A batch received in the future parts the old ones around it, and stays as it is."""
+    place = TREES[METER][40].first_seq
+    with closing(sqlite3.connect(path)) as db:
+        ahead = "UPDATE batch SET received_us = ? WHERE tree = 1 AND first_seq = ?"
+        db.execute(ahead, (2 * LATER_US, place))
+        db.commit()
+    before = answers(path)
+    with Compactor(path) as opened:
+        trees = {one.origin for one in opened.moves(LATER_US, all_of_it=True)}
+    assert len(trees) == len(TREES), "and the trees after it have their turn"
+    assert answers(path) == before
+    with closing(sqlite3.connect(path)) as db:
+        left = db.execute("SELECT first_seq FROM batch WHERE length(leaves) > 0 AND tree = 1")
+        assert left.fetchall() == [(place,)]
+
+
 def test_what_is_young_or_too_little_stays_where_it_is(path):
     assert compacted(path, NOW_US) == []
     (first, *_) = compacted(path)

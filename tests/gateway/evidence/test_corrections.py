@@ -140,7 +140,19 @@ def test_what_is_taken_back_makes_room_for_another():
     log = [made(wrong), made(withdrawal(wrong)), made(right)]
     assert [item.correction for item in in_force(log)] == [right]
     assert code_of(in_force, log[1:]) == "correction_position"
-    assert code_of(in_force, [*log[:2], made(withdrawal(wrong))]) == "correction_position"
+    again = replace(withdrawal(wrong), reason="once more")
+    assert code_of(in_force, [*log[:2], made(again)]) == "correction_position"
+    elsewhere = replace(withdrawal(wrong), last_seq=601)
+    assert code_of(in_force, [log[0], made(elsewhere)]) == "correction_position"
+
+
+def test_what_an_operator_signed_counts_once():
+    """Whoever writes the log has the signature for ever."""
+    wrong = correction(600)
+    log = [made(wrong), made(withdrawal(wrong))]
+    assert in_force(log) == []
+    for item in log:
+        assert code_of(in_force, [*log, item]) == "correction_overlap"
 
 
 @pytest.mark.parametrize(

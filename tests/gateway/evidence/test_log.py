@@ -75,6 +75,24 @@ def test_what_stands_is_not_said_again_and_only_what_grew_is_named(path):
         assert book.approve([*heads, again], [], 6) == 1, "the documents stand; the grant is new"
 
 
+def test_who_was_slower_does_not_take_a_tree_back(path, monkeypatch):
+    """The collector's thread commits while a person's command waits for the file."""
+    with LogStore(path) as one, LogStore(path) as other:
+        slow, fast = (CollectorLog(store, WITNESS, KEYS.witness) for store in (one, other))
+        fast.take_heads([tree(3)], 1)
+        commit = one.append
+
+        def after_the_other(*args):
+            fast.take_heads([tree(9)], 2)
+            return commit(*args)
+
+        monkeypatch.setattr(one, "append", after_the_other)
+        assert slow.take_heads([tree(5), tree(2, "pump")], 3) == 1
+        named = [(head.origin, head.size) for entry in entries(one) for head in entry.heads]
+        meter, pump = tree(1).origin, tree(1, "pump").origin
+        assert named == [(meter, 3), (meter, 9), (pump, 2)]
+
+
 def test_the_leaves_of_each_site_are_numbered_by_themselves(path):
     with LogStore(path) as store:
         book = CollectorLog(store, WITNESS, KEYS.witness)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from joulemark_agent.contract.reading import Gap
 from joulemark_gateway.evidence.history import Record, Tree, parse_tree
-from joulemark_gateway.evidence.slots import Account, Held, account, total
+from joulemark_gateway.evidence.slots import Account, Held, account, of_epochs, total
 from support import evidence
 from support.evidence import METER, PERIOD_US, START_US
 
@@ -105,6 +105,21 @@ def test_windows_add_up_to_the_span(history, cuts):
     assert (whole.expected, whole.missing) == (together.expected, together.missing)
     assert (whole.received, whole.twice) == (together.received, together.twice)
     assert (whole.unaccounted, whole.outstanding) == (together.unaccounted, together.outstanding)
+
+
+EPOCHS = st.lists(st.tuples(st.integers(0, 40), st.integers(1, 30)), min_size=1, max_size=4)
+
+
+@given(EPOCHS, st.integers(0, 40), st.integers(1, 60))
+def test_a_slot_that_two_epochs_have_is_there_twice(spans, start, length):
+    """Two gateways at once: whoever copied a key and a grant goes on beside the true one."""
+    read = [range(first, first + slots) for first, slots in spans]
+    held = [Held(tree_of(list(one), []), US, ["power_w"]) for one in read]
+    found = of_epochs(held, start * US, (start + length) * US)
+    inside = [at for one in read for at in one if start <= at < start + length]
+    assert (found.expected, found.received) == (len(set(inside)), len(inside))
+    assert found.twice == len(inside) - len(set(inside))
+    assert found.reconciles
 
 
 def test_a_day_of_a_meter_with_a_gap():

@@ -240,6 +240,18 @@ def test_a_store_of_another_version_is_refused(store, path):
     assert caught.value.code == "store_foreign"
 
 
+def test_nobody_else_reads_the_evidence_whatever_the_umask(tmp_path):
+    old = os.umask(0)
+    try:
+        with SqliteStore(tmp_path / "evidence.sqlite") as store:
+            fill(store)
+            files = list(tmp_path.iterdir())
+            assert len(files) == 3, "what SQLite keeps beside it, too"
+            assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+    finally:
+        os.umask(old)
+
+
 def test_a_damaged_page_is_found_at_start(path):
     with SqliteStore(path) as store:
         fill(store, TREE)

@@ -3,6 +3,7 @@
 import random
 import sys
 import threading
+import time
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -20,6 +21,7 @@ from support import authority as tsa
 from support import log_writer
 from support.certificates import pem
 from support.evidence import KEYS, WITNESS
+from support.flips import flipped
 from support.log_writer import ORIGIN, an_entry
 from support.present import present
 
@@ -78,6 +80,27 @@ def test_a_head_is_stamped_over_http_and_the_token_kept(book, folder):
     assert len(kept.token) < 4000
 
 
+@pytest.mark.parametrize(("ahead_s", "is_kept"), [(60, True), (900, False)])
+def test_a_token_from_before_what_it_covers_is_not_kept(book, folder, ahead_s, is_kept):
+    """The collector's clock was ahead, and was set: such a token would refute every bundle."""
+    leaf_us = time.time_ns() // 1000 + ahead_s * 1_000_000
+    book.store.append(ORIGIN, [an_entry(random.Random(2))], leaf_us)
+    book.store.append(ORIGIN, [an_entry(random.Random(3))], 7)
+    head = present(CollectorLog(book.store, WITNESS, KEYS.witness).close(7))
+    known = Authority(tsa.NAME, "http://tsa.example", (tsa.root_der(),))
+
+    def answer(_url, asked, _kind):
+        return Answer(200, tsa.stamped(folder, asked))
+
+    stamp(book.store, known, book.head, answer, 7)  # of the leaves before
+    if is_kept:
+        stamp(book.store, known, head, answer, 7)
+    else:
+        with pytest.raises(UplinkError, match="Set this computer's clock"):
+            stamp(book.store, known, head, answer, 7)
+    assert [kept.size for kept in book.store.tokens()] == [1, 3][: 1 + is_kept]
+
+
 def test_what_is_no_token_of_the_authority_is_not_kept(book, folder, token):
     wrong = Authority(tsa.NAME, "http://tsa.example", (tsa.root_der("another root"),))
     true = Authority(tsa.NAME, "http://tsa.example", (tsa.root_der(),))
@@ -103,10 +126,8 @@ def test_some_flipped_bits_of_a_token_go_unnoticed_so_its_bytes_need_a_hash_of_t
     bits = range(8 * len(token))
     sample = draw.sample(bits, 1500)
     for bit in sample:
-        damaged = bytearray(token)
-        damaged[bit // 8] ^= 1 << bit % 8
         try:
-            stamped_at(bytes(damaged), MESSAGE, [tsa.root_der()])
+            stamped_at(flipped(token, bit), MESSAGE, [tsa.root_der()])
         except EvidenceError:
             continue
         unnoticed += 1

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -11,6 +13,7 @@ from joulemark_agent.contract.signature import encode64, public_key
 from joulemark_agent.contract.topics import request_topic
 from joulemark_gateway import cli
 from joulemark_gateway.evidence import command
+from joulemark_gateway.evidence.base import Accepted
 from joulemark_gateway.evidence.ranges import batches_between, missing_in
 from joulemark_gateway.evidence.store import FILE, SqliteStore
 from joulemark_gateway.ingest import requests
@@ -105,7 +108,23 @@ def test_a_damaged_file_is_no_request(tmp_path):
     for name, data in (("x", b""), ("y", b"{}"), ("z", canonical_bytes({"agent": "a"}))):
         (tmp_path / requests.FOLDER / f"{name}.json").write_bytes(data)
     assert [one.id for one in asked.all()] == ["a" * 32]
-    assert asked.get("../../etc/passwd") is None
+    (tmp_path / "outside.json").write_bytes(request().to_bytes())
+    for name in ("../outside", "../../etc/passwd", "\0", "a" * 5000, "A" * 32):
+        assert asked.get(name) is None, "an id is 32 digits, whatever an agent writes"
+
+
+@pytest.mark.parametrize("device", [METER, "boiler"])
+def test_only_the_device_that_was_asked_answers(tmp_path, device):
+    """Another agent of this collector may write a leaf with any id."""
+    asked = Requests(tmp_path)
+    asked.put(request())
+    leaf = {**json.loads(request().payload), "answer": "denied", "batches": "0", "seq": "7"}
+    batch = SimpleNamespace(
+        origin=f"joulemark/{SITE}/{device}/4",
+        leaves=[canonical_bytes({**leaf, "type": "raw_request"})],
+    )
+    asked.note(cast(Accepted, batch))
+    assert present(asked.get("a" * 32)).is_answered == (device == METER)
 
 
 # ---------------------------------------------------------------------- ranges

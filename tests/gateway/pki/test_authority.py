@@ -13,14 +13,13 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from joulemark_agent.contract.errors import EvidenceError
 from joulemark_agent.contract.topics import is_id
-from joulemark_agent.tls import new_key, signing_request
+from joulemark_agent.tls import hosts_of, new_key, signing_request
 from joulemark_gateway.pki.authority import (
     BROKER_NAME,
     COLLECTOR_NAME,
     Role,
     agent_holder,
     common_name,
-    hosts_of,
     issue,
     new_authority,
     requested_key,

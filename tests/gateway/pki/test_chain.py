@@ -21,6 +21,7 @@ import pytest
 
 from joulemark_agent import app as agent_app
 from joulemark_agent.answers import Collector
+from joulemark_agent.approved import evidence_key
 from joulemark_agent.cli import main
 from joulemark_agent.contract.errors import UplinkError
 from joulemark_agent.contract.signature import encode64, public_key
@@ -178,7 +179,7 @@ def enrol(place: Site, monkeypatch) -> None:
     agent.join()
     assert codes == [0]
     settings = load_site(place.agent)
-    assert agent_app.evidence_key(settings).fingerprint == waiting[0]["fingerprint"]
+    assert evidence_key(settings).fingerprint == waiting[0]["fingerprint"]
 
 
 def uplink_of(settings: SiteSettings, box: Outbox) -> Uplink:

@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 
 from joulemark_agent.cli import main
-from joulemark_agent.contract.signature import encode64, public_key
-from joulemark_agent.tls import own_certificate
+from joulemark_agent.contract.enrolment import Application, parse_token, proof_message
+from joulemark_agent.contract.signature import encode64, fingerprint, public_key, sign
+from joulemark_agent.tls import new_key, own_certificate, signing_request
 from joulemark_gateway.ingest.registered import Agent, Registry
-from joulemark_gateway.pki.authority import common_name
+from joulemark_gateway.pki import enrolments
+from joulemark_gateway.pki.authority import Role, common_name
 from joulemark_gateway.pki.mosquitto import ACL
 from joulemark_gateway.pki.records import Applied, Records
 from joulemark_gateway.pki.rights import active_agents, register, withdraw_certificates
-from joulemark_gateway.pki.running import tell_expiry
+from joulemark_gateway.pki.running import renew_ours, tell_expiry
 from joulemark_gateway.pki.settings import ca_folder, own_file
 from joulemark_gateway.pki.site_ca import SiteCa
 from joulemark_gateway.registry import read_added
@@ -106,6 +108,36 @@ def test_a_client_and_a_server_are_given_files_with_their_keys(made, tmp_path):
     assert "--out" in made.run("collector", "ca", "issue", "broker", "--host", HOST, code=2)
 
 
+def test_what_is_done_at_the_console_stands_in_the_security_log(made, tmp_path):
+    made.run("broker", "config", "--out", str(tmp_path / "broker"), "--host", HOST)
+    made.run("collector", "ca", "issue", "client", "office", "--out", str(tmp_path / "c.pem"))
+    words = ["collector", "enroll-token", "edge-2", "--site", SITE, "--devices", "press"]
+    token = parse_token(made.told(*words)["token"])
+    settings = load_collector(made.file)
+    csr = signing_request(new_key(), "edge-2")
+    proof = sign(FOREIGN.agent, proof_message(SITE, "edge-2", csr))
+    key = public_key(FOREIGN.agent)
+    with SiteCa(ca_folder(settings.state_dir)) as ca:
+        sent = Application(SITE, "edge-2", ("press",), key, csr, proof, token.secret)
+        number = enrolments.apply(ca.records, sent, now())
+    made.run("collector", "enrolments", "approve", number)
+    made.run("collector", "revoke", "edge-2", "--reason", "lost")
+    made.run("collector", "ca", "revoke", "client.office")
+    made.run("collector", "ca", "renew", "--within", "400")
+    lines = made.run("collector", "events").splitlines()
+    told = [line.split(" ", 1)[1] for line in lines]
+    assert [text.partition(":")[0] for text in told] == [
+        "authority_made", "certificate_issued", "certificate_issued", "agent_invited",
+        "agent_approved", "agent_revoked", "certificates_revoked", "certificate_issued",
+        "certificate_issued",
+    ]  # fmt: skip
+    assert all("at the console" in text for text in told)
+    assert fingerprint(key) in told[4]
+    assert "edge-2: lost" in told[5]
+    assert token.secret.hex() not in "".join(told)
+    assert "as it was written" in made.run("collector", "events", "--check")
+
+
 def test_what_ends_soon_is_listed_renewed_and_told(made, tmp_path, caplog):
     made.run("broker", "config", "--out", str(tmp_path / "broker"), "--host", HOST, "--days", "20")
     listed = made.told("collector", "ca", "list", code=1)
@@ -119,6 +151,48 @@ def test_what_ends_soon_is_listed_renewed_and_told(made, tmp_path, caplog):
     assert made.told("collector", "ca", "renew")["renewed"] == []
     assert made.told("collector", "ca", "list")["ends_soon"] == []
     assert "Nothing ends soon" in made.run("collector", "ca", "renew")
+
+
+def test_a_certificate_that_systemd_hands_over_is_not_made_anew_every_day(
+    made, tmp_path, monkeypatch
+):
+    settings = load_collector(made.file)
+    with SiteCa(ca_folder(settings.state_dir)) as ca:
+        ca.equip(own_file(settings.state_dir), Role.COLLECTOR, now(), days=20, within_days=None)
+        before = len(ca.records.issued())
+        handed = tmp_path / "credentials"
+        handed.mkdir()
+        (handed / "collector.pem").write_bytes(own_file(settings.state_dir).read_bytes())
+        monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(handed))
+        renew_ours(settings, now())
+        assert len(ca.records.issued()) == before
+        monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+        renew_ours(settings, now())
+        assert len(ca.records.issued()) == before + 1
+
+
+def test_a_running_collector_renews_what_ends_soon_where_it_has_the_key(made, tmp_path, caplog):
+    broker = ["broker", "config", "--out", str(tmp_path / "broker"), "--host", HOST]
+    made.run(*broker, "--days", "20")
+    settings = load_collector(made.file)
+    key, away = ca_folder(settings.state_dir) / "ca.key", tmp_path / "safe"
+    key.rename(away)
+    renew_ours(settings, now())
+    assert made.told("collector", "ca", "list", code=1)["ends_soon"] == ["broker"]
+    away.rename(key)
+    with caplog.at_level(logging.INFO):
+        renew_ours(settings, now())
+    assert made.told("collector", "ca", "list")["ends_soon"] == []
+    [record] = [r for r in caplog.records if r.getMessage() == "certificate_renewed"]
+    assert vars(record)["path"] == str(tmp_path / "broker/broker.pem")
+
+
+def test_what_cannot_be_renewed_is_told_and_stops_nothing(made, caplog):
+    settings = load_collector(made.file)
+    own_file(settings.state_dir).write_text("no certificate")
+    renew_ours(settings, now())
+    [record] = [r for r in caplog.records if r.getMessage() == "certificate_not_renewed"]
+    assert str(own_file(settings.state_dir)) in vars(record)["what"]
 
 
 def test_a_certificate_is_taken_back_and_the_broker_told(made, tmp_path):

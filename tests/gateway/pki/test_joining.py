@@ -16,6 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from joulemark_agent import enrolment
+from joulemark_agent.cli import main
 from joulemark_agent.contract.canonical import canonical_bytes
 from joulemark_agent.contract.enrolment import Token, parse_message, parse_token
 from joulemark_agent.contract.errors import ConfigError, EvidenceError, UplinkError
@@ -43,7 +44,7 @@ from joulemark_gateway.pki.authority import (
 from joulemark_gateway.pki.contexts import server_context
 from joulemark_gateway.pki.enrolments import new_token, refuse
 from joulemark_gateway.pki.records import FILE, Invited
-from joulemark_gateway.pki.service import FREE_TRIES
+from joulemark_gateway.pki.service import FREE_TRIES, MOST_A_DAY
 from joulemark_gateway.pki.site_ca import pem, written
 from joulemark_gateway.web.listener import Listener
 from support.evidence import FOREIGN, KEYS, WITNESS
@@ -367,6 +368,45 @@ def test_nobody_else_renews(place, tmp_path, kind, code):
         collector.ask("renew", body)
     assert caught.value.code == code
     assert len(place.ca.records.issued()) == before
+
+
+def test_a_stolen_certificate_is_not_renewed_without_end(place, tmp_path):
+    """Each one more would stand in the revocation list for as long as the authority."""
+    settings = joined(place, tmp_path, "edge-24")
+    files = enrolment.enrolled_files(settings.state_dir)
+    collector = enrolment._Collector(place.url, client_context(files))
+    body = canonical_bytes({"csr": signing_request(new_key(), "edge-24").decode()})
+    for _ in range(MOST_A_DAY - 1):  # the first was given when it joined
+        collector.ask("renew", body)
+    with pytest.raises(UplinkError) as caught:
+        collector.ask("renew", body)
+    assert caught.value.code == "too_often"
+    assert len(place.ca.records.issued("edge-24")) == MOST_A_DAY
+
+
+def test_a_certificate_that_has_ended_says_how_to_enrol_again(place, tmp_path, capsys):
+    """The collector ends the connection in TLS, which says nothing of why."""
+    settings = joined(place, tmp_path, "edge-25")
+    written(
+        enrolment.enrolled_files(settings.state_dir).certificate,
+        place.plant.expired("edge-25").certificate.read_bytes(),
+    )
+    assert main(["agent", "renew", "-c", str(tmp_path / "edge-25.yaml")]) == 2
+    said = capsys.readouterr().err
+    assert "has ended" in said
+    assert "agent enroll" in said
+    assert "clock" in said
+
+
+def test_a_name_that_the_collectors_certificate_does_not_bear_is_told_at_once(place, tmp_path):
+    """Joining would go well by the fingerprint, and the first renewal, months later, would not."""
+    settings, token = site(tmp_path, "edge-26"), place.token("edge-26")
+    url = place.url.replace(HOST, "localhost")
+    with pytest.raises(EvidenceError) as caught:
+        join(settings, evidence_key(settings), url, token, wait_s=0.0)
+    assert caught.value.code == "other_name"
+    assert HOST in caught.value.what
+    assert place.ca.records.invited(token.secret, now()) is not None, "the token is still good"
 
 
 def test_renewing_waits_for_a_key_that_is_kept_elsewhere(place, tmp_path):

@@ -144,6 +144,27 @@ def projected(store, series):
         series.settle()
 
 
+def test_parts_of_any_cut_know_by_how_much_the_clock_was_set_back():
+    """Over a step back longer than a period and a half only the sum is known."""
+    rows = [
+        replace(one, t_mono_ns=(one.t_utc_us + (i > 3) * PERIOD_US) * 1000)
+        for i, one in enumerate(meter_readings(DOCS, [500] * 7, sync="ntp"))
+        if isinstance(one, Reading)
+    ]
+    leaves = leaves_of(build_tree(DOCS, METER, rows, slots_per_batch=3))
+    papers, tree = (DOCS.profile(METER), PERIOD_US, ZONE), history.parse_tree(leaves)
+    whole = part_of(tree, len(leaves), *papers, Carry()).intervals
+    counters = len(set(whole.point))
+    assert whole.estimated_us.sum() == counters * PERIOD_US
+    for cut in range(1, len(leaves)):
+        carry, found = Carry(), 0
+        for first, last in ((0, cut), (cut, len(leaves))):
+            some = history.parse_part(leaves[first:last], first, tree.grant, b"")
+            part = part_of(some, last, *papers, Carry.from_text(carry.to_text()))
+            carry, found = part.carry, found + int(part.intervals.estimated_us.sum())
+        assert found == counters * PERIOD_US, cut
+
+
 def test_the_reads_give_the_ledgers_numbers(opened, store):
     trees = some_trees(DOCS)
     fill(store, *trees)

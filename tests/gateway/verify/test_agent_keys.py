@@ -220,6 +220,28 @@ def test_remembering_needs_a_policy_and_a_file_that_may_be_written(tmp_path, mon
         run(bundle, "--policy", policy, "--remember")
 
 
+SEEN = {"origin": TREES[METER], "size": 10**6, "root": encode64(bytes(32))}
+
+
+@pytest.mark.parametrize("now", [{"heads": [SEEN]}, None])
+def test_a_policy_that_changed_meanwhile_is_left_as_it_is(tmp_path, monkeypatch, now):
+    """Two bundles verified at once: who wrote last would forget what the other saw."""
+    policy, bundle = tmp_path / "policy.json", tmp_path / "bundle.zip"
+    policy.write_bytes(canonical_bytes(policy_mapping()))
+    bundle.write_bytes(true_bundle())
+    other = b"{" if now is None else canonical_bytes({**policy_mapping(), **now})
+    tell = command.as_text
+
+    def late(*args):
+        policy.write_bytes(other)
+        return tell(*args)
+
+    monkeypatch.setattr(command, "as_text", late)
+    with pytest.raises(ConfigError, match="not a policy" if now is None else "Run it again"):
+        run(bundle, "--policy", policy, "--remember")
+    assert policy.read_bytes() == other
+
+
 def test_without_the_layer_of_heads_no_known_head_is_missed_by_another_layer():
     """The control: nothing but this layer compares."""
     seen = policy_of({**policy_mapping(), "heads": [{**head_at(AT), "root": "A" * 43 + "="}]})

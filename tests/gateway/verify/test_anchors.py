@@ -19,6 +19,7 @@ from joulemark_gateway.verify.policy import policy_of
 from joulemark_gateway.verify.verdict import STEPS, verify
 from support import authority as tsa
 from support.bundles import Recipe, policy, policy_mapping
+from support.flips import flipped
 from support.log_recipes import LogRecipe
 from support.present import present
 
@@ -122,12 +123,6 @@ def test_without_the_extra_nothing_is_decided_and_it_is_said(stamped, monkeypatc
     forged = {**authorities(), "quorum": 1, "log_quorum": 1, "log_witnesses": [
         {"name": "nobody", "key": encode64(b"n" * 32)}]}  # fmt: skip
     assert verify(stamped[0], policy_of(forged)).exit_code == 1, "what is decided stays decided"
-
-
-def flipped(data, bit):
-    damaged = bytearray(data)
-    damaged[bit // 8] ^= 1 << bit % 8
-    return bytes(damaged)
 
 
 def holds(token, message):

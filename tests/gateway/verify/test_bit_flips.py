@@ -9,14 +9,9 @@ from joulemark_gateway.evidence.container import container_bytes
 from joulemark_gateway.verify import manifest
 from joulemark_gateway.verify.verdict import STEPS, verify
 from support.bundles import policy, true_bundle
+from support.flips import flipped
 
 FLIPS = 500
-
-
-def flipped(data, bit):
-    damaged = bytearray(data)
-    damaged[bit // 8] ^= 1 << bit % 8
-    return bytes(damaged)
 
 
 def random_flips(count, seed):

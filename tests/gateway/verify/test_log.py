@@ -13,6 +13,7 @@ from joulemark_gateway.verify import log
 from joulemark_gateway.verify.command import as_json, as_text
 from joulemark_gateway.verify.policy import policy_of
 from joulemark_gateway.verify.verdict import verify
+from support.authority import root_der
 from support.bundles import Recipe, policy, policy_mapping, true_bundle, true_report
 from support.evidence import FOREIGN, KEYS, METER, SITE
 from support.log_recipes import LogRecipe
@@ -76,15 +77,31 @@ def test_a_cosignature_over_an_older_head_is_not_enough():
     assert codes(with_log(files=strip), asking()) == {"log_cosignature_missing"}
 
 
-def test_without_a_policy_no_witness_is_named():
-    seen = present(verify(true_bundle(), None).log)
-    assert seen["witnesses"] == []
+@pytest.mark.parametrize("trusted", [None, policy()])
+def test_a_witness_that_nobody_checked_is_named_as_such(trusted):
+    """The page of the report names it all the same."""
+    verdict = verify(true_bundle(), trusted)
+    seen = present(verdict.log)
+    assert (seen["witnesses"], seen["unchecked"]) == ([], [FIRM])
+    [told] = [line for line in as_text(verdict, trusted) if line.startswith("log ")]
+    assert told.endswith(f"cosigned by nobody who was checked; not checked: {FIRM}")
+    assert present(verify(true_bundle(), asking()).log)["unchecked"] == []
+
+
+def test_a_bundle_without_a_log_says_what_it_cannot_show():
+    verdict = verify(GOLDEN_1.read_bytes(), None, ())
+    assert verdict.status == "verified"
+    [told] = [line for line in as_text(verdict, None) if line.startswith("log")]
+    assert "were left out" in told
 
 
 def test_a_policy_that_asks_for_witnesses_of_the_log_refuses_the_format_without_one():
     golden = GOLDEN_1.read_bytes()
     assert codes(golden) == set()
     assert codes(golden, asking()) == {"log_missing"}
+    stamped = [{"name": "tsa", "certificates": [encode64(root_der("stamping root"))]}]
+    asked = policy_of({**policy_mapping(), "authorities": stamped})
+    assert codes(golden, asked) == {"log_missing"}, "a log that is left out has no stamps to check"
     known = {"origin": ORIGIN, "size": 1, "root": encode64(bytes(32))}
     assert codes(golden, policy_of({**policy_mapping(), "heads": [known]})) == {"log_missing"}
 

@@ -33,7 +33,8 @@ from joulemark_gateway.verify.policy import policy_of
 from joulemark_gateway.verify.verdict import STEPS, verify
 from support.bundles import Recipe, policy, policy_mapping, true_bundle, true_report
 from support.evidence import FOREIGN, KEYS, METER, SITE
-from support.forgeries import accounts, keys, papers, reports, statements, trees, versions
+from support.forgeries import accounts, keys, kinds, papers, reports, statements, trees, versions
+from support.forgeries import corrections as corrected
 from support.forgeries import records as readings
 from support.forgeries.base import (
     BATCH,
@@ -46,7 +47,9 @@ from support.forgeries.base import (
 )
 from support.log_recipes import LogRecipe
 
-SUBJECTS = (accounts, keys, papers, readings, reports, statements, trees, versions)
+SUBJECTS = (
+    accounts, corrected, keys, kinds, papers, readings, reports, statements, trees, versions,
+)  # fmt: skip
 ALONE: dict[str, tuple[object, str, Callable[[], Recipe]]] = {}
 
 

@@ -6,7 +6,9 @@ import pytest
 
 from joulemark_agent.contract.canonical import canonical_bytes
 from joulemark_agent.contract.errors import ConfigError
+from joulemark_agent.contract.signature import encode64
 from joulemark_gateway.verify.policy import parse_policy
+from support.authority import root_der
 from support.bundles import policy, policy_mapping
 
 OTHER = "A" * 43 + "="
@@ -56,9 +58,28 @@ def test_another_value_is_refused_and_named(field, value):
     assert field in refused({**policy_mapping(), field: value})
 
 
-def test_one_witness_does_not_count_twice():
-    twice = [{"name": "a", "key": OTHER}, {"name": "b", "key": OTHER}]
-    assert "share a key" in refused({**policy_mapping(), "witnesses": twice, "quorum": 2})
+@pytest.mark.parametrize("field", ["", "log_"])
+def test_one_witness_does_not_count_twice(field):
+    twice = {f"{field}witnesses": [{"name": name, "key": OTHER} for name in "ab"]}
+    assert "share a key" in refused({**policy_mapping(), **twice, f"{field}quorum": 2})
+
+
+@pytest.mark.parametrize("role", ["operators", "reporters", "witnesses", "log_witnesses"])
+def test_a_key_that_is_revoked_and_trusted_as_no_agent_s_is_a_contradiction(role):
+    """Only heads have a size up to which a key is trusted: elsewhere the row would do nothing."""
+    row = {"key": OTHER, "origin": "joulemark/gwangyang/main-meter/1", "size": 1}
+    trusted = {"name": "a", "key": OTHER} if "witnesses" in role else OTHER
+    mapping = {**policy_mapping(), "revoked": [row]}
+    parse_policy(json.dumps(mapping).encode())
+    said = refused({**mapping, role: [*mapping.get(role, []), trusted]})
+    assert "revoked" in said
+    assert "take it out" in said
+
+
+def test_an_authority_has_one_row():
+    """Of two the last would count, and nobody would be told."""
+    row = {"name": "tsa", "certificates": [encode64(root_der("stamping root"))]}
+    assert "stands twice" in refused({**policy_mapping(), "authorities": [row, row]})
 
 
 def test_bytes_that_are_no_json_object_are_refused():

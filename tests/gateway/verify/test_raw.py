@@ -136,6 +136,11 @@ def forgeries():
     yield "shorter", raw_file([replace(FULL[4], leaves=leaves[:-1])]), "raw_unknown"
     yield "under its own head", raw_file([resealed(FULL, 4, value)]), "raw_unknown"
     yield "damaged", raw_file(ASKED)[:-5], "bad_raw_file"
+    lies = tuple(b'{"power_w":"0"}' for _ in (*leaves, *FULL[5].leaves))
+    both = replace(FULL[5], first_seq=FULL[4].first_seq, leaves=lies)
+    yield "two as one", raw_file([both]), "raw_unknown"
+    lie = replace(FULL[4], leaves=lies[: len(leaves)])
+    yield "a lie, then the truth", raw_file([lie, FULL[4]]), "raw_mismatch"
 
 
 @pytest.mark.parametrize(

@@ -30,17 +30,30 @@ from joulemark_gateway.evidence.statement import open_statement
 from joulemark_gateway.verify import manifest, recompute
 from joulemark_gateway.verify.policy import policy_of
 from joulemark_gateway.verify.verdict import STEPS, verify
-from support import committed_bundles
+from support import committed_bundles, lost_bundles
 from support.bundles import CLAIMS, Recipe, policy_mapping, true_bundle, true_report
 from support.evidence import KEYS, METER, SITE
-from support.forgeries import accounts, keys, papers, records, reports, statements, trees, versions
+from support.forgeries import (
+    accounts,
+    corrections,
+    keys,
+    kinds,
+    papers,
+    records,
+    reports,
+    statements,
+    trees,
+    versions,
+)
 from support.forgeries.base import MUTATIONS, edited_report
 from support.forgeries.keys import SIGNED_BY_NEW, both_rotated
 from support.log_recipes import LogRecipe
 from support.second_verifier import Asked, judged
 
 GOLDEN = Path(__file__).parents[2] / "golden"
-SUBJECTS = (accounts, keys, papers, records, reports, statements, trees, versions)
+SUBJECTS = (
+    accounts, corrections, keys, kinds, papers, records, reports, statements, trees, versions,
+)  # fmt: skip
 FLIPS, CONTAINERS, SEALED, FIGURES = 250, 250, 60, 12
 WORDS = {"text", "rule", "why", "source", "kind", "warnings"}  # for readers, see docs/format.md
 CHEAP = tuple(step for step in STEPS if step is not recompute.check)
@@ -103,6 +116,7 @@ def valid():
     for name, policy in (("true", policy_mapping()), ("true, no policy", None)):
         yield Asked(name, true_bundle(), policy)
     yield Asked("committed evidence", committed_bundles.bundle(), policy_mapping())
+    yield Asked("a lost batch", lost_bundles.bundle(), policy_mapping())
     made = LogRecipe(corrections=[(correction("excluded"), KEYS.operator)])
     yield Asked("corrected", Recipe(log=made).make(), policy_mapping())
     changed = Recipe(groups=both_rotated(), sealing=SIGNED_BY_NEW)

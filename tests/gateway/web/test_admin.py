@@ -112,6 +112,14 @@ async def test_what_is_not_accepted_is_said_on_the_page_and_never_the_password(
     assert let.access.users.find("carl") is None
 
 
+async def test_a_change_of_which_a_part_is_not_accepted_changes_nothing(client, let):
+    csrf = await log_in(client, "admin")
+    form = {"csrf": csrf, "role": "operator", "all_sites": "1", "password": "viewer-canary-long"}
+    answer = await client.post("/admin/users/viewer/change", data=form)
+    assert answer.status_code == 422
+    assert let.access.users.find("viewer").role is Role.VIEWER
+
+
 async def test_the_last_admin_stays(client, let):
     csrf = await log_in(client, "admin")
     for path, form in (

@@ -103,6 +103,25 @@ async def test_an_agent_that_is_refused_is_not_let_in(client, collector):
     assert "approve" not in (await client.get("/admin/agents")).text.partition("note-card")[2][:900]
 
 
+async def test_what_was_done_is_told_also_where_the_broker_cannot_be(client, collector, tmp_path):
+    """The agent is let in or out all the same, and the security log has to say who did it."""
+    let, _, settings = collector
+    authority(settings).close()
+    csrf = await log_in(client, "admin")
+    number = apply(settings, await invited(client, csrf))
+    (tmp_path / "broker").write_text("a file where a folder should be")
+    broker = settings.broker.model_copy(update={"config": tmp_path / "broker"})
+    settings.__dict__["broker"] = broker
+    answer = await client.post(f"/admin/agents/{number}/approve", data={"csrf": csrf})
+    assert answer.status_code == 422
+    form = {"csrf": csrf, "agent": NEW, "reason": "lost"}
+    assert (await client.post("/admin/agents/revoke", data=form)).status_code == 422
+    registry = LiveRegistry(settings.registry, settings.state_dir)()
+    assert [row.key for row in registry.revoked] == [public_key(FOREIGN.agent)]
+    codes = [row.code for row in let.access.events.listed(limit=2)]
+    assert codes == ["agent_revoked", "agent_approved"]
+
+
 async def test_without_an_authority_the_page_says_how_one_is_made(client, collector):
     csrf = await log_in(client, "admin")
     assert "joulemark collector ca init" in (await client.get("/admin/agents")).text

@@ -57,7 +57,7 @@ async def test_the_page_shows_them_in_both_languages_beside_the_counters(client)
     english = (await client.get(f"{HERE}?lang=en")).text
     assert "earlier than the time before it" in english
     assert "2020-09-13 22:41:40" in english  # the fifth time but one, in Seoul
-    assert "기기 시각 이벤트" in (await client.get(f"{HERE}?lang=ko")).text
+    assert "<h3>시각 이벤트" in (await client.get(f"{HERE}?lang=ko")).text
 
 
 async def test_a_device_that_states_no_time_has_no_such_section(tmp_path):

@@ -3,6 +3,8 @@
 import pytest
 import pytest_asyncio
 
+from joulemark_gateway.api.plant import sites_of
+from joulemark_gateway.api.slots import slots_of
 from joulemark_gateway.evidence.store import FILE, SqliteStore
 from joulemark_gateway.series.embedded import EmbeddedSeries
 from joulemark_gateway.series.mirror import catch_up
@@ -103,3 +105,14 @@ async def test_a_leaf_that_stays_away_has_no_proof_and_another_has(client):
     assert refused.status_code == 409
     assert "fetch" in refused.text
     assert (await client.get(f"{API}/proof?seq={here}")).json()["leaf_index"] == here
+
+
+def test_the_slots_of_withheld_records_are_counted_on_the_grid_of_reading(folder):
+    """An interval holds many slots; of most of them the record is at the gateway."""
+    end_us = START_US + 8 * INTERVAL_US + 1
+    with SqliteStore(folder / FILE, create=False) as store:
+        device = sites_of(store)[SITE].devices[METER]
+        found = slots_of(store, device, (START_US, end_us), end_us)
+    slots = 8 * SLOTS + 1
+    assert (found.expected, found.received, found.at_gateway) == (slots, slots, slots - 9)
+    assert (found.twice, found.unaccounted, found.reconciles) == (0, 0, True)

@@ -34,6 +34,7 @@ CORPUS = Path(__file__).parents[2] / "data" / "page_injections.json"
 KINDS = (
     "html", "html_attribute", "javascript", "csv_formula", "format", "unicode", "header", "log",
 )  # fmt: skip # those of the whole corpus that a page could be taken in by
+KINDS_ASKED = ("sql", "series", "path", "ssrf")  # and those that what answers it could be
 MOST_LETTERS = 200  # of a name in a report: what is longer is refused as a whole
 
 
@@ -42,11 +43,16 @@ def can_travel(text: str) -> bool:
     return len(text) <= MOST_LETTERS and not any("\ud800" <= c <= "\udfff" for c in text)
 
 
+def texts(*kinds: str) -> list[str]:
+    """Those of these kinds that can travel."""
+    return [one.text for one in payloads(*kinds) if can_travel(one.text)]
+
+
 OWN: list[str] = json.loads(CORPUS.read_text("utf-8"))
-PAYLOADS = list(dict.fromkeys(filter(can_travel, [*OWN, *(one.text for one in payloads(*KINDS))])))
+PAYLOADS = list(dict.fromkeys([*filter(can_travel, OWN), *texts(*KINDS)]))
 ASKED = [  # of every change some, and all of them where there is time
     payload if k % 8 == 0 else pytest.param(payload, marks=pytest.mark.endurance)
-    for k, payload in enumerate(PAYLOADS)
+    for k, payload in enumerate(dict.fromkeys([*PAYLOADS, *texts(*KINDS_ASKED)]))
 ]
 MOST_GAPS = 185  # of the 384 slots
 MACHINE = f"/sites/{SITE}/devices/{COMPRESSOR}"
@@ -174,7 +180,7 @@ async def test_what_is_asked_for_does_nothing(asked, payload):
         for header, value in answer.headers.items():
             assert "\n" not in value
             assert header != "set-cookie" or value.startswith("lang=")
-            assert header != "location" or value.startswith("/")
+            assert header != "location" or (value[0] == "/" and value[1:2] not in {"/", "\\"})
 
 
 @pytest.fixture(scope="module")

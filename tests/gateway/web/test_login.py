@@ -5,6 +5,7 @@ import re
 import pytest
 import pytest_asyncio
 
+from joulemark_agent.contract.errors import StoreError
 from joulemark_gateway.access import gate, passwords
 from joulemark_gateway.access.gate import open_access
 from joulemark_gateway.access.roles import Role
@@ -110,6 +111,15 @@ async def test_under_tls_it_is_for_tls_alone(state, tmp_path):
             assert (await client.get("/")).status_code == 200
 
 
+@pytest.mark.parametrize("other", ['theme={"dark": 1}; ', 'a="b; ', "[x]=1; ", "=; ;; "])
+async def test_cookies_of_others_on_this_host_do_not_hide_the_session(client, other):
+    await log_in(client, "viewer")
+    kept = client.cookies["joulemark-session"]
+    client.cookies.clear()
+    both = {"Cookie": f"{other}joulemark-session={kept}"}
+    assert (await client.get("/account", headers=both)).status_code == 200
+
+
 async def test_a_wrong_name_and_a_wrong_password_are_answered_alike(client):
     told = []
     for name in ("viewer", "nobody", "<script>"):
@@ -119,6 +129,23 @@ async def test_a_wrong_name_and_a_wrong_password_are_answered_alike(client):
         told.append(answer.text)
     assert told[0] == told[1] == told[2]
     assert 'role="alert"' in told[0]
+
+
+async def test_nobody_is_let_in_whose_log_in_cannot_be_told_to_the_security_log(
+    client, let_and_app, monkeypatch
+):
+    def full(*_, **__):
+        raise StoreError("The disk is full.", "Free space.", code="disk_full")
+
+    access = let_and_app[0].access
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(access.events, "add", full)
+        answer = await client.post("/login", data=CREDENTIALS)
+        assert answer.status_code == 503
+        assert "set-cookie" not in answer.headers
+        assert (await client.get("/account")).status_code == 303
+    assert access._database.rows("SELECT * FROM session") == []
+    assert (await client.post("/login", data=CREDENTIALS)).status_code == 303
 
 
 async def test_after_some_wrong_ones_the_page_says_when_to_try_again(client):

@@ -107,7 +107,7 @@ def test_a_slow_gauge_holds_its_value_until_it_is_due_again_and_no_longer(lost):
         if slot % EVERY or slot == lost:
             del values["power_w"]
             quality["power_w"] = "not_due"
-        records.append(history.Record(**{**vars(record), "values": values, "quality": quality}))
+        records.append(record._replace(values=values, quality=quality))
     found = of_records(
         records, ["energy_wh", "power_w"], PERIOD_US, slow_us=slow_gauges_us(profile)
     )

@@ -144,3 +144,14 @@ def test_on_this_machine_a_user_may_be_added_while_they_are_shown(state, tmp_pat
             assert answer.status_code == 303
         finally:
             server.stop()
+
+
+def test_nobody_says_of_themselves_where_they_come_from(state, tmp_path, monkeypatch):
+    """Or each wrong password would come from another address, and none of them would wait."""
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
+    with guarded.serving(state, tmp_path) as (let, url):
+        form = {"name": "nobody", "password": "wrong, wrong, wrong"}
+        said = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https"}
+        assert httpx.post(f"{url}/login", data=form, headers=said).status_code == 401
+        [line] = [row for row in let.access.events.listed() if row.code == "log_in_wrong"]
+        assert line.address == "127.0.0.1"

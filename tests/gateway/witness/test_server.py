@@ -2,14 +2,17 @@
 
 import random
 import socket
+import ssl
 import threading
 import time
 from http.server import BaseHTTPRequestHandler
+from urllib.parse import urlsplit
 
 import pytest
 
-from joulemark_agent.contract.errors import EvidenceError, UplinkError
-from joulemark_agent.contract.signature import public_key
+from joulemark_agent.contract.errors import ConfigError, EvidenceError, UplinkError
+from joulemark_agent.contract.signature import cosign, encode64, public_key
+from joulemark_agent.tls import certificate_fingerprint
 from joulemark_gateway.bookkeeping import outgoing
 from joulemark_gateway.bookkeeping.outgoing import post
 from joulemark_gateway.bookkeeping.witnesses import Peer, ask, keep
@@ -18,9 +21,11 @@ from joulemark_gateway.evidence.log_store import LogStore
 from joulemark_gateway.web.listener import Listener
 from joulemark_gateway.witness.cosigner import Cosigner
 from joulemark_gateway.witness.exchange import MOST_BYTES
-from joulemark_gateway.witness.server import application
+from joulemark_gateway.witness.server import application, listen
+from joulemark_gateway.witness.settings import LogKnown, Tls, WitnessFile
 from joulemark_gateway.witness.store import FILE, WitnessStore
 from support import log_writer
+from support.certificates import certificate, key_pem, pem
 from support.evidence import KEYS, WITNESS
 from support.log_writer import an_entry
 from support.logs import FIRM, FIRM_KEY, ORIGIN, identity, log_of
@@ -163,6 +168,15 @@ def test_what_is_no_cosignature_is_not_kept(book, status, body):
     assert book.store.cosigned_size(FIRM) == 0
 
 
+def test_a_cosignature_of_a_time_that_no_calendar_has_is_not_kept(book):
+    """A report prints the time; with it no report could be made under this head again."""
+    head = grown(book)
+    line = cosign(FIRM_KEY, FIRM, head.note, 2**62).removeprefix(head.note)
+    with strange(200, line.encode()) as url, pytest.raises(UplinkError):
+        ask(book.store, Peer(FIRM, public_key(FIRM_KEY), url), head, post)
+    assert book.store.cosigned_size(FIRM) == 0
+
+
 def test_a_cosignature_by_another_key_or_over_another_head_is_not_kept(firm, book):
     head = grown(book)
     impostor = Peer(FIRM, public_key(b"i" * 32), firm.url)
@@ -213,6 +227,40 @@ def drip(server, is_over):
                 connection.sendall(b"X-Drip: x\r\n")
             except OSError:
                 return
+
+
+@pytest.fixture
+def shown(tmp_path):
+    """The file of a witness that shows a certificate, and where that stands."""
+    own, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    own.write_bytes(pem(certificate("witness")))
+    key.write_bytes(key_pem("witness"))
+    key.chmod(0o600)
+    log = LogKnown(origin=ORIGIN, keys=(encode64(public_key(KEYS.witness)),))
+    return WitnessFile(
+        name=FIRM, state_dir=tmp_path, port=0, tls=Tls(certificate=own, key=key), logs=(log,)
+    )
+
+
+def fingerprint_at(url):
+    parts = urlsplit(url)
+    text = ssl.get_server_certificate((parts.hostname, parts.port))
+    return certificate_fingerprint(ssl.PEM_cert_to_DER_cert(text))
+
+
+def test_its_certificate_is_renewed_without_a_restart_and_its_key_is_private(shown, tmp_path):
+    with WitnessStore(tmp_path / FILE) as store:
+        cosigner = Cosigner(store, identity(), lambda: 1)
+        listener = listen(shown, cosigner)
+        try:
+            before = fingerprint_at(listener.url)
+            shown.tls.certificate.write_bytes(pem(certificate("witness")))
+            assert fingerprint_at(listener.url) != before
+        finally:
+            listener.stop()
+        shown.tls.key.chmod(0o644)
+        with pytest.raises(ConfigError, match="0644"):
+            listen(shown, cosigner)
 
 
 def test_it_does_not_follow_to_another_address():

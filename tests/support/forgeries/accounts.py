@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from joulemark_agent.contract.signature import Checkpoint, encode64, parse_checkpoint, parse_note
+from joulemark_agent.contract.canonical import canonical_bytes, parse_canonical
+from joulemark_agent.contract.signature import (
+    Checkpoint,
+    cosign,
+    encode64,
+    parse_checkpoint,
+    parse_note,
+)
 from joulemark_agent.contract.signature import public_key as public
 from joulemark_agent.contract.sparse import withheld
 from joulemark_gateway.evidence.bundle import LOG_HEADS, LOG_LEAVES, packed
@@ -40,6 +47,13 @@ def one_of_the_firm():
     """A policy that asks for the anchor firm under the newest head of the log."""
     firm = {"name": FIRM, "key": encode64(public(FIRM_KEY))}
     return {**policy_mapping(), "log_witnesses": [firm], "log_quorum": 1}
+
+
+def seen_twice():
+    """A policy with two heads of one size: the true one, and another that a verifier was shown."""
+    mapping = seen_log()
+    [true] = mapping["heads"]
+    return {**mapping, "heads": [{**true, "root": encode64(bytes(32))}, true]}
 
 
 def seen_log():
@@ -110,6 +124,19 @@ def grant_that_was_never_logged():
     return logged(closings=drop)
 
 
+@found_by("log_grant")
+def grant_logged_as_something_else():
+    """A kind of a later version that nobody reads approves nothing."""
+
+    def change(leaf):
+        content = parse_canonical(leaf)
+        if content["type"] == "approval":
+            content |= {"type": "poem", "minor": 1}
+        return canonical_bytes(content)
+
+    return logged(leaf=change)
+
+
 @found_by("log_epoch")
 def later_epoch_that_is_not_shown():
     def add(closings):
@@ -129,9 +156,36 @@ def log_cosigned_by_somebody_else():
     return logged(cosigners={FIRM: FOREIGN.witness})
 
 
+def knows_the_firm():
+    """A policy that knows the anchor firm, and is content without it."""
+    return {**one_of_the_firm(), "log_quorum": 0}
+
+
+@found_by("log_cosignature_missing", knows_the_firm)
+def cosignature_of_the_firm_made_up():
+    """The page of the report would say that the firm saw it."""
+    return logged(cosigners={FIRM: FOREIGN.witness})
+
+
+@found_by("log_cosignature_missing", knows_the_firm)
+def second_cosignature_of_the_firm_made_up():
+    """Beside a true one, and much earlier."""
+
+    def add(files):
+        *before, last = files.checkpoints
+        return replace(files, checkpoints=[*before, cosign(FOREIGN.witness, FIRM, last, 1)])
+
+    return with_files(add)
+
+
 @found_by("known_head", seen_log)
 def log_rewritten_with_every_key_of_the_collector():
     return logged(closings=lambda closings: [[*closings[0], *closings[1]]])
+
+
+@found_by("known_head", seen_twice)
+def log_that_was_seen_with_two_roots():
+    return Recipe()
 
 
 # --- leaves that are not here -------------------------------------------------------------------

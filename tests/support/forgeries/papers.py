@@ -13,7 +13,7 @@ from support.bundles import (
     groups_of,
     true_report,
 )
-from support.evidence import FOREIGN, METER, opening
+from support.evidence import COUNTER, FOREIGN, KEYS, METER, opening
 from support.forgeries.base import (
     FACTORS,
     PROFILE,
@@ -88,3 +88,52 @@ def grant_for_another_clock_than_the_site():
     site = dataclasses.replace(small().site, clock="system")
     groups[0][:2] = opening(site, METER, FOREIGN)
     return Recipe(owner=FOREIGN, groups={METER: groups}, issued=true_report())
+
+
+def approved(change, **fields):
+    """Another site document, approved by the true operator; further fields for every envelope."""
+    content = parse_canonical(small().site.site)
+    change(content)
+    site = dataclasses.replace(small().site, site=canonical_bytes(content))
+    groups = {device: groups_of(device) for device in (METER, COUNTER)}
+    for device, made in groups.items():
+        made[0][:2] = opening(site, device, KEYS)
+    digest = digest_hex(site.site)
+
+    def name_it(_, true):
+        return {**true, "documents": {**true["documents"], "site": digest}, **fields}
+
+    return Recipe(
+        groups=groups,
+        sealing={"envelope": name_it},
+        documents={digest: site.site},
+        issued=true_report(),
+    )
+
+
+@found_by("bad_document")
+def site_that_does_not_say_which_factors_apply():
+    """Then nobody could compute the energy and CO2e of its envelopes again."""
+    return approved(lambda content: content["factors"].pop("rule_set"), energy={"wh": "1"})
+
+
+@found_by("bad_document")
+def site_that_says_two_things_of_a_device():
+    """One reader takes the first row, another the last."""
+
+    def add(content):
+        first = content["devices"][0]
+        content["devices"].insert(0, {**first, "maximum_power_w": 1})
+
+    return approved(add)
+
+
+@found_by("bad_document")
+def site_whose_period_is_a_text():
+    """Where one language reads 900, and another nothing."""
+
+    def change(content):
+        for row in content["devices"]:
+            row["period_s"] = "900"
+
+    return approved(change)

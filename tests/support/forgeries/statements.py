@@ -42,6 +42,17 @@ def issued_before_the_evidence():
     return reporter_only(claims=early)
 
 
+@found_by("issued_early")
+def issued_on_a_day_that_no_calendar_has():
+    return reporter_only(claims=replace(CLAIMS, issued="2027-02-30T00:00:00Z"))
+
+
+@found_by("issued_early")
+def issued_at_a_time_in_another_form():
+    """Some languages read it, and some do not."""
+    return reporter_only(claims=replace(CLAIMS, issued="20261122T120000Z"))
+
+
 @found_by("statement_subject")
 def statement_of_another_bundle():
     other = Recipe(claims=replace(CLAIMS, issued="2026-11-23T00:00:00Z")).made_members()

@@ -177,6 +177,18 @@ def head_of_another_site():
     return changed_note(BATCH, rename)
 
 
+@found_by("bad_note")
+def line_by_a_name_with_white_space():
+    """A line separator of another age: some languages pass it over."""
+
+    def add(members):
+        notes = parse_canonical(members[NOTES])
+        notes[BATCH] += "— so\x85mebody AAAAAAAA\n"
+        return {**members, NOTES: canonical_bytes(notes)}
+
+    return reporter_only(members=add, issued=true_report())
+
+
 @found_by("cosignature_missing")
 def cosignature_removed():
     return changed_note(BATCH, lambda note: note[: note[:-1].rindex("\n") + 1])

@@ -16,12 +16,12 @@ from typing import Any
 from unittest import mock
 
 from joulemark_agent import opcua_browse, opcua_session
+from joulemark_agent.documents import load_profile
 from joulemark_agent.drivers import elektronikon, opcua, sigma_control
 from joulemark_agent.drivers.base import Driver, Request, Subscribe
 from joulemark_agent.exchange import Exchange
 from joulemark_agent.http_login import Login
 from joulemark_agent.plan import plan_requests
-from joulemark_agent.settings import load_profile
 from joulemark_agent.simulate.controllers.compressor import Compressor
 from joulemark_agent.simulate.controllers.elektronikon import Elektronikon
 from joulemark_agent.simulate.controllers.sigma_control import SigmaControl

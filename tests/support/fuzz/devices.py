@@ -13,6 +13,8 @@ from unittest import mock
 
 from joulemark_agent import exchange, identification, modbus_line
 from joulemark_agent.contract.errors import DeviceError
+from joulemark_agent.contract.reading import Response
+from joulemark_agent.documents import load_profile
 from joulemark_agent.drivers import modbus
 from joulemark_agent.drivers.base import Request
 from joulemark_agent.drivers.modbus import ModbusTcp
@@ -22,7 +24,6 @@ from joulemark_agent.drivers.sunspec import Sunspec
 from joulemark_agent.kernels.decode import decode_responses
 from joulemark_agent.modbus_line import Framing, ModbusLine
 from joulemark_agent.plan import plan_requests
-from joulemark_agent.settings import load_profile
 from support import bus
 from support.fuzz import conversations
 from support.fuzz.canned import Canned, always
@@ -133,7 +134,7 @@ class _Registers:
             words = self._data[at : at + 2 * request.count] if at >= 0 else b""
             if len(words) < 2 * request.count:
                 raise DeviceError("No such address.", "", code="exception_02")
-            found.append(modbus.Response(request.table, request.address, words))
+            found.append(Response(request.table, request.address, words))
         return tuple(found)
 
 

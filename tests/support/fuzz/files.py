@@ -16,7 +16,8 @@ from joulemark_agent.contract.canonical import canonical_bytes, parse_canonical
 from joulemark_agent.contract.document import document_bytes, parse_yaml
 from joulemark_agent.contract.errors import EvidenceError
 from joulemark_agent.contract.signature import encode64, public_key
-from joulemark_agent.settings import checked_profile, load_site
+from joulemark_agent.documents import checked_profile
+from joulemark_agent.settings import load_site
 from joulemark_agent.simulate.scenario import load_any_scenario
 from joulemark_gateway.evidence.bundle import MANIFEST, STATEMENT, Bundle, open_bundle
 from joulemark_gateway.evidence.container import container_bytes, read_container

@@ -71,7 +71,7 @@ def _live() -> list[bytes]:
 
 @cache
 def _application() -> Application:
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = ec.derive_private_key(7, ec.SECP256R1())
     builder = x509.CertificateSigningRequestBuilder(x509.Name([]))
     csr = builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
     proof = sign(KEYS.agent, proof_message(SITE, AGENT, csr))

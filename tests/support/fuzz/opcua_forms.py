@@ -23,7 +23,7 @@ NUMBER = "nsu=urn:example:furnace;s=x"
 _POINTS = tuple(
     NodePoint(
         name="x_unstated" if not name.startswith("bool") else "x_state", node=NUMBER, type=name
-    )  # type: ignore[arg-type]
+    )
     for name in datavalue.NUMBERS
 )
 _HEAD, _BODY = b"MSGF" + bytes(12), bytes(range(40))

@@ -49,8 +49,12 @@ def fuzzed(
         preexec_fn=lambda: os.nice(nice),  # noqa: PLW1509
     ) as process:
         assert process.stdout is not None
-        for line in process.stdout:
-            yield Outcome(**json.loads(line))
+        try:
+            for line in process.stdout:
+                yield Outcome(**json.loads(line))
+        except GeneratorExit:  # nobody wants the rest
+            process.kill()
+            raise
         assert process.wait() == 0, f"fuzzing ended with {process.returncode}"
 
 

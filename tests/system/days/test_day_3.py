@@ -14,7 +14,7 @@ from joulemark_gateway.evidence.clocks import clock_events
 from support.recorded import MINUTE_US, rows, us
 from support.table_factory import Table
 
-pytestmark = pytest.mark.timeout(420)
+pytestmark = [pytest.mark.timeout(420), pytest.mark.endurance]
 
 CHANNELS = {  # the day [kWh]
     "A1": 4_622.3, "B1": 6_641.9, "C1": 8_394.5, "D1": 10_102.4,

@@ -19,7 +19,7 @@ from support.ladle import changes, furnace, places
 from support.recorded import DAY_US, HOUR_US, number, rows, us
 from support.table_factory import Table
 
-pytestmark = pytest.mark.timeout(420)
+pytestmark = [pytest.mark.timeout(420), pytest.mark.endurance]
 
 ALWAYS_US = 2**60
 HEATS, ARCS, P_HOURS, ARC_HOURS = 30, 131, 5.402771, 6.2103
