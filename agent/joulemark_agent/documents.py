@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextvars import ContextVar
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 
 import joulemark_profiles
@@ -41,7 +42,15 @@ def load_profile(name: str, folder: Path | None = None) -> tuple[Profile, bytes]
     Raises:
         ConfigError: no such profile, mistakes in it, or golden words that have another value.
     """
-    return checked_profile(_document("devices", name, folder))
+    if name.endswith(".yaml"):
+        return checked_profile(_document("devices", name, folder))
+    return _shipped_profile(name)
+
+
+@cache
+def _shipped_profile(name: str) -> tuple[Profile, bytes]:
+    """Read once, however many devices are of that model."""
+    return checked_profile(_document("devices", name, None))
 
 
 def checked_profile(document: Document) -> tuple[Profile, bytes]:

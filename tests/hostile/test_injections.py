@@ -10,6 +10,7 @@ import re
 import warnings
 import zipfile
 from collections import Counter
+from collections.abc import Iterator
 from datetime import date
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,6 +21,7 @@ from pypdf import PdfReader
 from joulemark_agent import identification
 from joulemark_agent.contract.document import document_bytes, parse_yaml
 from joulemark_agent.contract.errors import ConfigError, DeviceError, EvidenceError, StoreError
+from joulemark_agent.contract.profile import NodePoint
 from joulemark_agent.contract.reading import Response
 from joulemark_agent.contract.topics import (
     batch_topic,
@@ -155,7 +157,9 @@ def test_what_an_opc_ua_server_calls_its_variables_stays_a_comment(texts):
         [found] = proposals([leaf], f"opc.tcp://{text}")
         profile, _ = checked_profile(parse_yaml(found.profile, "proposal.yaml"))
 
-        assert [point.node for point in profile.points] == ["nsu=urn:x;s=y"]
+        [point] = profile.points
+        assert isinstance(point, NodePoint)
+        assert point.node == "nsu=urn:x;s=y"
         assert all(line.isprintable() for line in found.profile.split("\n"))
 
 
@@ -321,14 +325,20 @@ def _shape(text: str) -> _Shape:
     return shape
 
 
+def _noted(words: Iterator[str], used: list[str]) -> Iterator[str]:
+    """The words; each is noted when it is taken."""
+    for word in words:
+        used.append(word)
+        yield word
+
+
 def _reports():
     """Reports in which all texts together have had every word."""
     words = iter(WHOLE * 2)
     left = len(WHOLE)
     while left > 0:
         used: list[str] = []
-        taken = (used.append(word) or word for word in words)
-        report = _filled(true_report().report, taken)
+        report = _filled(true_report().report, _noted(words, used))
         left -= len(used)
         yield report, used
 

@@ -10,6 +10,7 @@ import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, AsyncExitStack, closing, suppress
+from functools import partial
 from http.client import HTTPSConnection
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -372,7 +373,7 @@ async def test_a_chain_of_processes_keeps_its_secrets(tmp_path):
         ):
             search = f"{tmp_path}{os.pathsep}{env['PYTHONPATH']}"
             process = await chain.started(name, *start, env={**env, "PYTHONPATH": search})
-            await until(lambda name=name: chain.has_said(name, "a planted bug"))
+            await until(partial(chain.has_said, name, "a planted bug"))
             await ended(process, signal.SIGTERM)
         await chain.done("check", "agent", "check", *words, env=own)
         for name in ("keys", "status", "events"):

@@ -40,8 +40,8 @@ AGAIN_S = 2.0
 MOST_S = 5.0  # of any receipt, the one included in whose time the flood is found out
 MORE_S = 0.5  # of the median
 MOST_MB = 400.0  # that broker or collector hold
-CONTROL = "acknowledged messages"
-WORST = (CONTROL, "messages that unpack to the limit")
+CONTROL = "messages that unpack to the limit"
+WORST = ("acknowledged messages", CONTROL)
 Kind = Literal["mosquitto", "embedded"]
 
 
@@ -91,8 +91,7 @@ def _control(broker_kind: Kind) -> str:
         tempfile.TemporaryDirectory() as folder,
         chain(Path(folder), "unfair", CONTROL, broker_kind) as (_, _, honest),
     ):
-        found = honest.receipts(many(TREE, 400), again_s=AGAIN_S, within_s=15)
-    assert honest.sent_again >= 3, found
+        found = honest.receipts(many(TREE, 40), again_s=AGAIN_S, within_s=15)
     assert max(found) > MOST_S, "the control must fail"
     return f"longest {max(found):.1f} s, sent again {honest.sent_again} times: fails"
 

@@ -209,7 +209,7 @@ def parse_tree(leaves: Sequence[Part], *, packed: bool = False) -> Tree:
 
     Args:
         leaves: all of them.
-        packed: whether the records are kept in a tenth of the memory.
+        packed: whether the records are kept in an eighth of the memory.
 
     Raises:
         EvidenceError: `bad_leaf`, `not_canonical`, `unknown_version`, `bad_rotation`, or
