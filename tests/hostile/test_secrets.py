@@ -86,6 +86,7 @@ class Chain:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.found: dict[str, set[str]] = {}  # in command lines and environments
+        self._started: list[asyncio.subprocess.Process] = []
 
     def environment(self, *kept: str) -> dict[str, str]:
         ours = {name: value for name, value in SECRETS.items() if name.startswith(kept)}
@@ -101,6 +102,7 @@ class Chain:
                 sys.executable, "-m", "joulemark_agent.cli", *words, cwd=self.folder,
                 stdin=asyncio.subprocess.PIPE, stdout=log, stderr=log, env=env,
             )  # fmt: skip
+        self._started.append(process)
         assert process.stdin is not None
         if typed is not None:
             process.stdin.write(f"{typed}\n".encode())
@@ -111,6 +113,12 @@ class Chain:
         self, name: str, *words: str, env: dict[str, str], typed: str | None = None
     ) -> int:
         return await (await self.started(name, *words, env=env, typed=typed)).wait()
+
+    def kill(self) -> None:
+        """Whatever still runs."""
+        for process in self._started:
+            with suppress(ProcessLookupError):
+                process.kill()
 
     def has_said(self, name: str, *texts: str) -> bool:
         """Whether all of them stand in what a process has printed."""
@@ -295,6 +303,7 @@ Client.username_pw_set = connected
 async def test_a_chain_of_processes_keeps_its_secrets(tmp_path):
     chain = Chain(tmp_path)
     async with AsyncExitStack() as stack:
+        stack.callback(chain.kill)
         broker = stack.enter_context(_broker())
         modbus = await stack.enter_async_context(bus_of("modbus-tcp"))
         locked = stack.enter_context(locked_plant())

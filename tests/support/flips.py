@@ -7,7 +7,9 @@ of its witness, and time stamps over both of its heads.
 from __future__ import annotations
 
 import io
+import lzma
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +30,8 @@ from support import authority
 from support.bundles import Recipe, policy_mapping
 from support.log_recipes import LogRecipe
 
-_LENIENT = (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, EOFError, RuntimeError)
+_REFUSED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, ValueError, OSError, EOFError)
+_LENIENT = (*_REFUSED, NotImplementedError, RuntimeError)  # another method, or a password
 
 
 @dataclass(frozen=True)
