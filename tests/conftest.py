@@ -23,7 +23,7 @@ settings.register_profile("search", deadline=None, max_examples=2000)
 settings.load_profile("same")
 
 ON_THEIR_OWN = {"test_saving_is_proven.py"}  # it shares nothing with its neighbours
-UNDIVIDED = {"test_mutations.py"}  # what one of its tests finds out is used by the others
+UNDIVIDED = {"test_mutations.py", "test_assertions.py"}  # what one test finds out others use
 
 
 def pytest_configure(config: pytest.Config) -> None:

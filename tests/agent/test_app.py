@@ -162,6 +162,7 @@ async def test_a_full_disk_stops_reading_and_room_lets_it_go_on_without_a_gap(
     assert "Free space" in said
 
 
+@pytest.mark.endurance
 async def test_slots_that_pass_while_the_disk_is_full_are_gaps_of_that_cause(
     tmp_path, broker, collector, small_disk
 ):
@@ -183,6 +184,7 @@ async def test_slots_that_pass_while_the_disk_is_full_are_gaps_of_that_cause(
     assert tree.gaps[0][1].cause == "disk_full"
 
 
+@pytest.mark.endurance
 async def test_on_the_systems_clock_slots_that_were_missed_are_gaps(tmp_path, broker, collector):
     """Two runs of a second's period with a pause: every slot is a record or in a gap."""
     held = collector.ledger.leaves
@@ -225,6 +227,7 @@ async def test_a_device_that_does_not_answer_gives_gaps_and_the_other_one_record
     assert len([leaf for leaf in contents if leaf.get("type") == "gap"]) == 3, "merged per commit"
 
 
+@pytest.mark.endurance
 async def test_a_silent_line_costs_the_devices_of_other_lines_no_slot(tmp_path, broker, collector):
     """One device every second, and one that keeps its own line waiting for three."""
     held = collector.ledger.leaves

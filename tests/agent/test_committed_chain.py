@@ -131,6 +131,7 @@ def fetch(folder, asked, hours):
     return request
 
 
+@pytest.mark.endurance
 async def test_a_recording_in_committed_mode_and_its_raw_records_asked_for(
     tmp_path, broker, monkeypatch, capsys
 ):

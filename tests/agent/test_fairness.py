@@ -232,6 +232,7 @@ def test_a_busy_line_loses_no_slot_and_what_it_reads_is_kept_at_once(
     assert [len(readings.of(f"unit-{n}")) >= 5 for n in range(1, 31)] == [True] * 30
 
 
+@pytest.mark.endurance
 def test_a_dead_unit_and_dead_hosts_cost_the_others_next_to_nothing() -> None:
     """The whole agent in virtual time; more of it is run every night."""
     figures = dead_unit.run(1, full=False)

@@ -231,6 +231,7 @@ def test_only_the_two_exchanges_talk_to_machines() -> None:
     assert not strangers, [found[name] for name in strangers]
 
 
+@pytest.mark.endurance
 def test_what_leaves_for_a_misbehaving_factory_only_reads_and_planted_writes_are_refused() -> None:
     figures = no_writes.run(1, full=False)
 

@@ -116,6 +116,7 @@ def port_of(agent: Running) -> int:
     return int(device.url.rpartition(":")[2])
 
 
+@pytest.mark.endurance
 async def test_a_grant_that_opens_no_epoch_changes_nothing_and_the_device_is_read_on(
     tmp_path: Path,
 ) -> None:
@@ -182,6 +183,7 @@ async def test_what_takes_a_restart_is_refused_and_named(
             assert "start it again" in agent.heard.last["reload_refused"]["do"]
 
 
+@pytest.mark.endurance
 async def test_a_stop_in_the_middle_of_a_change_leaves_no_task_behind(tmp_path: Path) -> None:
     first, second = (reload._renewed(tmp_path, number) for number in (0, 1))
     async with running(tmp_path, first) as agent:

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -112,12 +114,17 @@ class Documents:
 
 def profile_mapping(name: str) -> dict[str, Any]:
     """The mapping of a shipped device profile."""
-    return parse_yaml(joulemark_profiles.text("devices", name), name).mapping
+    return deepcopy(_shipped("devices", name))
 
 
 def factor_mapping(name: str) -> dict[str, Any]:
     """The mapping of a shipped factor set."""
-    return parse_yaml(joulemark_profiles.text("factors", name), name).mapping
+    return deepcopy(_shipped("factors", name))
+
+
+@cache
+def _shipped(kind: str, name: str) -> dict[str, Any]:
+    return parse_yaml(joulemark_profiles.text(kind, name), name).mapping
 
 
 def documents(
@@ -191,8 +198,9 @@ def encode_point(point: Point, value: Decimal | int | None) -> bytes:
 def respond(profile: Profile, values: Mapping[str, Decimal | int | None]) -> tuple[Response, ...]:
     """One reply a table, from the first to the last register of the profile's points."""
     replies = []
-    for table in dict.fromkeys(point.table for point in profile.registers):
-        points = [point for point in profile.registers if point.table == table]
+    registers = profile.registers
+    for table in dict.fromkeys(point.table for point in registers):
+        points = [point for point in registers if point.table == table]
         first = min(point.address for point in points)
         data = bytearray(2 * (max(point.address + point.words for point in points) - first))
         for point in points:

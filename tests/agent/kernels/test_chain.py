@@ -62,6 +62,7 @@ def decoded(made: Readings, device: int):
     ]
 
 
+@pytest.mark.endurance
 def test_gauges_are_those_of_decoding_one_by_one_and_integrating_alone(made, chain):
     rows = run(chain, made).rows
     compared = 0

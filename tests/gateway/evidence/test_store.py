@@ -385,6 +385,7 @@ def held_size(path):
         return size
 
 
+@pytest.mark.endurance
 def test_no_receipted_batch_is_lost_when_the_writer_is_killed(path):
     chance = random.Random(20181108)
     receipted = killed = 0

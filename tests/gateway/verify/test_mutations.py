@@ -175,12 +175,14 @@ def is_right(name):
     return MUTATIONS[name].code in {finding.code for finding in judged(name).findings}
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_forgery_is_refuted_by_the_layer_that_must_find_it(name):
     assert judged(name).exit_code == 1
     assert is_right(name)
 
 
+@pytest.mark.endurance
 def test_all_kinds_of_forgery_are_refuted_nearly_all_for_the_right_reason():
     refuted = [name for name in MUTATIONS if judged(name).exit_code == 1]
     right = [name for name in MUTATIONS if is_right(name)]

@@ -35,6 +35,7 @@ WORDS = {
 }  # fmt: skip
 PAYLOADS = json.loads((Path(__file__).parents[2] / "data/page_injections.json").read_text())
 LOCAL = "http://127.0.0.1:"
+WALKERS = [(1280, "en"), pytest.param((375, "ko"), marks=pytest.mark.endurance)]
 pytestmark = pytest.mark.service
 
 
@@ -88,7 +89,7 @@ def fits(page: Page) -> None:
     assert page.locator("main").count() == 1
 
 
-@pytest.mark.parametrize("walker", [(1280, "en"), (375, "ko")], indirect=True)
+@pytest.mark.parametrize("walker", WALKERS, indirect=True)
 def test_from_the_sites_to_a_proof_and_a_bundle(walker):
     page, words = walker
     page.goto("/")
@@ -113,7 +114,7 @@ def test_from_the_sites_to_a_proof_and_a_bundle(walker):
     assert bundle_file.value.path().read_bytes() == true_bundle()
 
 
-@pytest.mark.parametrize("walker", [(1280, "en"), (375, "ko")], indirect=True)
+@pytest.mark.parametrize("walker", WALKERS, indirect=True)
 def test_the_page_of_a_machine_fits_and_leads_to_its_parts(walker):
     page, _ = walker
     page.goto(f"/sites/{SITE}/devices/{COMPRESSOR}")
@@ -169,7 +170,7 @@ def entered(page: Page, name: str) -> None:
         page.keyboard.press("Enter")
 
 
-@pytest.mark.parametrize("walker", [(1280, "en"), (375, "ko")], indirect=True)
+@pytest.mark.parametrize("walker", WALKERS, indirect=True)
 def test_a_person_logs_in_goes_on_and_logs_out(walker, let_in):
     page, words = walker
     page.goto(f"{let_in}/sites/{SITE}")
@@ -190,7 +191,7 @@ def test_a_person_logs_in_goes_on_and_logs_out(walker, let_in):
     expect(page.locator("#password")).to_be_visible()
 
 
-@pytest.mark.parametrize("walker", [(1280, "en"), (375, "ko")], indirect=True)
+@pytest.mark.parametrize("walker", WALKERS, indirect=True)
 def test_an_admin_makes_a_token_that_is_shown_once(walker, let_in):
     page, words = walker
     page.goto(f"{let_in}/admin")
