@@ -8,7 +8,7 @@ from joulemark_agent.contract.errors import EvidenceError
 from joulemark_gateway.evidence.claims import check_energy
 from joulemark_gateway.evidence.history import parse_tree
 
-pytestmark = pytest.mark.timeout(420)
+pytestmark = [pytest.mark.endurance, pytest.mark.timeout(420)]
 METER = "joulemark/gwangyang/main-meter/1"
 
 
@@ -19,7 +19,6 @@ def with_claim(tree, index, energy):
     return replace(tree, envelopes=(*tree.envelopes[:index], other, *tree.envelopes[index + 1 :]))
 
 
-@pytest.mark.endurance
 def test_every_statement_of_a_killed_agent_is_repeated_to_the_last_digit(killed_year):
     """Every start goes on from the last record before it, so no step is lost or counted twice."""
     tree = parse_tree(killed_year.leaves[METER])

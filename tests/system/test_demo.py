@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-pytestmark = pytest.mark.timeout(420)
+pytestmark = [pytest.mark.endurance, pytest.mark.timeout(420)]
 
 STAGES = (
     "prepare",
