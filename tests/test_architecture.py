@@ -115,7 +115,7 @@ def test_the_gateway_takes_only_the_published_parts_of_the_agent():
             "joulemark_agent.contract", "joulemark_agent.kernels", "joulemark_agent.equipment",
         )),
         ("joulemark_gateway.measure", (
-            "joulemark_agent.contract", "joulemark_agent.kernels",
+            "joulemark_agent.contract", "joulemark_agent.kernels", "joulemark_agent.physics",
             "joulemark_gateway.measure", "joulemark_gateway.evidence.history",
         )),
         ("joulemark_gateway.ingest.verify", (

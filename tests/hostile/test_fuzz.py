@@ -40,10 +40,15 @@ def test_every_decoder_has_a_target():
 
 
 @pytest.mark.endurance
-def test_no_bytes_make_a_decoder_fail_and_a_decoder_without_checks_does():
-    figures = fuzz.run(1, full=False)
+@pytest.mark.timeout(420)  # a minute of computing, beside others
+@pytest.mark.parametrize("module", MODULES)
+def test_no_bytes_make_a_decoder_fail(module):
+    assert len(fuzz.minute(module, 1)) == len(targets([module])) + 1, "and all together"
 
-    assert len(figures) == len(targets(MODULES)) + 2, "the control, and all together"
+
+@pytest.mark.endurance
+def test_a_decoder_without_checks_fails():
+    assert fuzz.control(fuzz.QUICK_CONTROL, 1).endswith("fails")
 
 
 def _takes_everything(data: bytes) -> None:

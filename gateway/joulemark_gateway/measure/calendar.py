@@ -57,22 +57,28 @@ def local_time(instant_us: int, zone: ZoneInfo) -> str:
 
 
 def minute_of_week(starts_us: NDArray[np.int64], zone: ZoneInfo) -> NDArray[np.int64]:
-    """Local minutes since Monday 00:00 of each instant, shape (n,).
+    """Local minutes since Monday 00:00 of each instant, shape (n,)."""
+    minute = local_us(starts_us, zone) // (60 * US_PER_S)
+    minute_of_week: NDArray[np.int64] = (minute + 3 * 24 * 60) % (7 * 24 * 60)  # 1970: a Thursday
+    return minute_of_week
+
+
+def local_us(instants_us: NDArray[np.int64], zone: ZoneInfo) -> NDArray[np.int64]:
+    """What the clock on the wall shows, counted like an instant in UTC, shape (n,). [us]
 
     The offset is asked once per UTC day and only inside a day in which it changes per instant.
     """
-    day = starts_us // US_PER_DAY
-    offset_us = np.empty(starts_us.size, np.int64)
+    day = instants_us // US_PER_DAY
+    offset_us = np.empty(instants_us.size, np.int64)
     for one in np.unique(day).tolist():
         inside = day == one
         before, after = (_offset_us(edge * US_PER_DAY, zone) for edge in (one, one + 1))
         if before == after:
             offset_us[inside] = before
         else:
-            offset_us[inside] = [_offset_us(t, zone) for t in starts_us[inside].tolist()]
-    minute = (starts_us + offset_us) // (60 * US_PER_S)
-    minute_of_week: NDArray[np.int64] = (minute + 3 * 24 * 60) % (7 * 24 * 60)  # 1970: a Thursday
-    return minute_of_week
+            offset_us[inside] = [_offset_us(t, zone) for t in instants_us[inside].tolist()]
+    wall_us: NDArray[np.int64] = instants_us + offset_us
+    return wall_us
 
 
 def _offset_us(instant_us: int, zone: ZoneInfo) -> int:

@@ -1,12 +1,13 @@
 """Named, versioned policies for the amount that may be credited: the saving, made conservative.
 
 Each takes the saving S and the half-widths of its 90 % and 95 % intervals and gives an amount from
-0 to S. A negative period is for whoever keeps the ledger to carry forward; here it credits 0.
+0 to S. A negative period credits 0 here and is carried forward by `credited`, or by whoever keeps
+the ledger.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from joulemark_gateway.measure.finding import PolicyUsed
@@ -45,6 +46,54 @@ def conservativeness_factor(half_width_95_ratio: float) -> float:
     return float((1.0 + half_width_95_ratio) ** (-0.6745 / 1.96))
 
 
+_UNFCCC_TABLE = ((0.10, 0.98), (0.30, 0.94), (0.50, 0.89), (1.00, 0.82))  # up to; factor
+_UNFCCC_BEYOND = 0.73
+
+
+def unfccc_table_factor(half_width_95_ratio: float) -> float:
+    """The factor of a saving by the table's bands of its relative 95 % half-width."""
+    for most, factor in _UNFCCC_TABLE:
+        if half_width_95_ratio <= most:
+            return factor
+    return _UNFCCC_BEYOND
+
+
+@dataclass(frozen=True)
+class PeriodSaving:
+    """The saving of one period with its half-widths, all of one unit."""
+
+    saving: float
+    half_width_90: float
+    half_width_95: float
+
+
+@dataclass(frozen=True)
+class PeriodCredit:
+    """What a period credits after what earlier ones left to make up for.
+
+    `amount` is what the policy gives of the period, or the saving where it is negative;
+    `carried` is 0 or less. Over all periods the credits and what is carried are the amounts.
+    """
+
+    amount: float
+    credit: float
+    carried: float
+
+
+def credited(policy: CreditablePolicy, periods: Sequence[PeriodSaving]) -> tuple[PeriodCredit, ...]:
+    """The credits of periods in the order of time: a loss is made up for before the next credit."""
+    out: list[PeriodCredit] = []
+    carried = 0.0
+    for period in periods:
+        saving = period.saving
+        given = policy.amount(saving, period.half_width_90, period.half_width_95)
+        amount = given if saving > 0 else saving
+        balance = carried + amount
+        carried = min(0.0, balance)
+        out.append(PeriodCredit(amount, max(0.0, balance), carried))
+    return tuple(out)
+
+
 CREDITABLE_POLICIES = {
     policy.id: policy
     for policy in (
@@ -78,6 +127,16 @@ CREDITABLE_POLICIES = {
             source="closed form that reproduces the published UNFCCC adjustment table",
             rule=lambda saving, _, half_width_95: (
                 saving * conservativeness_factor(half_width_95 / saving)
+            ),
+        ),
+        CreditablePolicy(
+            id="unfccc-adjustment-table",
+            version="1",
+            text="Multiplies by 0.98, 0.94, 0.89, 0.82 or 0.73 for a relative 95 % half-width up "
+            "to 10, 30, 50, 100 % or beyond.",
+            source="UNFCCC adjustment table as known from the literature; text not read",
+            rule=lambda saving, _, half_width_95: (
+                saving * unfccc_table_factor(half_width_95 / saving)
             ),
         ),
     )

@@ -84,10 +84,10 @@ def _beta_part(t: float, degrees: float, a: float, b: float, x: float) -> float:
         + math.log(abs(t) / math.sqrt(degrees))
         - (degrees + 1) / 2 * math.log1p(t * t / degrees)
     )
-    return math.exp(log_front) * _fraction(a, b, x) / a
+    return math.exp(log_front) * beta_fraction(a, b, x) / a
 
 
-def _fraction(a: float, b: float, x: float) -> float:
+def beta_fraction(a: float, b: float, x: float) -> float:
     """The continued fraction of the incomplete beta function, by Lentz's method."""
     c, d = 1.0, 1.0 - (a + b) * x / (a + 1)
     d = 1.0 / (d if abs(d) > _TINY else _TINY)

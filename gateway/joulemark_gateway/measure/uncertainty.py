@@ -17,19 +17,25 @@ only where fewer than 3/(1 - rb) units lie between them, and then for the first 
 
 Simulated coverage of the 90 % interval: 87.7 to 90.5 % for rho from 0 to 0.9 and 30 to 365 units;
 the textbook interval without rho covers 26.8 to 89.9 %. Everything is O(n).
+
+Where parameters were searched, like change points, X is the tangent: a column more for each, the
+derivative of the energy by it, and p counts them.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from joulemark_agent.contract.errors import MeasureError
 from joulemark_agent.kernels.jit import compiled
 from joulemark_gateway.measure.baseline import Baseline, Positions
-from joulemark_gateway.measure.qr import Array, products
+from joulemark_gateway.measure.data import Data
+from joulemark_gateway.measure.models.base import Fitted
+from joulemark_gateway.measure.qr import Array, least_squares, products
 from joulemark_gateway.measure.student import quantile
 
 _MOST_RHO = 0.99
@@ -79,8 +85,28 @@ def noise_of(model: Baseline) -> Noise:
         MeasureError: `residuals_too_correlated`, so much that less than one degree of freedom is
             left: the units do not carry an interval.
     """
-    n, p = model.n, model.p
     rho = lag_one_correlation(model.e, model.position)
+    process = ar1_process(rho, model.n, model.p, model.sse)
+    columns = np.ascontiguousarray(model.coordinates(model.x).T)
+    coefficients = ar1_products(columns, model.position, process.rho_used)
+    return Noise(rho, *process, model, coefficients)
+
+
+class Process(NamedTuple):
+    """The AR(1) process behind residuals, corrected for the bias of short series."""
+
+    rho_used: float
+    variance: float
+    effective_n: float
+    degrees_of_freedom: float
+
+
+def ar1_process(rho: float, n: int, p: float, sse: float) -> Process:
+    """The process of n residuals of a model with p parameters, maybe no whole number.
+
+    Raises:
+        MeasureError: `residuals_too_correlated`.
+    """
     rho_used = min(max(rho + (1 + 4 * rho) / n + (p - 1) / n, 0.0), _MOST_RHO)
     effective_n = n * (1 - rho_used) / (1 + rho_used)
     degrees = effective_n - p
@@ -91,10 +117,85 @@ def noise_of(model: Baseline) -> Noise:
             "Lengthen the baseline, or find the driver that is missing.",
             code="residuals_too_correlated",
         )
-    variance = model.sse / (n - p * (1 + rho_used) / (1 - rho_used))
-    columns = np.ascontiguousarray(model.coordinates(model.x).T)
-    coefficients = ar1_products(columns, model.position, rho_used)
-    return Noise(rho, rho_used, variance, effective_n, degrees, model, coefficients)
+    variance = sse / (n - p * (1 + rho_used) / (1 - rho_used))
+    return Process(rho_used, variance, effective_n, degrees)
+
+
+def noise_of_fitted(fitted: Fitted, data: Data) -> Noise:
+    """The AR(1) noise of a fit of any family; its rows are those of `fitted.tangent`.
+
+    Args:
+        fitted: the model; what was searched counts as a parameter in every formula.
+        data: what it was fitted to.
+
+    Raises:
+        MeasureError: `residuals_too_correlated`, `too_few_units`.
+    """
+    return noise_of(linearised(fitted, data))
+
+
+def linearised(fitted: Fitted, data: Data) -> Baseline:
+    """The fit as a straight model of all its parameters, near those that were found.
+
+    Its columns are those of the fit and, for each searched parameter, the derivative of the energy
+    by it; the coefficients of the derivatives are 0, so predictions and residuals stay the same. A
+    derivative that follows from the others (two change points in one place) adds no direction, but
+    its parameter counts. Rows are weighted as those of the fit are.
+
+    Raises:
+        MeasureError: `too_few_units`.
+    """
+    model = fitted.linear
+    if not fitted.searched:
+        return model
+    p = fitted.parameters
+    if model.n <= p:
+        raise MeasureError(
+            f"{model.n} units cannot carry {p} parameters.",
+            "Lengthen the baseline.",
+            code="too_few_units",
+        )
+    x = _as_weighted(fitted.tangent(data), model.x)
+    basis = _basis(x, model.p)
+    return replace(
+        model,
+        x=x,
+        beta=np.concatenate([model.beta, np.zeros(fitted.searched)]),
+        basis=basis,
+        inverse=products(basis, np.ascontiguousarray(basis.T)),
+    )
+
+
+def _as_weighted(tangent: Array, x: Array) -> Array:
+    """The tangent with each row weighted as the fit weighted it, shape (n, p)."""
+    rows = tangent[:, : x.shape[1]]
+    units = np.arange(rows.shape[0])
+    largest = np.argmax(np.abs(rows), axis=1)
+    unweighted = rows[units, largest]
+    weight = np.ones(units.size)
+    np.divide(x[units, largest], unweighted, out=weight, where=unweighted != 0)
+    return tangent * weight[:, None]
+
+
+def _basis(x: Array, sure: int) -> Array:
+    """The basis of the columns, the first so many of which are independent, shape (p, p).
+
+    A column that follows from those before it has a row and a column of 0.
+    """
+    p = x.shape[1]
+    try:
+        return least_squares(x, x[:, 0]).basis
+    except MeasureError:  # not all of them then: one by one
+        kept = list(range(sure))
+    for j in range(sure, p):
+        try:
+            least_squares(x[:, [*kept, j]], x[:, j])
+        except MeasureError:
+            continue
+        kept.append(j)
+    basis = np.zeros((p, p))
+    basis[np.ix_(kept, kept)] = least_squares(x[:, kept], x[:, 0]).basis
+    return basis
 
 
 def lag_one_correlation(e: Array, position: Positions) -> float:

@@ -311,6 +311,8 @@ const CREDITABLE = {
   "art-trees-eq11": (s, h) => s * (1 - (0.524417 * (h / s)) / 1.645006),
   "vcs-one-sided-66.7": (s, h) => s - (0.4307 / 1.645) * h,
   "unfccc-conservativeness": (s, _, h) => s * (1 + h / s) ** (-0.6745 / 1.96),
+  "unfccc-adjustment-table": (s, _, h) =>
+    s * (h / s <= 0.1 ? 0.98 : h / s <= 0.3 ? 0.94 : h / s <= 0.5 ? 0.89 : h / s <= 1 ? 0.82 : 0.73),
 };
 
 function carbonOf(noise, after, saving, byDay, variance) {

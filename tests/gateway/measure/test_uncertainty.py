@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,18 +11,13 @@ from joulemark_gateway.measure.student import quantile
 from joulemark_gateway.measure.uncertainty import (
     ar1_products,
     lag_one_correlation,
+    linearised,
     noise_of,
+    noise_of_fitted,
 )
+from support.five_parameters import ar1, five_parameters, meter
 
 ROWS, ONES = 90, np.ones((1, 90))
-
-
-def ar1(draw, n, rho):
-    noise = draw.normal(size=n)
-    noise[1:] *= np.sqrt(1 - rho**2)
-    for k in range(1, n):
-        noise[k] += rho * noise[k - 1]
-    return noise
 
 
 def baseline(rho=0.4, n=180, seed=1, position=None):
@@ -176,6 +173,93 @@ def test_drivers_that_differ_by_rounding_alone_keep_their_variance():
     formed = inverse @ (x.T @ r @ x) @ inverse
     naive = noise.variance * (r.sum() + sums @ formed @ sums)
     assert naive != pytest.approx(exact, rel=1e-3), "the matrix formed first loses digits"
+
+
+def searched(rho=0.6, seed=3):
+    """A meter, the fit of its change points, and its noise."""
+    one = meter(np.random.default_rng(seed), rho, 365)
+    fitted = five_parameters(one.before)
+    return one, fitted, noise_of_fitted(fitted, one.before)
+
+
+def test_a_fit_without_search_has_the_noise_of_its_baseline_to_the_bit():
+    one, fitted, _ = searched()
+    nothing = dataclasses.replace(fitted, searched=0, tangent=fitted.rows)
+    noise, plain = noise_of_fitted(nothing, one.before), noise_of(fitted.linear)
+    assert noise.model is plain.model
+    assert (noise.variance, noise.degrees_of_freedom) == (plain.variance, plain.degrees_of_freedom)
+    assert np.array_equal(noise.coefficients, plain.coefficients)
+
+
+def test_searched_parameters_count_in_every_formula():
+    one, fitted, noise = searched()
+    n, p, sse = 365, 5, fitted.linear.sse
+    rb = noise.rho + (1 + 4 * noise.rho) / n + (p - 1) / n
+    assert noise.rho_used == rb
+    assert noise.degrees_of_freedom == pytest.approx(n * (1 - rb) / (1 + rb) - p, rel=1e-12)
+    s2 = sse / (n - p * (1 + rb) / (1 - rb))
+    x, rows = fitted.tangent(one.before), fitted.tangent(one.after)
+    a = x @ np.linalg.inv(x.T @ x) @ rows.sum(0)
+    distance = np.abs(np.arange(n)[:, None] - np.arange(n)[None, :])
+    exact = s2 * ((rb**distance).sum() + a @ rb**distance @ a)
+    position = np.arange(rows.shape[0])
+    found = noise.covariance(rows, position, np.ones((1, rows.shape[0])))[0, 0]
+    assert found == pytest.approx(exact, rel=1e-9)
+    assert noise.model.predict(rows) == pytest.approx(fitted.predict_wh(one.after), rel=1e-14)
+
+
+def test_two_change_points_in_one_place_count_but_add_no_direction():
+    one, fitted, _ = searched()
+
+    def together(data):
+        x = fitted.tangent(data)
+        return np.column_stack([x[:, :4], 3 * x[:, 3] - x[:, 0]])  # follows from the others
+
+    met = dataclasses.replace(fitted, tangent=together)
+    noise = noise_of_fitted(met, one.before)
+    assert noise.model.p == 5
+    rows = together(one.after)
+    x, sums = together(one.before)[:, :4], rows.sum(0)[:4]
+    leverage = (noise.model.coordinates(rows).sum(0) ** 2).sum()
+    assert leverage == pytest.approx(sums @ np.linalg.inv(x.T @ x) @ sums, rel=1e-9)
+    assert noise.half_width(noise.variance, 0.9) > 0
+
+
+def test_units_that_the_fit_weighs_are_weighed_in_the_derivatives_too():
+    one, fitted, _ = searched()
+    root = np.sqrt(np.random.default_rng(4).uniform(0.5, 2, 365))
+    x = fitted.rows(one.before) / root[:, None]
+    linear = fit(x[:, 1:], one.before.energy_wh / root, one.before.position, x[:, 0])
+    model = linearised(dataclasses.replace(fitted, linear=linear), one.before)
+    weighted = fitted.tangent(one.before) / root[:, None]
+    assert model.x == pytest.approx(weighted, rel=1e-14)
+    v = fitted.tangent(one.after).sum(0, keepdims=True)
+    exact = v[0] @ np.linalg.inv(weighted.T @ weighted) @ v[0]
+    assert model.leverage_of(v)[0] == pytest.approx(exact, rel=1e-8)
+
+
+def test_a_search_that_the_units_do_not_carry_is_refused():
+    one, fitted, _ = searched()
+    few = one.before.where(np.arange(5))
+    x = fitted.rows(few)
+    short = dataclasses.replace(fitted, linear=fit(x[:, 1:2], few.energy_wh, few.position))
+    with pytest.raises(MeasureError) as refused:
+        linearised(dataclasses.replace(short, searched=3), few)
+    assert refused.value.code == "too_few_units"
+
+
+def test_months_of_a_searched_model_recombine_to_the_year():
+    one, fitted, noise = searched(rho=0.8)
+    rows, position = fitted.tangent(one.after), one.after.position
+    months = np.zeros((12, 365))
+    for k in range(12):
+        months[k, 365 * k // 12 : 365 * (k + 1) // 12] = 1
+    covariance = noise.covariance(rows, position, months)
+    year = noise.covariance(rows, position, np.ones((1, 365)))[0, 0]
+    assert covariance.sum() == pytest.approx(year, rel=1e-9)
+    assert np.diag(covariance).sum() < 0.6 * year, "months in quadrature must fail"
+    widths = [noise.half_width(year, confidence) for confidence in (0.8, 0.9, 0.95)]
+    assert widths[0] < widths[1] < widths[2]
 
 
 @pytest.fixture(scope="module", autouse=True)

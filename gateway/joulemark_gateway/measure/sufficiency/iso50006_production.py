@@ -1,16 +1,21 @@
-"""Named, versioned policies that say when a baseline may prove anything.
-
-The engine has no limits of its own. A project names its policy; changing a limit makes a new
-version, and id and version stand beside every saving.
-"""
+"""Energy that follows activity: plants and machines whose drivers say what they made."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
+from typing import ClassVar
 
+from joulemark_agent.contract.errors import MeasureError
+from joulemark_agent.contract.quantities import unit_of
+from joulemark_gateway.measure.calendar import US_PER_DAY
+from joulemark_gateway.measure.checks import DATA_CHECKS
+from joulemark_gateway.measure.data import Data
 from joulemark_gateway.measure.finding import Finding, PolicyUsed
+from joulemark_gateway.measure.rules import Judged, at_least, between
+from joulemark_gateway.measure.span import wall_us
+from joulemark_gateway.measure.sufficiency.base import Carrier, Case, checked_case
 
 ACTIVITY_UNITS = frozenset({"kg", "m3", "1"})  # what a plant makes, moves or counts
 
@@ -49,6 +54,7 @@ class SufficiencyPolicy:
     range_sd: float
     min_adjusted_r2: float
     min_measured_ratio: float  # of a unit's time, by all streams together; less masks the unit
+    fills_units: ClassVar[bool] = False  # a unit counts with the time it was measured
 
     def used(self) -> PolicyUsed:
         """The policy as it stands beside a saving."""
@@ -103,10 +109,45 @@ class SufficiencyPolicy:
             )
         return tuple(findings)
 
+    def masked(self, data: Data, carrier: Carrier) -> Data:  # noqa: ARG002 -- as every policy
+        """The data as they are: a plant that stands still uses little, and that is a reading."""
+        return data
+
+    def judge_data(self, case: Case) -> Judged:
+        """Every rule over the data themselves, and the checks that all policies share.
+
+        Raises:
+            MeasureError: `no_production_cycle`, and those of `guard.checked`.
+        """
+        cycle_days = case.production_cycle_days
+        if cycle_days is None or cycle_days < 1:
+            raise MeasureError(
+                "The plan does not say how many days a production cycle has.",
+                "Declare the week, the campaign or the shift rota: it is not guessed.",
+                code="no_production_cycle",
+            )
+        case = checked_case(case)
+        kept = case.baseline.where(case.baseline.is_whole)
+        later = case.reporting and case.reporting.where(case.reporting.is_whole)
+        drivers = tuple(
+            DriverFacts(
+                name,
+                unit_of(name) or "",
+                column.tolist(),
+                fmean(later.driver(name).tolist()) if later and later.n else None,
+            )
+            for name, column in kept.drivers.items()
+        )
+        days = int(wall_us(kept).sum()) / US_PER_DAY
+        facts = Facts(days, cycle_days, drivers, case.adjusted_r2)
+        return Judged(self.judge(facts)) + DATA_CHECKS.judge(case.baseline, case.reporting)
+
     def _at_least(
         self, code: str, *, subject: str, rule: str, seen: float, limit: float, unit: str
     ) -> Finding:
-        return Finding(code, self.id, subject, rule, seen, limit, None, unit, seen >= limit)
+        return at_least(
+            code, by=self.id, subject=subject, rule=rule, seen=seen, limit=limit, unit=unit
+        )
 
     def _in_range(self, driver: DriverFacts) -> Finding:
         # Inside either range is enough; both hold the mean, so together they are one range.
@@ -114,37 +155,32 @@ class SufficiencyPolicy:
         low, high = min(*driver.baseline, mean - spread), max(*driver.baseline, mean + spread)
         seen = driver.reporting_mean
         assert seen is not None
-        return Finding(
+        return between(
             "driver_out_of_range",
-            self.id,
-            driver.name,
-            f"its reporting mean lies in the baseline's min-max or mean ± {self.range_sd:g} sd",
-            seen,
-            low,
-            high,
-            driver.unit,
-            low <= seen <= high,
+            by=self.id,
+            subject=driver.name,
+            rule="its reporting mean lies in the baseline's min-max or mean ± "
+            f"{self.range_sd:g} sd",
+            seen=seen,
+            low=low,
+            high=high,
+            unit=driver.unit,
         )
 
 
-SUFFICIENCY_POLICIES = {
-    policy.id: policy
-    for policy in (
-        SufficiencyPolicy(
-            id="iso50006-production",
-            version="1",
-            text="Energy that follows activity: at least 60 days and two full production cycles of "
-            "baseline, at least one activity driver, drivers inside the baseline's range, "
-            "adjusted R2 at least 0.5. A day or hour counts if all streams measured at least 90 % "
-            "of it, and only with the time they measured.",
-            source="after ISO 50006 and the SEP measurement and verification protocol (2012); the "
-            "text of the standard itself was not at hand",
-            min_days=60,
-            min_cycles=2,
-            activity_drivers=1,
-            range_sd=3,
-            min_adjusted_r2=0.5,
-            min_measured_ratio=0.9,
-        ),
-    )
-}
+ISO50006_PRODUCTION = SufficiencyPolicy(
+    id="iso50006-production",
+    version="1",
+    text="Energy that follows activity: at least 60 days and two full production cycles of "
+    "baseline, at least one activity driver, drivers inside the baseline's range, "
+    "adjusted R2 at least 0.5. A day or hour counts if all streams measured at least 90 % "
+    "of it, and only with the time they measured.",
+    source="after ISO 50006 and the SEP measurement and verification protocol (2012); the "
+    "text of the standard itself was not at hand",
+    min_days=60,
+    min_cycles=2,
+    activity_drivers=1,
+    range_sd=3,
+    min_adjusted_r2=0.5,
+    min_measured_ratio=0.9,
+)

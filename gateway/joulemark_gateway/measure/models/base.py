@@ -1,0 +1,45 @@
+"""What every family of models gives: a fit, and the rows by which it predicts for other data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from joulemark_gateway.measure.baseline import Baseline
+from joulemark_gateway.measure.data import Data
+from joulemark_gateway.measure.qr import Array
+
+
+@dataclass(frozen=True)
+class Term:
+    """A column of the design."""
+
+    name: str
+    unit: str  # of its coefficient, like Wh/d or Wh/(K d)
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A model that was fitted to data without holes.
+
+    `rows` gives the design of any data, shape (n, p); `tangent` the same with a column more for
+    each parameter that was found by search (the derivative of the energy by it), by which the
+    interval counts what the search costs. Where nothing is searched both are one.
+    """
+
+    id: str  # of the method, like change-point-3ph
+    linear: Baseline
+    terms: tuple[Term, ...]
+    rows: Callable[[Data], Array]
+    tangent: Callable[[Data], Array]
+    searched: int = 0
+    facts: Mapping[str, float] = field(default_factory=dict)  # change points and the like
+
+    @property
+    def parameters(self) -> int:
+        """All that was fitted: the terms and what was searched."""
+        return self.linear.p + self.searched
+
+    def predict_wh(self, data: Data) -> Array:
+        """The energy that the baseline would have used; NaN where a driver is missing. [Wh]"""
+        return self.linear.predict(self.rows(data))
