@@ -28,6 +28,7 @@ from joulemark_gateway.pki.site_ca import SiteCa, pem, written
 from support.servers import free_port, program
 
 HOST = "127.0.0.1"
+RELOADING = "Reloading config"  # said when it begins to, before it serves anybody else
 WAIT_S = 20.0
 
 
@@ -100,8 +101,12 @@ class Mosquitto:
     process: subprocess.Popen[bytes]
 
     def reload(self) -> None:
-        """Have it read its files again."""
+        """Have it read its files again; who connects after this meets the new ones."""
+        before, until_s = self.log.count(RELOADING), time.monotonic() + WAIT_S
         self.process.send_signal(signal.SIGHUP)
+        while self.log.count(RELOADING) == before:
+            assert time.monotonic() < until_s, self.log
+            time.sleep(0.01)
 
     @property
     def log(self) -> str:
@@ -134,7 +139,8 @@ def mosquitto_of(
     config = folder / CONFIG
     # Tests may run as root, and mosquitto would give its rights up and then not read the folder.
     lines = [line for line in config.read_text().splitlines() if line.split()[0] != without]
-    config.write_text("\n".join([*lines, f"user {getpwuid(os.getuid()).pw_name}", ""]))
+    added = [f"user {getpwuid(os.getuid()).pw_name}", "log_type information"]
+    config.write_text("\n".join([*lines, *added, ""]))
     path = program("mosquitto")
     assert path is not None
     with (folder / "log").open("wb") as log:
