@@ -8,7 +8,7 @@ import pytest
 from joulemark_agent.kernels.energy import left_hold, power_energy
 from joulemark_gateway.evidence import history
 
-pytestmark = pytest.mark.timeout(420)
+pytestmark = [pytest.mark.endurance, pytest.mark.timeout(420)]
 
 KST = timezone(timedelta(hours=9))
 CHECK_KG_PER_KWH = 0.4585  # of the recording itself: for checking, never for a report

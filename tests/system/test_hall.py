@@ -20,7 +20,7 @@ from joulemark_gateway.evidence.claims import check_figures
 from joulemark_gateway.evidence.store import FILE, SqliteStore
 from system.conftest import Run, kill_once
 
-pytestmark = pytest.mark.timeout(420)
+pytestmark = [pytest.mark.endurance, pytest.mark.timeout(420)]
 
 DAY_US = 86_400_000_000
 MAY_7_US = 1_651_881_600_000_000  # 2022-05-07 00:00 UTC
@@ -80,7 +80,6 @@ def test_every_slot_of_every_device_has_one_reading_and_no_gap(demo):
         assert set(np.diff(slots_us)) == {period_us}
 
 
-@pytest.mark.endurance
 def test_kills_of_agent_broker_and_collector_leave_the_same_readings_and_no_gap(demo, killed_hall):
     for device in HALL.devices:
         calm, killed = tree_of(demo, device), tree_of(killed_hall, device)
