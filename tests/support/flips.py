@@ -31,7 +31,8 @@ from support.bundles import Recipe, policy_mapping
 from support.log_recipes import LogRecipe
 
 _REFUSED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, ValueError, OSError, EOFError)
-_LENIENT = (*_REFUSED, NotImplementedError, RuntimeError)  # another method, or a password
+# zipfile says so of a method of packing it does not know, and of a member with a password.
+_LENIENT = (*_REFUSED, NotImplementedError, RuntimeError)
 
 
 @dataclass(frozen=True)

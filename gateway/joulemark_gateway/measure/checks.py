@@ -15,7 +15,7 @@ from joulemark_agent.kernels.jit import compiled
 from joulemark_gateway.measure.baseline import Baseline
 from joulemark_gateway.measure.calendar import US_PER_DAY, US_PER_HOUR
 from joulemark_gateway.measure.data import Data, Times
-from joulemark_gateway.measure.finding import Finding, PolicyUsed
+from joulemark_gateway.measure.finding import Finding, NamedPolicy
 from joulemark_gateway.measure.guard import checked
 from joulemark_gateway.measure.qr import Array
 from joulemark_gateway.measure.roll_up import is_amount
@@ -27,13 +27,9 @@ _DAY_HOURS = (20, 28)  # units of such a length are meant to be local days
 
 
 @dataclass(frozen=True)
-class DataChecks:
+class DataChecks(NamedPolicy):
     """The limits of one version."""
 
-    id: str
-    version: str
-    text: str
-    source: str
     stuck_units: int  # equal values in a row, and
     stuck_us: int  # the time they last: both must be exceeded
     categories: int  # a column of so few different values has no stuck one
@@ -42,10 +38,6 @@ class DataChecks:
     unit_factors: tuple[float, ...]
     range_ratio: float  # of the baseline's range, on each side
     leverage_ratio: float  # times p / n
-
-    def used(self) -> PolicyUsed:
-        """The checks as they stand beside a saving."""
-        return PolicyUsed(self.id, self.version, self.text, self.source)
 
     def judge(self, baseline: Data, reporting: Data | None = None) -> Judged:
         """All that needs no model, of both periods.

@@ -17,7 +17,7 @@ from typing import Literal
 
 from joulemark_agent.contract.errors import MeasureError
 from joulemark_gateway.measure.data import Data
-from joulemark_gateway.measure.finding import PolicyUsed
+from joulemark_gateway.measure.finding import NamedPolicy
 from joulemark_gateway.measure.models.base import Fitted
 from joulemark_gateway.measure.student import quantile
 from joulemark_gateway.measure.uncertainty import lag_one_correlation, linearised
@@ -93,18 +93,10 @@ def case_of(fitted: Fitted, before: Data, after: Data, *, step: Step, months: fl
 
 
 @dataclass(frozen=True)
-class IntervalMethod:
+class IntervalMethod(NamedPolicy):
     """One version of one way to an interval."""
 
-    id: str
-    version: str
-    text: str
-    source: str
     rule: Rule
-
-    def used(self) -> PolicyUsed:
-        """The method as it stands beside an interval."""
-        return PolicyUsed(self.id, self.version, self.text, self.source)
 
     def half_width_wh(self, case: Case, confidence: float) -> float:
         """Half of the two-sided interval of the saving. [Wh]

@@ -10,24 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from joulemark_gateway.measure.finding import PolicyUsed
+from joulemark_gateway.measure.finding import NamedPolicy
 
 Rule = Callable[[float, float, float], float]  # saving, 90 % and 95 % half-width -> amount
 
 
 @dataclass(frozen=True)
-class CreditablePolicy:
+class CreditablePolicy(NamedPolicy):
     """One version of one rule."""
 
-    id: str
-    version: str
-    text: str
-    source: str
     rule: Rule
-
-    def used(self) -> PolicyUsed:
-        """The policy as it stands beside an amount."""
-        return PolicyUsed(self.id, self.version, self.text, self.source)
 
     def amount(self, saving: float, half_width_90: float, half_width_95: float) -> float:
         """The creditable part of the saving, in the saving's unit, at least 0."""

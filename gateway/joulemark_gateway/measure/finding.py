@@ -34,3 +34,17 @@ class PolicyUsed:
     version: str
     text: str
     source: str
+
+
+@dataclass(frozen=True)
+class NamedPolicy:
+    """Limits or a rule under a name; what changes it makes a new version."""
+
+    id: str
+    version: str
+    text: str
+    source: str
+
+    def used(self) -> PolicyUsed:
+        """The policy as it stands beside a figure."""
+        return PolicyUsed(self.id, self.version, self.text, self.source)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean, stdev
 
 from joulemark_gateway.measure.finding import Finding
 
@@ -64,3 +66,12 @@ def between(
     """The finding of a rule that asks for a value from low to high."""
     passed = bool(low <= seen <= high)
     return Finding(code, by, subject, rule, float(seen), low, high, unit, passed)
+
+
+def range_seen(values: Sequence[float], sd: float) -> tuple[float, float]:
+    """From min to max or mean ± so many sd, whichever reaches further; of at least two values.
+
+    Inside either range is enough for a mean; both hold the mean, so together they are one range.
+    """
+    mean, spread = fmean(values), sd * stdev(values)
+    return min(*values, mean - spread), max(*values, mean + spread)

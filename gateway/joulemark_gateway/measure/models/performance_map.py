@@ -24,7 +24,7 @@ import numpy as np
 from joulemark_agent.contract.errors import MeasureError
 from joulemark_gateway.measure.baseline import fit
 from joulemark_gateway.measure.data import Data, Flags, Times
-from joulemark_gateway.measure.finding import Finding, PolicyUsed
+from joulemark_gateway.measure.finding import Finding, NamedPolicy, PolicyUsed
 from joulemark_gateway.measure.models.aggregation import in_whole_units, summed
 from joulemark_gateway.measure.models.base import Fitted, Term
 from joulemark_gateway.measure.models.compressor_steps import (
@@ -49,22 +49,14 @@ _BINS_PER_SEGMENT = 2
 
 
 @dataclass(frozen=True)
-class MapPolicy:
+class MapPolicy(NamedPolicy):
     """What a map must rest on; the limits of one version of one policy."""
 
-    id: str
-    version: str
-    text: str
-    source: str
     min_days: float
     longest_step_s: float
     bin_ratio: float  # of the rated delivery
     unit_s: float
     least_measured_ratio: float  # of a unit
-
-    def used(self) -> PolicyUsed:
-        """The policy as it stands beside a saving."""
-        return PolicyUsed(self.id, self.version, self.text, self.source)
 
 
 @dataclass(frozen=True)

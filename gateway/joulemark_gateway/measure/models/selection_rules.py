@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 
 from joulemark_agent.contract.errors import MeasureError
 from joulemark_gateway.measure.data import Data
-from joulemark_gateway.measure.finding import Finding, PolicyUsed
+from joulemark_gateway.measure.finding import Finding, NamedPolicy
 from joulemark_gateway.measure.models.base import Fitted
 from joulemark_gateway.measure.models.production import Predictor
 from joulemark_gateway.measure.models.terms import ModelTest, TermStatistics, sign_findings
-from joulemark_gateway.measure.qr import Array
+from joulemark_gateway.measure.rules import at_least, at_most, between, range_seen
 
 OUT_OF_RANGE = "driver_out_of_range"  # of the data; every other rule is of the model
 
@@ -31,13 +32,9 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class SelectionPolicy:
+class SelectionPolicy(NamedPolicy):
     """The limits of one version of one policy."""
 
-    id: str
-    version: str
-    text: str
-    source: str
     most_predictors: int
     most_f_p: float  # of the model
     most_p: float  # of every driver
@@ -49,20 +46,18 @@ class SelectionPolicy:
     are_signs_asked: bool = False
     is_activity_asked: bool = False
 
-    def used(self) -> PolicyUsed:
-        """The policy as it stands beside a saving."""
-        return PolicyUsed(self.id, self.version, self.text, self.source)
-
 
 def model_rules(policy: SelectionPolicy, of: Figures) -> Iterator[Finding]:
     """Every rule of the model itself, with what was seen."""
 
-    def at_most(code: str, subject: str, rule: str, seen: float, limit: float) -> Finding:
-        return Finding(code, policy.id, subject, rule, seen, None, limit, "1", seen <= limit)
+    def most(code: str, subject: str, rule: str, seen: float, limit: float) -> Finding:
+        return at_most(
+            code, by=policy.id, subject=subject, rule=rule, seen=seen, limit=limit, unit="1"
+        )
 
-    yield at_most("model_not_significant", "model", "p of the F test", of.test.p, policy.most_f_p)
+    yield most("model_not_significant", "model", "p of the F test", of.test.p, policy.most_f_p)
     for one, its_p in zip(of.predictors, of.p, strict=True):
-        yield at_most("driver_not_significant", one.name, "p of the driver", its_p, policy.most_p)
+        yield most("driver_not_significant", one.name, "p of the driver", its_p, policy.most_p)
     least_p = min(of.p)
     yield Finding(
         "no_significant_driver",
@@ -79,14 +74,19 @@ def model_rules(policy: SelectionPolicy, of: Figures) -> Iterator[Finding]:
     seen, code = (
         (linear.adjusted_r2, "low_adjusted_r2") if policy.is_r2_adjusted else (linear.r2, "low_r2")
     )
-    least = policy.least_r2
-    yield Finding(
-        code, policy.id, "model", "share explained", seen, least, None, "1", seen >= least
+    yield at_least(
+        code,
+        by=policy.id,
+        subject="model",
+        rule="share explained",
+        seen=seen,
+        limit=policy.least_r2,
+        unit="1",
     )
     if policy.most_vif < math.inf:
         for term in of.terms:
             if term.vif is not None:
-                yield at_most(
+                yield most(
                     "drivers_too_alike", term.name, "variance inflation", term.vif, policy.most_vif
                 )
     if policy.are_signs_asked:
@@ -96,16 +96,14 @@ def model_rules(policy: SelectionPolicy, of: Figures) -> Iterator[Finding]:
         yield from sign_findings(of.fitted, positive, policy.id)
     if policy.is_activity_asked:
         active = float(sum(one.kind == "activity" for one in of.predictors))
-        yield Finding(
+        yield at_least(
             "no_activity_driver",
-            policy.id,
-            "model",
-            "at least one driver says how active the plant was",
-            active,
-            1.0,
-            None,
-            "drivers",
-            active >= 1,
+            by=policy.id,
+            subject="model",
+            rule="at least one driver says how active the plant was",
+            seen=active,
+            limit=1.0,
+            unit="drivers",
         )
 
 
@@ -127,7 +125,7 @@ def range_rules(
     for one in of:
         if one.kind == "choice":
             continue
-        low, high = _range(data.driver(one.name), policy.range_sd)
+        low, high = range_seen(data.driver(one.name).tolist(), policy.range_sd)
         values = units.driver(one.name)
         values = values[np.isfinite(values)]
         if not values.size:
@@ -136,30 +134,16 @@ def range_rules(
                 "Leave the driver or the period out.",
                 code="empty_period",
             )
-        seen = _mean(values)
-        yield Finding(
+        yield between(
             OUT_OF_RANGE,
-            policy.id,
-            f"{one.name}, {period}",
-            f"its mean lies in the model's min-max or mean ± {policy.range_sd:g} sd",
-            seen,
-            low,
-            high,
-            one.unit,
-            low <= seen <= high,
+            by=policy.id,
+            subject=f"{one.name}, {period}",
+            rule=f"its mean lies in the model's min-max or mean ± {policy.range_sd:g} sd",
+            seen=fmean(values.tolist()),
+            low=low,
+            high=high,
+            unit=one.unit,
         )
-
-
-def _range(values: Array, sd: float) -> tuple[float, float]:
-    """Inside either range is enough; both hold the mean, so together they are one range."""
-    mean = _mean(values)
-    squares = math.fsum(((values - mean) ** 2).tolist())
-    spread = sd * math.sqrt(squares / (values.size - 1))
-    return min(float(values.min()), mean - spread), max(float(values.max()), mean + spread)
-
-
-def _mean(values: Array) -> float:
-    return math.fsum(values.tolist()) / values.size
 
 
 SELECTION_POLICIES = {

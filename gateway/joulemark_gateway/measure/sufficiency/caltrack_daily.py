@@ -9,7 +9,7 @@ import numpy as np
 from joulemark_gateway.measure.calendar import US_PER_DAY
 from joulemark_gateway.measure.checks import DATA_CHECKS
 from joulemark_gateway.measure.data import Data, Flags, Times
-from joulemark_gateway.measure.finding import Finding, PolicyUsed
+from joulemark_gateway.measure.finding import Finding, NamedPolicy
 from joulemark_gateway.measure.qr import Array
 from joulemark_gateway.measure.rules import Judged, at_least, at_most, between
 from joulemark_gateway.measure.span import (
@@ -30,13 +30,9 @@ from joulemark_gateway.measure.sufficiency.base import (
 
 
 @dataclass(frozen=True)
-class CaltrackDaily:
+class CaltrackDaily(NamedPolicy):
     """The limits of one version; the codes of its rules stand at `judge_data`."""
 
-    id: str
-    version: str
-    text: str
-    source: str
     min_days: float
     max_days: float
     min_valid_ratio: float  # of the days of the baseline
@@ -48,10 +44,6 @@ class CaltrackDaily:
     bimonthly_bill_days: float
     merged_bill_days: float
     extreme_iqr: float  # from the quartiles
-
-    def used(self) -> PolicyUsed:
-        """The policy as it stands beside a saving."""
-        return PolicyUsed(self.id, self.version, self.text, self.source)
 
     def cycle_days(self, cycle: BillCycle) -> float:
         """The longest bill of a cycle."""

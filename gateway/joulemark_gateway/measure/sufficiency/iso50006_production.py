@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import ClassVar
 
 from joulemark_agent.contract.errors import MeasureError
@@ -12,8 +12,8 @@ from joulemark_agent.contract.quantities import unit_of
 from joulemark_gateway.measure.calendar import US_PER_DAY
 from joulemark_gateway.measure.checks import DATA_CHECKS
 from joulemark_gateway.measure.data import Data
-from joulemark_gateway.measure.finding import Finding, PolicyUsed
-from joulemark_gateway.measure.rules import Judged, at_least, between
+from joulemark_gateway.measure.finding import Finding, NamedPolicy
+from joulemark_gateway.measure.rules import Judged, at_least, between, range_seen
 from joulemark_gateway.measure.span import wall_us
 from joulemark_gateway.measure.sufficiency.base import Carrier, Case, checked_case
 
@@ -41,13 +41,9 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class SufficiencyPolicy:
+class SufficiencyPolicy(NamedPolicy):
     """The limits of one version of one policy."""
 
-    id: str
-    version: str
-    text: str
-    source: str
     min_days: float
     min_cycles: float
     activity_drivers: int
@@ -55,10 +51,6 @@ class SufficiencyPolicy:
     min_adjusted_r2: float
     min_measured_ratio: float  # of a unit's time, by all streams together; less masks the unit
     fills_units: ClassVar[bool] = False  # a unit counts with the time it was measured
-
-    def used(self) -> PolicyUsed:
-        """The policy as it stands beside a saving."""
-        return PolicyUsed(self.id, self.version, self.text, self.source)
 
     def judge(self, facts: Facts) -> tuple[Finding, ...]:
         """Every rule that can be judged, with what was seen and the limit."""
@@ -150,9 +142,7 @@ class SufficiencyPolicy:
         )
 
     def _in_range(self, driver: DriverFacts) -> Finding:
-        # Inside either range is enough; both hold the mean, so together they are one range.
-        mean, spread = fmean(driver.baseline), self.range_sd * stdev(driver.baseline)
-        low, high = min(*driver.baseline, mean - spread), max(*driver.baseline, mean + spread)
+        low, high = range_seen(driver.baseline, self.range_sd)
         seen = driver.reporting_mean
         assert seen is not None
         return between(
