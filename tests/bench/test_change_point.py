@@ -4,7 +4,6 @@ Times are printed and nothing is asserted about them.
 """
 
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -21,35 +20,25 @@ from joulemark_gateway.measure.models.splits import cells_of
 from joulemark_gateway.measure.models.temperature_choice import choose, choose_many
 from joulemark_gateway.measure.uncertainty import noise_of
 from support.temperature_meters import made
+from support.timing import best_ns
 
 pytestmark = pytest.mark.bench
 
 METERS = 1000
 
 
-def best_us(function, rounds=5):
-    """The quickest of some CPU times. [us]"""
-    function()
-    times = []
-    for _ in range(rounds):
-        begun = time.process_time_ns()
-        function()
-        times.append(time.process_time_ns() - begun)
-    return min(times) / 1000
-
-
 def test_microseconds_per_meter_of_a_thousand_and_of_one():
     many = [made(np.random.default_rng(seed)) for seed in range(METERS)]
     meters, rules = meters_of(many, [cells_of(data) for data in many]), GRID.rules(1.0)
-    plain = best_us(lambda: choose_many(meters, rules, divided=False)) / METERS
-    divided = best_us(lambda: choose_many(meters, rules)) / METERS
+    plain = best_ns(lambda: choose_many(meters, rules, divided=False)) / 1e3 / METERS
+    divided = best_ns(lambda: choose_many(meters, rules)) / 1e3 / METERS
     found = choose_many(meters, rules, divided=False).found[:, 0, BOTH]
     kinds, masks = np.full(METERS, BOTH), np.repeat(ALL, METERS)
-    profile = best_us(lambda: intervals_c(meters, masks, kinds, found, rules, 0.9)) / METERS
+    profile = best_ns(lambda: intervals_c(meters, masks, kinds, found, rules, 0.9)) / 1e3 / METERS
     one = many[0]
-    solved = best_us(lambda: fit_change_point(one, "5p"))
-    chosen = best_us(lambda: choose(one))
-    noise = best_us(lambda: noise_of(choose(one).fitted.linear))
+    solved = best_ns(lambda: fit_change_point(one, "5p")) / 1e3
+    chosen = best_ns(lambda: choose(one)) / 1e3
+    noise = best_ns(lambda: noise_of(choose(one).fitted.linear)) / 1e3
     lines = [
         f"{METERS} meters of 365 days, CPU us per meter:",
         f"  four kinds, choice                     {plain:8.1f}",

@@ -6,7 +6,6 @@ and interval of a year of days 0.2 ms, measurement of the recorded year 16 ms.
 """
 
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -17,21 +16,11 @@ from joulemark_gateway.measure.baseline import fit
 from joulemark_gateway.measure.run import measure
 from joulemark_gateway.measure.uncertainty import noise_of
 from support.histories import factor_set, factory_histories, recorded_year, steel_plan
+from support.timing import best_ns
 
 pytestmark = pytest.mark.bench
 
 SAMPLES, QUARTER_US = 10_000_000, 900_000_000
-
-
-def best_ns(function, *arguments, rounds=5):
-    """The quickest of some CPU times. [ns]"""
-    function(*arguments)
-    times = []
-    for _ in range(rounds):
-        begun = time.process_time_ns()
-        function(*arguments)
-        times.append(time.process_time_ns() - begun)
-    return min(times)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ months 17 ms. 1,000 meters add 84 MB, of which 70 MB are their data.
 
 import resource
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ from joulemark_gateway.measure.models.time_of_week_batch import avoided, fit_bat
 from joulemark_gateway.measure.models.time_of_week_blend import fit_by_month
 from joulemark_gateway.measure.models.time_of_week_temperature import fit_time_of_week_temperature
 from support.hourly_meters import meters, office
+from support.timing import best_ns
 
 pytestmark = pytest.mark.bench
 
@@ -32,34 +32,23 @@ def year_of(count):
     return one._replace(energy_wh=energy_wh)
 
 
-def best_ms(function, *arguments, rounds=5):
-    """The quickest of some CPU times. [ms]"""
-    function(*arguments)
-    times = []
-    for _ in range(rounds):
-        begun = time.process_time_ns()
-        function(*arguments)
-        times.append(time.process_time_ns() - begun)
-    return min(times) / 1e6
-
-
 def fitted(year):
     return fit_batch(year, WEEK, unit_h=1.0)
 
 
 def test_a_meter_and_year_in_a_batch_of_200():
     year = year_of(200)
-    fit_ms = best_ms(fitted, year) / 200
+    fit_ms = best_ns(fitted, year) / 1e6 / 200
     batch = fitted(year)
-    saving_ms = best_ms(avoided, batch, year, year, 0.9) / 200
+    saving_ms = best_ns(avoided, batch, year, year, 0.9) / 1e6 / 200
     sys.stdout.write(
         f"a meter and year of hours: fit {fit_ms:.2f} ms, saving and interval {saving_ms:.2f} ms\n"
     )
 
 
 def test_one_meter_with_its_dense_design_and_by_month():
-    one_ms = best_ms(fit_time_of_week_temperature, YEAR)
-    months_ms = best_ms(fit_by_month, YEAR)
+    one_ms = best_ns(fit_time_of_week_temperature, YEAR) / 1e6
+    months_ms = best_ns(fit_by_month, YEAR) / 1e6
     sys.stdout.write(f"alone, with all rows: {one_ms:.0f} ms; twelve months: {months_ms:.0f} ms\n")
 
 
