@@ -174,7 +174,7 @@ async def test_slots_that_pass_while_the_disk_is_full_are_gaps_of_that_cause(
         with log.open("w") as stderr, place.started("run", stderr=stderr) as process:
             await until(lambda: "outbox_full" in log.read_text())
             full_s = time.time()
-            await until(lambda: time.time() > full_s + 1.6)  # so that a slot passes unread
+            await until(lambda: time.time() > full_s + 2.1)  # so that a whole slot passes unread
             ballast.unlink()
             await until(lambda: b'"gap"' in b"".join(held.get(ORIGINS[METER], [])))
             process.send_signal(signal.SIGTERM)
@@ -196,7 +196,7 @@ async def test_on_the_systems_clock_slots_that_were_missed_are_gaps(tmp_path, br
             process.send_signal(signal.SIGTERM)
             first = await ended(process)
         stopped_s = time.time()
-        await until(lambda: time.time() > stopped_s + 1.6)  # so that a slot passes unread
+        await until(lambda: time.time() > stopped_s + 2.1)  # so that a whole slot passes unread
         with place.started("run") as process:
             await until(lambda: b"agent_down" in b"".join(held[ORIGINS[METER]]))
             process.send_signal(signal.SIGTERM)
