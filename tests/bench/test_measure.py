@@ -12,7 +12,7 @@ import pytest
 
 from joulemark_agent.kernels.energy import counter_energy, power_energy
 from joulemark_agent.simulate.scenario import load_scenario
-from joulemark_gateway.measure.baseline import fit
+from joulemark_gateway.measure.linear import fit
 from joulemark_gateway.measure.run import measure
 from joulemark_gateway.measure.uncertainty import noise_of
 from support.histories import factor_set, factory_histories, recorded_year, steel_plan

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from joulemark_agent.kernels.jit import compiled
-from joulemark_gateway.measure.baseline import fit
+from joulemark_gateway.measure.linear import fit
 from joulemark_gateway.measure.meter_error import Uncertain
-from joulemark_gateway.measure.portfolio import Portfolio, Site, rolled_up
+from joulemark_gateway.measure.sites import Portfolio, Site, rolled_up
 from joulemark_gateway.measure.uncertainty import noise_of
 
 SITES, DAYS = 30, 365

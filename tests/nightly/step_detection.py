@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from joulemark_gateway.measure.baseline import fit
 from joulemark_gateway.measure.change_detection import changes
+from joulemark_gateway.measure.linear import fit
 from joulemark_gateway.measure.qr import Array
 from joulemark_gateway.measure.uncertainty import noise_of
 from nightly.portfolio_coverage import remembering

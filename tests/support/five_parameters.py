@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from joulemark_agent.kernels.jit import compiled
-from joulemark_gateway.measure.baseline import fit
 from joulemark_gateway.measure.data import Data
+from joulemark_gateway.measure.linear import fit
 from joulemark_gateway.measure.models.base import Fitted, Term
 
 DAY_US = 86_400_000_000

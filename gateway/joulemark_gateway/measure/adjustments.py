@@ -21,9 +21,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from joulemark_agent.contract.errors import MeasureError
-from joulemark_gateway.measure.baseline import fit
 from joulemark_gateway.measure.calendar import midnight_us
 from joulemark_gateway.measure.data import Data, Flags, Times
+from joulemark_gateway.measure.linear import fit
 from joulemark_gateway.measure.meter_error import (
     ENDLESS_DEGREES,
     MeterClass,

@@ -1,161 +1,212 @@
-"""The production baseline: energy of a unit as a straight function of what the plant made in it.
-
-E = b0 h + sum b_j P_j by least squares, h being how much of a nominal unit was measured (1 for a
-whole day): the base load lasts as long as the unit. The model is the same for days and hours; what
-may be concluded from it is not decided here but by the sufficiency policy.
-"""
+"""A baseline: a model that was fitted under a plan, with its interval and its policy's findings."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from joulemark_agent.contract.errors import MeasureError
-from joulemark_gateway.measure.qr import Array, least_squares, products
+from joulemark_gateway.measure.adjustments import excluded_units
+from joulemark_gateway.measure.checks import DATA_CHECKS
+from joulemark_gateway.measure.data import Data, Flags
+from joulemark_gateway.measure.estimate import Estimate, LineEstimate, estimate_of
+from joulemark_gateway.measure.families import Chosen
+from joulemark_gateway.measure.finding import Finding
+from joulemark_gateway.measure.guard import checked
+from joulemark_gateway.measure.models.metrics import Metrics
+from joulemark_gateway.measure.models.temperature_choice import Alternative
+from joulemark_gateway.measure.plan import Plan
+from joulemark_gateway.measure.qr import Array
+from joulemark_gateway.measure.rules import Judged
+from joulemark_gateway.measure.sufficiency import Billing, Case
+from joulemark_gateway.measure.verdict import Verdict, refusal, verdict_of
 
-Positions = NDArray[np.int64]
-_ROUNDING = 1e-12  # of the largest value
-_FIXED_BY_ITSELF = 1 - 1e-9  # leverage of a unit without which there is no fit
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What the baseline would have used in other units; NaN where a driver is missing."""
+
+    units: Data  # of the model: hours, where it was fitted to minutes that were summed up
+    energy_wh: Array  # shape (m,)
+    half_width_wh: float | None  # of the expected sum over those that are known
+    confidence: float
+
+    @property
+    def total_wh(self) -> float:
+        """The sum over the units that are known. [Wh]"""
+        return math.fsum(self.energy_wh[np.isfinite(self.energy_wh)].tolist())
 
 
 @dataclass(frozen=True, eq=False)
 class Baseline:
-    """A fitted model of n units with p terms, and its sums; e are the residuals.
+    """A plan's model of data; where the data carry none, `refusals` say why and there is none.
 
-    `position` numbers each unit on the period's grid, so that a masked unit leaves a hole between
-    its neighbours instead of making them neighbours.
+    `given` is what the policy lets count, with its holes; `estimate` is None where there is no
+    model, or one without an interval.
     """
 
-    x: Array
-    y: Array
-    position: Positions
-    beta: Array
-    basis: Array
-    inverse: Array
-    e: Array
-    sse: float
-    sst: float
+    plan: Plan
+    given: Data
+    chosen: Chosen | None
+    estimate: Estimate | None
+    refusals: tuple[Finding, ...] = ()
+    billing: Billing | None = None
+    covered_ratio: Array | None = None
+
+    @classmethod
+    def fit(
+        cls,
+        data: Data,
+        plan: Plan,
+        *,
+        billing: Billing | None = None,
+        covered_ratio: Array | None = None,
+    ) -> Baseline:
+        """The baseline of a plan; data that carry none give one that is disqualified.
+
+        Args:
+            data: units of the baseline period, NaN where something is missing.
+            plan: the model and the policies.
+            billing: what is known of bills besides their energy.
+            covered_ratio: how much of each unit was measured, where units were rolled up,
+                shape (n,).
+
+        Raises:
+            MeasureError: data that nothing can be said of, with the codes of `guard.checked`.
+        """
+        whole = with_drivers(checked(data), plan.model.drivers)
+        given = plan.sufficiency.masked(whole, plan.carrier)
+        chosen, estimate, refusals = _fitted(given, plan)
+        return cls(plan, given, chosen, estimate, refusals, billing, covered_ratio)
 
     @property
-    def n(self) -> int:
-        """Number of units."""
-        return int(self.x.shape[0])
+    def method(self) -> str:
+        """The method of the model, or `none`."""
+        return "none" if self.chosen is None else self.chosen.model.id
 
     @property
-    def p(self) -> int:
-        """Number of terms, the intercept included."""
-        return int(self.x.shape[1])
+    def metrics(self) -> Metrics | None:
+        """How well it fits; None where there is no model."""
+        return None if self.chosen is None else self.chosen.metrics
 
     @property
-    def residual_variance(self) -> float:
-        """SSE / (n - p)."""
-        return self.sse / (self.n - self.p)
+    def alternatives(self) -> tuple[Alternative, ...]:
+        """What else was looked at."""
+        return () if self.chosen is None else self.chosen.others
 
     @property
-    def r2(self) -> float:
-        """Share of the variance that the model explains."""
-        return 1 - self.sse / self.sst
+    def verdict(self) -> Verdict:
+        """The baseline alone under its policy."""
+        return self.verdict_with(None)
 
-    @property
-    def adjusted_r2(self) -> float:
-        """R2 with both variances per degree of freedom."""
-        return 1 - self.residual_variance / (self.sst / (self.n - 1))
+    def verdict_with(self, reporting: Data | None) -> Verdict:
+        """The baseline under its policy, for what it is to prove.
 
-    @property
-    def press_r2(self) -> float | None:
-        """Share explained when each unit is predicted from the others; None where one cannot be."""
-        leverage = self.leverage_of(self.x)
-        if float(np.max(leverage)) > _FIXED_BY_ITSELF:
-            return None
-        return 1 - math.fsum(((self.e / (1 - leverage)) ** 2).tolist()) / self.sst
+        Args:
+            reporting: units of that period; None: it has not begun.
+        """
+        plan = self.plan
+        case = Case(
+            self.given,
+            reporting=reporting,
+            carrier=plan.carrier,
+            production_cycle_days=plan.production_cycle_days,
+            adjusted_r2=None if self.metrics is None else self.metrics.adjusted_r2,
+            billing=self.billing,
+            covered_ratio=self.covered_ratio,
+        )
+        verdict = verdict_of(plan.sufficiency, case, plan.override)
+        own = Judged((*self.refusals, *(() if self.chosen is None else self.chosen.findings)))
+        return replace(verdict, judged=verdict.judged + own + self._far(reporting))
 
-    @property
-    def cv_rmse(self) -> float:
-        """sqrt(SSE / (n - p)) over the mean."""
-        return math.sqrt(self.residual_variance) / self._mean
+    def predict(self, data: Data) -> Prediction:
+        """What the baseline would have used in these units.
 
-    @property
-    def nmbe(self) -> float:
-        """sum(e) / ((n - p) mean): 0 up to rounding where every unit is whole."""
-        return math.fsum(self.e.tolist()) / ((self.n - self.p) * self._mean)
+        Raises:
+            MeasureError: `no_model`; `missing_driver`; those of `guard.checked`.
+        """
+        estimate = self.required()
+        units = self.units_of(data)
+        energy_wh = estimate.predict_wh(units)
+        known = np.isfinite(energy_wh)
+        half_width_wh = None
+        if known.any():
+            weights = np.ones((1, int(np.count_nonzero(known))))
+            variance = float(estimate.mean_covariance(units.where(known), weights)[0, 0])
+            half_width_wh = estimate.process.half_width(variance, self.plan.confidence)
+        return Prediction(units, energy_wh, half_width_wh, self.plan.confidence)
 
-    @property
-    def _mean(self) -> float:
-        return math.fsum(self.y.tolist()) / self.n
+    def required(self) -> Estimate:
+        """The model with its interval.
 
-    def vif(self, term: int) -> float:
-        """Variance inflation of a driver: what its likeness to the others costs."""
-        column = self.x[:, term]
-        return float(self.inverse[term, term]) * _spread(column)
+        Raises:
+            MeasureError: `no_model`, with the reason.
+        """
+        if self.estimate is None:
+            why = self.refusals[0]
+            raise MeasureError(
+                f"There is no baseline model: {why.rule}",
+                f"Mend {why.code} first.",
+                code="no_model",
+            )
+        return self.estimate
 
-    def predict(self, x: Array) -> Array:
-        """The model's energy for each row, summed in the order of the terms, shape (m,)."""
-        predicted = np.zeros(x.shape[0])
-        for j in range(self.p):
-            predicted += x[:, j] * self.beta[j]
-        return predicted
+    def read(self, data: Data) -> Data:
+        """Data fit for arithmetic, with the drivers that the model reads.
 
-    def leverage_of(self, x: Array) -> Array:
-        """How far each row lies from the baseline's units, x' (X'X)^-1 x, shape (m,)."""
-        rows = self.coordinates(x)
-        leverage = np.zeros(x.shape[0])
-        for j in range(self.p):
-            leverage += rows[:, j] * rows[:, j]
-        return leverage
+        Raises:
+            MeasureError: `missing_driver`, and those of `guard.checked`.
+        """
+        return with_drivers(checked(data), self.plan.model.drivers)
 
-    def coordinates(self, x: Array) -> Array:
-        """The rows in the basis in which the baseline's columns are orthonormal, shape (m, p)."""
-        return products(x, self.basis)
+    def units_of(self, data: Data) -> Data:
+        """Data of another period as units of the model.
+
+        Raises:
+            MeasureError: as `read`; what the model's family says of such data.
+        """
+        assert self.chosen is not None
+        return self.chosen.units(self.read(data))
+
+    def known_of(self, units: Data) -> Flags:
+        """The units that are whole and that the model knows."""
+        known: Flags = units.is_whole.copy()
+        known[known] = np.isfinite(self.required().predict_wh(units.where(known)))
+        return known
+
+    def _far(self, reporting: Data | None) -> Judged:
+        """How far the units of a period lie from those of the baseline together; a warning."""
+        if reporting is None or not isinstance(self.estimate, LineEstimate):
+            return Judged(())
+        try:
+            rows = self.estimate.fitted.rows(self.units_of(reporting))
+        except MeasureError:  # what is wrong with them stands among the findings
+            return Judged(())
+        return Judged((), DATA_CHECKS.leverage(self.estimate.fitted.linear, rows))
 
 
-def fit(drivers: Array, y: Array, position: Positions, exposure: Array | None = None) -> Baseline:
-    """The least-squares baseline.
-
-    Args:
-        drivers: value of each driver in each unit, shape (n, p - 1).
-        y: energy of each unit, shape (n,).
-        position: place of each unit on its period's grid, increasing, shape (n,).
-        exposure: how much of a nominal unit each one is, shape (n,); None: all are whole.
+def with_drivers(data: Data, names: tuple[str, ...] | None) -> Data:
+    """The data with the drivers that a model reads; None: all of them.
 
     Raises:
-        MeasureError: `too_few_units` (n <= p), `no_load`, `constant_load`, `constant_driver`,
-            `collinear_drivers`.
+        MeasureError: `missing_driver`.
     """
-    n, p = y.size, drivers.shape[1] + 1
-    if n <= p:
-        raise _refused("too_few_units", f"{n} units cannot carry {p} terms", "Lengthen it.")
-    if not np.any(y):
-        raise _refused("no_load", "the meter counted nothing in it", "Check the energy point.")
-    sst = _spread(y)
-    if sst == 0:
-        raise _refused("constant_load", "every unit uses the same", "Check the energy point.")
-    for j in range(p - 1):
-        if _spread(drivers[:, j]) == 0:
-            raise _refused("constant_driver", f"driver {j + 1} never changes", "Leave it out.")
-    x = np.column_stack([np.ones(n) if exposure is None else exposure, drivers])
+    if names is None:
+        return data
+    return replace(data, drivers={name: data.driver(name) for name in names})
+
+
+def _fitted(given: Data, plan: Plan) -> tuple[Chosen | None, Estimate | None, tuple[Finding, ...]]:
+    """Model and interval as far as the data carry them, and what was refused."""
+    units = given.where(given.is_whole & ~excluded_units(plan.adjustments, given))
     try:
-        solved = least_squares(x, y)
+        with np.errstate(all="ignore"):
+            chosen = plan.model.fit(units)
     except MeasureError as error:
-        raise _refused(
-            "collinear_drivers", "a driver follows from the others", "Leave one out."
-        ) from error
-    e = solved.residuals
-    if float(np.max(np.abs(e))) <= _ROUNDING * float(np.max(np.abs(y))):
-        e = np.zeros(n)  # what rounding leaves of an exact fit is no noise and has no correlation
-    sse = math.fsum((e**2).tolist())
-    return Baseline(x, y, position, solved.beta, solved.basis, solved.inverse, e, sse, sst)
-
-
-def _spread(values: Array) -> float:
-    """Sum of squared deviations from the mean; exactly 0 for equal values."""
-    if np.all(values == values[0]):
-        return 0.0
-    mean = math.fsum(values.tolist()) / values.size
-    return math.fsum(((values - mean) ** 2).tolist())
-
-
-def _refused(code: str, what: str, do: str) -> MeasureError:
-    return MeasureError(f"The baseline gives no model: {what}.", do, code=code)
+        return None, None, (refusal(error, "baseline"),)
+    try:
+        return chosen, estimate_of(chosen.model, chosen.data), ()
+    except MeasureError as error:
+        return chosen, None, (refusal(error, "baseline"),)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from joulemark_agent.contract.errors import MeasureError
 from joulemark_agent.kernels.jit import compiled
-from joulemark_gateway.measure.baseline import Baseline, Positions
+from joulemark_gateway.measure.linear import Linear, Positions
 from joulemark_gateway.measure.qr import Array, products
 
 _LEAST_BLOCKS = 10
@@ -48,7 +48,7 @@ class Bootstrapped:
     seed: str  # hex
 
 
-def entering(model: Baseline, x: Array) -> Array:
+def entering(model: Linear, x: Array) -> Array:
     """How much of each unit of the baseline enters the sum of the predictions for rows x, (n,)."""
     v = products(np.ones((1, x.shape[0])), model.coordinates(x))
     return products(model.coordinates(model.x), np.ascontiguousarray(v.T))[:, 0]

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from joulemark_agent.kernels.jit import compiled
-from joulemark_gateway.measure.baseline import Baseline
 from joulemark_gateway.measure.calendar import US_PER_DAY, US_PER_HOUR
 from joulemark_gateway.measure.data import Data, Times
 from joulemark_gateway.measure.finding import Finding, NamedPolicy
 from joulemark_gateway.measure.guard import checked
+from joulemark_gateway.measure.linear import Linear
 from joulemark_gateway.measure.qr import Array
 from joulemark_gateway.measure.roll_up import is_amount
 from joulemark_gateway.measure.rules import Judged, at_most
@@ -58,7 +58,7 @@ class DataChecks(NamedPolicy):
                 warnings += self._range(name, column, reporting.driver(name))
         return Judged(tuple(findings), tuple(warnings))
 
-    def leverage(self, model: Baseline, rows: Array) -> tuple[Finding, ...]:
+    def leverage(self, model: Linear, rows: Array) -> tuple[Finding, ...]:
         """How many reporting units lie far from all baseline units together; a warning.
 
         Args:

@@ -15,9 +15,10 @@ import numpy as np
 
 from joulemark_agent.contract.errors import MeasureError
 from joulemark_agent.kernels.jit import compiled
-from joulemark_gateway.measure.data import Times
+from joulemark_gateway.measure.data import Data, Times
+from joulemark_gateway.measure.estimate import Estimate
 from joulemark_gateway.measure.qr import Array
-from joulemark_gateway.measure.uncertainty import Noise
+from joulemark_gateway.measure.uncertainty import Process
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,11 +28,11 @@ class Cumulative:
     position: Times
     saved_wh: Array
     u_wh: Array
-    noise: Noise
+    process: Process
 
     def half_width_wh(self, confidence: float) -> Array:
         """Half of the two-sided interval at each unit, for one look, shape (m,). [Wh]"""
-        return self.noise.half_width(1.0, confidence) * self.u_wh
+        return self.process.half_width(1.0, confidence) * self.u_wh
 
 
 @dataclass(frozen=True)
@@ -46,17 +47,16 @@ class Stop:
     claimed_wh: float
 
 
-def cumulative(noise: Noise, x: Array, position: Times, saved_wh: Array) -> Cumulative:
+def cumulative(estimate: Estimate, units: Data) -> Cumulative:
     """The saving so far.
 
     Args:
-        noise: of the baseline's residuals.
-        x: rows of the reporting units, shape (m, p).
-        position: their places on the grid, increasing, shape (m,).
-        saved_wh: predicted minus measured of each unit, shape (m,). [Wh]
+        estimate: the baseline.
+        units: of the reporting period, without holes.
     """
-    u_wh = np.sqrt(noise.cumulative_variance(x, position))
-    return Cumulative(position, _running(saved_wh), u_wh, noise)
+    saved_wh = estimate.predict_wh(units) - units.energy_wh
+    u_wh = np.sqrt(estimate.running_variance(units, range(1, units.n + 1)))
+    return Cumulative(units.position, _running(saved_wh), u_wh, estimate.process)
 
 
 def stop_of(

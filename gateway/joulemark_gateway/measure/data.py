@@ -26,7 +26,8 @@ class Data:
     """Units in the order of time; arrays of shape (n,).
 
     `position` numbers units on their grid, so that units which are absent altogether leave a hole
-    too. `zone` is where hours and weekdays are counted.
+    too. `zone` is where hours and weekdays are counted. `measured_us` is how much of each unit its
+    values are of; None: all of it.
     """
 
     start_us: Times  # UTC
@@ -35,6 +36,12 @@ class Data:
     energy_wh: Array  # NaN where missing
     drivers: Mapping[str, Array]  # by name with unit (temperature_c, production_kg), NaN: missing
     zone: ZoneInfo
+    measured_us: Times | None = None
+
+    @property
+    def counted_us(self) -> Times:
+        """The time that the values of each unit are of, shape (n,). [us]"""
+        return self.length_us if self.measured_us is None else self.measured_us
 
     @property
     def n(self) -> int:
@@ -72,6 +79,7 @@ class Data:
             self.energy_wh[chosen],
             {name: column[chosen] for name, column in self.drivers.items()},
             self.zone,
+            None if self.measured_us is None else self.measured_us[chosen],
         )
 
     @classmethod

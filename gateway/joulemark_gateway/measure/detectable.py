@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from joulemark_agent.contract.errors import MeasureError
-from joulemark_gateway.measure.baseline import Positions
+from joulemark_gateway.measure.data import Data
+from joulemark_gateway.measure.estimate import Estimate
 from joulemark_gateway.measure.qr import Array
-from joulemark_gateway.measure.uncertainty import Noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,31 +36,30 @@ class Detectable:
         return units if units <= self.predicted_wh.size else None
 
 
-def detectable(noise: Noise, x: Array, position: Positions, confidence: float) -> Detectable:
+def detectable(estimate: Estimate, units: Data, confidence: float) -> Detectable:
     """The smallest saving that can be proven over the first k of the expected units, for every k.
 
     Args:
-        noise: of the baseline's residuals.
-        x: rows expected for the reporting units; of `Fitted.tangent` for `noise_of_fitted`,
-            shape (m, p).
-        position: their places on the grid, increasing, shape (m,).
+        estimate: the baseline.
+        units: those to come; their energy is not looked at.
         confidence: of the two-sided interval, between 0 and 1.
 
     Raises:
         MeasureError: `no_reporting_units`, `no_load`, the prediction's sum is not above 0.
     """
-    if x.shape[0] == 0:
+    if units.n == 0:
         raise MeasureError(
             "There is no unit to expect a saving in.",
             "Give the drivers of the units to come.",
             code="no_reporting_units",
         )
-    predicted_wh = np.cumsum(noise.model.predict(x))
+    predicted_wh = np.cumsum(estimate.predict_wh(units))
     if not np.all(predicted_wh > 0):
         raise MeasureError(
             "The baseline predicts no energy for the units to come.",
             "Check that their drivers are like those of the baseline.",
             code="no_load",
         )
-    per_deviation = noise.half_width(1.0, confidence)
-    return Detectable(predicted_wh, per_deviation * np.sqrt(noise.cumulative_variance(x, position)))
+    per_deviation = estimate.process.half_width(1.0, confidence)
+    variance = estimate.running_variance(units, range(1, units.n + 1))
+    return Detectable(predicted_wh, per_deviation * np.sqrt(variance))

@@ -10,8 +10,8 @@ import numpy as np
 
 from joulemark_agent.contract.factor import Factor
 from joulemark_agent.contract.reading import SIMULATED
-from joulemark_gateway.measure.baseline import Baseline
 from joulemark_gateway.measure.inputs import Prepared
+from joulemark_gateway.measure.linear import Linear
 from joulemark_gateway.measure.result import Coefficient, DriverRange, Model, Saving, Warned
 from joulemark_gateway.measure.student import tail
 from joulemark_gateway.measure.uncertainty import Noise
@@ -20,7 +20,7 @@ _BEYOND = 0.05  # of the baseline's range: what counts as outside it
 _HIGH_VIF = 10.0
 
 
-def model_of(prepared: Prepared, model: Baseline, noise: Noise) -> Model:
+def model_of(prepared: Prepared, model: Linear, noise: Noise) -> Model:
     """The model as it is reported."""
     return Model(
         kind="production, ordinary least squares",
@@ -114,7 +114,7 @@ def _of_model(model: Model) -> list[Warned]:
     return found
 
 
-def _coefficients(prepared: Prepared, model: Baseline) -> list[Coefficient]:
+def _coefficients(prepared: Prepared, model: Linear) -> list[Coefficient]:
     project = prepared.project
     names = ["base load", *(driver.name for driver in project.drivers)]
     units = [f"Wh/{project.unit}", *(f"Wh/{unit}" for unit in prepared.driver_units)]
@@ -129,7 +129,7 @@ def _coefficients(prepared: Prepared, model: Baseline) -> list[Coefficient]:
     return coefficients
 
 
-def _high_leverage_ratio(prepared: Prepared, model: Baseline) -> float:
+def _high_leverage_ratio(prepared: Prepared, model: Linear) -> float:
     units = prepared.reporting
     if not units.kept.any():
         return 0.0

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
+from joulemark_agent.contract.errors import MeasureError
+
+Policy = TypeVar("Policy")
 ENGINE = "engine"  # rules that no policy can waive
 
 
@@ -48,3 +53,18 @@ class NamedPolicy:
     def used(self) -> PolicyUsed:
         """The policy as it stands beside a figure."""
         return PolicyUsed(self.id, self.version, self.text, self.source)
+
+
+def named(policies: Mapping[str, Policy], name: str, code: str) -> Policy:
+    """The policy of a name.
+
+    Raises:
+        MeasureError: with this code, there is none.
+    """
+    if name not in policies:
+        raise MeasureError(
+            f"There is no policy {name!r}.",
+            f"Name one of: {', '.join(sorted(policies))}.",
+            code=code,
+        )
+    return policies[name]

@@ -32,7 +32,7 @@ def checked(data: Data) -> Data:
         MeasureError: `ragged_columns`, `bad_stamp`, `bad_length`, `bad_place`, `duplicate_stamp`,
             `stamps_out_of_order`, `shared_place`, `bad_value`, `value_too_large`.
     """
-    columns = (data.start_us, data.length_us, data.position, data.energy_wh)
+    columns = (data.start_us, data.length_us, data.counted_us, data.position, data.energy_wh)
     shapes = {np.shape(column) for column in (*columns, *data.drivers.values())}
     if len(shapes) > 1 or len(next(iter(shapes))) != 1:
         raise MeasureError(
@@ -55,7 +55,11 @@ def checked(data: Data) -> Data:
         )
     energy_wh = _numbers("energy", data.energy_wh)
     drivers = {name: _numbers(name, column) for name, column in data.drivers.items()}
-    return Data(start_us, length_us, position, energy_wh, drivers, data.zone)
+    measured_us = data.measured_us
+    if measured_us is not None:
+        measured_us = _whole("bad_length", "measured times", measured_us)
+        _within("bad_length", "The measured time of a unit", measured_us, 0, _LONGEST_US)
+    return Data(start_us, length_us, position, energy_wh, drivers, data.zone, measured_us)
 
 
 def finite(figures: Mapping[str, float]) -> dict[str, float]:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from joulemark_gateway.evidence.history import DeviceHistory
-from joulemark_gateway.measure.baseline import Baseline
 from joulemark_gateway.measure.inputs import Prepared
 from joulemark_gateway.measure.intervals import Flags, Span, falls, false_zeros
+from joulemark_gateway.measure.linear import Linear
 from joulemark_gateway.measure.periods import Units
 from joulemark_gateway.measure.project import Dates
 from joulemark_gateway.measure.result import (
@@ -47,7 +47,7 @@ def summary(period: Period, dates: Dates, units: Units) -> PeriodSummary:
     )
 
 
-def baseline_units(units: Units, model: Baseline | None) -> list[Unit]:
+def baseline_units(units: Units, model: Linear | None) -> list[Unit]:
     """The units of the baseline, with the fit where there is one to show."""
     fitted = {} if model is None else _placed(units, model.predict(model.x).tolist())
     return [_row("baseline", units, k, fitted.get(k), None) for k in range(units.kept.size)]

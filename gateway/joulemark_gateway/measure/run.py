@@ -16,12 +16,12 @@ import numpy as np
 from joulemark_agent.contract.errors import MeasureError
 from joulemark_agent.contract.factor import Factor, FactorSet
 from joulemark_gateway.evidence.history import DeviceHistory
-from joulemark_gateway.measure.baseline import Baseline, fit
 from joulemark_gateway.measure.calendar import US_PER_DAY
 from joulemark_gateway.measure.creditable import CREDITABLE_POLICIES
 from joulemark_gateway.measure.diagnosis import model_of, warnings_of
 from joulemark_gateway.measure.finding import ENGINE, Finding
 from joulemark_gateway.measure.inputs import Prepared, factors_by_day, prepare
+from joulemark_gateway.measure.linear import Linear, fit
 from joulemark_gateway.measure.periods import Units
 from joulemark_gateway.measure.project import Project
 from joulemark_gateway.measure.result import Measurement, Saving
@@ -95,7 +95,7 @@ def measure(
     )
 
 
-def _fit(prepared: Prepared) -> tuple[Baseline | None, Noise | None, list[Finding]]:
+def _fit(prepared: Prepared) -> tuple[Linear | None, Noise | None, list[Finding]]:
     """Model and noise, as far as the arithmetic carries them, and what it refused."""
     units = prepared.baseline
     refusals: list[Finding] = []
@@ -127,7 +127,7 @@ def _refusal(code: str, subject: str, rule: str, units: int) -> Finding:
     )
 
 
-def _judge(prepared: Prepared, model: Baseline | None) -> tuple[Finding, ...]:
+def _judge(prepared: Prepared, model: Linear | None) -> tuple[Finding, ...]:
     """What the plan's policy says of the baseline."""
     project, units = prepared.project, prepared.baseline
     before, after = units.drivers, prepared.reporting.drivers
@@ -150,7 +150,7 @@ def _judge(prepared: Prepared, model: Baseline | None) -> tuple[Finding, ...]:
     return SUFFICIENCY_POLICIES[project.sufficiency_policy].judge(facts)
 
 
-def _reported(model: Baseline, units: Units) -> Reported:
+def _reported(model: Linear, units: Units) -> Reported:
     x = np.column_stack([units.kept_exposure, units.drivers])
     return reported(model, x, units.energy_wh, units.position, units.days(kept=True))
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from joulemark_agent.contract.factor import Factor
 from joulemark_agent.kernels.carbon import WH_PER_KWH, co2e
-from joulemark_gateway.measure.baseline import Baseline, Positions
 from joulemark_gateway.measure.creditable import CreditablePolicy
+from joulemark_gateway.measure.linear import Linear, Positions
 from joulemark_gateway.measure.qr import Array
 from joulemark_gateway.measure.result import (
     CarbonSaving,
@@ -45,7 +45,7 @@ class Reported:
 
 
 def reported(
-    model: Baseline,
+    model: Linear,
     x: Array,
     measured_wh: Array,
     position: Positions,

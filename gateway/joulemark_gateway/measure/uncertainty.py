@@ -32,8 +32,8 @@ import numpy as np
 
 from joulemark_agent.contract.errors import MeasureError
 from joulemark_agent.kernels.jit import compiled
-from joulemark_gateway.measure.baseline import Baseline, Positions
 from joulemark_gateway.measure.data import Data
+from joulemark_gateway.measure.linear import Linear, Positions
 from joulemark_gateway.measure.models.base import Fitted
 from joulemark_gateway.measure.qr import Array, least_squares, products
 from joulemark_gateway.measure.student import quantile
@@ -51,7 +51,7 @@ class Noise:
     variance: float
     effective_n: float
     degrees_of_freedom: float
-    model: Baseline
+    model: Linear
     coefficients: Array  # Q'R Q, shape (p, p)
 
     def half_width(self, variance: float, confidence: float) -> float:
@@ -71,14 +71,28 @@ class Noise:
         v = products(weights, self.model.coordinates(x))
         return self.variance * (own + _sandwich(v, self.coefficients))
 
-    def cumulative_variance(self, x: Array, position: Positions) -> Array:
-        """The variance of the sum of the first k savings, for every k, shape (m,)."""
+    def mean_covariance(self, x: Array, weights: Array) -> Array:
+        """Covariances of K weighted sums of expected energies: no noise of their own, (K, K)."""
+        v = products(weights, self.model.coordinates(x))
+        return self.variance * _sandwich(v, self.coefficients)
+
+    def cumulative_variance(
+        self, x: Array, position: Positions, weights: Array | None = None
+    ) -> Array:
+        """The variance of the sum of the first k savings, for every k, shape (m,).
+
+        Args:
+            x: rows of the reporting units, shape (m, p).
+            position: their places on the grid, increasing, shape (m,).
+            weights: weight of each unit in the sum, shape (m,); None: 1.
+        """
         rows = self.model.coordinates(x)
-        sums = _cumulative(rows, position, self.coefficients, self.rho_used)
+        each = np.ones(x.shape[0]) if weights is None else weights
+        sums = _cumulative(rows, position, each, self.coefficients, self.rho_used)
         return self.variance * sums
 
 
-def noise_of(model: Baseline) -> Noise:
+def noise_of(model: Linear) -> Noise:
     """The AR(1) noise of a model's residuals.
 
     Raises:
@@ -99,6 +113,10 @@ class Process(NamedTuple):
     variance: float
     effective_n: float
     degrees_of_freedom: float
+
+    def half_width(self, variance: float, confidence: float) -> float:
+        """Half of the two-sided interval of a sum with this variance."""
+        return quantile((1 + confidence) / 2, self.degrees_of_freedom) * math.sqrt(variance)
 
 
 def ar1_process(rho: float, n: int, p: float, sse: float) -> Process:
@@ -134,7 +152,7 @@ def noise_of_fitted(fitted: Fitted, data: Data) -> Noise:
     return noise_of(linearised(fitted, data))
 
 
-def linearised(fitted: Fitted, data: Data) -> Baseline:
+def linearised(fitted: Fitted, data: Data) -> Linear:
     """The fit as a straight model of all its parameters, near those that were found.
 
     Its columns are those of the fit and, for each searched parameter, the derivative of the energy
@@ -155,7 +173,7 @@ def linearised(fitted: Fitted, data: Data) -> Baseline:
             "Lengthen the baseline.",
             code="too_few_units",
         )
-    x = _as_weighted(fitted.tangent(data), model.x)
+    x = fitted.tangent(data) / fitted.scale(data)[:, None]
     basis = _basis(x, model.p)
     return replace(
         model,
@@ -164,17 +182,6 @@ def linearised(fitted: Fitted, data: Data) -> Baseline:
         basis=basis,
         inverse=products(basis, np.ascontiguousarray(basis.T)),
     )
-
-
-def _as_weighted(tangent: Array, x: Array) -> Array:
-    """The tangent with each row weighted as the fit weighted it, shape (n, p)."""
-    rows = tangent[:, : x.shape[1]]
-    units = np.arange(rows.shape[0])
-    largest = np.argmax(np.abs(rows), axis=1)
-    unweighted = rows[units, largest]
-    weight = np.ones(units.size)
-    np.divide(x[units, largest], unweighted, out=weight, where=unweighted != 0)
-    return tangent * weight[:, None]
 
 
 def _basis(x: Array, sure: int) -> Array:
@@ -271,8 +278,10 @@ def _sandwich(v: Array, inner: Array) -> Array:
 
 
 @compiled
-def _cumulative(rows: Array, position: Positions, coefficients: Array, rho: float) -> Array:
-    """Both terms over s2 for the first k units with weight 1, for every k, shape (m,)."""
+def _cumulative(
+    rows: Array, position: Positions, weights: Array, coefficients: Array, rho: float
+) -> Array:
+    """Both terms over s2 for the first k units, for every k, shape (m,)."""
     m, p = rows.shape
     out = np.zeros(m)
     v = np.zeros(p)
@@ -280,10 +289,10 @@ def _cumulative(rows: Array, position: Positions, coefficients: Array, rho: floa
     for i in range(m):
         if i > 0:
             carried *= _power(rho, position[i] - position[i - 1])
-        own += 1.0 + 2.0 * carried
-        carried += 1.0
+        own += weights[i] * (weights[i] + 2.0 * carried)
+        carried += weights[i]
         for j in range(p):
-            v[j] += rows[i, j]
+            v[j] += weights[i] * rows[i, j]
         total = own
         for j in range(p):
             for k in range(p):

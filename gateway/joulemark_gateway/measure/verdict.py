@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from joulemark_gateway.measure.rules import Judged, codes_of
 from joulemark_gateway.measure.sufficiency.base import Case, Policy
 
 Figures = Mapping[str, float]
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -113,31 +114,39 @@ def verdict_of(policy: Policy, case: Case, override: Override | None = None) -> 
     try:
         judged = policy.judge_data(case)
         if case.reporting is not None and not case.reporting.is_whole.any():
-            judged += Judged((_NO_REPORTING,))
+            judged += Judged((NO_REPORTING,))
     except MeasureError as error:
-        judged = Judged((_engine_refusal(error),))
+        judged = Judged((refusal(error),))
     return Verdict(policy.used(), judged, override)
 
 
 def stated(verdict: Verdict, figures: Callable[[], Figures]) -> Stated:
     """The figures, computed only if nothing refuses; what the arithmetic refuses is a finding."""
+    found, refused_by = attempted(verdict, lambda: finite(figures()))
+    return Stated(verdict, found, refused_by)
+
+
+def attempted(
+    verdict: Verdict, make: Callable[[], Made]
+) -> tuple[Made | None, tuple[Finding, ...]]:
+    """What may be computed under the verdict, or None and what refuses it."""
     if verdict.refusing:
-        return Stated(verdict, None, verdict.refusing)
+        return None, verdict.refusing
     try:
-        with np.errstate(all="ignore"):  # what becomes of it is looked at below
-            return Stated(verdict, finite(figures()))
+        with np.errstate(all="ignore"):  # whoever makes figures looks at what becomes of it
+            return make(), ()
     except MeasureError as error:
-        return Stated(verdict, None, (_engine_refusal(error),))
+        return None, (refusal(error),)
     except (ArithmeticError, ValueError) as error:  # sums that overflow, roots of less than 0
         told = MeasureError(
             f"The arithmetic ends in {error}.",
             "Look for values that are too large, or a baseline that says too little.",
             code="not_finite",
         )
-        return Stated(verdict, None, (_engine_refusal(told),))
+        return None, (refusal(told),)
 
 
-_NO_REPORTING = Finding(
+NO_REPORTING = Finding(
     "no_reporting_units",
     ENGINE,
     "reporting",
@@ -150,5 +159,6 @@ _NO_REPORTING = Finding(
 )
 
 
-def _engine_refusal(error: MeasureError) -> Finding:
-    return Finding(error.code, ENGINE, "arithmetic", error.what, 0.0, None, None, "", passed=False)
+def refusal(error: MeasureError, subject: str = "arithmetic") -> Finding:
+    """What the arithmetic cannot carry, as a finding that nobody can override."""
+    return Finding(error.code, ENGINE, subject, error.what, 0.0, None, None, "", passed=False)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from joulemark_agent.contract.errors import MeasureError
-from joulemark_gateway.measure.baseline import fit
 from joulemark_gateway.measure.bootstrap import Residuals, block_bootstrap, entering
+from joulemark_gateway.measure.linear import fit
 from joulemark_gateway.measure.uncertainty import noise_of
 from support.five_parameters import ar1
 

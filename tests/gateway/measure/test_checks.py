@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from joulemark_agent.contract.errors import MeasureError
-from joulemark_gateway.measure.baseline import fit
 from joulemark_gateway.measure.calendar import US_PER_DAY, US_PER_HOUR
 from joulemark_gateway.measure.checks import DATA_CHECKS
 from joulemark_gateway.measure.data import Data
+from joulemark_gateway.measure.linear import fit
 from joulemark_gateway.measure.sufficiency import POLICIES, Case
 from support.steel import steel_works
 from support.unit_data import changed, days, hours, of_edges, plant_days

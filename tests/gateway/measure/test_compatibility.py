@@ -8,7 +8,6 @@ import pytest
 from scipy import stats
 
 from joulemark_agent.contract.errors import MeasureError
-from joulemark_gateway.measure.baseline import fit
 from joulemark_gateway.measure.compatibility import (
     INTERVAL_METHODS,
     Case,
@@ -16,6 +15,7 @@ from joulemark_gateway.measure.compatibility import (
     case_of,
     sun_baltazar_factor,
 )
+from joulemark_gateway.measure.linear import fit
 from joulemark_gateway.measure.uncertainty import lag_one_correlation
 from support.five_parameters import five_parameters, meter
 

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 
 from joulemark_agent.contract.errors import MeasureError
-from joulemark_gateway.measure.baseline import fit
 from joulemark_gateway.measure.cusum import cumulative, stop_of
-from joulemark_gateway.measure.uncertainty import noise_of
+from joulemark_gateway.measure.estimate import estimate_of
+from joulemark_gateway.measure.models.production import activity, fit_production
+from support.plants import days
 
 DAYS = 180
 PLACE = np.arange(DAYS)
@@ -12,12 +13,13 @@ PLACE = np.arange(DAYS)
 
 def seen(saved=0.0, seed=1):
     draw = np.random.default_rng(seed)
-    made = draw.uniform(5, 30, (2 * DAYS, 1))
-    energy = 50 + 4 * made[:, 0] + draw.normal(0, 5, 2 * DAYS)
-    model = fit(made[:DAYS], energy[:DAYS], PLACE)
-    x = np.column_stack([np.ones(DAYS), made[DAYS:]])
-    noise = noise_of(model)
-    return noise, x, cumulative(noise, x, PLACE, model.predict(x) - energy[DAYS:] + saved)
+    made = draw.uniform(5, 30, 2 * DAYS)
+    energy = 50 + 4 * made + draw.normal(0, 5, 2 * DAYS)
+    energy[DAYS:] -= saved
+    data = days(energy, production_kg=made)
+    before, after = data.where(data.position < DAYS), data.where(data.position >= DAYS)
+    estimate = estimate_of(fit_production(before, [activity("production_kg", "kg")]), before)
+    return estimate, after, cumulative(estimate, after)
 
 
 def stop(of, confidence=0.9, **more):
@@ -25,10 +27,10 @@ def stop(of, confidence=0.9, **more):
 
 
 def test_the_last_of_the_band_is_the_interval_of_the_whole():
-    noise, x, so_far = seen()
-    variance = noise.covariance(x, PLACE, np.ones((1, DAYS)))[0, 0]
+    estimate, units, so_far = seen()
+    variance = estimate.covariance(units, np.ones((1, DAYS)))[0, 0]
     half = so_far.half_width_wh(0.9)
-    assert half[-1] == pytest.approx(noise.half_width(variance, 0.9), rel=1e-9)
+    assert half[-1] == pytest.approx(estimate.process.half_width(variance, 0.9), rel=1e-9)
     assert np.all(np.diff(half) > 0)
 
 

@@ -2,36 +2,37 @@ import numpy as np
 import pytest
 
 from joulemark_agent.contract.errors import MeasureError
-from joulemark_gateway.measure.baseline import fit
 from joulemark_gateway.measure.detectable import detectable
-from joulemark_gateway.measure.uncertainty import noise_of
+from joulemark_gateway.measure.estimate import estimate_of
+from joulemark_gateway.measure.models.production import activity, fit_production
 from support.five_parameters import ar1
+from support.plants import days
 
 N, M = 180, 90
+MADE = activity("production_kg", "kg")
 
 
 def produced(draw, rho):
-    """A baseline on production, and the rows of what is planned."""
+    """A baseline on production, and the units that are planned."""
     production = draw.uniform(5, 30, N + M)
     energy_wh = 50 + 4 * production + 6 * ar1(draw, N + M, rho)
-    model = fit(production[:N, None], energy_wh[:N], np.arange(N))
-    rows = np.column_stack([np.ones(M), production[N:]])
-    return noise_of(model), rows, energy_wh[N:]
+    data = days(energy_wh, production_kg=production)
+    before, after = data.where(data.position < N), data.where(data.position >= N)
+    return estimate_of(fit_production(before, [MADE]), before), after
 
 
 def test_it_is_the_half_width_over_the_prediction_for_every_length():
-    noise, rows, _ = produced(np.random.default_rng(2), 0.6)
-    position = np.arange(M) + 7
-    found = detectable(noise, rows, position, 0.9)
+    estimate, units = produced(np.random.default_rng(2), 0.6)
+    found = detectable(estimate, units, 0.9)
     for k in (1, 30, M):
-        variance = noise.covariance(rows[:k], position[:k], np.ones((1, k)))[0, 0]
-        ratio = noise.half_width(variance, 0.9) / noise.model.predict(rows[:k]).sum()
+        first = units.where(np.arange(M) < k)
+        variance = estimate.covariance(first, np.ones((1, k)))[0, 0]
+        ratio = estimate.process.half_width(variance, 0.9) / estimate.predict_wh(first).sum()
         assert found.ratio[k - 1] == pytest.approx(ratio, rel=1e-11)
 
 
 def test_it_says_after_how_many_units_a_saving_stays_detectable():
-    noise, rows, _ = produced(np.random.default_rng(2), 0.6)
-    found = detectable(noise, rows, np.arange(M), 0.9)
+    found = detectable(*produced(np.random.default_rng(2), 0.6), 0.9)
     for ratio in (0.03, 0.04, 0.06):
         units = found.units_until(ratio)
         assert units is not None
@@ -43,8 +44,8 @@ def test_it_says_after_how_many_units_a_saving_stays_detectable():
 
 
 def test_more_confidence_asks_for_a_larger_saving():
-    noise, rows, _ = produced(np.random.default_rng(2), 0.6)
-    widths = [detectable(noise, rows, np.arange(M), c).ratio[-1] for c in (0.8, 0.9, 0.95)]
+    estimate, units = produced(np.random.default_rng(2), 0.6)
+    widths = [detectable(estimate, units, c).ratio[-1] for c in (0.8, 0.9, 0.95)]
     assert widths[0] < widths[1] < widths[2]
 
 
@@ -53,19 +54,20 @@ def test_noise_alone_exceeds_it_in_one_of_ten_baselines():
     draw = np.random.default_rng(5)
     foreseen, seen = [], []
     for _ in range(700):
-        noise, rows, energy_wh = produced(draw, 0.7)
-        found = detectable(noise, rows, np.arange(M), 0.9)
+        estimate, units = produced(draw, 0.7)
+        found = detectable(estimate, units, 0.9)
         foreseen.append(found.ratio[-1])
         predicted_wh = found.predicted_wh[-1]
-        seen.append(abs(predicted_wh - energy_wh.sum()) / predicted_wh)
+        seen.append(abs(predicted_wh - units.energy_wh.sum()) / predicted_wh)
     assert np.median(foreseen) == pytest.approx(np.quantile(seen, 0.9), rel=0.15)
 
 
 def test_nothing_to_come_and_no_energy_to_come_have_their_codes():
-    noise, rows, _ = produced(np.random.default_rng(2), 0.0)
+    estimate, units = produced(np.random.default_rng(2), 0.0)
     with pytest.raises(MeasureError) as refused:
-        detectable(noise, rows[:0], np.arange(0), 0.9)
+        detectable(estimate, units.where(units.position < 0), 0.9)
     assert refused.value.code == "no_reporting_units"
+    undone = days(np.zeros(M), production_kg=-units.driver("production_kg"))
     with pytest.raises(MeasureError) as refused:
-        detectable(noise, -rows, np.arange(M), 0.9)
+        detectable(estimate, undone, 0.9)
     assert refused.value.code == "no_load"

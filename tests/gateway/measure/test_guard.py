@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from joulemark_agent.contract.errors import MeasureError
-from joulemark_gateway.measure.baseline import fit
 from joulemark_gateway.measure.bills import merged
 from joulemark_gateway.measure.calendar import US_PER_DAY, US_PER_HOUR
 from joulemark_gateway.measure.data import Data
 from joulemark_gateway.measure.guard import checked, finite
+from joulemark_gateway.measure.linear import fit
 from joulemark_gateway.measure.roll_up import roll_up
 from joulemark_gateway.measure.sufficiency import POLICIES, Billing, Case
 from joulemark_gateway.measure.uncertainty import noise_of

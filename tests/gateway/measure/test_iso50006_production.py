@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from joulemark_agent.contract.errors import MeasureError
-from joulemark_gateway.measure.baseline import fit
+from joulemark_gateway.measure.linear import fit
 from joulemark_gateway.measure.sufficiency import ISO50006_PRODUCTION, POLICIES, Case
 from support.unit_data import changed, days, hours, plant_days
 

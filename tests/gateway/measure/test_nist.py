@@ -10,7 +10,7 @@ from statistics import fmean, stdev
 import numpy as np
 import pytest
 
-from joulemark_gateway.measure import baseline
+from joulemark_gateway.measure import linear
 from joulemark_gateway.measure.qr import least_squares
 from support.present import present
 
@@ -83,7 +83,7 @@ def test_normal_equations_have_no_correct_digit_where_ours_has_seven(plant_data)
 @pytest.mark.parametrize(("name", "least"), [("Mavro", 9), ("NumAcc4", 7)])
 def test_mean_and_deviation_of_a_baseline_without_drivers_are_certified(plant_data, name, least):
     values, mean, deviation = univariate(plant_data / f"mv/nist_strd/{name}.dat")
-    model = baseline.fit(np.empty((values.size, 0)), values, np.arange(values.size))
+    model = linear.fit(np.empty((values.size, 0)), values, np.arange(values.size))
     assert digits(model.beta[0], mean) >= 13
     assert digits(math.sqrt(model.residual_variance), deviation) >= least
     assert digits(math.sqrt(model.sst / (model.n - 1)), deviation) >= least
@@ -143,7 +143,7 @@ def test_exact_rational_regressions_are_met(plant_data, name):
 @pytest.mark.parametrize("name", CASES)
 def test_the_baseline_gives_the_exact_figures_of_fit(plant_data, name):
     x, y, true = exact(plant_data, name)
-    model = baseline.fit(x[:, 1:], y, np.arange(y.size))
+    model = linear.fit(x[:, 1:], y, np.arange(y.size))
     assert (model.n, model.p) == (true["n"], true["p"])
     assert model.sse == pytest.approx(float(true["sse"]), rel=1e-9)
     assert math.sqrt(model.residual_variance) == pytest.approx(float(true["residual_sd"]), rel=1e-9)

@@ -4,8 +4,8 @@ from datetime import date, timedelta
 import numpy as np
 import pytest
 
-from joulemark_gateway.measure.baseline import fit
 from joulemark_gateway.measure.creditable import CREDITABLE_POLICIES
+from joulemark_gateway.measure.linear import fit
 from joulemark_gateway.measure.savings import cumulative, reported, saving_of, split_of
 from joulemark_gateway.measure.uncertainty import noise_of
 from support.histories import daily_plant, factors

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from joulemark_agent.contract.errors import MeasureError
-from joulemark_gateway.measure.baseline import fit
+from joulemark_gateway.measure.linear import fit
 from joulemark_gateway.measure.student import quantile
 from joulemark_gateway.measure.uncertainty import (
     ar1_products,

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from joulemark_agent.contract.errors import MeasureError
-from joulemark_gateway.measure.baseline import fit
 from joulemark_gateway.measure.calendar import midnight_us, minute_of_week
 from joulemark_gateway.measure.finding import ENGINE
+from joulemark_gateway.measure.linear import fit
 from joulemark_gateway.measure.sufficiency import (
     CALTRACK_DAILY,
     ISO50006_PRODUCTION,

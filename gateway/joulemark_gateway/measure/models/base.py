@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from joulemark_gateway.measure.baseline import Baseline
+import numpy as np
+
 from joulemark_gateway.measure.data import Data
+from joulemark_gateway.measure.linear import Linear
 from joulemark_gateway.measure.qr import Array
+
+
+def _alike(data: Data) -> Array:
+    return np.ones(data.n)
 
 
 @dataclass(frozen=True)
@@ -24,16 +30,19 @@ class Fitted:
 
     `rows` gives the design of any data, shape (n, p); `tangent` the same with a column more for
     each parameter that was found by search (the derivative of the energy by it), by which the
-    interval counts what the search costs. Where nothing is searched both are one.
+    interval counts what the search costs. Where nothing is searched both are one. `scale` is what
+    a unit's energy and row were divided by to have noise of one size, shape (n,): 1, or for units
+    of unlike length the root of it.
     """
 
     id: str  # of the method, like change-point-3ph
-    linear: Baseline
+    linear: Linear
     terms: tuple[Term, ...]
     rows: Callable[[Data], Array]
     tangent: Callable[[Data], Array]
     searched: int = 0
     facts: Mapping[str, float] = field(default_factory=dict)  # change points and the like
+    scale: Callable[[Data], Array] = _alike
 
     @property
     def parameters(self) -> int:

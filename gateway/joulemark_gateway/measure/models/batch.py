@@ -20,9 +20,9 @@ import numpy as np
 
 from joulemark_agent.contract.errors import MeasureError
 from joulemark_agent.kernels.carbon import WH_PER_KWH
-from joulemark_gateway.measure.baseline import fit
 from joulemark_gateway.measure.data import Data
 from joulemark_gateway.measure.finding import Finding
+from joulemark_gateway.measure.linear import fit
 from joulemark_gateway.measure.models.base import Fitted, Term
 from joulemark_gateway.measure.models.terms import sign_findings
 from joulemark_gateway.measure.qr import Array
@@ -99,7 +99,7 @@ def fit_batches(data: Data, terms: Sequence[str] = (HOURS, MASS, HEAT, IDLE)) ->
         terms: those of the model, `batch_h` first.
 
     Raises:
-        MeasureError: `no_batch_hours`, `unknown_term`, `missing_driver`, those of `baseline.fit`.
+        MeasureError: `no_batch_hours`, `unknown_term`, `missing_driver`, those of `linear.fit`.
     """
     unknown = [name for name in terms if name not in _COLUMNS]
     if unknown or not terms or terms[0] != HOURS:

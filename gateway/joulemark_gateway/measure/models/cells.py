@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from joulemark_agent.contract.errors import MeasureError
-from joulemark_gateway.measure.baseline import Positions
 from joulemark_gateway.measure.calendar import US_PER_S, local_us, minute_of_week
 from joulemark_gateway.measure.data import Data
+from joulemark_gateway.measure.linear import Positions
 
 DAY_MIN = 24 * 60
 WEEK_MIN = 7 * DAY_MIN

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
 from joulemark_agent.contract.errors import MeasureError
-from joulemark_gateway.measure.data import Data
+from joulemark_gateway.measure.data import Data, Times
 from joulemark_gateway.measure.models.base import Fitted
+from joulemark_gateway.measure.models.time_of_week_blend import Blend
 from joulemark_gateway.measure.qr import Array
 from joulemark_gateway.measure.uncertainty import lag_one_correlation
 
@@ -28,11 +29,11 @@ class Metrics:
     """Figures of one fit of n units with p parameters; None where one cannot be had."""
 
     n: int
-    p: int
+    p: float  # a whole number where one model was fitted
     effective_n: float  # n'
     sse: float
-    cv_rmse: float  # sqrt(SSE / (n - p)) / mean
-    nmbe: float  # sum e / ((n - p) mean)
+    cv_rmse: float | None  # sqrt(SSE / (n - p)) / mean
+    nmbe: float | None  # sum e / ((n - p) mean)
     r2: float
     adjusted_r2: float  # both variances per degree of freedom
     pnrmse: float | None  # sqrt(SSE / (n - p)) / (Q3 - Q1)
@@ -48,45 +49,63 @@ def metrics_of(fitted: Fitted, effective_n: float | None = None) -> Metrics:
         fitted: the model.
         effective_n: n' by which models are compared; None: that of the model's own residuals.
     """
-    linear, p = fitted.linear, fitted.parameters
-    n, sse = linear.n, linear.sse
-    mean = math.fsum(linear.y.tolist()) / n
+    linear = fitted.linear
+    found = _figures(linear.y, linear.e, linear.position, fitted.parameters, effective_n)
+    explained = 1 - linear.sse / linear.sst
+    per_degree = linear.sse / (linear.n - fitted.parameters) / (linear.sst / (linear.n - 1))
+    return replace(found, r2=explained, adjusted_r2=1 - per_degree, press_cv_rmse=_press(fitted))
+
+
+def blend_metrics(blend: Blend) -> Metrics:
+    """The figures of several models blended; p is how much freedom they have together."""
+    data = blend.baseline
+    return _figures(data.energy_wh, blend.residuals, data.position, blend.parameters, None)
+
+
+def _figures(y: Array, e: Array, position: Times, p: float, effective_n: float | None) -> Metrics:
+    n = y.size
     if n <= p:
         raise MeasureError(
-            f"{n} units cannot carry {p} parameters.", "Lengthen it.", code="too_few_units"
+            f"{n} units cannot carry {p:g} parameters.", "Lengthen it.", code="too_few_units"
         )
+    mean = _total(y) / n
+    sse, sst = _total(e**2), _total((y - mean) ** 2)
     if effective_n is None:
-        effective_n = effective_units(lag_one_correlation(linear.e, linear.position), n, p)
+        effective_n = effective_units(lag_one_correlation(e, position), n, p)
     root = math.sqrt(sse / (n - p))
-    spread = _quartile(linear.y, 0.75) - _quartile(linear.y, 0.25)
+    spread = _quartile(y, 0.75) - _quartile(y, 0.25)
     return Metrics(
         n,
         p,
         effective_n,
         sse,
-        root / mean,
-        math.fsum(linear.e.tolist()) / ((n - p) * mean),
-        linear.r2,
-        1 - sse / (n - p) / (linear.sst / (n - 1)),
+        root / mean if mean else None,
+        _total(e) / ((n - p) * mean) if mean else None,
+        1 - sse / sst if sst else 0.0,
+        1 - sse / (n - p) / (sst / (n - 1)) if sst else 0.0,
         root / spread if spread > 0 else None,
         bic(sse, n, p, effective_n),
         _aicc(sse, n, p),
-        _press(fitted, mean),
+        None,
     )
 
 
-def effective_units(rho: float, n: int, p: int) -> float:
+def _total(values: Array) -> float:
+    return math.fsum(values.tolist())
+
+
+def effective_units(rho: float, n: int, p: float) -> float:
     """The n' of rho: n (1 - r) / (1 + r), at least 1; r is rho less its bias, and not below 0."""
     used = min(max(rho + (1 + 4 * rho) / n + (p - 1) / n, 0.0), _MOST_RHO)
     return max(n * (1 - used) / (1 + used), 1.0)
 
 
-def bic(sse: float, n: int, p: int, effective_n: float) -> float:
+def bic(sse: float, n: int, p: float, effective_n: float) -> float:
     """By effective units, n' ln(SSE / n) + p ln n'; minus infinity for an exact fit."""
     return effective_n * _log(sse / n) + p * math.log(effective_n)
 
 
-def _aicc(sse: float, n: int, p: int) -> float:
+def _aicc(sse: float, n: int, p: float) -> float:
     """AIC with the variance as a parameter more, corrected for few units."""
     k = p + 1
     correction = 2 * k * (k + 1) / (n - k - 1) if n - k > 1 else math.inf
@@ -97,9 +116,10 @@ def _log(value: float) -> float:
     return math.log(value) if value > 0 else -math.inf
 
 
-def _press(fitted: Fitted, mean: float) -> float | None:
+def _press(fitted: Fitted) -> float | None:
+    mean = _total(fitted.linear.y) / fitted.linear.n
     leverage = fitted.linear.leverage_of(fitted.linear.x)
-    if float(np.max(leverage)) >= 1 - 1e-9:
+    if not mean or float(np.max(leverage)) >= 1 - 1e-9:
         return None
     left_out = fitted.linear.e / (1 - leverage)
     return math.sqrt(math.fsum((left_out**2).tolist()) / fitted.linear.n) / mean

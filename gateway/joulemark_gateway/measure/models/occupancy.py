@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from joulemark_agent.kernels.jit import compiled
-from joulemark_gateway.measure.baseline import Positions
 from joulemark_gateway.measure.data import Flags
+from joulemark_gateway.measure.linear import Positions
 from joulemark_gateway.measure.models.partial import intercepts, partial_fit, predicted
 from joulemark_gateway.measure.qr import Array
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from joulemark_agent.kernels.jit import compiled
-from joulemark_gateway.measure.baseline import Positions
 from joulemark_gateway.measure.data import Data, Flags
+from joulemark_gateway.measure.linear import Positions
 from joulemark_gateway.measure.models.cells import Cells
 from joulemark_gateway.measure.models.occupancy import occupied_cells
 from joulemark_gateway.measure.models.partial import (

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from joulemark_agent.contract.errors import MeasureError
-from joulemark_gateway.measure.baseline import fit
 from joulemark_gateway.measure.data import Data, Flags, Times
 from joulemark_gateway.measure.finding import Finding, NamedPolicy, PolicyUsed
+from joulemark_gateway.measure.linear import fit
 from joulemark_gateway.measure.models.aggregation import in_whole_units, summed
 from joulemark_gateway.measure.models.base import Fitted, Term
 from joulemark_gateway.measure.models.compressor_steps import (
@@ -144,7 +144,7 @@ def fit_map(data: Data, machine: Machine, policy: MapPolicy) -> PerformanceMap:
 
     Raises:
         MeasureError: `no_flow_measured`, `no_whole_unit`, `too_few_bins`, `missing_driver`, those
-            of `baseline.fit`.
+            of `linear.fit`.
     """
     flow = free_delivery(data, machine)
     reference = mean_gauge_pa(data, flow)

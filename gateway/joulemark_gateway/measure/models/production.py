@@ -13,9 +13,10 @@ from typing import Literal
 import numpy as np
 
 from joulemark_agent.contract.errors import MeasureError
-from joulemark_gateway.measure.baseline import fit
 from joulemark_gateway.measure.data import Data
+from joulemark_gateway.measure.linear import fit
 from joulemark_gateway.measure.models.base import Fitted, Term
+from joulemark_gateway.measure.models.shapes import nominal_us
 from joulemark_gateway.measure.qr import Array
 
 HEATING = "hdd_k_d"
@@ -92,7 +93,7 @@ def with_degree_days(
             code="unit_too_long_for_degree_days",
         )
     temperature_c = data.driver("temperature_c")
-    days = data.length_us / _US_PER_DAY
+    days = data.counted_us / _US_PER_DAY
     made = {}
     if heating_c is not None:
         made[HEATING] = np.maximum(heating_c - temperature_c, 0.0) * days
@@ -104,20 +105,25 @@ def with_degree_days(
 def fit_production(data: Data, predictors: Sequence[Predictor]) -> Fitted:
     """The least-squares model of a stated set of drivers.
 
+    Of hours and days the base lasts as long as they were measured, in nominal (median) units; a
+    month or a bill has one base, as in peers, for as much of it as was measured.
+
     Args:
         data: units without holes.
         predictors: at least one.
 
     Raises:
-        MeasureError: those of `baseline.fit`, `missing_driver`.
+        MeasureError: those of `linear.fit`, `missing_driver`.
     """
     names = tuple(column for predictor in predictors for column in predictor.columns)
+    nominal = nominal_us(data)
 
     def rows(of: Data) -> Array:
-        return np.column_stack([np.ones(of.n), *(of.driver(name) for name in names)])
+        whole_us = nominal if nominal <= _LONGEST_DAY_US else of.length_us
+        return np.column_stack([of.counted_us / whole_us, *(of.driver(name) for name in names)])
 
-    columns = np.column_stack([data.driver(name) for name in names])
-    linear = fit(columns, data.energy_wh, data.position)
+    x = rows(data)
+    linear = fit(x[:, 1:], data.energy_wh, data.position, x[:, 0])
     slopes = (
         Term(column, "Wh" if predictor.kind == "choice" else f"Wh/({predictor.unit})")
         for predictor in predictors

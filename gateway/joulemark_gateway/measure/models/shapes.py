@@ -15,10 +15,10 @@ from typing import Protocol
 import numpy as np
 
 from joulemark_agent.contract.errors import MeasureError
-from joulemark_gateway.measure import baseline
-from joulemark_gateway.measure.baseline import Baseline
+from joulemark_gateway.measure import linear as linear_model
 from joulemark_gateway.measure.calendar import US_PER_DAY
 from joulemark_gateway.measure.data import Data, Flags
+from joulemark_gateway.measure.linear import Linear
 from joulemark_gateway.measure.models.base import Fitted, Term
 from joulemark_gateway.measure.qr import Array
 
@@ -137,16 +137,21 @@ def fit_parts(id_: str, data: Data, parts: Sequence[Part], read: Reader) -> Fitt
     divided by the square root of its length in nominal (median) units, and 1 for those.
 
     Raises:
-        MeasureError: those of `baseline.fit`; `missing_driver`.
+        MeasureError: those of `linear.fit`; `missing_driver`.
     """
 
     def rows(of: Data) -> Array:
         return _design(parts, of, read)
 
-    root = np.sqrt(nominal_units(data))
+    nominal = nominal_us(data)
+
+    def scale(of: Data) -> Array:
+        return np.sqrt(of.counted_us / nominal)
+
+    root = scale(data)
     x = rows(data) / root[:, None]
     y = data.energy_wh / root
-    linear = baseline.fit(x[:, 1:], y, data.position, x[:, 0])
+    linear = linear_model.fit(x[:, 1:], y, data.position, x[:, 0])
     if np.any(root != 1):
         linear = replace(linear, sst=_weighted_spread(data.energy_wh / root**2, root**2))
     searched = sum(len(part.shape.points_c) for part in parts)
@@ -159,12 +164,14 @@ def fit_parts(id_: str, data: Data, parts: Sequence[Part], read: Reader) -> Fitt
         for part in parts
         for name, value in part.shape.points_c.items()
     }
-    return Fitted(id_, linear, _terms(parts), rows, tangent if searched else rows, searched, facts)
+    return Fitted(
+        id_, linear, _terms(parts), rows, tangent if searched else rows, searched, facts, scale
+    )
 
 
 def nominal_units(data: Data) -> Array:
     """The length of each unit in units of the median one, shape (n,)."""
-    return data.length_us / nominal_us(data)
+    return data.counted_us / nominal_us(data)
 
 
 def nominal_us(data: Data) -> int:
@@ -181,7 +188,7 @@ def nominal_us(data: Data) -> int:
 
 
 def _design(parts: Sequence[Part], data: Data, read: Reader) -> Array:
-    days = data.length_us / US_PER_DAY
+    days = data.counted_us / US_PER_DAY
     degrees = read(data) if any(part.shape.terms for part in parts) else None
     columns: list[Array] = []
     for part in parts:
@@ -192,8 +199,8 @@ def _design(parts: Sequence[Part], data: Data, read: Reader) -> Array:
     return np.column_stack(columns)
 
 
-def _derivatives(parts: Sequence[Part], data: Data, read: Reader, linear: Baseline) -> list[Array]:
-    days, degrees = data.length_us / US_PER_DAY, read(data)
+def _derivatives(parts: Sequence[Part], data: Data, read: Reader, linear: Linear) -> list[Array]:
+    days, degrees = data.counted_us / US_PER_DAY, read(data)
     columns: list[Array] = []
     at = 0
     for part in parts:

@@ -78,7 +78,7 @@ class Alternative:
     id: str
     p: int  # change points counted
     sse: float
-    cv_rmse: float  # sqrt(SSE / (n - p)) / mean
+    cv_rmse: float | None  # sqrt(SSE / (n - p)) / mean
     adjusted_r2: float  # both variances per degree of freedom
     bic: float  # n' ln(SSE / n) + p ln n', n' being the same for all
 
@@ -113,7 +113,7 @@ def choose(
         seasons: season of each month, from January.
 
     Raises:
-        MeasureError: those of `baseline.fit`; `no_change_point`.
+        MeasureError: those of `linear.fit`; `no_change_point`.
     """
     meters = meters_of([data], [cells_of(data, seasons)])
     rules = grid.rules(nominal_us(data) / US_PER_DAY)
@@ -148,9 +148,8 @@ def _others(choices: Choices, fitted: Fitted, metrics: Metrics) -> tuple[Alterna
         variance = total / (n - p)
         by_mean = fitted.linear.sst / (n - 1)
         score = bic(total, n, p, metrics.effective_n)
-        found.append(
-            Alternative(name, p, total, math.sqrt(variance) / mean, 1 - variance / by_mean, score)
-        )
+        cv_rmse = math.sqrt(variance) / mean if mean else None
+        found.append(Alternative(name, p, total, cv_rmse, 1 - variance / by_mean, score))
     return tuple(sorted(found, key=lambda one: one.bic))
 
 

@@ -11,8 +11,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from joulemark_gateway.measure import fisher, student
-from joulemark_gateway.measure.baseline import Baseline
 from joulemark_gateway.measure.finding import Finding
+from joulemark_gateway.measure.linear import Linear
 from joulemark_gateway.measure.models.base import Fitted
 
 
@@ -54,12 +54,12 @@ def term_statistics(fitted: Fitted) -> tuple[TermStatistics, ...]:
     return tuple(found)
 
 
-def model_test(linear: Baseline) -> ModelTest:
+def model_test(linear: Linear) -> ModelTest:
     """The F test of all drivers together against the mean."""
     return _against(linear, linear.sst, linear.p - 1)
 
 
-def group_p(linear: Baseline, without: Baseline | None) -> float:
+def group_p(linear: Linear, without: Linear | None) -> float:
     """The p value of some of a model's terms together, by what leaving them out costs.
 
     Args:
@@ -95,7 +95,7 @@ def sign_findings(fitted: Fitted, positive: Collection[str], by: str) -> tuple[F
     )
 
 
-def _against(linear: Baseline, sse: float, terms: int) -> ModelTest:
+def _against(linear: Linear, sse: float, terms: int) -> ModelTest:
     below = linear.n - linear.p
     f = _ratio((sse - linear.sse) / terms, linear.residual_variance)
     return ModelTest(f, fisher.tail(f, terms, below), terms, below)

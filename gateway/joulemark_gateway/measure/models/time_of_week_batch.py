@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from joulemark_agent.contract.errors import MeasureError
 from joulemark_agent.kernels.jit import compiled
-from joulemark_gateway.measure.baseline import Positions
 from joulemark_gateway.measure.data import Flags
+from joulemark_gateway.measure.linear import Positions
 from joulemark_gateway.measure.models.occupancy import occupied_cells
 from joulemark_gateway.measure.models.partial import intercepts, predicted, pull, two_state_fit
 from joulemark_gateway.measure.models.partial_model import by_state, weighted_sums

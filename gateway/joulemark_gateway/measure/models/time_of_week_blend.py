@@ -18,19 +18,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from joulemark_gateway.measure.baseline import Positions
 from joulemark_gateway.measure.calendar import US_PER_DAY
 from joulemark_gateway.measure.data import Data
+from joulemark_gateway.measure.linear import Positions
 from joulemark_gateway.measure.models.cells import local_middle
 from joulemark_gateway.measure.models.partial_model import PartialModel, settle, solve
 from joulemark_gateway.measure.models.temperature_bins import KNOTS_C, LEAST_BIN_H
 from joulemark_gateway.measure.models.time_of_week_temperature import check, times_of_week
 from joulemark_gateway.measure.qr import Array
-from joulemark_gateway.measure.student import quantile
 from joulemark_gateway.measure.uncertainty import (
     Process,
     ar1_process,
-    ar1_products,
     lag_one_correlation,
 )
 
@@ -84,27 +82,18 @@ class Blend:
         rho = lag_one_correlation(e, self.baseline.position)
         return ar1_process(rho, e.size, self.parameters, math.fsum((e**2).tolist()))
 
-    def entering(self, data: Data) -> Array:
-        """How much of each unit of the baseline enters the sum of the predictions, shape (n,)."""
+    def entering(self, data: Data, weights: Array) -> Array:
+        """How much of each unit of the baseline enters a weighted sum of predictions, shape (n,).
+
+        Args:
+            data: units that are predicted.
+            weights: weight of each in the sum, shape (m,).
+        """
         out = np.zeros(self.baseline.n)
         for part, share in zip(self.parts, self.share(data), strict=True):
             used = share > 0
-            out += part.pull(self.baseline, data.where(used), share[used])
+            out += part.pull(self.baseline, data.where(used), share[used] * weights[used])
         return out
-
-    def half_width(self, data: Data, confidence: float) -> float:
-        """Half of the two-sided interval of the saving over units that are all predicted. [Wh]
-
-        Raises:
-            MeasureError: `residuals_too_correlated`.
-        """
-        process = self.process()
-        entering = self.entering(data)
-        own = ar1_products(np.ones((1, data.n)), data.position, process.rho_used)
-        pulled = ar1_products(entering[None], self.baseline.position, process.rho_used)
-        variance = process.variance * float(own[0, 0] + pulled[0, 0])
-        t = quantile((1 + confidence) / 2, process.degrees_of_freedom)
-        return t * math.sqrt(variance)
 
 
 def fit_by_month(

@@ -14,8 +14,8 @@ import math
 import numpy as np
 
 from joulemark_agent.contract.errors import MeasureError
-from joulemark_gateway.measure.baseline import Baseline, Positions
 from joulemark_gateway.measure.data import Data
+from joulemark_gateway.measure.linear import Linear, Positions
 from joulemark_gateway.measure.models.base import Fitted, Term
 from joulemark_gateway.measure.models.cells import DAY_MIN, Cells, TimesOfWeek
 from joulemark_gateway.measure.models.partial import predicted
@@ -135,7 +135,7 @@ def _rows(columns: Array, place: Positions, cells: int) -> Array:
     return x
 
 
-def _linear(data: Data, model: PartialModel, x: Array, e: Array) -> Baseline:
+def _linear(data: Data, model: PartialModel, x: Array, e: Array) -> Linear:
     """The fit of all terms, from that of the columns without their cell means.
 
     The basis of X = [D F] is the inverse of the triangle of its orthonormal columns: those of the
@@ -152,7 +152,7 @@ def _linear(data: Data, model: PartialModel, x: Array, e: Array) -> Baseline:
     beta = np.concatenate([model.alpha[seen], model.beta[kept]])
     y = data.energy_wh
     mean = math.fsum(y.tolist()) / y.size
-    return Baseline(
+    return Linear(
         x=x,
         y=y,
         position=data.position,

@@ -3,10 +3,10 @@ import json
 import numpy as np
 import pytest
 
+from joulemark_gateway.measure.estimate import estimate_of
 from joulemark_gateway.measure.models.time_of_week_blend import fit_by_distance, fit_by_month
 from joulemark_gateway.measure.models.time_of_week_temperature import fit_time_of_week_temperature
 from joulemark_gateway.measure.qr import least_squares, products
-from joulemark_gateway.measure.uncertainty import noise_of
 from support.hourly_meters import building, office
 
 WEEK = 168
@@ -47,13 +47,18 @@ def test_where_all_weigh_the_same_it_is_the_single_model_with_its_interval():
     before, after = data.where(early), data.where(~early)
     blend = fit_by_distance(before, scale_d=1e9)
     single = fit_time_of_week_temperature(before)
-    noise = noise_of(single.linear)
-    covariance = noise.covariance(single.rows(after), after.position, np.ones((1, after.n)))
-    half_width_wh = noise.half_width(float(covariance[0, 0]), 0.9)
+    weights = np.vstack([np.ones(after.n), np.arange(after.n) < after.n // 3]).astype(np.float64)
+    of_single, of_blend = (estimate_of(model, before) for model in (single, blend))
 
     assert blend.predict_wh(after) == pytest.approx(single.predict_wh(after), rel=1e-9)
     assert blend.parameters == pytest.approx(single.linear.p, rel=1e-9)
-    assert blend.half_width(after, 0.9) == pytest.approx(half_width_wh, rel=1e-8)
+    assert of_blend.process == pytest.approx(of_single.process, rel=1e-8)
+    for of in ("covariance", "mean_covariance"):
+        ours, theirs = (getattr(one, of)(after, weights) for one in (of_blend, of_single))
+        assert ours == pytest.approx(theirs, rel=1e-8)
+    ends = [1, 500, after.n]
+    running = of_single.running_variance(after, ends)
+    assert of_blend.running_variance(after, ends) == pytest.approx(running, rel=1e-8)
 
 
 def test_a_month_is_the_weighted_fit_of_itself_and_its_neighbours():
@@ -80,7 +85,7 @@ def test_entering_energies_add_up_to_the_prediction():
     data = office(2, 26 * WEEK)
     blend = fit_by_month(data)
     summer = data.where(data.position >= 20 * WEEK)
-    by_units = (blend.entering(summer) * data.energy_wh).sum()
+    by_units = (blend.entering(summer, np.ones(summer.n)) * data.energy_wh).sum()
 
     assert by_units == pytest.approx(blend.predict_wh(summer).sum(), rel=1e-9)
 

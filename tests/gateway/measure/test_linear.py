@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from joulemark_agent.contract.errors import MeasureError
-from joulemark_gateway.measure.baseline import fit
+from joulemark_gateway.measure.linear import fit
 
 
 def made(n=40, seed=2, noise=5.0):

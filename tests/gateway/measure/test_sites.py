@@ -5,7 +5,7 @@ import pytest
 
 from joulemark_agent.contract.errors import MeasureError
 from joulemark_gateway.measure.meter_error import Uncertain
-from joulemark_gateway.measure.portfolio import Site, rolled_up
+from joulemark_gateway.measure.sites import Site, rolled_up
 from nightly import portfolio_coverage
 
 DAY_US = 86_400_000_000

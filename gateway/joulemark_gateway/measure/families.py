@@ -1,0 +1,302 @@
+"""The families of models that a plan may name, each with what it needs to be fitted.
+
+A family looks at units without holes and gives the fit with what else was looked at. `Automatic`
+looks at the length of a unit and at the drivers, and takes the family that is made for them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+
+from joulemark_agent.contract.errors import MeasureError
+from joulemark_agent.contract.quantities import unit_of
+from joulemark_gateway.measure.calendar import US_PER_DAY
+from joulemark_gateway.measure.data import Data
+from joulemark_gateway.measure.finding import Finding, named
+from joulemark_gateway.measure.models import temperature_choice
+from joulemark_gateway.measure.models.base import Fitted
+from joulemark_gateway.measure.models.batch import (
+    HEAT,
+    HOURS,
+    IDLE,
+    MASS,
+    fit_batches,
+    rate_findings,
+)
+from joulemark_gateway.measure.models.cells import Shifts
+from joulemark_gateway.measure.models.change_point import GRID, Grid
+from joulemark_gateway.measure.models.compressor_steps import Machine
+from joulemark_gateway.measure.models.degree_day import fit_best_degree_days, fit_degree_days
+from joulemark_gateway.measure.models.mean import fit_mean
+from joulemark_gateway.measure.models.metrics import Metrics, bic, blend_metrics, metrics_of
+from joulemark_gateway.measure.models.performance_map import MAP_POLICIES, fit_map
+from joulemark_gateway.measure.models.production import Predictor, activity, fit_production, weather
+from joulemark_gateway.measure.models.selection import Candidate, select_production
+from joulemark_gateway.measure.models.selection_rules import SELECTION_POLICIES
+from joulemark_gateway.measure.models.shapes import TEMPERATURE
+from joulemark_gateway.measure.models.splits import NORTH
+from joulemark_gateway.measure.models.temperature_choice import CALTRACK, Alternative, Rule
+from joulemark_gateway.measure.models.time_of_week_blend import Blend, fit_by_distance, fit_by_month
+from joulemark_gateway.measure.models.time_of_week_temperature import fit_time_of_week_temperature
+from joulemark_gateway.measure.roll_up import is_amount
+
+BILL_DAYS = 20  # units of so many days and more are bills
+
+
+def _as_they_are(data: Data) -> Data:
+    return data
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """A fit, what it was fitted to, and what else was looked at."""
+
+    model: Fitted | Blend
+    data: Data
+    metrics: Metrics
+    others: tuple[Alternative, ...] = ()
+    findings: tuple[Finding, ...] = ()  # a named policy's, of the model itself
+    units: Callable[[Data], Data] = _as_they_are  # of the model, from data of other periods
+
+
+class Family(Protocol):
+    """What a plan names."""
+
+    @property
+    def drivers(self) -> tuple[str, ...] | None:
+        """The drivers that it reads; None: all that the data have."""
+
+    def fit(self, data: Data) -> Chosen:
+        """The model of units without holes.
+
+        Raises:
+            MeasureError: the data do not carry one.
+        """
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The same rate all the time; the energy is not asked to follow anything."""
+
+    drivers: tuple[str, ...] = ()
+
+    def fit(self, data: Data) -> Chosen:
+        """The mean."""
+        return _chosen(fit_mean(data), data)
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """Broken lines of the outdoor temperature, by season and weekday where that is worth it."""
+
+    rule: Rule = "bic"
+    kinds: tuple[str, ...] = CALTRACK
+    divided: bool = True
+    grid: Grid = GRID
+    seasons: tuple[int, ...] = NORTH
+    drivers: tuple[str, ...] = (TEMPERATURE,)
+
+    def fit(self, data: Data) -> Chosen:
+        """The kind and division of the year that the rule likes best."""
+        choice = temperature_choice.choose(
+            data,
+            rule=self.rule,
+            kinds=self.kinds,
+            divided=self.divided,
+            grid=self.grid,
+            seasons=self.seasons,
+        )
+        return Chosen(choice.fitted, data, choice.metrics, choice.others)
+
+
+@dataclass(frozen=True, eq=False)
+class DegreeDays:
+    """Bills by the degree days inside them.
+
+    `daily` holds the driver `temperature_c` of days: of the bills of the baseline, and of those
+    that are to be predicted.
+    """
+
+    daily: Data
+    kind: str | None = None  # like 3ph; None: the largest adjusted R2, as CalTRACK has it
+    grid: Grid = GRID
+    drivers: tuple[str, ...] = ()
+
+    def fit(self, data: Data) -> Chosen:
+        """The model of bills."""
+        if self.kind is None:
+            fitted = fit_best_degree_days(data, self.daily, grid=self.grid)
+        else:
+            fitted = fit_degree_days(data, self.daily, self.kind, grid=self.grid)
+        return _chosen(fitted, data)
+
+
+@dataclass(frozen=True)
+class TimeOfWeek:
+    """A level for each time of the week or shift, slopes in temperature, and what was made."""
+
+    temperature: str | None = TEMPERATURE
+    shifts: Shifts | None = None
+    production: tuple[str, ...] = ()
+    blend: Literal["none", "by-month", "by-distance"] = "none"
+    scale_d: float = 90.0  # of the blend by distance
+
+    @property
+    def drivers(self) -> tuple[str, ...]:
+        """The temperature and what was made."""
+        return (*(() if self.temperature is None else (self.temperature,)), *self.production)
+
+    def fit(self, data: Data) -> Chosen:
+        """One model, or several blended."""
+        if self.blend == "none":
+            fitted = fit_time_of_week_temperature(
+                data,
+                temperature=self.temperature,
+                cells=self.shifts,
+                production=self.production,
+            )
+            return _chosen(fitted, data)
+        if self.temperature is None or self.shifts is not None or self.production:
+            raise MeasureError(
+                "A blend follows times of the week and temperature only.",
+                "Ask for no blend, or leave shifts and production out.",
+                code="no_such_blend",
+            )
+        made = (
+            fit_by_month(data, temperature=self.temperature)
+            if self.blend == "by-month"
+            else fit_by_distance(data, scale_d=self.scale_d, temperature=self.temperature)
+        )
+        return Chosen(made, data, blend_metrics(made))
+
+
+@dataclass(frozen=True)
+class Production:
+    """What a plant makes, with the weather and choices of shift or product.
+
+    With a `policy` the set of predictors is chosen by its rules, which the chosen one keeps;
+    without, all of them are taken.
+    """
+
+    predictors: tuple[Predictor, ...]
+    policy: str | None = None
+
+    @property
+    def drivers(self) -> tuple[str, ...]:
+        """The columns of all predictors."""
+        return tuple(column for one in self.predictors for column in one.columns)
+
+    def fit(self, data: Data) -> Chosen:
+        """The stated set of predictors, or the best one."""
+        if self.policy is None:
+            return _chosen(fit_production(data, self.predictors), data)
+        policy = named(SELECTION_POLICIES, self.policy, "unknown_selection_policy")
+        found = select_production(data, self.predictors, policy, {"baseline": data})
+        others = tuple(_alternative(one, data) for one in found.alternatives[1:])
+        return Chosen(
+            found.fitted, data, metrics_of(found.fitted), others, tuple(found.chosen.findings)
+        )
+
+
+@dataclass(frozen=True)
+class Batches:
+    """A furnace: hours, mass, heat and idling of each batch."""
+
+    terms: tuple[str, ...] = (HOURS, MASS, HEAT, IDLE)
+    drivers: tuple[str, ...] = ("batch_h", "mass_kg", "soak_c", "charged_c", "idle_h")
+
+    def fit(self, data: Data) -> Chosen:
+        """The rates; one below 0 is a finding."""
+        fitted = fit_batches(data, self.terms)
+        return Chosen(
+            fitted, data, metrics_of(fitted), findings=rate_findings(fitted, "furnace-batches")
+        )
+
+
+@dataclass(frozen=True)
+class CompressorMap:
+    """A compressor's power at each delivery, from steps of a minute, with its interval by hours."""
+
+    machine: Machine
+    policy: str = "compressor-map"
+    at_own_pressure: bool = False
+    drivers: tuple[str, ...] = ("flow_m3_s",)
+
+    def fit(self, data: Data) -> Chosen:
+        """The map; what it must rest on is a finding."""
+        policy = named(MAP_POLICIES, self.policy, "unknown_map_policy")
+        of = fit_map(data, self.machine, policy)
+
+        def units(steps: Data) -> Data:
+            return of.units(of.steps(steps, at_own_pressure=self.at_own_pressure))
+
+        own = of.units(of.steps(data, at_own_pressure=False))
+        return Chosen(of.fitted, own, metrics_of(of.fitted), findings=of.findings, units=units)
+
+
+@dataclass(frozen=True)
+class Automatic:
+    """The family that is made for the units and drivers there are.
+
+    What was made is the first driver looked for; then temperature, by time of the week where units
+    are shorter than a day; with neither the mean is left, which no plant's policy takes for proof.
+    """
+
+    drivers: tuple[str, ...] | None = None
+
+    def fit(self, data: Data) -> Chosen:
+        """The model of that family.
+
+        Raises:
+            MeasureError: `no_degree_days`, bills whose temperature is a mean.
+        """
+        return self.family(data).fit(data)
+
+    def family(self, data: Data) -> Family:
+        """The family for these data."""
+        names = tuple(data.drivers)
+        made = tuple(name for name in names if is_amount(name))
+        days = float(np.median(data.length_us)) / US_PER_DAY if data.n else 1.0
+        if days < 1 / 2 and TEMPERATURE in names:
+            return TimeOfWeek(production=made)
+        if made:
+            others = tuple(name for name in names if name not in made)
+            predictors = [activity(name, unit_of(name) or "1") for name in made]
+            predictors += [weather(name, unit_of(name) or "1") for name in others]
+            return Production(tuple(predictors), policy="iso50006-regression")
+        if TEMPERATURE not in names:
+            return Mean()
+        if days >= BILL_DAYS:
+            raise MeasureError(
+                "Degree days of a bill do not follow from its mean temperature.",
+                "Name the family of degree days, with the temperatures of the days.",
+                code="no_degree_days",
+            )
+        return Temperature()
+
+
+def _chosen(fitted: Fitted, data: Data) -> Chosen:
+    return Chosen(fitted, data, metrics_of(fitted))
+
+
+def _alternative(one: Candidate, data: Data) -> Alternative:
+    """A set of predictors as it stands in a table beside models of other families."""
+    n, p = data.n, len(one.terms)
+    y = data.energy_wh
+    mean = math.fsum(y.tolist()) / n
+    sst = math.fsum(((y - mean) ** 2).tolist())
+    sse = (1 - one.r2) * sst
+    root = math.sqrt(sse / (n - p))
+    return Alternative(
+        " + ".join(one.predictors),
+        p,
+        sse,
+        root / mean if mean else None,
+        one.adjusted_r2,
+        bic(sse, n, p, n),
+    )
