@@ -37,7 +37,7 @@ def test_data_flow_within_five_seconds_of_the_return_of_any_part():
     show(recovery.run(1, full=False))
 
 
-def test_a_thousand_sequences_of_batches_that_come_again_end_with_one_ledger():
+def test_sequences_of_batches_that_come_again_end_with_one_ledger():
     show(replays.run(1, full=False))
 
 
