@@ -28,7 +28,7 @@ from joulemark_agent.contract.errors import StoreError
 from joulemark_agent.contract.topics import parse_origin
 from joulemark_gateway.series.base import Amounts, Carry, Latest, Part, Samples
 from joulemark_gateway.series.influxql import InfluxQl
-from joulemark_gateway.series.lines import Lines, lines_of, tree_line
+from joulemark_gateway.series.lines import Lines, by_day, lines_of, tree_line
 from joulemark_gateway.series.progress import Progress
 from joulemark_gateway.series.servers import (
     TIMEOUT_S,
@@ -98,7 +98,8 @@ class InfluxSeries:
             for part, lines in zip(parts, made, strict=True)
             if lines.newest_us is not None
         }
-        self._send([line for lines in made for line in lines.lines])
+        for day in by_day([line for lines in made for line in lines.lines], tick_us):
+            self._send(day)
         self._send([tree_line(origin, *mark, tick_us=tick_us) for origin, mark in marks.items()])
         if self._read_back or not self._is_checked:
             self._check(parts, until_us)

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,7 @@ from joulemark_agent.contract.topics import parse_origin
 from joulemark_gateway.series.base import Part
 
 POINT, INTERVAL, TREE = "joulemark_point", "joulemark_interval", "joulemark_tree"
+US_PER_DAY = 86_400_000_000
 INSIDE_US = 1000  # from the start of an interval to its time
 EXACT = 2**53
 
@@ -78,6 +79,22 @@ def tree_line(origin: str, size: int, t_us: int, *, tick_us: int) -> str:
     site, device, epoch = parse_origin(origin)
     tags = _tags(site=site, device=device, epoch=str(epoch))
     return checked(f"{TREE}{tags} size={number(size)} {t_us // tick_us}")
+
+
+def by_day(lines: Iterable[str], tick_us: int) -> list[list[str]]:
+    """The lines by UTC day, in the order of the days and, within one, as they were.
+
+    InfluxDB keeps days, or weeks of them, apart and writes a request to all of them at once: a
+    reader might see the morning before the evening that went ahead of it.
+
+    Args:
+        lines: checked.
+        tick_us: what their times are counted in. [us]
+    """
+    days: dict[int, list[str]] = {}
+    for line in lines:
+        days.setdefault(int(line.rpartition(" ")[2]) * tick_us // US_PER_DAY, []).append(line)
+    return [days[day] for day in sorted(days)]
 
 
 def checked(line: str) -> str:

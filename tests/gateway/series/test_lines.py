@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from joulemark_agent.contract.errors import StoreError
 from joulemark_gateway.series.base import Carry, Intervals, Part, Points
-from joulemark_gateway.series.lines import checked, lines_of, number, tag, tree_line
+from joulemark_gateway.series.lines import by_day, checked, lines_of, number, tag, tree_line
 
 ORIGIN = "joulemark/gwangyang/main-meter/1"
 NO_TIMES = np.empty(0, np.int64)
@@ -127,3 +127,15 @@ def test_rows_after_the_servers_horizon_and_values_beyond_any_double_are_counted
     assert len(found.lines) == 2
     assert (found.left_out, found.rounded) == (2, 1)
     assert found.newest_us == 1_514_732_400_002_000
+
+
+@given(st.lists(st.integers(0, 10**6), max_size=40), st.sampled_from([1, 1000]))
+def test_a_day_is_sent_before_the_next_and_nothing_is_lost(minutes, tick_us):
+    lines = [f"m,a=b v=1 {minute * 60_000_000 // tick_us}" for minute in minutes]
+    days = by_day(lines, tick_us)
+    spans = [[int(line.split()[-1]) * tick_us // 86_400_000_000 for line in day] for day in days]
+    assert all(len(set(span)) == 1 for span in spans)
+    assert [span[0] for span in spans] == sorted({span[0] for span in spans})
+    assert sorted(line for day in days for line in day) == sorted(lines)
+    for day in days:
+        assert day == [line for line in lines if line in day]
