@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -76,10 +77,38 @@ class Baseline:
         Raises:
             MeasureError: data that nothing can be said of, with the codes of `guard.checked`.
         """
-        whole = with_drivers(checked(data), plan.model.drivers)
-        given = plan.sufficiency.masked(whole, plan.carrier)
-        chosen, estimate, refusals = _fitted(given, plan)
-        return cls(plan, given, chosen, estimate, refusals, billing, covered_ratio)
+        given = given_of(data, plan)
+        chosen = _chosen(plan.model.fit, units_of_fit(given, plan))
+        return cls.of(given, plan, chosen, billing=billing, covered_ratio=covered_ratio)
+
+    @classmethod
+    def of(
+        cls,
+        given: Data,
+        plan: Plan,
+        chosen: Chosen | MeasureError,
+        *,
+        billing: Billing | None = None,
+        covered_ratio: Array | None = None,
+    ) -> Baseline:
+        """The baseline of a model that has been fitted to `units_of_fit`, or refused.
+
+        Args:
+            given: what the policy lets count, as `given_of` has it.
+            plan: the model and the policies.
+            chosen: the model, or why there is none.
+            billing: as of `fit`.
+            covered_ratio: as of `fit`.
+        """
+        if isinstance(chosen, MeasureError):
+            refused = (refusal(chosen, "baseline"),)
+            return cls(plan, given, None, None, refused, billing, covered_ratio)
+        try:
+            estimate = estimate_of(chosen.model, chosen.data)
+        except MeasureError as error:
+            refused = (refusal(error, "baseline"),)
+            return cls(plan, given, chosen, None, refused, billing, covered_ratio)
+        return cls(plan, given, chosen, estimate, (), billing, covered_ratio)
 
     @property
     def method(self) -> str:
@@ -90,6 +119,13 @@ class Baseline:
     def metrics(self) -> Metrics | None:
         """How well it fits; None where there is no model."""
         return None if self.chosen is None else self.chosen.metrics
+
+    @property
+    def fitted_units(self) -> Data:
+        """The units that the model was fitted to; none where there is no model."""
+        return (
+            self.given.where(self.given.position < 0) if self.chosen is None else self.chosen.data
+        )
 
     @property
     def alternatives(self) -> tuple[Alternative, ...]:
@@ -198,15 +234,25 @@ def with_drivers(data: Data, names: tuple[str, ...] | None) -> Data:
     return replace(data, drivers={name: data.driver(name) for name in names})
 
 
-def _fitted(given: Data, plan: Plan) -> tuple[Chosen | None, Estimate | None, tuple[Finding, ...]]:
-    """Model and interval as far as the data carry them, and what was refused."""
-    units = given.where(given.is_whole & ~excluded_units(plan.adjustments, given))
+def given_of(data: Data, plan: Plan) -> Data:
+    """The data of a baseline as the policy lets them count, with their holes.
+
+    Raises:
+        MeasureError: `missing_driver`, and those of `guard.checked`.
+    """
+    whole = with_drivers(checked(data), plan.model.drivers)
+    return plan.sufficiency.masked(whole, plan.carrier)
+
+
+def units_of_fit(given: Data, plan: Plan) -> Data:
+    """The units that a model is fitted to: whole ones outside what is left out."""
+    return given.where(given.is_whole & ~excluded_units(plan.adjustments, given))
+
+
+def _chosen(fit: Callable[[Data], Chosen], units: Data) -> Chosen | MeasureError:
+    """What a family fits, or what it refuses the units with."""
     try:
         with np.errstate(all="ignore"):
-            chosen = plan.model.fit(units)
+            return fit(units)
     except MeasureError as error:
-        return None, None, (refusal(error, "baseline"),)
-    try:
-        return chosen, estimate_of(chosen.model, chosen.data), ()
-    except MeasureError as error:
-        return chosen, None, (refusal(error, "baseline"),)
+        return error

@@ -10,36 +10,47 @@ import numpy as np
 
 from joulemark_agent.contract.factor import Factor
 from joulemark_agent.contract.reading import SIMULATED
+from joulemark_gateway.measure.assessment import Assessed
+from joulemark_gateway.measure.data import Data
+from joulemark_gateway.measure.estimate import LineEstimate
 from joulemark_gateway.measure.inputs import Prepared
-from joulemark_gateway.measure.linear import Linear
+from joulemark_gateway.measure.models.base import Fitted
+from joulemark_gateway.measure.planned import columns_of
 from joulemark_gateway.measure.result import Coefficient, DriverRange, Model, Saving, Warned
 from joulemark_gateway.measure.student import tail
-from joulemark_gateway.measure.uncertainty import Noise
 
 _BEYOND = 0.05  # of the baseline's range: what counts as outside it
 _HIGH_VIF = 10.0
 
 
-def model_of(prepared: Prepared, model: Linear, noise: Noise) -> Model:
-    """The model as it is reported."""
+def model_of(prepared: Prepared, assessed: Assessed) -> Model | None:
+    """The model as it is reported; None where there is none with an interval."""
+    estimate, metrics = assessed.estimate, assessed.baseline.metrics
+    if estimate is None or metrics is None:
+        return None
+    process = estimate.process
+    line = estimate.fitted if isinstance(estimate, LineEstimate) else None
+    is_plain = prepared.project.model is None
     return Model(
-        kind="production, ordinary least squares",
+        kind="production, ordinary least squares" if is_plain else estimate.id,
         unit=prepared.project.unit,
-        n=model.n,
-        p=model.p,
-        coefficients=tuple(_coefficients(prepared, model)),
+        n=metrics.n,
+        p=metrics.p,
+        coefficients=() if line is None else tuple(_coefficients(prepared, line)),
         drivers=tuple(_driver_ranges(prepared)),
-        sse_wh2=model.sse,
-        residual_sd_wh=math.sqrt(model.residual_variance),
-        r2=model.r2,
-        adjusted_r2=model.adjusted_r2,
-        press_r2=model.press_r2,
-        cv_rmse=model.cv_rmse,
-        nmbe=model.nmbe,
-        rho=noise.rho,
-        rho_used=noise.rho_used,
-        effective_n=noise.effective_n,
-        high_leverage_ratio=_high_leverage_ratio(prepared, model),
+        sse_wh2=metrics.sse,
+        residual_sd_wh=math.sqrt(metrics.sse / (metrics.n - metrics.p)),
+        r2=metrics.r2,
+        adjusted_r2=metrics.adjusted_r2,
+        press_r2=None if line is None else line.linear.press_r2,
+        cv_rmse=metrics.cv_rmse,
+        nmbe=metrics.nmbe,
+        rho=estimate.rho,
+        rho_used=process.rho_used,
+        effective_n=process.effective_n,
+        high_leverage_ratio=0.0 if line is None else _high_leverage_ratio(assessed.kept, line),
+        facts={} if line is None else line.facts,
+        cells=0 if line is None else _cells(line),
     )
 
 
@@ -98,13 +109,17 @@ def _of_plan(prepared: Prepared, plan_registered_us: int | None) -> list[Warned]
 
 def _of_model(model: Model) -> list[Warned]:
     found = []
-    for driver, term in zip(model.drivers, model.coefficients[1:], strict=True):
+    terms = {term.name: term for term in model.coefficients}
+    for driver in model.drivers:
         if driver.outside_ratio > 0:
             text = (
                 f"{driver.name}: {driver.outside_ratio:.1%} of the reporting units lie beyond the "
                 f"baseline's range by more than {_BEYOND:.0%} of it."
             )
             found.append(Warned("extrapolation", text))
+        term = terms.get(driver.name)
+        if term is None:
+            continue
         if term.vif is not None and term.vif > _HIGH_VIF:
             text = f"{driver.name} is much like the other drivers (VIF {term.vif:.3g})."
             found.append(Warned("collinear_drivers", text))
@@ -114,27 +129,44 @@ def _of_model(model: Model) -> list[Warned]:
     return found
 
 
-def _coefficients(prepared: Prepared, model: Linear) -> list[Coefficient]:
-    project = prepared.project
-    names = ["base load", *(driver.name for driver in project.drivers)]
-    units = [f"Wh/{project.unit}", *(f"Wh/{unit}" for unit in prepared.driver_units)]
+def _coefficients(prepared: Prepared, fitted: Fitted) -> list[Coefficient]:
+    """Every term but the levels of times of the week, under the names of the plan."""
+    project, linear = prepared.project, fitted.linear
+    names = dict(zip(columns_of(prepared), project.drivers, strict=True))
+    has_base = not _cells(fitted)
+    variance = linear.sse / (linear.n - fitted.parameters)
     coefficients = []
-    for j, (name, unit) in enumerate(zip(names, units, strict=True)):
-        value = float(model.beta[j])
-        error = math.sqrt(model.residual_variance * float(model.inverse[j, j]))
+    for j, term in enumerate(fitted.terms[_cells(fitted) :], _cells(fitted)):
+        value = float(linear.beta[j])
+        error = math.sqrt(variance * float(linear.inverse[j, j]))
         t_value = value / error if error > 0 else None
-        p_value = None if t_value is None else 2 * tail(abs(t_value), model.n - model.p)
-        vif = model.vif(j) if j else None
+        degrees = linear.n - fitted.parameters
+        p_value = None if t_value is None else 2 * tail(abs(t_value), degrees)
+        vif = linear.vif(j) if has_base and j else None
+        name, unit = term.name, term.unit
+        if term.name == "base":
+            name, unit = "base load", f"Wh/{project.unit}"
+        elif term.name in names:
+            name = names[term.name].name
+        unit = (
+            unit.replace("(", "").replace(")", "")
+            if unit.startswith("Wh/(") and " " not in unit
+            else unit
+        )
         coefficients.append(Coefficient(name, unit, value, error, t_value, p_value, vif))
     return coefficients
 
 
-def _high_leverage_ratio(prepared: Prepared, model: Linear) -> float:
-    units = prepared.reporting
-    if not units.kept.any():
+def _cells(fitted: Fitted) -> int:
+    """How many of the terms are levels of times of the week."""
+    return int(fitted.facts.get("cells", 0))
+
+
+def _high_leverage_ratio(kept: Data, fitted: Fitted) -> float:
+    if not kept.n:
         return 0.0
-    x = np.column_stack([units.kept_exposure, units.drivers])
-    return float(np.mean(model.leverage_of(x) > 2 * model.p / model.n))
+    linear = fitted.linear
+    return float(np.mean(linear.leverage_of(fitted.rows(kept)) > 2 * linear.p / linear.n))
 
 
 def _driver_ranges(prepared: Prepared) -> list[DriverRange]:

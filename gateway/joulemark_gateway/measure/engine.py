@@ -24,7 +24,7 @@ from joulemark_gateway.measure.guard import finite
 from joulemark_gateway.measure.meter_error import Uncertain, combined, of_saving, with_meter
 from joulemark_gateway.measure.qr import Array
 from joulemark_gateway.measure.rules import Judged, codes_of
-from joulemark_gateway.measure.span import date_of, edges_us
+from joulemark_gateway.measure.span import edges_us
 from joulemark_gateway.measure.verdict import NO_REPORTING, Figures, Stated, Verdict, attempted
 
 Form = Literal["avoided-energy", "backcast", "normalised"]
@@ -341,9 +341,9 @@ def _amounts(
 
 def _by_month(data: Data) -> tuple[list[str], Array]:
     """The local months of the units, and which units are in each, shape (K, n)."""
-    of_unit = [f"{date_of(day):%Y-%m}" for day in (edges_us(data)[0] // US_PER_DAY).tolist()]
-    labels = sorted(set(of_unit))
-    return labels, np.array([[float(one == label) for one in of_unit] for label in labels])
+    of_unit = (edges_us(data)[0] // US_PER_DAY).astype("datetime64[D]").astype("datetime64[M]")
+    months = np.unique(of_unit)
+    return [str(month) for month in months], (of_unit == months[:, None]).astype(np.float64)
 
 
 def _site(name: str, savings: Savings) -> sites.Site:

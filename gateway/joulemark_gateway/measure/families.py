@@ -7,7 +7,7 @@ looks at the length of a unit and at the drivers, and takes the family that is m
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -36,6 +36,11 @@ from joulemark_gateway.measure.models.mean import fit_mean
 from joulemark_gateway.measure.models.metrics import Metrics, bic, blend_metrics, metrics_of
 from joulemark_gateway.measure.models.performance_map import MAP_POLICIES, fit_map
 from joulemark_gateway.measure.models.production import Predictor, activity, fit_production, weather
+from joulemark_gateway.measure.models.production_temperature import (
+    PLANT_KINDS,
+    PlantChoice,
+    choose_plant,
+)
 from joulemark_gateway.measure.models.selection import Candidate, select_production
 from joulemark_gateway.measure.models.selection_rules import SELECTION_POLICIES
 from joulemark_gateway.measure.models.shapes import TEMPERATURE
@@ -103,15 +108,27 @@ class Temperature:
 
     def fit(self, data: Data) -> Chosen:
         """The kind and division of the year that the rule likes best."""
-        choice = temperature_choice.choose(
-            data,
+        (chosen,) = self.fit_many([data])
+        if isinstance(chosen, MeasureError):
+            raise chosen
+        return chosen
+
+    def fit_many(self, many: Sequence[Data]) -> list[Chosen | MeasureError]:
+        """The same for each of many meters, or what it is refused with; one search for all."""
+        found = temperature_choice.choose_each(
+            many,
             rule=self.rule,
             kinds=self.kinds,
             divided=self.divided,
             grid=self.grid,
             seasons=self.seasons,
         )
-        return Chosen(choice.fitted, data, choice.metrics, choice.others)
+        return [
+            one
+            if isinstance(one, MeasureError)
+            else Chosen(one.fitted, data, one.metrics, one.others)
+            for one, data in zip(found, many, strict=True)
+        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,6 +202,7 @@ class Production:
 
     predictors: tuple[Predictor, ...]
     policy: str | None = None
+    nominal_us: int | None = None  # length of a unit of the base; None: the median one's
 
     @property
     def drivers(self) -> tuple[str, ...]:
@@ -194,13 +212,55 @@ class Production:
     def fit(self, data: Data) -> Chosen:
         """The stated set of predictors, or the best one."""
         if self.policy is None:
-            return _chosen(fit_production(data, self.predictors), data)
+            fitted = fit_production(data, self.predictors, nominal=self.nominal_us)
+            return _chosen(fitted, data)
         policy = named(SELECTION_POLICIES, self.policy, "unknown_selection_policy")
         found = select_production(data, self.predictors, policy, {"baseline": data})
         others = tuple(_alternative(one, data) for one in found.alternatives[1:])
         return Chosen(
             found.fitted, data, metrics_of(found.fitted), others, tuple(found.chosen.findings)
         )
+
+
+@dataclass(frozen=True)
+class ProductionTemperature:
+    """What a plant makes, beside a broken line of the outdoor temperature where that is worth it.
+
+    With a `policy` the set of predictors is chosen by its rules, each set with its own line;
+    without, all of them are taken.
+    """
+
+    predictors: tuple[Predictor, ...]
+    policy: str | None = None
+    kinds: tuple[str, ...] = PLANT_KINDS
+    grid: Grid = GRID
+
+    @property
+    def drivers(self) -> tuple[str, ...]:
+        """The columns of all predictors, and the temperature."""
+        return (*(column for one in self.predictors for column in one.columns), TEMPERATURE)
+
+    def fit(self, data: Data) -> Chosen:
+        """The stated set of predictors, or the best one, with the line that BIC likes best."""
+        if self.policy is None:
+            choice = self._choice(data, self.predictors)
+            return Chosen(choice.fitted, data, choice.metrics, choice.others)
+        policy = named(SELECTION_POLICIES, self.policy, "unknown_selection_policy")
+        found = select_production(
+            data,
+            self.predictors,
+            policy,
+            {"baseline": data},
+            fit=lambda of, some: self._choice(of, some).fitted,
+        )
+        kept = tuple(one for one in self.predictors if one.name in found.chosen.predictors)
+        choice = self._choice(data, kept)
+        sets = tuple(_alternative(one, data) for one in found.alternatives if one != found.chosen)
+        findings = tuple(found.chosen.findings)
+        return Chosen(choice.fitted, data, choice.metrics, (*choice.others, *sets), findings)
+
+    def _choice(self, data: Data, predictors: Sequence[Predictor]) -> PlantChoice:
+        return choose_plant(data, predictors, kinds=self.kinds, grid=self.grid)
 
 
 @dataclass(frozen=True)
@@ -243,8 +303,9 @@ class CompressorMap:
 class Automatic:
     """The family that is made for the units and drivers there are.
 
-    What was made is the first driver looked for; then temperature, by time of the week where units
-    are shorter than a day; with neither the mean is left, which no plant's policy takes for proof.
+    What was made is the first driver looked for, with the temperature where there is one; then
+    temperature alone, by time of the week where units are shorter than half a day; with neither the
+    mean is left, which no plant's policy takes for proof.
     """
 
     drivers: tuple[str, ...] | None = None
@@ -265,10 +326,14 @@ class Automatic:
         if days < 1 / 2 and TEMPERATURE in names:
             return TimeOfWeek(production=made)
         if made:
-            others = tuple(name for name in names if name not in made)
+            is_line = TEMPERATURE in names and days < BILL_DAYS
+            others = (
+                name for name in names if name not in made and not (is_line and name == TEMPERATURE)
+            )
             predictors = [activity(name, unit_of(name) or "1") for name in made]
             predictors += [weather(name, unit_of(name) or "1") for name in others]
-            return Production(tuple(predictors), policy="iso50006-regression")
+            family = ProductionTemperature if is_line else Production
+            return family(tuple(predictors), policy="iso50006-regression")
         if TEMPERATURE not in names:
             return Mean()
         if days >= BILL_DAYS:

@@ -10,12 +10,14 @@ from zoneinfo import ZoneInfo
 from joulemark_agent.contract.committed import ENERGY
 from joulemark_agent.contract.errors import MeasureError
 from joulemark_agent.contract.factor import DATASET_CHECK, Factor, FactorSet
+from joulemark_agent.contract.quantities import unit_of
 from joulemark_gateway.evidence.history import DeviceHistory
 from joulemark_gateway.measure.calendar import US_PER_DAY, US_PER_HOUR, grid
 from joulemark_gateway.measure.intervals import Counted, counted
+from joulemark_gateway.measure.means import averaged
 from joulemark_gateway.measure.periods import Units, units_of
 from joulemark_gateway.measure.project import Dates, PointOf, Project
-from joulemark_gateway.measure.sufficiency import SUFFICIENCY_POLICIES
+from joulemark_gateway.measure.sufficiency import POLICIES
 
 NOMINAL_US = {"day": US_PER_DAY, "hour": US_PER_HOUR}
 
@@ -48,14 +50,15 @@ def prepare(project: Project, histories: Mapping[str, DeviceHistory]) -> Prepare
     places = (project.energy, *project.drivers)
     counters = tuple(_counter(project, place, histories) for place in places)
     _check_together(project, counters)
-    policy = SUFFICIENCY_POLICIES[project.sufficiency_policy]
+    policy = POLICIES[project.sufficiency_policy]
+    excluded = [item for item in project.non_routine if item.treatment == "exclude"]
 
     def units(dates: Dates) -> Units:
         cut = grid(dates.first, dates.end, project.unit, zone)
         return units_of(
             cut,
             counters,
-            project.non_routine,
+            excluded,
             nominal_us=NOMINAL_US[project.unit],
             least_measured=policy.min_measured_ratio,
         )
@@ -120,13 +123,16 @@ def _counter(project: Project, place: PointOf, histories: Mapping[str, DeviceHis
             f"It has: {names}.",
             code="missing_point",
         ) from error
-    if not point.counter:
-        raise MeasureError(
-            f"{place.device}/{place.point} is not a counter.",
-            "Name a counter: what a gauge showed between two readings is not known.",
-            code="not_a_counter",
-        )
-    return counted(history, point)
+    if point.counter:
+        return counted(history, point)
+    if place is not project.energy and unit_of(point.name) == "K" and history.interval_us is None:
+        return averaged(history, point)
+    raise MeasureError(
+        f"{place.device}/{place.point} is not a counter.",
+        "Name a counter, or as a driver a temperature: what any other gauge showed between two "
+        "readings is not known.",
+        code="not_a_counter",
+    )
 
 
 def _check_together(project: Project, counters: Sequence[Counted]) -> None:

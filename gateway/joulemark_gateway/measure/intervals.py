@@ -40,6 +40,8 @@ Flags = NDArray[np.bool_]
 ALL_ZERO, BAD_VALUE, FELL, LOST = "all_zero", "bad_value", "counter_fell", "leaves_lost"
 CLOCK_SET = "clock_set_back"
 BEFORE, AFTER, NO_READING = "before_first_reading", "after_last_reading", "no_reading"
+US_PER_MS = 1000
+MEAN_UNIT = "mK"
 _WIDTHS_US = (900_000_000, 3_600_000_000, 86_400_000_000)
 _MOST = 2.0**62  # all rises of a counter together, so that no sum of them wraps around
 _FIRST_US, _LAST_US = -(2**60), 2**60
@@ -67,7 +69,7 @@ class Totals:
 
 @dataclass(frozen=True, eq=False)
 class Counted:
-    """A counter made ready for any windows."""
+    """A counter, or a temperature added up like one, made ready for any windows."""
 
     history: DeviceHistory
     point: AnyPoint
@@ -76,9 +78,14 @@ class Counted:
     unmeasured: tuple[Span, ...]  # from -inf to +inf, in order, without overlap
 
     @property
+    def is_mean(self) -> bool:
+        """Whether it is a temperature: what it counts is that times the time. [mK ms]"""
+        return not self.point.counter
+
+    @property
     def unit(self) -> str:
-        """What it counts, told by the point's name."""
-        return unit_of(self.point.name) or ""
+        """What it counts, told by the point's name, or the unit of its means."""
+        return MEAN_UNIT if self.is_mean else unit_of(self.point.name) or ""
 
     @property
     def events(self) -> tuple[Event, ...]:
@@ -170,7 +177,7 @@ def counted(history: DeviceHistory, point: AnyPoint) -> Counted:
         ZoneInfo(history.time_zone),
         late_us=history.late_us,
     )
-    spans = _unmeasured(history, point.name, followed, semantics.max_gap_us)
+    spans = unmeasured(history, point.name, followed, semantics.max_gap_us)
     return Counted(history, point, semantics, followed, tuple(spans))
 
 
@@ -189,7 +196,7 @@ def _steps_ok(history: DeviceHistory, profile: Profile, name: str) -> Flags:
     return step_ok
 
 
-def _unmeasured(
+def unmeasured(
     history: DeviceHistory, name: str, followed: Followed, max_gap_us: int
 ) -> list[Span]:
     """Every stretch between counts that was not measured."""

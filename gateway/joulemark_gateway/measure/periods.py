@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from joulemark_gateway.measure.calendar import Grid
-from joulemark_gateway.measure.intervals import Counted, Flags, Times, Totals
+from joulemark_gateway.measure.intervals import US_PER_MS, Counted, Flags, Times, Totals
 from joulemark_gateway.measure.project import NonRoutine
 from joulemark_gateway.measure.qr import Array
 
 Indices = NDArray[np.int64]
+FREEZING_MK = 273_150
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,13 +27,16 @@ class Units:
     """All units of one period; `kept` are those of which every stream measured enough.
 
     `streams` holds the totals of energy and then of each driver; `measured` the same over the time
-    that all of them measured, and `exposure` how much of a nominal unit that time is. `worst` is,
-    per unit, the stream that covered it least.
+    that all of them measured (of a temperature its mean, in mK), `joint_us` that time, and
+    `exposure` how much of a nominal unit it is. `worst` is, per unit, the stream that covered it
+    least.
     """
 
     grid: Grid
     streams: tuple[Totals, ...]
     measured: tuple[Times, ...]
+    is_mean: tuple[bool, ...]
+    joint_us: Times
     exposure: Array
     worst: Indices
     kept: Flags
@@ -50,9 +54,14 @@ class Units:
 
     @property
     def drivers(self) -> Array:
-        """Drivers of the kept units, shape (n, d)."""
-        columns = [total[self.kept].astype(np.float64) for total in self.measured[1:]]
+        """Drivers of the kept units, temperatures in degrees Celsius, shape (n, d)."""
+        columns = [self.driver(k)[self.kept] for k in range(1, len(self.measured))]
         return np.array(columns).reshape(len(columns), self.position.size).T.copy()
+
+    def driver(self, stream: int) -> Array:
+        """A stream of all units, a temperature in degrees Celsius, shape (n,)."""
+        values = self.measured[stream].astype(np.float64)
+        return (values - FREEZING_MK) / 1000 if self.is_mean[stream] else values
 
     @property
     def kept_exposure(self) -> Array:
@@ -70,8 +79,13 @@ class Units:
         return tuple(day for day, is_kept in pairs if is_kept == kept)
 
     def kept_total(self, stream: int) -> int:
-        """The total of a stream over the measured time of the kept units."""
-        return int(self.measured[stream][self.kept].sum())
+        """The total of a stream over the measured time of the kept units, or its mean. [mK]"""
+        values = self.measured[stream][self.kept]
+        if not self.is_mean[stream]:
+            return int(values.sum())
+        times_us = self.joint_us[self.kept].tolist()
+        weighted = sum(value * us for value, us in zip(values.tolist(), times_us, strict=True))
+        return round(weighted / sum(times_us)) if any(times_us) else 0
 
 
 def units_of(
@@ -114,10 +128,15 @@ def units_of(
                 one[k] = int(counter.totals(edges_us).total[::2].sum()) if edges_us.size else 0
         reasons.append(tuple(found))
     kept &= joint_us >= least_measured * length_us
+    is_mean = tuple(counter.is_mean for counter in counters)
+    for k in np.flatnonzero(is_mean).tolist():
+        measured[k] = _mean_mk(measured[k], joint_us)
     return Units(
         grid,
         totals,
         tuple(measured),
+        is_mean,
+        joint_us,
         joint_us / nominal_us,
         np.argmin(covered, axis=0),
         kept,
@@ -139,6 +158,14 @@ def _measured_edges(counters: Sequence[Counted], edges_us: Times, k: int) -> Tim
             edges += [position_us, low_us]
         position_us = max(position_us, high_us)
     return np.array(edges, np.int64)
+
+
+def _mean_mk(total: Times, joint_us: Times) -> Times:
+    """The mean over the measured time of each unit, to the millikelvin; 0 where there is none."""
+    time_ms = joint_us // US_PER_MS
+    mean = np.zeros(total.size)
+    np.divide(total, time_ms, out=mean, where=time_ms > 0)
+    return np.rint(mean).astype(np.int64)
 
 
 def _why(counters: Sequence[Counted], edges_us: Times, k: int) -> list[str]:

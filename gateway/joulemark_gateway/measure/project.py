@@ -16,7 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from joulemark_agent.contract.profile import Exact
 from joulemark_agent.contract.topics import is_id
 from joulemark_gateway.measure.creditable import CREDITABLE_POLICIES
-from joulemark_gateway.measure.sufficiency import SUFFICIENCY_POLICIES
+from joulemark_gateway.measure.ipmvp import Option, Said, StaticFactor, contradiction
+from joulemark_gateway.measure.models.selection_rules import SELECTION_POLICIES
+from joulemark_gateway.measure.sufficiency import POLICIES, SUFFICIENCY_POLICIES
 
 MIN_YEAR, MAX_DAYS = 1970, 3700  # a slip of the pen must not ask for millions of units
 
@@ -41,7 +43,7 @@ class PointOf(_Strict):
 
 
 class Driver(PointOf):
-    """What the energy follows: a counter, named for the reader, its origin said openly."""
+    """What the energy follows: a counter or a temperature, named, its origin said openly."""
 
     name: str = Field(min_length=1)
     synthetic: bool
@@ -71,7 +73,11 @@ class FactorChoice(_Strict):
 
 
 class NonRoutine(_Strict):
-    """Days that are left out of both sums because something else happened on them."""
+    """Days on which something else happened: they are left out of both sums, or it has a value.
+
+    `engineering-estimate` states what is to be added to the saving, with its standard uncertainty;
+    `indicator` has it found from the units with and without the event.
+    """
 
     id: str
     dates: Dates
@@ -79,7 +85,59 @@ class NonRoutine(_Strict):
     evidence_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     author: str = Field(min_length=1)
     approval: str = Field(min_length=1)
-    treatment: Literal["exclude"]
+    treatment: Literal["exclude", "engineering-estimate", "indicator"]
+    value_wh: Exact | None = None
+    u_wh: Exact | None = Field(None, gt=Decimal(0))
+
+    @model_validator(mode="after")
+    def _has_a_value_where_one_is_stated(self) -> NonRoutine:
+        is_stated = self.treatment == "engineering-estimate"
+        if is_stated != (self.value_wh is not None) or is_stated != (self.u_wh is not None):
+            raise ValueError(
+                "an engineering-estimate states value_wh and u_wh, its standard uncertainty; other "
+                "treatments state neither"
+            )
+        return self
+
+
+class ModelChoice(_Strict):
+    """The family of the baseline model, and the policy that chooses drivers where one does."""
+
+    family: Literal[
+        "automatic",
+        "mean",
+        "production",
+        "production-temperature",
+        "temperature",
+        "time-of-week-temperature",
+    ]
+    selection_policy: str | None = None
+
+    @model_validator(mode="after")
+    def _selects_among_products(self) -> ModelChoice:
+        name = self.selection_policy
+        if name is not None and (self.family != "production" or name not in SELECTION_POLICIES):
+            raise ValueError(
+                "a selection_policy goes with the family 'production' and is one of: "
+                f"{', '.join(sorted(SELECTION_POLICIES))}"
+            )
+        return self
+
+
+class MeterAccuracy(_Strict):
+    """How wrong the meter may be, as shares of its reading; class 1 is a limit of 0.01."""
+
+    limit_ratio: Exact = Field(gt=Decimal(0), le=Decimal("0.2"))
+    random_ratio: Exact = Field(Decimal(0), ge=Decimal(0), le=Decimal("0.2"))
+    source: str = Field(min_length=1)  # the certificate, or the class and its standard
+
+
+class PolicyOverride(_Strict):
+    """A person's decision to state a figure although rules of the policy fail."""
+
+    author: str = Field(min_length=1)
+    reason: str = Field(min_length=10)
+    codes: tuple[str, ...] = Field(min_length=1)
 
 
 class Project(_Strict):
@@ -101,6 +159,14 @@ class Project(_Strict):
     creditable_policy: str
     factors: FactorChoice
     non_routine: tuple[NonRoutine, ...] = ()
+    model: ModelChoice | None = None  # None: all drivers, without checks; plans of before
+    meter: MeterAccuracy | None = None
+    baseline_meter: MeterAccuracy | None = None  # where another one read the baseline
+    override: PolicyOverride | None = None
+    option: Option | None = None  # of IPMVP
+    boundary: Said | None = None
+    static_factors: tuple[StaticFactor, ...] = Field((), max_length=100)
+    responsible: Said | None = None
 
     @field_validator("id", "site")
     @classmethod
@@ -121,8 +187,8 @@ class Project(_Strict):
     @field_validator("sufficiency_policy")
     @classmethod
     def _is_a_sufficiency_policy(cls, name: str) -> str:
-        if name not in SUFFICIENCY_POLICIES:
-            raise ValueError(f"name one of: {', '.join(sorted(SUFFICIENCY_POLICIES))}")
+        if name not in POLICIES:
+            raise ValueError(f"name one of: {', '.join(sorted(POLICIES))}")
         return name
 
     @field_validator("creditable_policy")
@@ -146,7 +212,17 @@ class Project(_Strict):
         names = [driver.name for driver in self.drivers]
         if len(set(names)) != len(names):
             raise ValueError("two drivers share a name")
+        if self.model is None and (self.meter or self.baseline_meter or self.override):
+            raise ValueError("a plan with a meter or an override names its model too")
+        if self.model is None and self.sufficiency_policy not in SUFFICIENCY_POLICIES:
+            raise ValueError(f"a plan under {self.sufficiency_policy} names its model too")
+        if self.baseline_meter and not self.meter:
+            raise ValueError("a baseline_meter stands beside a meter")
+        if self.model is None and any(one.treatment != "exclude" for one in self.non_routine):
+            raise ValueError("a plan whose events have a value names its model too")
         ids = [item.id for item in self.non_routine]
         if len(set(ids)) != len(ids):
             raise ValueError("two non-routine events share an id")
+        if against := contradiction(self.option, self.boundary, self.static_factors):
+            raise ValueError(against)
         return self

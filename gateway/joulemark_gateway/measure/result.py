@@ -7,13 +7,16 @@ an unfit model would have claimed stands apart, in `refused`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal
 
 from joulemark_agent.contract.factor import Factor
+from joulemark_agent.kernels.carbon import WH_PER_KWH
 from joulemark_agent.kernels.counter import Event
 from joulemark_gateway.measure.finding import Finding, PolicyUsed
+from joulemark_gateway.measure.meter_error import MeterError
 from joulemark_gateway.measure.project import Project
 
 Period = Literal["baseline", "reporting"]
@@ -151,12 +154,16 @@ class DriverRange:
 
 @dataclass(frozen=True)
 class Model:
-    """The baseline model and how well it fits. Divisors: n - p for CV(RMSE) and NMBE."""
+    """The baseline model and how well it fits. Divisors: n - p for CV(RMSE) and NMBE.
+
+    `facts` are what a search found, like change points; `cells` how many levels there are of a
+    model that has one for each time of the week, which are no coefficients here.
+    """
 
     kind: str
     unit: Literal["day", "hour"]
     n: int
-    p: int
+    p: float
     coefficients: tuple[Coefficient, ...]
     drivers: tuple[DriverRange, ...]
     sse_wh2: float
@@ -164,12 +171,14 @@ class Model:
     r2: float
     adjusted_r2: float
     press_r2: float | None  # predicted leaving one out; None where a unit fixes its own fit
-    cv_rmse: float
-    nmbe: float
+    cv_rmse: float | None
+    nmbe: float | None
     rho: float  # lag-1 correlation of the residuals
     rho_used: float  # bias-corrected, from 0 to 0.99
     effective_n: float
     high_leverage_ratio: float  # share of reporting units with leverage above 2 p / n
+    facts: Mapping[str, float] = field(default_factory=dict)
+    cells: int = 0
 
 
 @dataclass(frozen=True)
@@ -230,8 +239,35 @@ class Creditable:
 
 
 @dataclass(frozen=True)
+class ValuedEvent:
+    """A non-routine event that is not left out: what is added to the saving for it. [Wh, kg]"""
+
+    id: str
+    treatment: str
+    value_wh: float
+    u_wh: float
+    degrees_of_freedom: float
+    factor_kg_per_kwh: float  # of its first day
+    factor_ratio: float  # standard uncertainty of that factor
+
+    @property
+    def avoided_kg(self) -> float:
+        """What it is worth in CO2e. [kg]"""
+        return self.value_wh / WH_PER_KWH * self.factor_kg_per_kwh
+
+    @property
+    def u_kg(self) -> float:
+        """Its own standard uncertainty in CO2e. [kg]"""
+        return self.u_wh / WH_PER_KWH * abs(self.factor_kg_per_kwh)
+
+
+@dataclass(frozen=True)
 class Saving:
-    """Avoided energy over the kept units of the reporting period, with its interval."""
+    """Avoided energy over the kept units of the reporting period, with its interval.
+
+    The figures are with the meter's error and with the events that have a value; `model_avoided_wh`
+    and its half-width, the months and the running sum are the model's alone.
+    """
 
     counterfactual_wh: float
     measured_wh: float
@@ -247,6 +283,10 @@ class Saving:
     carbon: CarbonSaving
     creditable: Creditable
     without_exclusions_wh: float | None  # avoided, had nothing been excluded; None: nothing was
+    model_avoided_wh: float
+    model_half_width_wh: float
+    meter: MeterError | None
+    events: tuple[ValuedEvent, ...]
 
     @property
     def is_distinguishable_from_zero(self) -> bool:
@@ -290,6 +330,42 @@ class RefusedClaim:
 
 
 @dataclass(frozen=True)
+class Looked:
+    """A model that was looked at beside the chosen one."""
+
+    id: str
+    p: int
+    cv_rmse: float | None
+    adjusted_r2: float
+    bic: float
+
+
+@dataclass(frozen=True)
+class Change:
+    """A lasting change of what is saved a unit, found in the reporting period."""
+
+    label: str  # of the first unit after it
+    shift_wh: float  # of a unit's saving
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What the engine says of a plan that names its model, beyond the figures.
+
+    `warnings` are rules that do not refuse, `detectable_ratio` the least saving that the baseline
+    could have shown over these units, as a share of the prediction; None where there is no model.
+    """
+
+    method: str
+    bic: float | None
+    alternatives: tuple[Looked, ...]
+    warnings: tuple[Finding, ...]
+    detectable_ratio: float | None
+    changes: tuple[Change, ...]
+    overridden: tuple[str, ...]  # codes of rules that fail and were passed over
+
+
+@dataclass(frozen=True)
 class Measurement:
     """One project, measured. `saving` and `split` are None exactly where it is disqualified."""
 
@@ -309,6 +385,7 @@ class Measurement:
     saving: Saving | None
     split: Split | None
     refused: tuple[RefusedClaim, ...]
+    engine: Engine | None = None  # None: the plan names no model
 
     @property
     def synthetic(self) -> bool:

@@ -7,11 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from joulemark_gateway.evidence.history import DeviceHistory
+from joulemark_gateway.measure.assessment import Assessed
+from joulemark_gateway.measure.data import Data
+from joulemark_gateway.measure.estimate import Estimate
 from joulemark_gateway.measure.inputs import Prepared
 from joulemark_gateway.measure.intervals import Flags, Span, falls, false_zeros
-from joulemark_gateway.measure.linear import Linear
 from joulemark_gateway.measure.periods import Units
 from joulemark_gateway.measure.project import Dates
+from joulemark_gateway.measure.qr import Array
 from joulemark_gateway.measure.result import (
     CounterEvent,
     MissingSpan,
@@ -21,7 +24,6 @@ from joulemark_gateway.measure.result import (
     Unit,
 )
 from joulemark_gateway.measure.savings import Reported, cumulative
-from joulemark_gateway.measure.uncertainty import Noise
 
 Figures = tuple[float, float, float]  # avoided, cumulative, its half-width [Wh]
 
@@ -47,23 +49,26 @@ def summary(period: Period, dates: Dates, units: Units) -> PeriodSummary:
     )
 
 
-def baseline_units(units: Units, model: Linear | None) -> list[Unit]:
+def baseline_units(units: Units, assessed: Assessed | None) -> list[Unit]:
     """The units of the baseline, with the fit where there is one to show."""
-    fitted = {} if model is None else _placed(units, model.predict(model.x).tolist())
+    fitted: dict[int, float] = {}
+    if assessed is not None:
+        own = assessed.baseline.fitted_units
+        fitted = _placed(own, assessed.baseline.required().predict_wh(own))
     return [_row("baseline", units, k, fitted.get(k), None) for k in range(units.kept.size)]
 
 
 def reporting_units(
-    units: Units, noise: Noise | None, kept: Reported | None, confidence: float
+    units: Units, estimate: Estimate | None, kept: Reported | None, confidence: float
 ) -> list[Unit]:
     """The units of the reporting period, with savings where there are any to show."""
     predicted: dict[int, float] = {}
     figures: dict[int, Figures] = {}
-    if noise is not None and kept is not None:
-        sums, half_widths = cumulative(noise, kept, confidence)
-        predicted = _placed(units, kept.predicted_wh.tolist())
+    if estimate is not None and kept is not None:
+        sums, half_widths = cumulative(estimate, kept, confidence)
+        predicted = _placed(kept.units, kept.predicted_wh)
         rows = zip(kept.avoided_wh.tolist(), sums, half_widths, strict=True)
-        figures = dict(zip(units.position.tolist(), rows, strict=True))
+        figures = dict(zip(kept.units.position.tolist(), rows, strict=True))
     return [
         _row("reporting", units, k, predicted.get(k), figures.get(k))
         for k in range(units.kept.size)
@@ -101,8 +106,10 @@ def streams_of(prepared: Prepared) -> list[Stream]:
                 covered_us=sum(int(total.covered_us.sum()) for total in totals),
                 estimated_us=sum(int(total.estimated_us.sum()) for total in totals),
                 missing_us=sum(int(total.missing_us.sum()) for total in totals),
-                total=sum(int(total.total.sum()) for total in totals),
-                unsynchronised_total=sum(
+                total=0 if counter.is_mean else sum(int(total.total.sum()) for total in totals),
+                unsynchronised_total=0
+                if counter.is_mean
+                else sum(
                     int(counter.unsynchronised(units.grid.edges_us).sum()) for units in periods
                 ),
                 withheld=_slots_in(history, [span[:2] for span in history.withheld], bounds),
@@ -190,8 +197,8 @@ def _slots_in(
     return slots
 
 
-def _placed(units: Units, values: list[float]) -> dict[int, float]:
-    return dict(zip(units.position.tolist(), values, strict=True))
+def _placed(units: Data, values: Array) -> dict[int, float]:
+    return dict(zip(units.position.tolist(), values.tolist(), strict=True))
 
 
 def _row(

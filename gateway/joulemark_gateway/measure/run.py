@@ -9,20 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from statistics import fmean
-
-import numpy as np
 
 from joulemark_agent.contract.errors import MeasureError
 from joulemark_agent.contract.factor import Factor, FactorSet
 from joulemark_gateway.evidence.history import DeviceHistory
-from joulemark_gateway.measure.calendar import US_PER_DAY
-from joulemark_gateway.measure.creditable import CREDITABLE_POLICIES
+from joulemark_gateway.measure.assessment import Assessed, assess
 from joulemark_gateway.measure.diagnosis import model_of, warnings_of
-from joulemark_gateway.measure.finding import ENGINE, Finding
-from joulemark_gateway.measure.inputs import Prepared, factors_by_day, prepare
-from joulemark_gateway.measure.linear import Linear, fit
-from joulemark_gateway.measure.periods import Units
+from joulemark_gateway.measure.events import valued_events
+from joulemark_gateway.measure.inputs import factors_by_day, prepare
 from joulemark_gateway.measure.project import Project
 from joulemark_gateway.measure.result import Measurement, Saving
 from joulemark_gateway.measure.rows import (
@@ -33,10 +27,8 @@ from joulemark_gateway.measure.rows import (
     streams_of,
     summary,
 )
-from joulemark_gateway.measure.savings import Reported, reported, saving_of, split_of
-from joulemark_gateway.measure.sufficiency import SUFFICIENCY_POLICIES, DriverFacts, Facts
+from joulemark_gateway.measure.savings import Beside, Reported, reported, saving_of, split_of
 from joulemark_gateway.measure.time_of_week import refused_claim
-from joulemark_gateway.measure.uncertainty import Noise, noise_of
 
 
 def measure(
@@ -60,16 +52,20 @@ def measure(
     """
     by_day = factors_by_day(project, factors)
     prepared = prepare(project, histories)
-    model, noise, refusals = _fit(prepared)
-    findings = (*_judge(prepared, model), *refusals)
-    units: Reported | None = None
+    assessed = assess(prepared)
+    prepared = assessed.prepared
+    kept: Reported | None = None
     saving: Saving | None = None
-    if model is not None and noise is not None and all(finding.passed for finding in findings):
+    if not assessed.refused and assessed.estimate is not None:
         whole = _without_exclusions_wh(project, histories, factors)
-        units = _reported(model, prepared.reporting)
-        saving = _saving(prepared, noise, units, by_day, whole)
-    reported_model = None if model is None or noise is None else model_of(prepared, model, noise)
-    policy = SUFFICIENCY_POLICIES[project.sufficiency_policy].used()
+        days = prepared.reporting.days(kept=True)
+        try:
+            kept = reported(assessed.estimate, assessed.kept, days)
+            saving = _saving(assessed, kept, by_day, whole)
+        except MeasureError as error:
+            assessed, kept = assessed.refusing(error), None
+    model = model_of(prepared, assessed)
+    policy = assessed.policy
     claim = refused_claim(prepared, policy)
     before, after = prepared.baseline, prepared.reporting
     return Measurement(
@@ -77,100 +73,39 @@ def measure(
         clock=prepared.counters[0].history.clock,
         disqualified=saving is None,
         policy=policy,
-        findings=findings,
-        warnings=warnings_of(prepared, by_day.values(), reported_model, saving, plan_registered_us),
+        findings=assessed.findings,
+        warnings=warnings_of(prepared, by_day.values(), model, saving, plan_registered_us),
         streams=tuple(streams_of(prepared)),
         baseline=summary("baseline", project.baseline, before),
         reporting=summary("reporting", project.reporting, after),
         units=(
-            *baseline_units(before, None if saving is None else model),
-            *reporting_units(after, noise, units, float(project.confidence)),
+            *baseline_units(before, assessed if saving is not None else None),
+            *reporting_units(after, assessed.estimate, kept, float(project.confidence)),
         ),
         missing=tuple(missing(prepared)),
         events=tuple(events_of(prepared)),
-        model=reported_model,
+        model=model,
         saving=saving,
-        split=None if units is None else split_of(before.energy_wh, units),
+        split=None if kept is None else split_of(before.energy_wh, kept),
         refused=() if claim is None else (claim,),
+        engine=None if project.model is None else assessed.engine(kept),
     )
-
-
-def _fit(prepared: Prepared) -> tuple[Linear | None, Noise | None, list[Finding]]:
-    """Model and noise, as far as the arithmetic carries them, and what it refused."""
-    units = prepared.baseline
-    refusals: list[Finding] = []
-    if not prepared.reporting.kept.any():
-        rule = "at least one unit of the reporting period is measured enough"
-        refusals.append(_refusal("no_reporting_units", "reporting", rule, 0))
-    model, noise = None, None
-    if prepared.project.drivers:
-        try:
-            model = fit(units.drivers, units.energy_wh, units.position, units.kept_exposure)
-            noise = noise_of(model)
-        except MeasureError as error:
-            n = units.position.size
-            refusals.append(_refusal(error.code, "baseline", error.what, n))
-    return model, noise, refusals
-
-
-def _refusal(code: str, subject: str, rule: str, units: int) -> Finding:
-    return Finding(
-        code=code,
-        by=ENGINE,
-        subject=subject,
-        rule=rule,
-        seen=float(units),
-        at_least=None,
-        at_most=None,
-        unit="units",
-        passed=False,
-    )
-
-
-def _judge(prepared: Prepared, model: Linear | None) -> tuple[Finding, ...]:
-    """What the plan's policy says of the baseline."""
-    project, units = prepared.project, prepared.baseline
-    before, after = units.drivers, prepared.reporting.drivers
-    is_daily = project.unit == "day"  # a local day of 23 or 25 hours is a day
-    drivers = tuple(
-        DriverFacts(
-            driver.name,
-            prepared.driver_units[j],
-            before[:, j].tolist(),
-            fmean(after[:, j].tolist()) if after.shape[0] else None,
-        )
-        for j, driver in enumerate(project.drivers)
-    )
-    facts = Facts(
-        baseline_days=float(units.position.size) if is_daily else units.kept_us / US_PER_DAY,
-        production_cycle_days=project.production_cycle_days,
-        drivers=drivers,
-        adjusted_r2=None if model is None else model.adjusted_r2,
-    )
-    return SUFFICIENCY_POLICIES[project.sufficiency_policy].judge(facts)
-
-
-def _reported(model: Linear, units: Units) -> Reported:
-    x = np.column_stack([units.kept_exposure, units.drivers])
-    return reported(model, x, units.energy_wh, units.position, units.days(kept=True))
 
 
 def _saving(
-    prepared: Prepared,
-    noise: Noise,
-    units: Reported,
-    by_day: Mapping[date, Factor],
-    without_exclusions_wh: float | None,
+    assessed: Assessed, kept: Reported, by_day: Mapping[date, Factor], whole_wh: float | None
 ) -> Saving:
-    project = prepared.project
+    prepared, plan = assessed.prepared, assessed.plan
+    assert assessed.estimate is not None
     return saving_of(
-        noise,
-        units,
+        assessed.estimate,
+        kept,
         masked_days=prepared.reporting.days(kept=False),
-        confidence=float(project.confidence),
-        factors=[by_day[day] for day in units.days],
-        policy=CREDITABLE_POLICIES[project.creditable_policy],
-        without_exclusions_wh=without_exclusions_wh,
+        confidence=plan.confidence,
+        factors=[by_day[day] for day in kept.days],
+        policy=plan.creditable,
+        without_exclusions_wh=whole_wh,
+        beside=Beside(plan.meter, plan.baseline_meter, valued_events(prepared, kept, by_day)),
     )
 
 
@@ -178,7 +113,8 @@ def _without_exclusions_wh(
     project: Project, histories: Mapping[str, DeviceHistory], factors: FactorSet
 ) -> float | None:
     """What would have been avoided had no unit been excluded; None where none was."""
-    if not project.non_routine:
+    left = tuple(item for item in project.non_routine if item.treatment != "exclude")
+    if len(left) == len(project.non_routine):
         return None
-    whole = measure(project.model_copy(update={"non_routine": ()}), histories, factors)
+    whole = measure(project.model_copy(update={"non_routine": left}), histories, factors)
     return None if whole.saving is None else whole.saving.avoided_wh

@@ -85,8 +85,8 @@ class Stated:
         return {
             "policy": asdict(verdict.policy),
             "disqualified": verdict.is_disqualified or self.figures is None,
-            "findings": [asdict(finding) for finding in verdict.judged.findings],
-            "warnings": [asdict(finding) for finding in verdict.judged.warnings],
+            "findings": [dict(vars(finding)) for finding in verdict.judged.findings],
+            "warnings": [dict(vars(finding)) for finding in verdict.judged.warnings],
             "refused_by": list(codes_of(self.refused_by)),
             "override": None
             if override is None

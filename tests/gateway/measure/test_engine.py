@@ -19,7 +19,14 @@ from joulemark_gateway.measure import (
     portfolio,
 )
 from joulemark_gateway.measure.adjustments import Adjustment
-from joulemark_gateway.measure.families import Automatic, Mean, Production, Temperature, TimeOfWeek
+from joulemark_gateway.measure.families import (
+    Automatic,
+    Mean,
+    Production,
+    ProductionTemperature,
+    Temperature,
+    TimeOfWeek,
+)
 from joulemark_gateway.measure.meter_error import MeterClass, of_saving
 from joulemark_gateway.measure.models.production import activity
 from joulemark_gateway.measure.verdict import Override
@@ -234,8 +241,8 @@ def test_the_family_follows_from_units_and_drivers():
     assert isinstance(of(days(before.energy_wh, temperature_c=t_c)), Temperature)
     assert isinstance(of(days(before.energy_wh)), Mean)
     both = days(before.energy_wh, production_kg=before.driver("production_kg"), temperature_c=t_c)
-    assert isinstance(of(both), Production)
-    chosen = Baseline.fit(both, plan(model=Automatic()))
+    assert isinstance(of(both), ProductionTemperature)
+    chosen = Baseline.fit(before, plan(model=Automatic()))
     assert chosen.method == "production"
     assert chosen.metrics.adjusted_r2 > 0.9
 

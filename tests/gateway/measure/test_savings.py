@@ -5,10 +5,13 @@ import numpy as np
 import pytest
 
 from joulemark_gateway.measure.creditable import CREDITABLE_POLICIES
-from joulemark_gateway.measure.linear import fit
-from joulemark_gateway.measure.savings import cumulative, reported, saving_of, split_of
-from joulemark_gateway.measure.uncertainty import noise_of
+from joulemark_gateway.measure.estimate import estimate_of
+from joulemark_gateway.measure.meter_error import MeterClass
+from joulemark_gateway.measure.models.production import activity, fit_production
+from joulemark_gateway.measure.result import ValuedEvent
+from joulemark_gateway.measure.savings import Beside, cumulative, reported, saving_of, split_of
 from support.histories import daily_plant, factors
+from support.plants import days
 
 POLICY = CREDITABLE_POLICIES["lower-bound-one-sided-95"]
 FIRST = date(2018, 7, 1)
@@ -18,23 +21,24 @@ DAYS = tuple(FIRST + timedelta(days=k) for k in range(70))
 @pytest.fixture(scope="module")
 def measured():
     kg, energy = daily_plant(saved_wh=20_000)
-    x, y = kg[:, None].astype(np.float64), energy.astype(np.float64)
-    model = fit(x[:70], y[:70], np.arange(70))
-    rows = np.column_stack([np.ones(70), x[70:]])
-    return model, noise_of(model), reported(model, rows, y[70:], np.arange(70), DAYS)
+    data = days(energy, production_kg=kg)
+    before, after = data.where(data.position < 70), data.where(data.position >= 70)
+    estimate = estimate_of(fit_production(before, [activity("production_kg", "kg")]), before)
+    return before, estimate, reported(estimate, after, DAYS)
 
 
 def saving(measured, factor_list=None, confidence=0.9, **changes):
-    _, noise, units = measured
+    _, estimate, kept = measured
     one = factors().factors[0]
     return saving_of(
-        noise,
-        units,
+        estimate,
+        kept,
         masked_days=changes.get("masked_days", ()),
         confidence=confidence,
         factors=factor_list or [one] * 70,
         policy=POLICY,
         without_exclusions_wh=None,
+        beside=changes.get("beside", Beside()),
     )
 
 
@@ -96,9 +100,9 @@ def test_two_factors_are_used_by_day_and_their_errors_add_up(measured):
 
 
 def test_activity_and_efficiency_add_up_to_the_measured_change(measured):
-    model, _, units = measured
-    parts = split_of(model.y, units)
-    assert parts.change_wh == model.y.sum() - units.measured_wh.sum()
+    before, _, units = measured
+    parts = split_of(before.energy_wh, units)
+    assert parts.change_wh == before.energy_wh.sum() - units.measured_wh.sum()
     assert parts.activity_wh + parts.efficiency_wh == pytest.approx(parts.change_wh, rel=1e-9)
     assert parts.efficiency_wh == pytest.approx(saving(measured).avoided_wh, rel=1e-12)
 
@@ -115,8 +119,8 @@ def test_the_months_add_up_and_their_widths_do_not(measured):
 
 
 def test_the_cumulative_saving_ends_at_the_saving_with_its_width(measured):
-    _, noise, units = measured
-    sums, half_widths = cumulative(noise, units, 0.9)
+    _, estimate, kept = measured
+    sums, half_widths = cumulative(estimate, kept, 0.9)
     found = saving(measured)
     assert sums[-1] == pytest.approx(found.avoided_wh, rel=1e-12)
     assert half_widths[-1] == pytest.approx(found.half_width_wh, rel=1e-12)
@@ -124,20 +128,42 @@ def test_the_cumulative_saving_ends_at_the_saving_with_its_width(measured):
 
 
 def test_a_loss_credits_nothing(measured):
-    _, _, units = measured
-    worse = replace(units, measured_wh=units.measured_wh + 60_000)
+    _, _, kept = measured
+    more = replace(kept.units, energy_wh=kept.measured_wh + 60_000)
+    worse = replace(kept, units=more)
     found = saving((measured[0], measured[1], worse))
     assert found.avoided_wh < 0
     assert (found.creditable.creditable_wh, found.creditable.creditable_kg) == (0.0, 0.0)
 
 
 def test_one_unit_has_an_interval_of_its_own(measured):
-    model, noise, units = measured
-    one = reported(model, units.x[:1], units.measured_wh[:1], units.position[:1], DAYS[:1])
+    _, estimate, kept = measured
+    unit = kept.units.where(np.arange(70) < 1)
     found = saving_of(
-        noise, one, masked_days=(), confidence=0.9, factors=[factor("0.4", "0.05")],
-        policy=POLICY, without_exclusions_wh=None,
+        estimate, reported(estimate, unit, DAYS[:1]), masked_days=(), confidence=0.9,
+        factors=[factor("0.4", "0.05")], policy=POLICY, without_exclusions_wh=None,
     )  # fmt: skip
-    u = model.coordinates(units.x[:1])[0]
+    noise, u = estimate.noise, estimate.noise.model.coordinates(estimate.fitted.rows(unit))[0]
     variance = noise.variance * (1 + u @ noise.coefficients @ u)
     assert found.standard_error_wh == pytest.approx(np.sqrt(variance), rel=1e-12)
+
+
+def test_the_meter_and_events_stand_beside_the_models_own_saving(measured):
+    plain = saving(measured)
+    event = ValuedEvent("shift", "engineering-estimate", 5e5, 1e5, 1e9, 0.5, 0.1)
+    found = saving(measured, beside=Beside(MeterClass(0.01), None, (event,)))
+    meter = found.meter
+    assert meter.bias_limit_wh == pytest.approx(0.01 * plain.avoided_wh, rel=1e-12)
+    assert found.model_avoided_wh == plain.avoided_wh
+    assert found.model_half_width_wh == plain.half_width_wh
+    assert found.avoided_wh == pytest.approx(plain.avoided_wh + 5e5, rel=1e-12)
+    u_wh = np.sqrt(plain.standard_error_wh**2 + meter.u_wh**2 + 1e5**2)
+    assert found.standard_error_wh == pytest.approx(u_wh, rel=1e-12)
+    assert found.months == plain.months
+    kg = plain.carbon.avoided_kg + 5e5 / 1000 * 0.5
+    assert found.carbon.avoided_kg == pytest.approx(kg, rel=1e-12)
+    ef = plain.carbon.avoided_kg / plain.avoided_wh
+    parts = (plain.carbon.from_energy_kg, meter.u_wh * ef, 1e5 / 1000 * 0.5)
+    assert found.carbon.from_energy_kg == pytest.approx(np.hypot.reduce(parts), rel=1e-9)
+    ratio = plain.carbon.from_factor_kg + 0.1 * 250
+    assert found.carbon.from_factor_kg == pytest.approx(ratio, rel=1e-9)

@@ -230,7 +230,8 @@ def test_units_that_the_fit_weighs_are_weighed_in_the_derivatives_too():
     root = np.sqrt(np.random.default_rng(4).uniform(0.5, 2, 365))
     x = fitted.rows(one.before) / root[:, None]
     linear = fit(x[:, 1:], one.before.energy_wh / root, one.before.position, x[:, 0])
-    model = linearised(dataclasses.replace(fitted, linear=linear), one.before)
+    weighed = dataclasses.replace(fitted, linear=linear, scale=lambda _: root)
+    model = linearised(weighed, one.before)
     weighted = fitted.tangent(one.before) / root[:, None]
     assert model.x == pytest.approx(weighted, rel=1e-14)
     v = fitted.tangent(one.after).sum(0, keepdims=True)

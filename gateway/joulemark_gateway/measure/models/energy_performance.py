@@ -19,7 +19,7 @@ from joulemark_gateway.measure.data import Data, Times
 from joulemark_gateway.measure.models.base import Fitted
 from joulemark_gateway.measure.qr import Array
 from joulemark_gateway.measure.result import Split
-from joulemark_gateway.measure.savings import reported, split_of
+from joulemark_gateway.measure.savings import Reported, split_of
 
 
 @dataclass(frozen=True)
@@ -140,10 +140,9 @@ def activity_and_efficiency(fitted: Fitted, baseline: Data, reporting: Data) -> 
     activity. A unit with a hole is left out of every sum.
     """
     before_wh, _, _ = _known(fitted, baseline)
-    energy_wh, _, places = _known(fitted, reporting)
+    _, _, places = _known(fitted, reporting)
     kept = reporting.where(places)
-    units = reported(fitted.linear, fitted.rows(kept), energy_wh, kept.position, ())
-    return split_of(before_wh, units)
+    return split_of(before_wh, Reported(kept, (), fitted.predict_wh(kept)))
 
 
 def _known(fitted: Fitted, data: Data) -> tuple[Array, Array, Times]:

@@ -102,34 +102,41 @@ def with_degree_days(
     return _with(data, made)
 
 
-def fit_production(data: Data, predictors: Sequence[Predictor]) -> Fitted:
+def fit_production(
+    data: Data, predictors: Sequence[Predictor], *, nominal: int | None = None
+) -> Fitted:
     """The least-squares model of a stated set of drivers.
 
-    Of hours and days the base lasts as long as they were measured, in nominal (median) units; a
-    month or a bill has one base, as in peers, for as much of it as was measured.
+    Of hours and days the base lasts as long as they were measured, in nominal units; a month or a
+    bill has one base, as in peers, for as much of it as was measured.
 
     Args:
         data: units without holes.
         predictors: at least one.
+        nominal: length of a nominal unit; None: of the median one. [us]
 
     Raises:
         MeasureError: those of `linear.fit`, `missing_driver`.
     """
     names = tuple(column for predictor in predictors for column in predictor.columns)
-    nominal = nominal_us(data)
+    of_unit = nominal_us(data) if nominal is None else nominal
 
     def rows(of: Data) -> Array:
-        whole_us = nominal if nominal <= _LONGEST_DAY_US else of.length_us
+        whole_us = of_unit if of_unit <= _LONGEST_DAY_US else of.length_us
         return np.column_stack([of.counted_us / whole_us, *(of.driver(name) for name in names)])
 
     x = rows(data)
     linear = fit(x[:, 1:], data.energy_wh, data.position, x[:, 0])
     slopes = (
-        Term(column, "Wh" if predictor.kind == "choice" else f"Wh/({predictor.unit})")
+        Term(column, "Wh" if predictor.kind == "choice" else _per(predictor.unit))
         for predictor in predictors
         for column in predictor.columns
     )
     return Fitted("production", linear, (Term("base", "Wh"), *slopes), rows, rows)
+
+
+def _per(unit: str) -> str:
+    return f"Wh/({unit})" if " " in unit else f"Wh/{unit}"
 
 
 def _indicator(name: str, level: int) -> str:

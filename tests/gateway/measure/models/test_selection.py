@@ -124,7 +124,7 @@ def test_the_figures_are_those_of_the_textbook():
     errors = np.sqrt(s2 * np.diag(inverse))
     assert [t.coefficient for t in found.terms] == pytest.approx(beta, rel=1e-9)
     assert [t.standard_error for t in found.terms] == pytest.approx(errors, rel=1e-9)
-    assert [t.unit for t in found.terms] == ["Wh", "Wh/(kg)", "Wh/(K d)"]
+    assert [t.unit for t in found.terms] == ["Wh", "Wh/kg", "Wh/(K d)"]
     r2 = 1 - s2 * 117 / ((y - y.mean()) ** 2).sum()
     assert found.test.f == pytest.approx(r2 / 2 / ((1 - r2) / 117), rel=1e-9)
 
