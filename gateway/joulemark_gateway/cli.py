@@ -28,11 +28,13 @@ from joulemark_gateway.slots_command import add_command as add_slots_command
 # Modules with a function `add_command`, and the commands it adds.
 COMMANDS = {
     "joulemark_gateway.broker": ("broker",),
+    "joulemark_gateway.bookkeeping.plan_command": ("plan",),
     "joulemark_gateway.reports.command": ("measure", "report"),
     "joulemark_gateway.verify.command": ("verify",),
     "joulemark_gateway.witness.command": ("witness",),
     "joulemark_gateway.demo.command": ("demo",),
     "joulemark_gateway.evidence.command": ("evidence",),
+    "joulemark_gateway.fleet.command": ("fleet",),
 }
 
 

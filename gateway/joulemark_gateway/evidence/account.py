@@ -55,16 +55,11 @@ class Account:
 
     def cosignatures(self) -> list[NoteSignature]:
         """The lines that say to be of witnesses of the newest head; unchecked."""
-        _, lines = parse_note(self.notes[-1])
-        return [
-            line
-            for line in lines
-            if line.name != self.newest.origin and len(line.body) == _COSIGNATURE_BYTES
-        ]
+        return _cosignatures(self.notes[-1], self.newest.origin)
 
     def cosigners(self) -> list[tuple[str, int]]:
         """Who says to have cosigned the newest head, and when (POSIX seconds); unchecked."""
-        return sorted((line.name, int.from_bytes(line.body[:8])) for line in self.cosignatures())
+        return cosignatures_of(self.notes[-1], self.newest.origin)
 
     @property
     def closed_us(self) -> int | None:
@@ -77,6 +72,16 @@ class Account:
         return [
             (size, name, digest_hex(data)) for (size, name), data in sorted(self.tokens.items())
         ]
+
+
+def cosignatures_of(note: str, origin: str) -> list[tuple[str, int]]:
+    """Who says to have cosigned a head of this origin, and when (POSIX seconds); unchecked."""
+    return sorted((one.name, int.from_bytes(one.body[:8])) for one in _cosignatures(note, origin))
+
+
+def _cosignatures(note: str, origin: str) -> list[NoteSignature]:
+    _, lines = parse_note(note)
+    return [one for one in lines if one.name != origin and len(one.body) == _COSIGNATURE_BYTES]
 
 
 def read_account(files: LogFiles) -> Account:

@@ -6,6 +6,7 @@
 | approval | what, content | a grant, an enrolment or a revocation as the collector knew it |
 | document | name, sha256 | a document that a grant names was taken |
 | correction | correction, operator_key, operator_signature | see `corrections` |
+| plan | plan, operator_key, operator_signature | see `plans` |
 | security | done, refused: {digest, last} | how far the two chains of the security log stood |
 
 Common to all: type, v, site, n, t_utc_us. A leaf speaks of one site, so that a bundle can carry
@@ -32,7 +33,7 @@ from joulemark_agent.contract.tree import HASH_BYTES
 PREFIX = "joulemark/collector/"
 ITSELF = "joulemark-collector"  # the site of what a collector says of itself
 HEADS, APPROVAL, DOCUMENT, CORRECTION = "heads", "approval", "document", "correction"
-SECURITY = "security"
+PLAN, SECURITY = "plan", "security"
 GRANT, ENROLMENT, REVOCATION = "grant", "enrolment", "revocation"
 VERSION = 1
 _COMMON = {"n", "site", "t_utc_us", "type", "v"}
@@ -41,6 +42,7 @@ _FIELDS: Mapping[str, set[str]] = {
     APPROVAL: {"content", "what"},
     DOCUMENT: {"name", "sha256"},
     CORRECTION: {"correction", "operator_key", "operator_signature"},
+    PLAN: {"operator_key", "operator_signature", "plan"},
     SECURITY: {"done", "refused"},
 }
 

@@ -18,6 +18,7 @@ from joulemark_gateway.evidence.account import LogFiles
 from joulemark_gateway.evidence.base import Head
 from joulemark_gateway.evidence.entries import (
     GRANT,
+    PLAN,
     Entry,
     approval_entry,
     document_entry,
@@ -78,13 +79,15 @@ def excerpt(store: LogStore, site: str, head: LogHead) -> LogFiles:
     """What is to be handed out of a log about one site, up to a head.
 
     Of the heads before it come along: those that were stamped, those that went out with a report
-    before, because somebody may hold them against this one, and the last of every day.
+    before, because somebody may hold them against this one, the last of every day, and the first
+    that others cosigned over the registration of a plan: it shows when the plan was there.
     """
     heads = [found for found in store.heads() if found.size <= head.size]
     tokens = {(token.size, token.authority): token.token for token in store.tokens()}
     tokens = {stamp: data for stamp, data in tokens.items() if stamp[0] <= head.size}
     last = {found.time_us // _DAY_US: found.size for found in heads}
     wanted = {head.size, *last.values(), *store.shown(), *(size for size, _ in tokens)}
+    wanted |= _first_seen(heads, store.of_kind(site, PLAN))
     shown = [found for found in heads if found.size in wanted]
     leaves = store.leaves(head.size)
     parts: list[Part] = []
@@ -93,6 +96,13 @@ def excerpt(store: LogStore, site: str, head: LogHead) -> LogFiles:
         parts += _covered(leaves[start : found.size], site, start)
         start = found.size
     return LogFiles(parts, [found.cosigned for found in shown], tokens)
+
+
+def _first_seen(heads: Sequence[LogHead], positions: Iterable[int]) -> set[int]:
+    """The sizes of the first cosigned head over each of these leaves."""
+    seen = [head.size for head in heads if head.cosignatures]
+    firsts = (next((size for size in seen if size > at), None) for at in positions)
+    return {size for size in firsts if size is not None}
 
 
 def _approvals(heads: Iterable[Head]) -> list[Entry]:

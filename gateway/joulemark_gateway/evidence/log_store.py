@@ -213,6 +213,13 @@ class LogStore(SqliteFile):
         sql = "SELECT position, leaf FROM log_leaf WHERE site = ? ORDER BY position"
         return [(int(position), bytes(leaf)) for position, leaf in self._rows(sql, site)]
 
+    def of_kind(self, site: str, kind: str) -> list[int]:
+        """The positions of a site's leaves whose mark begins with this kind."""
+        if not self._is_there:
+            return []
+        sql = "SELECT position FROM log_leaf WHERE site = ? AND mark GLOB ? ORDER BY position"
+        return [int(position) for (position,) in self._rows(sql, site, f"{kind} *")]
+
     def hashes(self, end: int) -> list[bytes]:
         """The hashes of the first `end` leaves."""
         return [leaf_hash(leaf) for _, leaf in self.leaves(end)]

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from joulemark_agent.contract.profile import Exact
 
@@ -33,7 +33,7 @@ class StaticFactor(BaseModel):
     unit: Said
     source: Said
     if_changed: Said
-    estimated: bool = False  # a key parameter that nobody measures
+    estimated: StrictBool = False  # a key parameter that nobody measures
 
 
 def contradiction(

@@ -33,6 +33,8 @@ from joulemark_gateway.reports.blocks import (
     Text,
     plain,
 )
+from joulemark_gateway.reports.engine_section import EngineSection
+from joulemark_gateway.reports.plan_section import PlanSection
 from joulemark_gateway.reports.plots import Report
 from joulemark_gateway.reports.sayer import Sayer, as_digest
 from joulemark_gateway.reports.words import WORDS, Language
@@ -55,14 +57,17 @@ class _Writer(Sayer):
             self._facts(),
             self._charts(),
             self._saving(),
+            self._engine.beside_saving(),
             self._refused_claims(),
             self._model(),
+            self._engine.behind_model(),
             self._rules(),
             self._periods(),
             self._coverage(),
             self._holes(),
             self._factors(),
             self._evidence(),
+            PlanSection(self.report, self.words).sections(),
             Assurance(self.report, self.words).sections(),
             self._limits(),
             self._check(),
@@ -80,6 +85,10 @@ class _Writer(Sayer):
         """Hour or day: what the model is fitted by."""
         unit: str = self.report["project"]["unit"]
         return unit
+
+    @property
+    def _engine(self) -> EngineSection:
+        return EngineSection(self.report, self.words)
 
     # parts
 
@@ -117,6 +126,8 @@ class _Writer(Sayer):
         lines: list[tuple[Literal["", "policy", "doubt"], Text]] = [("", share), ("policy", policy)]
         if not head["distinguishable_from_zero"]:
             lines.append(("doubt", self._say("doubt")))
+        if overridden := self._engine.overridden():
+            lines.append(("doubt", overridden))
         half_kwh = self._say("half_width_kwh", figure=self._n(head["half_width_kwh"]))
         half_t = self._say("half_width_t", figure=self._n(head["half_width_t"]))
         credited = self._of(self.report["creditable"]["policy"]["text"])
@@ -251,13 +262,21 @@ class _Writer(Sayer):
         note = plain(self._say("policy", policy=saving["policy"]))
         split = Section(
             self.words["why_changed"],
-            (self._split_table(), Paragraph(self._say("why_changed_note"))),
+            (
+                self._split_table(),
+                Paragraph(self._say("why_changed_note")),
+                *self._engine.without_events(),
+            ),
         )
         return (
             Beside(Section(self.words["saving"], (self._saving_table(),), note), split),
             Section(
                 self.words["months_title"],
-                (self._months_table(), Paragraph(self._say("months_note"))),
+                (
+                    self._months_table(),
+                    Paragraph(self._say("months_note")),
+                    *self._engine.without_events(),
+                ),
             ),
         )
 
@@ -272,6 +291,7 @@ class _Writer(Sayer):
         rows: list[tuple[Text, Text, Text]] = [
             (self._say("prediction"), self._n(saving["counterfactual_kwh"]), ()),
             (self._say("measured_row"), self._n(saving["measured_kwh"]), ()),
+            *self._engine.worth_of_events(),
             (
                 (Mark("strong", self._say("avoided_row")),),
                 self._n(saving["avoided_kwh"]),
@@ -279,7 +299,7 @@ class _Writer(Sayer):
             ),
             (half, self._n(saving["half_width_kwh"]), self._n(carbon["half_width_t"])),
             (self._say("interval_row"), interval, ()),
-            (self._say("from_energy_row"), (), self._n(carbon["from_energy_t"])),
+            (self._engine.from_energy(), (), self._n(carbon["from_energy_t"])),
             (self._say("from_factor_row"), (), self._n(carbon["from_factor_t"])),
             (
                 (Mark("strong", self._say("creditable_row")), " ", Mark("small", (used,))),
@@ -290,6 +310,8 @@ class _Writer(Sayer):
         if saving["without_exclusions_kwh"] is not None:
             label = self._say("without_exclusions_row")
             rows.append((label, self._n(saving["without_exclusions_kwh"]), ()))
+        if overridden := self._engine.overridden():
+            rows.append((overridden, (), ()))
         return Table(self._heads("", "energy_kwh", "co2e_t"), tuple(rows))
 
     def _split_table(self) -> Table:
@@ -359,7 +381,7 @@ class _Writer(Sayer):
             self._heads("term", "value", "unit", "standard_error", "t", "p", "vif"),
             tuple(
                 (
-                    (self._of(term["name"]),),
+                    (self._engine.term(term["name"]),),
                     self._n(term["value"]),
                     (term["unit"],),
                     self._n(term["standard_error"]),
@@ -390,8 +412,9 @@ class _Writer(Sayer):
             ),
         )  # fmt: skip
         unit = self.words.name("unit", model["unit"])
-        note = self._say("model_note", kind=self._of(model["kind"]), unit=unit)
-        blocks = (Paragraph(note), terms, Pairs(self._fit(model)), ranges)
+        note = self._say("model_note", kind=self._engine.kind(model["kind"]), unit=unit)
+        fit = Pairs((*self._fit(model), *self._engine.fit()))
+        blocks = (*self._engine.equation(), Paragraph(note), terms, fit, ranges)
         return (Section(self.words["baseline_model"], blocks),)
 
     def _fit(self, model: Report) -> tuple[tuple[str, Text], ...]:
@@ -438,7 +461,8 @@ class _Writer(Sayer):
             "policy_text", text=self._of(policy["text"]), source=self._of(policy["source"])
         )
         note = f"{policy['id']} {policy['version']}"
-        return (Section(self.words["rules"], (Paragraph(text), table), note),)
+        blocks = (Paragraph(text), table, *self._engine.behind_rules())
+        return (Section(self.words["rules"], blocks, note),)
 
     def _periods(self) -> tuple[Section]:
         rows = []
@@ -613,6 +637,7 @@ class _Writer(Sayer):
                     as_digest(item["evidence_sha256"]),
                 )
                 for item in self.report["exclusions"]
+                if item["treatment"] == "exclude"  # others have a value, and a section
             ),
             self.words["nothing_excluded"],
         )

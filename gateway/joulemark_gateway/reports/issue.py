@@ -14,7 +14,8 @@ from joulemark_agent.contract.factor import FactorSet
 from joulemark_gateway.evidence.account import Account
 from joulemark_gateway.evidence.claims import check_energy
 from joulemark_gateway.evidence.corrections import Correction, corrected
-from joulemark_gateway.evidence.history import Tree, history_of
+from joulemark_gateway.evidence.history import DeviceHistory, Tree, history_of
+from joulemark_gateway.measure.ipmvp import fits_kind
 from joulemark_gateway.measure.project import Project
 from joulemark_gateway.measure.result import Measurement
 from joulemark_gateway.measure.run import measure
@@ -40,6 +41,7 @@ def measured(
     trees: Sequence[Witnessed],
     documents: Mapping[str, bytes],
     corrections: Sequence[Correction] = (),
+    plan_registered_us: int | None = None,
 ) -> Measurement:
     """The plan measured on the evidence, every value decoded anew from raw words.
 
@@ -48,10 +50,12 @@ def measured(
         trees: one tree a device, with its checkpoint notes.
         documents: every document the grants name, by digest.
         corrections: those that count.
+        plan_registered_us: when the collector's log says that the plan was registered. [us]
 
     Raises:
         EvidenceError: `bad_plan`, `bad_document`, `device_twice`, `factors_differ`,
-            `plan_of_another_place`, `envelope_energy` or what `history_of` raises.
+            `plan_of_another_place`, `option_contradicted`, `envelope_energy` or what `history_of`
+            raises.
         MeasureError: see `measure`.
     """
     histories = {}
@@ -70,11 +74,12 @@ def measured(
         raise _bad("bad_plan", f"the plan is not one: {error.errors()[0]['msg']}") from error
     for tree, _ in trees:
         _check_place(project, tree, documents)
+    _check_option(project, histories)
     try:
         factors = FactorSet.model_validate(parse_canonical(documents[sets.pop()]))
     except (ValidationError, KeyError) as error:
         raise _bad("bad_document", "the factor document is missing or is not one") from error
-    return measure(project, histories, factors)
+    return measure(project, histories, factors, plan_registered_us=plan_registered_us)
 
 
 def issue(
@@ -99,7 +104,8 @@ def issue(
     """
     provenance = provenance_of(trees, documents, plan, claims, account)
     corrections = provenance.account.in_force if provenance.account else []
-    measurement = measured(plan, trees, documents, corrections)
+    registered_us = provenance.dated.registered.time_us if provenance.dated else None
+    measurement = measured(plan, trees, documents, corrections, registered_us)
     whole: Measurement | MeasureError | None = None
     if corrections:
         try:
@@ -121,6 +127,14 @@ def _check_place(project: Project, tree: Tree, documents: Mapping[str, bytes]) -
     if planned != approved:
         what = f"the plan is for {' and '.join(planned)}, the site for {approved[0]!r} and "
         raise _bad("plan_of_another_place", what + repr(approved[1]))
+
+
+def _check_option(project: Project, histories: Mapping[str, DeviceHistory]) -> None:
+    """What the option says is measured is what the energy's device measures."""
+    history = histories.get(project.energy.device)  # a device that is missing, `measure` names
+    if history is not None and not fits_kind(project.option, history.profile.kind):
+        what = f"option {project.option} measures the whole site, and {history.device} is of kind "
+        raise _bad("option_contradicted", what + repr(history.profile.kind))
 
 
 def _bad(code: str, what: str) -> EvidenceError:

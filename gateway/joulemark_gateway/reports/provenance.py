@@ -21,6 +21,7 @@ from joulemark_agent.contract.signature import (
 )
 from joulemark_gateway.evidence.account import Account
 from joulemark_gateway.evidence.history import Tree, period_us_of, profile_of
+from joulemark_gateway.evidence.plans import Dated, dated
 from joulemark_gateway.evidence.withheld import lost_slots, withheld_slots
 from joulemark_gateway.reports.accounted import AccountUsed, account_used
 
@@ -73,6 +74,7 @@ class Provenance:
     plan_digest: str
     claims: Claims
     account: AccountUsed | None = None  # None: the first format, without the collector's log
+    dated: Dated | None = None  # the registration of the plan in that log
 
 
 def provenance_of(
@@ -85,13 +87,14 @@ def provenance_of(
     """The provenance of a report over these trees, each with its checkpoint notes in order.
 
     Raises:
-        EvidenceError: a note is not a checkpoint, a document is missing, or a correction does not
-            hold.
+        EvidenceError: a note is not a checkpoint, a document is missing, or a correction or the
+            registration of a plan does not hold.
     """
     used = [_used(tree, notes, documents) for tree, notes in trees]
     used.sort(key=lambda item: (item.device, item.epoch))
     accounted = account_used(account, [tree for tree, _ in trees]) if account else None
-    return Provenance(tuple(used), digest_hex(plan), claims, accounted)
+    registered = dated(account, digest_hex(plan)) if account else None
+    return Provenance(tuple(used), digest_hex(plan), claims, accounted, registered)
 
 
 def _used(tree: Tree, notes: Sequence[str], documents: Mapping[str, bytes]) -> TreeUsed:

@@ -28,6 +28,7 @@ from joulemark_gateway.measure.result import (
     Unit,
 )
 from joulemark_gateway.reports.accounted import account_content, corrections_content
+from joulemark_gateway.reports.engine_content import with_engine
 from joulemark_gateway.reports.figures import (
     Number,
     hours,
@@ -40,10 +41,13 @@ from joulemark_gateway.reports.figures import (
     tonnes,
     with_half_width,
 )
+from joulemark_gateway.reports.planned import plan_content, plan_warnings
 from joulemark_gateway.reports.provenance import Provenance, TreeUsed
+from joulemark_gateway.reports.shown import energy_unit, finite, in_kwh, shown, shown_unit
 
 FIRST_FORMAT = "joulemark-report/1"  # without the collector's log; shown for ever
 FORMAT = "joulemark-report/2"
+ENGINE_FORMAT = "joulemark-report/3"  # of plans that name their model
 _MOST_EVENTS = 1000  # of counters, listed
 MEASURED, DISQUALIFIED = "measured", "disqualified"
 REPLAYED = (
@@ -81,9 +85,21 @@ def reduction_report(
     Args:
         project: the plan.
         measurement: what it measured.
-        provenance: on which evidence; without the collector's log the report has the first format.
+        provenance: on which evidence; of a plan without a model the report has
+            the first format without the collector's log, the second with it.
         uncorrected: the same without corrections, or why there is none; None: nothing is corrected.
     """
+    report = _logged(project, measurement, provenance, uncorrected)
+    return with_engine(report, project, measurement, ENGINE_FORMAT)
+
+
+def _logged(
+    project: Project,
+    measurement: Measurement,
+    provenance: Provenance,
+    uncorrected: Measurement | MeasureError | None,
+) -> Json:
+    """The report in the second format where there is a log."""
     report = _first(project, measurement, provenance)
     account = provenance.account
     if account is None:
@@ -112,11 +128,13 @@ def _first(project: Project, measurement: Measurement, provenance: Provenance) -
     """The report in the first format."""
     zone = ZoneInfo(project.time_zone)
     saving = measurement.saving
+    warnings = [*measurement.warnings, *plan_warnings(project, provenance.dated)]
     return {
         "format": FIRST_FORMAT,
         "result": DISQUALIFIED if measurement.disqualified else MEASURED,
         "banners": _banners(measurement, provenance),
         "project": _project(project),
+        **plan_content(project, provenance.dated),
         "clock": measurement.clock,
         "headline": None if saving is None else _headline(saving, _id(measurement.policy)),
         "refused_because": list(measurement.codes) if measurement.disqualified else [],
@@ -132,7 +150,7 @@ def _first(project: Project, measurement: Measurement, provenance: Provenance) -
         "model": None if measurement.model is None else _model(measurement.model),
         "policy": _policy(measurement.policy),
         "findings": [_finding(finding) for finding in measurement.findings],
-        "warnings": [{"code": w.code, "text": w.text} for w in measurement.warnings],
+        "warnings": [{"code": w.code, "text": w.text} for w in warnings],
         "refused_claims": [_refused(claim) for claim in measurement.refused],
         "factors": [] if saving is None else _factors(saving),
         "coverage": [_stream(stream) for stream in measurement.streams],
@@ -348,9 +366,9 @@ def _model(model: Model) -> Json:
         "coefficients": [
             {
                 "name": term.name,
-                "unit": _energy_unit(term.unit),
-                "value": significant(_in_kwh(term.unit, term.value), 8),
-                "standard_error": significant(_in_kwh(term.unit, term.standard_error), 6),
+                "unit": energy_unit(term.unit),
+                "value": significant(in_kwh(term.unit, term.value), 8),
+                "standard_error": significant(in_kwh(term.unit, term.standard_error), 6),
                 "t_value": _or_none(lambda value: significant(value, 6), term.t_value),
                 "p_value": _or_none(_probability, term.p_value),
                 "vif": None if term.vif is None else significant(term.vif, 6),
@@ -360,12 +378,12 @@ def _model(model: Model) -> Json:
         "drivers": [
             {
                 "name": driver.name,
-                "unit": _shown_unit(driver.unit),
-                "baseline_min": _shown(driver.unit, driver.baseline_min),
-                "baseline_max": _shown(driver.unit, driver.baseline_max),
-                "baseline_mean": _shown(driver.unit, driver.baseline_mean),
-                "baseline_sd": _shown(driver.unit, driver.baseline_sd),
-                "reporting_mean": _shown(driver.unit, driver.reporting_mean),
+                "unit": shown_unit(driver.unit),
+                "baseline_min": shown(driver.unit, driver.baseline_min),
+                "baseline_max": shown(driver.unit, driver.baseline_max),
+                "baseline_mean": shown(driver.unit, driver.baseline_mean),
+                "baseline_sd": shown(driver.unit, driver.baseline_sd),
+                "reporting_mean": shown(driver.unit, driver.reporting_mean),
                 "outside_percent": _or_none(percent, driver.outside_ratio),
             }
             for driver in model.drivers
@@ -402,10 +420,10 @@ def _finding(finding: Finding) -> Json:
         "by": finding.by,
         "subject": finding.subject,
         "rule": finding.rule,
-        "seen": _shown(finding.unit, finding.seen),
-        "at_least": _shown(finding.unit, finding.at_least),
-        "at_most": _shown(finding.unit, finding.at_most),
-        "unit": _shown_unit(finding.unit),
+        "seen": shown(finding.unit, finite(finding.seen)),
+        "at_least": shown(finding.unit, finite(finding.at_least)),
+        "at_most": shown(finding.unit, finite(finding.at_most)),
+        "unit": shown_unit(finding.unit),
         "passed": finding.passed,
     }
 
@@ -601,8 +619,8 @@ def _series(measurement: Measurement) -> Json:
         "drivers": [
             {
                 "name": name,
-                "unit": _shown_unit(unit_name),
-                "values": [_shown(unit_name, unit.drivers[k]) for unit in units],
+                "unit": shown_unit(unit_name),
+                "values": [shown(unit_name, unit.drivers[k]) for unit in units],
             }
             for k, (name, unit_name) in enumerate(names)
         ],
@@ -623,31 +641,7 @@ def _state(unit: Unit) -> str:
 
 
 def _amount(name: str, unit: str, value: Number) -> Json:
-    return {"name": name, "unit": _shown_unit(unit), "value": _shown(unit, value)}
-
-
-def _shown_unit(unit: str) -> str:
-    """The unit a reader expects: kWh for Wh, t for kg; others stay."""
-    return {"Wh": "kWh", "kg": "t"}.get(unit, unit)
-
-
-def _shown(unit: str, value: Number | None) -> str | None:
-    """The value in the unit a reader expects; None where there is none."""
-    if value is None:
-        return None
-    if _shown_unit(unit) == unit:
-        return significant(value, 8)
-    return kwh(value)
-
-
-def _energy_unit(unit: str) -> str:
-    """The shown unit of a coefficient: Wh -> kWh, Wh/kg -> kWh/t, Wh/x -> kWh/x."""
-    return "/".join(_shown_unit(part) for part in unit.split("/"))
-
-
-def _in_kwh(unit: str, value: float) -> float:
-    """A coefficient in its shown unit."""
-    return value if unit == "Wh/kg" else value / 1000
+    return {"name": name, "unit": shown_unit(unit), "value": shown(unit, value)}
 
 
 def _probability(value: float) -> str:

@@ -83,6 +83,12 @@ def _behind(report: Report) -> Iterator[tuple[str, str]]:
                 f"{', '.join(span['reasons'])}"
             ),
         )
+    registered = report.get("plan", {}).get("registered")
+    if registered is not None:
+        seen = registered["cosigned_by"]
+        by = f"cosigned by {seen['name']}, {seen['time']}" if seen else "cosigned by nobody"
+        yield "plan signed by", f"{registered['author']} ({registered['role']})"
+        yield "", f"logged {registered['logged']}, {by}"
     for factor in report["factors"]:
         yield "emission factor", f"{factor['id']}: {factor['factor_kg_per_kwh']} kg CO2e/kWh"
 

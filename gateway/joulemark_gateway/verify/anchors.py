@@ -1,4 +1,4 @@
-"""Step 11: time stamps hold, each over a head that is here, where the policy knows their authority.
+"""Step 12: time stamps hold, each over a head that is here, where the policy knows their authority.
 
 That their bytes are those that were handed out, the manifest says; some bits of a token are neither
 signed nor looked at.

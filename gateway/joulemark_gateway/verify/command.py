@@ -180,6 +180,22 @@ def _log(seen: Any) -> Iterator[str]:
         yield f"time stamp of {stamp['authority']} over {stamp['size']} leaves of the log: {when}"
     if seen["corrections"]:
         yield f"corrections by operators: {seen['corrections']}"
+    if "plan" in seen:
+        yield from _plan(seen["plan"])
+
+
+def _plan(plan: Any) -> Iterator[str]:
+    by = f"{plan['author']} ({plan['role']})"
+    yield f"plan {plan['sha256'][:16]}: signed by {by}, logged {plan['logged']} by the collector"
+    if (seen := plan["cosigned"]) is not None:
+        how = "checked" if seen["checked"] else "not checked"
+        yield f"plan first cosigned by {seen['name']} at {seen['time']}, {how}"
+    if (stamp := plan["stamped"]) is not None:
+        yield f"plan first stamped by {stamp['authority']} at {stamp['time']}"
+    if plan["versions"] > 1:
+        yield f"plan: one of {plan['versions']} of its project that stand in the log"
+    if plan["cosigned"] is None and plan["stamped"] is None:
+        yield "plan: when it was there, the collector alone says"
 
 
 def _report(report: Any) -> Iterator[str]:

@@ -6,10 +6,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from joulemark_agent.contract.errors import EvidenceError
+from joulemark_gateway.evidence.account import Account
 from joulemark_gateway.evidence.corrections import corrections_in
 from joulemark_gateway.verify.anchors import anchors_of
 from joulemark_gateway.verify.case import Case
 from joulemark_gateway.verify.log import witnesses_of
+from joulemark_gateway.verify.plans import dated_in, is_seen
 from joulemark_gateway.verify.policy import Policy
 
 
@@ -35,7 +37,39 @@ def log_seen(case: Case, policy: Policy | None) -> dict[str, Any] | None:
             {"authority": item.authority, "size": str(item.size), "time": _utc(item.time)}
             for item in anchors_of(account, policy)
         ],
+        **_plan(case, account, policy),
     }
+
+
+def _plan(case: Case, account: Account, policy: Policy | None) -> dict[str, Any]:
+    """Who registered the plan, and who of those that were checked saw it first."""
+    registration = dated_in(case, account)
+    if registration is None:
+        return {}
+    registered, cosigned = registration.registered, registration.cosigned
+    is_checked = policy is not None and is_seen(registration, policy) is True
+    stamps = [
+        item
+        for item in anchors_of(account, policy)
+        if item.size > registered.position and item.time is not None
+    ]
+    first = min(stamps, key=lambda item: str(item.time), default=None)
+    plan = {
+        "author": registered.statement.author,
+        "role": registered.statement.role,
+        "sha256": registered.statement.plan_sha256,
+        "versions": registration.versions,
+        "logged": _utc(datetime.fromtimestamp(registered.time_us // 1_000_000, UTC)),
+        "cosigned": None
+        if cosigned is None
+        else {
+            "name": cosigned[0],
+            "time": _utc(datetime.fromtimestamp(cosigned[1], UTC)),
+            "checked": is_checked,
+        },
+        "stamped": first and {"authority": first.authority, "time": _utc(first.time)},
+    }
+    return {"plan": plan}
 
 
 def _utc(time: datetime | None) -> str | None:

@@ -32,6 +32,7 @@ from joulemark_gateway.verify import (
     heads,
     log,
     manifest,
+    plans,
     recompute,
     records,
     signers,
@@ -56,6 +57,7 @@ STEPS: tuple[Step, ...] = (
     times.check,
     log.check,
     corrections.check,
+    plans.check,
     anchors.check,
 )
 UNFORESEEN = "unforeseen"

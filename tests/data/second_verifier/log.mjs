@@ -12,7 +12,9 @@ const COMMON = ["n", "site", "t_utc_us", "type", "v"];
 const FIELDS = {
   heads: ["heads"], approval: ["content", "what"], document: ["name", "sha256"],
   correction: ["correction", "operator_key", "operator_signature"],
+  plan: ["operator_key", "operator_signature", "plan"],
 };
+const PLAN = ["author", "plan_sha256", "project", "role", "site", "type", "v"];
 const PREFIX = "joulemark/collector/";
 const CORRECTION = "first_seq last_seq origin point reason site treatment type v value who withdraws".split(" ");
 const VALUE = /^-?(0|[1-9][0-9]{0,24})(\.[0-9]{0,11}[1-9])?$/;
@@ -219,6 +221,68 @@ export function* checkCorrections({ account, trees, signers }) {
   const trusted = signers === null ? null : new Set(signers.operators);
   const isGood = ({ isSigned: holds, key }) => holds && (trusted === null || trusted.has(key.toString("base64")));
   if (!made.every(isGood)) yield "correction_signature";
+}
+
+// --- plans ---------------------------------------------------------------------------------------
+
+/** The registrations of plans in a log, in order. */
+function plansIn(log) {
+  return log.entries.filter(({ kind }) => kind === "plan").map(({ content: leaf, position, site, time }) => {
+    const { plan: content, operator_key: key, operator_signature: signature } = leaf;
+    if (!isText(key) || !isText(signature) || !hasKeys(content, PLAN)) fail("plan_form", String(position));
+    const texts = ["author", "plan_sha256", "project", "role", "site"].map((name) => content[name]);
+    const fits = texts.every((text) => isText(text) && [...text].length >= 1 && [...text].length <= 1000)
+      && isDigest(content.plan_sha256) && isId(content.site) && isId(content.project) && content.site === site
+      && content.type === "plan" && content.v === 1;
+    if (!fits) fail("plan_form", String(position));
+    const keyBytes = decode64(key);
+    return { content, position, time, key: keyBytes,
+      isSigned: isSigned(keyBytes, writeBytes(content), decode64(signature)) };
+  });
+}
+
+/** The first registration of a plan, and the line that first dates it; null: there is none. */
+export function datedOf(log, planDigest) {
+  const plans = plansIn(log);
+  const found = plans.find(({ content }) => content.plan_sha256 === planDigest);
+  if (found === undefined) return null;
+  const versions = plans.filter(({ content }) => content.project === found.content.project).length;
+  let first = null;
+  log.heads.forEach((head, k) => {
+    if (head.size <= found.position) return;
+    const times = new Map();
+    for (const { name, body } of parseNote(log.notes[k]).lines) {
+      if (name === head.origin || body.length !== 72) continue;
+      const time = body.readBigUInt64BE(0);
+      if (!(times.get(name) > time)) times.set(name, time);
+    }
+    for (const [name, time] of times) {
+      const isBefore = first === null || time < first.time || (time === first.time && name < first.name);
+      if (isBefore) first = { name, time, note: log.notes[k] };
+    }
+  });
+  return { ...found, cosigned: first, versions };
+}
+
+export function* checkPlans({ account, signers, bundle }) {
+  if (!account.value) return;
+  let made = [];
+  let first = null;
+  const codes = [...codesOf(() => {
+    made = plansIn(account.value);
+    first = datedOf(account.value, digest(bundle.members.get("plan.json") ?? Buffer.alloc(0)));
+  })];
+  if (codes.length) return yield* codes;
+  const trusted = signers === null ? null : new Set(signers.operators);
+  const isGood = ({ isSigned: holds, key }) => holds && (trusted === null || trusted.has(key.toString("base64")));
+  if (!made.every(isGood)) yield "plan_signature";
+  const line = first?.cosigned ?? null;
+  const keys = line === null || signers === null ? [] : signers.log_witnesses.filter(({ name }) => name === line.name);
+  const isTheirs = ({ name, key }) => {
+    const time = cosignedAt(line.note, name, decode64(key));
+    return time !== null && BigInt(time) === line.time;
+  };
+  if (keys.length && !keys.some(isTheirs)) yield "plan_cosignature";
 }
 
 // --- time stamps ---------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ const FACTOR = ["id", "factor_kg_per_kwh", "standard_uncertainty_ratio", "uncert
   "jurisdiction", "rule_sets", "valid_from", "valid_to", "published", "source"];
 const PLAN = ["id", "title", "site", "measure", "time_zone", "energy", "baseline", "reporting", "unit",
   "production_cycle_days", "sufficiency_policy", "confidence", "creditable_policy", "factors"];
+const STATIC = ["name", "value", "unit", "source", "if_changed"];
 const DATE = /^\d{4}-\d\d-\d\d$/;
 
 /** Refuse what is no factor set. */
@@ -28,6 +29,24 @@ export function factorOn(set, ruleSet, jurisdiction, day) {
   return fits.length === 1 ? fits[0] : null;
 }
 
+const isSaid = (text) => isText(text) && [...text].length >= 1 && [...text].length <= 1000;
+const isMaybe = (one, fits) => one === undefined || one === null || fits(one);
+
+/** Whether what a plan states besides fits together: option, boundary, static factors. */
+function isStated({ option = null, boundary = null, responsible, static_factors: factors = [] }) {
+  const isFactor = (one) => isObject(one) && STATIC.every((name) => Object.hasOwn(one, name))
+    && Object.keys(one).every((name) => STATIC.includes(name) || name === "estimated")
+    && ["name", "unit", "source", "if_changed"].every((name) => isSaid(one[name]))
+    && (isText(one.value) || isInteger(one.value)) && decimalOf(one.value) !== null
+    && ["boolean", "undefined"].includes(typeof one.estimated);
+  const fits = isMaybe(option, (one) => ["A", "B", "C"].includes(one)) && isMaybe(boundary, isSaid)
+    && isMaybe(responsible, isSaid) && Array.isArray(factors) && factors.length <= 100 && factors.every(isFactor);
+  if (!fits) return false;
+  const isEstimating = factors.some(({ estimated }) => estimated);
+  return new Set(factors.map(({ name }) => name)).size === factors.length && isEstimating === (option === "A")
+    && (option === null || boundary !== null);
+}
+
 /** Refuse what is no plan, or not of the site. */
 export function checkPlan(plan) {
   const isDates = (one) => isObject(one) && [one.from, one.to].every((day) => isText(day) && DATE.test(day))
@@ -38,6 +57,6 @@ export function checkPlan(plan) {
     && ["day", "hour"].includes(plan.unit) && isInteger(plan.production_cycle_days) && isObject(plan.measure)
     && plan.baseline.to <= plan.measure.implemented && plan.measure.implemented <= plan.reporting.from
     && plan.sufficiency_policy === "iso50006-production" && isObject(plan.factors)
-    && (plan.non_routine ?? []).every((item) => isDates(item.dates));
+    && (plan.non_routine ?? []).every((item) => isDates(item.dates)) && isStated(plan);
   if (!fits) throw new Refused("bad_plan", "the plan is none");
 }

@@ -88,6 +88,9 @@ function issued({ bundle, statement, places, documents, account }) {
     const isHere = site.time_zone === plan.time_zone && site.factors.jurisdiction === plan.factors.jurisdiction;
     if (!isHere) throw new Refused("plan_of_another_place", tree.origin);
   }
+  const meter = parts.get(plan.energy.device)?.profile;
+  const isOfSite = plan.option !== "C" || meter === undefined || String(meter.kind).endsWith("_meter");
+  if (!isOfSite) throw new Refused("option_contradicted", meter.kind);
   const factors = parse(documents.get([...named][0]));
   checkFactors(factors);
   const log = account.value ?? null;

@@ -4,7 +4,7 @@ import { byCode, decode64, digest } from "./bytes.mjs";
 import { decimalOf, hours, kwh, percent, places, scaled, share, significant, tonnes, withHalfWidth } from "./decimals.mjs";
 import { totalsOf } from "./counting.mjs";
 import { keysOf, lostSlots, withheldSlots } from "./leaves.mjs";
-import { correctionsIn, readingsOf } from "./log.mjs";
+import { correctionsIn, datedOf, readingsOf } from "./log.mjs";
 import { adjusted, leverage, spansIn } from "./measure.mjs";
 import { periodOf } from "./site.mjs";
 import { fsum, mean, sd, spread, tail } from "./stats.mjs";
@@ -33,7 +33,7 @@ export function reportOf(measured, without, parts, documents, plan, claims, plan
     format: "joulemark-report/1", result: isOut ? "disqualified" : "measured", clock,
     banners: [...(clock === "simulated" ? ["replayed"] : []), ...used.filter((one) => one.profile.synthetic)
       .map(() => "synthetic"), ...(isOut ? ["disqualified"] : [])],
-    project: projectOf(plan), refused_because: isOut ? codes : [],
+    project: projectOf(plan), ...statedPlan(plan, planDigest, account, measured), refused_because: isOut ? codes : [],
     periods: { baseline: periodOfUnits(measured, measured.before), reporting: periodOfUnits(measured, measured.after) },
     ...(isOut ? NOTHING : savingFields(measured)),
     model: measured.noise ? modelOf(measured) : null, policy: { id: POLICY, version: "1" },
@@ -70,6 +70,33 @@ function projectOf(plan) {
     drivers: (plan.drivers ?? []).map(({ name, device, point, synthetic }) => ({ name, device, point, synthetic })),
     production_cycle_days: plan.production_cycle_days, sufficiency_policy: plan.sufficiency_policy,
     creditable_policy: plan.creditable_policy, confidence_percent: significant(scaled(decimalOf(plan.confidence), 2), 6),
+  };
+}
+
+/** The field `plan`; nothing where the plan states nothing besides and the log has no registration. */
+function statedPlan(plan, planDigest, account, { zone, after }) {
+  const dated = account === null ? null : datedOf(account, planDigest);
+  const { option = null, boundary = null, responsible = null } = plan;
+  const factors = plan.static_factors ?? [];
+  if (dated === null && factors.length === 0 && [option, boundary, responsible].every((one) => one === null)) return {};
+  return {
+    plan: {
+      option, boundary, responsible,
+      static_factors: factors.map((one) => ({ name: one.name, value: significant(decimalOf(one.value), 10), unit: one.unit,
+        source: one.source, if_changed: one.if_changed, estimated: one.estimated ?? false })),
+      registered: dated === null ? null : registeredOf(dated, after.grid.edges[0], zone),
+    },
+  };
+}
+
+function registeredOf({ content, key, position, time, cosigned, versions }, start, zone) {
+  const seen = cosigned === null ? null : Number(cosigned.time) * 1e6;
+  return {
+    author: content.author, role: content.role, operator: fingerprint(key), sha256: content.plan_sha256,
+    log_leaf: text(position), logged: localTime(time, zone),
+    cosigned_by: cosigned === null ? null : { name: cosigned.name, time: localTime(seen, zone) },
+    before_reporting: time >= start ? "nobody" : seen !== null && seen < start ? "witness" : "collector",
+    versions: text(versions),
   };
 }
 

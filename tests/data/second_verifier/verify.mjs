@@ -11,7 +11,7 @@ import { checkManifest, logFiles, openBundle, openStatement, signersOf, treeFile
 import { checkDocuments, checkHeads, checkRecords, checkSigners, checkTimes } from "./layers.mjs";
 import { parseTree } from "./leaves.mjs";
 import { decodeAll } from "./decode.mjs";
-import { checkAnchors, checkCorrections, checkLog, readAccount } from "./log.mjs";
+import { checkAnchors, checkCorrections, checkLog, checkPlans, readAccount } from "./log.mjs";
 import { profileFrom } from "./profile.mjs";
 import { checkDecode, checkReport } from "./recompute.mjs";
 
@@ -21,7 +21,7 @@ const WITHOUT_TREES = ["manifest", "signers", "heads"];
 const LAYERS = {
   manifest: checkManifest, signers: checkSigners, heads: checkHeads, records: checkRecords, documents: checkDocuments,
   decode: checkDecode, [RECOMPUTE]: checkReport, times: checkTimes, log: checkLog, corrections: checkCorrections,
-  anchors: checkAnchors,
+  plans: checkPlans, anchors: checkAnchors,
 };
 
 /** A value, or the error that it is. */

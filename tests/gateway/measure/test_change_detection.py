@@ -10,10 +10,10 @@ from joulemark_agent.contract.errors import MeasureError
 from joulemark_gateway.measure.change_detection import (
     _beyond_a_bridge,
     _cuts,
-    _ln,
     changes,
     penalty_of,
 )
+from joulemark_gateway.measure.logarithm import ln
 from nightly import step_detection
 
 PLACE = np.arange(200)
@@ -60,7 +60,7 @@ def test_compiled_and_plain_cut_alike():
 
 @given(st.floats(1e-300, 1e300))
 def test_the_logarithm_is_the_library_s(x):
-    assert _ln(x) == pytest.approx(math.log(x), rel=1e-15, abs=1e-15)
+    assert ln(x) == pytest.approx(math.log(x), rel=1e-15, abs=1e-15)
 
 
 @pytest.mark.parametrize("size", [0.1, 0.25, 0.5, 1.0, 1.358, 2.0, 4.0])

@@ -12,10 +12,14 @@ from joulemark_agent.contract.document import document_bytes
 from joulemark_agent.contract.errors import ConfigError, MeasureError, StoreError
 from joulemark_agent.contract.signature import encode64
 from joulemark_agent.contract.topics import batch_topic
+from joulemark_gateway.bookkeeping.plans import register, sign_plan
 from joulemark_gateway.evidence.bundle import open_bundle
+from joulemark_gateway.evidence.log import CollectorLog
+from joulemark_gateway.evidence.log_store import LogStore
 from joulemark_gateway.evidence.store import FILE, SqliteStore
 from joulemark_gateway.ingest.intake import Intake, Witness
 from joulemark_gateway.reports import command
+from joulemark_gateway.reports.project_file import load_project
 from joulemark_gateway.verify.policy import parse_policy
 from joulemark_gateway.verify.verdict import verify
 from support.book import registry
@@ -31,6 +35,7 @@ from support.evidence import (
     seal,
     uncosigned,
 )
+from support.forgeries.plans import BEFORE_US
 from support.log_writer import close_log
 from support.plant import plan_mapping, small
 from support.present import present
@@ -137,6 +142,20 @@ def test_the_plan_in_the_bundle_holds_no_wiring(held, tmp_path):
     plan = open_bundle((tmp_path / "bundle.zip").read_bytes()).members["plan.json"]
     assert plan == small().plan == document_bytes(plan_mapping())
     assert json.loads((tmp_path / "report.json").read_bytes())["plan_sha256"] == digest_hex(plan)
+
+
+def test_a_plan_that_was_registered_before_is_told_by_its_report(held, tmp_path, capsys):
+    path = project(held, "registered.yaml", title="A plan that was there")
+    signed = sign_plan(load_project(path).plan, KEYS.operator, "J. Kim", "energy manager")
+    with LogStore(held / "state" / FILE) as store:
+        book = CollectorLog(store, WITNESS, KEYS.witness)
+        register(book, policy_mapping()["operators"], signed, BEFORE_US)
+    assert run("report", path, "--out", tmp_path) == 0
+    assert "plan_dated_by_collector" in capsys.readouterr().out
+    told = json.loads((tmp_path / "report.json").read_bytes())["plan"]["registered"]
+    assert (told["author"], told["before_reporting"]) == ("J. Kim", "collector")
+    trusted = parse_policy((tmp_path / "policy.json").read_bytes())
+    assert verify((tmp_path / "bundle.zip").read_bytes(), trusted).findings == ()
 
 
 def test_a_store_with_a_policy_and_a_key_is_as_good_as_a_collector_file(held, tmp_path):

@@ -19,7 +19,7 @@ from support.plant import plan_mapping
 HANGUL = re.compile("[가-힣]")
 SOURCE = "".join(
     resources.files("joulemark_gateway.reports").joinpath(name).read_text("utf-8")
-    for name in ("content.py", "assurance.py", "plots.py", "pdf.py")
+    for name in ("content.py", "assurance.py", "plan_section.py", "plots.py", "pdf.py")
 )
 # Formulas, abbreviations and placeholders alone: the same in both languages.
 ALIKE = {
@@ -32,6 +32,7 @@ NAMED_BY_DATA = {
     *(f"{kind}_{unit}" for kind in ("unit", "units", "head") for unit in ("hour", "day")),
     "period_baseline", "period_reporting", "treatment_excluded", "treatment_withdrawn",
     "with_corrections", "without_corrections",
+    "plan_shown_by_witness", "plan_shown_by_collector", "plan_shown_by_nobody",
 }  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from joulemark_gateway.verify import (
     heads,
     log,
     manifest,
+    plans,
     recompute,
     records,
     signers,
@@ -35,6 +36,7 @@ from support.bundles import Recipe, policy, policy_mapping, true_bundle, true_re
 from support.evidence import FOREIGN, KEYS, METER, SITE
 from support.forgeries import accounts, keys, kinds, papers, reports, statements, trees, versions
 from support.forgeries import corrections as corrected
+from support.forgeries import plans as planned
 from support.forgeries import records as readings
 from support.forgeries.base import (
     BATCH,
@@ -48,7 +50,8 @@ from support.forgeries.base import (
 from support.log_recipes import LogRecipe
 
 SUBJECTS = (
-    accounts, corrected, keys, kinds, papers, readings, reports, statements, trees, versions,
+    accounts, corrected, keys, kinds, papers, planned, readings, reports, statements, trees,
+    versions,
 )  # fmt: skip
 ALONE: dict[str, tuple[object, str, Callable[[], Recipe]]] = {}
 
@@ -137,6 +140,11 @@ def correction_that_no_operator_signed():
     correction = Correction(f"joulemark/{SITE}/{METER}/1", 300, 300, "energy_wh", "excluded",
                             "it suits us", "nobody")  # fmt: skip
     return Recipe(log=LogRecipe(corrections=[(correction, FOREIGN.operator)]))
+
+
+@found_only_by(plans.check, "plan_signature")
+def plan_that_no_operator_signed():
+    return planned.registering(key=FOREIGN.operator)
 
 
 @found_only_by(anchors.check, "timestamp_head")

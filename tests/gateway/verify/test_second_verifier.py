@@ -39,6 +39,7 @@ from support.forgeries import (
     keys,
     kinds,
     papers,
+    plans,
     records,
     reports,
     statements,
@@ -52,7 +53,8 @@ from support.second_verifier import Asked, judged
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 SUBJECTS = (
-    accounts, corrections, keys, kinds, papers, records, reports, statements, trees, versions,
+    accounts, corrections, keys, kinds, papers, plans, records, reports, statements, trees,
+    versions,
 )  # fmt: skip
 FLIPS, CONTAINERS, SEALED, FIGURES = 250, 250, 60, 12
 WORDS = {"text", "rule", "why", "source", "kind", "warnings"}  # for readers, see docs/format.md
@@ -119,6 +121,7 @@ def valid():
     yield Asked("a lost batch", lost_bundles.bundle(), policy_mapping())
     made = LogRecipe(corrections=[(correction("excluded"), KEYS.operator)])
     yield Asked("corrected", Recipe(log=made).make(), policy_mapping())
+    yield Asked("a registered plan", plans.registering().make(), plans.one_of_the_firm())
     changed = Recipe(groups=both_rotated(), sealing=SIGNED_BY_NEW)
     yield Asked("key changed", changed.make(), policy_mapping())
     yield Asked("another software", OTHER.make(), policy_mapping())

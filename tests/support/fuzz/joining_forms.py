@@ -32,7 +32,7 @@ from joulemark_agent.sparkplug.payload import (
     parse_payload,
     payload_bytes,
 )
-from joulemark_gateway.evidence import corrections, entries
+from joulemark_gateway.evidence import corrections, entries, plans
 from joulemark_gateway.pki.authority import requested_key
 from joulemark_gateway.witness import exchange
 from support import evidence
@@ -54,6 +54,8 @@ _HEALTH: dict[str, Any] = {
 _CORRECTION = corrections.Correction(
     _ORIGIN, 3, 8, "power_w", corrections.REPLACED, "calibration", "Anna", "17.5"
 )
+
+_PLAN = plans.statement_of(b"{}", SITE, "pump-house", "Anna", "engineer")
 
 
 def _requests() -> list[bytes]:
@@ -88,12 +90,14 @@ def _entries() -> list[bytes]:
     made = (
         entries.document_entry(SITE, "profile", "0" * 64),
         corrections.correction_entry(_CORRECTION, KEYS.operator),
+        plans.plan_entry(plans.signed_plan(_PLAN, KEYS.operator)),
     )
     return [entries.entry_leaf(one, n, _AT_US) for n, one in enumerate(made)]
 
 
 def _entry(data: bytes) -> None:
-    for made in corrections.corrections_in([entries.parse_entry(data, 7)]):
+    entry = entries.parse_entry(data, 7)
+    for made in (*corrections.corrections_in([entry]), *plans.plans_in([entry])):
         assert isinstance(made.is_signed, bool)
 
 
