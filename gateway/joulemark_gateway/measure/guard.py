@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from joulemark_agent.contract.errors import MeasureError
+from joulemark_agent.kernels.jit import compiled
 from joulemark_gateway.measure.calendar import US_PER_DAY
 from joulemark_gateway.measure.data import Data, check_order
 from joulemark_gateway.measure.qr import Array
@@ -89,10 +90,10 @@ def _whole(code: str, name: str, column: NDArray[np.int64]) -> NDArray[np.int64]
 
 
 def _within(code: str, name: str, column: NDArray[np.int64], low: int, high: int) -> None:
-    outside = (column < low) | (column > high)
-    if outside.any():
+    outside = _first_outside(column, low, high)
+    if outside < column.size:
         raise MeasureError(
-            f"{name} is {int(column[outside][0])}.",
+            f"{name} is {int(column[outside])}.",
             f"Give one from {low} to {high}.",
             code=code,
         )
@@ -106,13 +107,35 @@ def _numbers(name: str, column: Array) -> Array:
             code="bad_value",
         )
     numbers = column.astype(np.float64)
-    numbers[~np.isfinite(numbers)] = np.nan
-    size = np.abs(numbers)
-    if (size > LARGEST).any():
+    largest = _clean(numbers)
+    if largest > LARGEST:
         raise MeasureError(
-            f"The column {name!r} holds {float(np.nanmax(size)):g}.",
+            f"The column {name!r} holds {largest:g}.",
             f"Give values of at most {LARGEST:g}, or NaN.",
             code="value_too_large",
         )
-    numbers[size < SMALLEST] = 0.0
     return numbers
+
+
+@compiled
+def _first_outside(column: NDArray[np.int64], low: int, high: int) -> int:
+    """The index of the first value that is not from low to high; the size, where all are."""
+    for i in range(column.size):
+        if column[i] < low or column[i] > high:
+            return i
+    return column.size
+
+
+@compiled
+def _clean(numbers: Array) -> float:
+    """Make NaN of what is not finite and 0 of what is next to it; the largest size of the rest."""
+    largest = 0.0
+    for i in range(numbers.size):
+        size = abs(numbers[i])
+        if not size < np.inf:
+            numbers[i] = np.nan
+        elif size < SMALLEST:
+            numbers[i] = 0.0
+        else:
+            largest = max(largest, size)
+    return largest

@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from joulemark_agent.contract.errors import MeasureError
+from joulemark_agent.kernels.jit import compiled
 from joulemark_gateway.measure.qr import Array, least_squares, products
+from joulemark_gateway.measure.sums import squares, total
 
 Positions = NDArray[np.int64]
-_ROUNDING = 1e-12  # of the largest value
+ROUNDING = 1e-12  # of the largest value
 _FIXED_BY_ITSELF = 1 - 1e-9  # leverage of a unit without which there is no fit
 
 
@@ -88,7 +90,7 @@ class Linear:
 
     def vif(self, term: int) -> float:
         """Variance inflation of a driver: what its likeness to the others costs."""
-        column = self.x[:, term]
+        column = np.ascontiguousarray(self.x[:, term])
         return float(self.inverse[term, term]) * _spread(column)
 
     def predict(self, x: Array) -> Array:
@@ -133,7 +135,7 @@ def fit(drivers: Array, y: Array, position: Positions, exposure: Array | None = 
     if sst == 0:
         raise _refused("constant_load", "every unit uses the same", "Check the energy point.")
     for j in range(p - 1):
-        if _spread(drivers[:, j]) == 0:
+        if _spread(np.ascontiguousarray(drivers[:, j])) == 0:
             raise _refused("constant_driver", f"driver {j + 1} never changes", "Leave it out.")
     x = np.column_stack([np.ones(n) if exposure is None else exposure, drivers])
     try:
@@ -143,18 +145,25 @@ def fit(drivers: Array, y: Array, position: Positions, exposure: Array | None = 
             "collinear_drivers", "a driver follows from the others", "Leave one out."
         ) from error
     e = solved.residuals
-    if float(np.max(np.abs(e))) <= _ROUNDING * float(np.max(np.abs(y))):
+    if float(np.max(np.abs(e))) <= ROUNDING * float(np.max(np.abs(y))):
         e = np.zeros(n)  # what rounding leaves of an exact fit is no noise and has no correlation
-    sse = math.fsum((e**2).tolist())
+    sse = squares(e, 0.0)
     return Linear(x, y, position, solved.beta, solved.basis, solved.inverse, e, sse, sst)
 
 
 def _spread(values: Array) -> float:
     """Sum of squared deviations from the mean; exactly 0 for equal values."""
-    if np.all(values == values[0]):
+    if _is_flat(values):
         return 0.0
-    mean = math.fsum(values.tolist()) / values.size
-    return math.fsum(((values - mean) ** 2).tolist())
+    return squares(values, total(values) / values.size)
+
+
+@compiled
+def _is_flat(values: Array) -> bool:
+    for i in range(1, values.size):
+        if values[i] != values[0]:
+            return False
+    return True
 
 
 def _refused(code: str, what: str, do: str) -> MeasureError:

@@ -37,8 +37,7 @@ def span_days(data: Data) -> float:
 
 def month_of(local: Times) -> Times:
     """Month of the year of each local time, 0 to 11, shape (n,)."""
-    months = [date_of(day).month - 1 for day in (local // US_PER_DAY).tolist()]
-    return np.array(months, np.int64)
+    return _month_of_day(local // US_PER_DAY)
 
 
 def date_of(day: int) -> date:
@@ -53,9 +52,15 @@ def days_by_month(data: Data) -> Array:
         return days
     start_us, end_us = edges_us(data)
     first, last = int(start_us[0]), int(end_us[-1])
-    edge = first
-    while edge < last:
-        following = min((edge // US_PER_DAY + 1) * US_PER_DAY, last)
-        days[date_of(edge // US_PER_DAY).month - 1] += (following - edge) / US_PER_DAY
-        edge = following
+    if first >= last:
+        return days
+    day = np.arange(first // US_PER_DAY, (last - 1) // US_PER_DAY + 1)
+    inside_us = np.minimum((day + 1) * US_PER_DAY, last) - np.maximum(day * US_PER_DAY, first)
+    np.add.at(days, _month_of_day(day), inside_us / US_PER_DAY)
     return days
+
+
+def _month_of_day(day: Times) -> Times:
+    """Month of the year of each day counted from 1970, 0 to 11."""
+    months = day.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
+    return months % MONTHS

@@ -10,6 +10,8 @@ import math
 from functools import lru_cache
 from statistics import NormalDist
 
+from joulemark_agent.kernels.jit import compiled
+
 _TINY = 1e-300
 _MANY = 20_000
 _LARGE = 30.0
@@ -87,6 +89,7 @@ def _beta_part(t: float, degrees: float, a: float, b: float, x: float) -> float:
     return math.exp(log_front) * beta_fraction(a, b, x) / a
 
 
+@compiled
 def beta_fraction(a: float, b: float, x: float) -> float:
     """The continued fraction of the incomplete beta function, by Lentz's method."""
     c, d = 1.0, 1.0 - (a + b) * x / (a + 1)

@@ -68,8 +68,16 @@ class Noise:
             weights: weight of each unit in each sum, shape (K, m).
         """
         own = ar1_products(weights, position, self.rho_used)
-        v = products(weights, self.model.coordinates(x))
-        return self.variance * (own + _sandwich(v, self.coefficients))
+        return self.joined(own, products(weights, self.model.coordinates(x)))
+
+    def joined(self, own: Array, pulled: Array) -> Array:
+        """Covariances of K sums of savings from their two terms, shape (K, K).
+
+        Args:
+            own: w_g'R w_h of each pair of sums, shape (K, K).
+            pulled: weighted sum of the rows of each, in the orthonormal basis, shape (K, p).
+        """
+        return self.variance * (own + _sandwich(pulled, self.coefficients))
 
     def mean_covariance(self, x: Array, weights: Array) -> Array:
         """Covariances of K weighted sums of expected energies: no noise of their own, (K, K)."""
@@ -205,39 +213,53 @@ def _basis(x: Array, sure: int) -> Array:
     return basis
 
 
+@compiled
 def lag_one_correlation(e: Array, position: Positions) -> float:
     """The correlation of neighbouring residuals; 0 where none are neighbours or none differ."""
-    follows = np.diff(position) == 1
-    before, after = e[:-1][follows], e[1:][follows]
-    if before.size < 2:
+    pairs, before, after = 0, 0.0, 0.0
+    for i in range(e.size - 1):
+        if position[i + 1] - position[i] == 1:
+            pairs += 1
+            before += e[i]
+            after += e[i + 1]
+    if pairs < 2:
         return 0.0
-    before = before - math.fsum(before.tolist()) / before.size
-    after = after - math.fsum(after.tolist()) / after.size
-    squares = math.fsum((before**2).tolist()) * math.fsum((after**2).tolist())
-    if squares <= 0:
+    before /= pairs
+    after /= pairs
+    shared, squares_before, squares_after = 0.0, 0.0, 0.0
+    for i in range(e.size - 1):
+        if position[i + 1] - position[i] == 1:
+            one, other = e[i] - before, e[i + 1] - after
+            shared += one * other
+            squares_before += one * one
+            squares_after += other * other
+    squares = squares_before * squares_after
+    if squares <= 0.0:
         return 0.0
-    return math.fsum((before * after).tolist()) / math.sqrt(squares)
+    return float(shared / np.sqrt(squares))
 
 
 @compiled
 def ar1_products(weights: Array, position: Positions, rho: float) -> Array:
     """sum_ij w_gi w_hj rho^|position_i - position_j| for all pairs of rows, shape (K, K).
 
-    One forward and one backward filter per row instead of m^2 terms.
+    One forward and one backward filter per row instead of m^2 terms; they run side by side, because
+    each step of one waits for the step before it.
     """
     rows, m = weights.shape
+    decay = np.zeros(m)
+    for i in range(1, m):
+        decay[i] = whole_power(rho, position[i] - position[i - 1])
     filtered = np.zeros((rows, m))
     for h in range(rows):
-        carried = 0.0
+        ahead, back = 0.0, 0.0
         for i in range(m):
+            ahead = ahead * decay[i] + weights[h, i]
+            filtered[h, i] += ahead
             if i > 0:
-                carried *= _power(rho, position[i] - position[i - 1])
-            carried += weights[h, i]
-            filtered[h, i] += carried
-        carried = 0.0
-        for i in range(m - 2, -1, -1):
-            carried = (carried + weights[h, i + 1]) * _power(rho, position[i + 1] - position[i])
-            filtered[h, i] += carried
+                k = m - i
+                back = (back + weights[h, k]) * decay[k]
+                filtered[h, k - 1] += back
     out = np.zeros((rows, rows))
     for g in range(rows):
         for h in range(g, rows):
@@ -250,7 +272,16 @@ def ar1_products(weights: Array, position: Positions, rho: float) -> Array:
 
 
 @compiled
-def _power(base: float, exponent: int) -> float:
+def ar1_squares(weights: Array, position: Positions, rho: float) -> Array:
+    """The diagonal of `ar1_products`, each row by itself, shape (K,)."""
+    out = np.empty(weights.shape[0])
+    for g in range(weights.shape[0]):
+        out[g] = ar1_products(weights[g : g + 1], position, rho)[0, 0]
+    return out
+
+
+@compiled
+def whole_power(base: float, exponent: int) -> float:
     """base^exponent by squaring, exponent >= 0: the same bits everywhere, unlike a library's."""
     result = 1.0
     while exponent > 0:
@@ -288,7 +319,7 @@ def _cumulative(
     own, carried = 0.0, 0.0
     for i in range(m):
         if i > 0:
-            carried *= _power(rho, position[i] - position[i - 1])
+            carried *= whole_power(rho, position[i] - position[i - 1])
         own += weights[i] * (weights[i] + 2.0 * carried)
         carried += weights[i]
         for j in range(p):

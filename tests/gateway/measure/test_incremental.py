@@ -212,6 +212,7 @@ def document(**changed):
         document(carried=["0x1p0", "nan", "0x1p0"]),
         document(carried="0x1p0"),
         document(own=[["0x1p0"]] * 3),
+        document(own=[["0x1p0"], ["0x1p0", "-0x1p0"], ["0x1p0"] * 3]),
         document(pulled=[]),
         document(pulled=[["0x1p0"], ["0x1p0", "0x1p0"], ["0x1p0"]]),
         document(saved_wh=[1.0, 2.0, 3.0]),
