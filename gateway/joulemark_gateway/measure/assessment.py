@@ -13,7 +13,8 @@ from joulemark_gateway.measure.calendar import US_PER_DAY
 from joulemark_gateway.measure.change_detection import changes
 from joulemark_gateway.measure.data import Data
 from joulemark_gateway.measure.detectable import detectable
-from joulemark_gateway.measure.estimate import Estimate
+from joulemark_gateway.measure.equation import levels_of, worked_of
+from joulemark_gateway.measure.estimate import Estimate, LineEstimate
 from joulemark_gateway.measure.families import TimeOfWeek
 from joulemark_gateway.measure.finding import ENGINE, Finding, PolicyUsed
 from joulemark_gateway.measure.inputs import Prepared
@@ -67,6 +68,7 @@ class Assessed:
             kept: the units of the saving; None where it is refused.
         """
         metrics = self.baseline.metrics
+        line = self.estimate.fitted if isinstance(self.estimate, LineEstimate) else None
         return Engine(
             method=self.baseline.method,
             bic=None if metrics is None else metrics.bic,
@@ -78,6 +80,8 @@ class Assessed:
             detectable_ratio=self._detectable_ratio(),
             changes=() if kept is None else self._changes(kept),
             overridden=self.overridden,
+            levels=() if line is None else levels_of(line),
+            worked=None if line is None or kept is None else worked_of(self.prepared, line, kept),
         )
 
     def _detectable_ratio(self) -> float | None:

@@ -217,10 +217,11 @@ class Baseline:
         if reporting is None or not isinstance(self.estimate, LineEstimate):
             return Judged(())
         try:
-            rows = self.estimate.fitted.rows(self.units_of(reporting))
+            fitted = self.estimate.fitted
+            leverage = fitted.leverage(self.units_of(reporting))
         except MeasureError:  # what is wrong with them stands among the findings
             return Judged(())
-        return Judged((), DATA_CHECKS.leverage(self.estimate.fitted.linear, rows))
+        return Judged((), DATA_CHECKS.far(leverage, fitted.linear.p, fitted.linear.n))
 
 
 def with_drivers(data: Data, names: tuple[str, ...] | None) -> Data:
@@ -229,7 +230,7 @@ def with_drivers(data: Data, names: tuple[str, ...] | None) -> Data:
     Raises:
         MeasureError: `missing_driver`.
     """
-    if names is None:
+    if names is None or names == tuple(data.drivers):
         return data
     return replace(data, drivers={name: data.driver(name) for name in names})
 

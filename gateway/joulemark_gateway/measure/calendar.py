@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 US_PER_S = 1_000_000
 US_PER_HOUR = 3600 * US_PER_S
 US_PER_DAY = 24 * US_PER_HOUR
+_BLOCK_DAYS = 128  # whose offsets are kept together
 
 
 @dataclass(frozen=True)
@@ -66,19 +68,27 @@ def minute_of_week(starts_us: NDArray[np.int64], zone: ZoneInfo) -> NDArray[np.i
 def local_us(instants_us: NDArray[np.int64], zone: ZoneInfo) -> NDArray[np.int64]:
     """What the clock on the wall shows, counted like an instant in UTC, shape (n,). [us]
 
-    The offset is asked once per UTC day and only inside a day in which it changes per instant.
+    The offset is asked once per zone and UTC day, and only inside a day in which it changes per
+    instant.
     """
+    if not instants_us.size:
+        return instants_us.copy()
     day = instants_us // US_PER_DAY
-    offset_us = np.empty(instants_us.size, np.int64)
-    for one in np.unique(day).tolist():
-        inside = day == one
-        before, after = (_offset_us(edge * US_PER_DAY, zone) for edge in (one, one + 1))
-        if before == after:
-            offset_us[inside] = before
-        else:
-            offset_us[inside] = [_offset_us(t, zone) for t in instants_us[inside].tolist()]
-    wall_us: NDArray[np.int64] = instants_us + offset_us
+    first, last = int(day.min()) // _BLOCK_DAYS, (int(day.max()) + 1) // _BLOCK_DAYS
+    offset_us = np.concatenate([_offsets_us(block, zone) for block in range(first, last + 1)])
+    place = day - first * _BLOCK_DAYS
+    before_us, after_us = offset_us[place], offset_us[place + 1]
+    wall_us: NDArray[np.int64] = instants_us + before_us
+    for k in np.flatnonzero(before_us != after_us).tolist():
+        wall_us[k] = instants_us[k] + _offset_us(int(instants_us[k]), zone)
     return wall_us
+
+
+@lru_cache(maxsize=4096)
+def _offsets_us(block: int, zone: ZoneInfo) -> NDArray[np.int64]:
+    """The offset at the UTC midnight with which each day of a block begins. [us]"""
+    days = range(block * _BLOCK_DAYS, (block + 1) * _BLOCK_DAYS)
+    return np.array([_offset_us(day * US_PER_DAY, zone) for day in days], np.int64)
 
 
 def _offset_us(instant_us: int, zone: ZoneInfo) -> int:

@@ -1,14 +1,15 @@
 """Where a series of savings changes its level or its spread: candidates for non-routine events.
 
-Two looks at the same series. The first cuts it into the segments of least total cost (PELT): each
+Three looks at the same series. The first cuts it into the segments of least total cost (PELT): each
 costs its Gaussian deviance with a mean and a variance of its own, and each cut costs
 
     3 ln n (1 + rb) / (1 - rb),
 
 because n units whose noise remembers its past hold only n (1 - rb)/(1 + rb) independent ones. rb is
 that of the baseline's residuals: of the series itself it would be raised by the very step that is
-looked for. The second, CUSUM, is the largest excursion of the sum of deviations over what that
-noise alone would give; its law is that of the Brownian bridge.
+looked for. The second, in `change_steps`, finds steps that come and go between those cuts and moves
+every cut to its likeliest place. The third, CUSUM, is the largest excursion of the sum of
+deviations over what that noise alone would give; its law is that of the Brownian bridge.
 
 A change that is found is a question to the plant, never an adjustment by itself.
 
@@ -27,13 +28,14 @@ from numpy.typing import NDArray
 
 from joulemark_agent.contract.errors import MeasureError
 from joulemark_agent.kernels.jit import compiled
+from joulemark_gateway.measure.change_steps import with_steps
 from joulemark_gateway.measure.data import Times
+from joulemark_gateway.measure.logarithm import ln
 from joulemark_gateway.measure.qr import Array
 
 _PER_CUT = 3.0
+_PER_STEP = 3.5  # of 100 years without a change, 1 to 3 get a cut (docs/figures/nightly)
 _LEAST_VARIANCE_RATIO = 1e-4  # of the whole series: a stuck stretch has no variance of its own
-_LN_2 = 0.6931471805599453
-_SHARES = tuple(1 / odd for odd in range(21, 0, -2))  # of the series for the logarithm
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def changes(
         position: place of each unit on its grid, increasing, shape (m,).
         rho: correlation of neighbouring residuals, as of `Noise.rho_used`; from 0 to below 1.
         min_units: the shortest stretch that is looked for.
-        penalty: price of a cut; None: the one above.
+        penalty: price of a cut; None: the one above. That of a step of the level follows from it.
 
     Raises:
         MeasureError: `series_too_short`, less than two of the shortest stretches; `bad_rho`.
@@ -106,7 +108,9 @@ def changes(
             code="series_too_short",
         )
     price = penalty_of(values.size, rho) if penalty is None else penalty
-    edges = [0, *_cuts(values, min_units, price).tolist(), values.size]
+    independent = price * _PER_STEP / _PER_CUT * (1 - rho) / (1 + rho)
+    cuts = with_steps(values, places, _cuts(values, min_units, price), rho, min_units, independent)
+    edges = [0, *cuts.tolist(), values.size]
     segments = tuple(_segment(values[a:b], places[a:b], rho) for a, b in pairwise(edges))
     return Changes(segments, price, _excursion(values, places, rho))
 
@@ -213,19 +217,5 @@ def _deviance(first: Array, second: Array, start: int, end: int, least: float) -
     total = first[end] - first[start]
     squares = max(second[end] - second[start] - total * total / n, 0.0)
     variance = max(squares / n, least)
-    deviance: float = n * _ln(variance) + squares / variance
+    deviance: float = n * ln(variance) + squares / variance
     return deviance
-
-
-@compiled
-def _ln(x: float) -> float:
-    """The natural logarithm of x > 0 with the same bits everywhere, to some 1e-15."""
-    x, power = math.frexp(x)
-    if x < 0.7:
-        x, power = 2.0 * x, power - 1
-    z = (x - 1.0) / (x + 1.0)
-    square = z * z
-    total = 0.0
-    for share in _SHARES:
-        total = total * square + share
-    return power * _LN_2 + 2.0 * z * total

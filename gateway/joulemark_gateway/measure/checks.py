@@ -65,17 +65,27 @@ class DataChecks(NamedPolicy):
             model: the baseline.
             rows: the design of the reporting units, NaN where one is missing, shape (m, p).
         """
-        known = rows[np.isfinite(rows).all(axis=1)]
-        if not known.shape[0]:
+        return self.far(model.leverage_of(np.ascontiguousarray(rows)), model.p, model.n)
+
+    def far(self, leverage: Array, p: int, n: int) -> tuple[Finding, ...]:
+        """The same of leverages that are known.
+
+        Args:
+            leverage: of the reporting units, NaN where one is missing, shape (m,).
+            p: number of the model's terms.
+            n: number of the baseline's units.
+        """
+        known = leverage[np.isfinite(leverage)]
+        if not known.size:
             return ()
-        limit = self.leverage_ratio * model.p / model.n
-        far = np.count_nonzero(model.leverage_of(np.ascontiguousarray(known)) > limit)
+        limit = self.leverage_ratio * p / n
+        far = np.count_nonzero(known > limit)
         return (
             self._at_most(
                 "far_from_baseline",
                 subject="reporting",
                 rule=f"no unit has a leverage above {self.leverage_ratio:g} p / n = {limit:.6g}",
-                seen=float(far / known.shape[0]),
+                seen=float(far / known.size),
                 limit=0,
                 unit="1",
             ),
@@ -85,7 +95,7 @@ class DataChecks(NamedPolicy):
         if not data.n:
             return []
         findings = [self._fell(period, data), self._step(period, data)]
-        hours = float(np.median(data.length_us)) / US_PER_HOUR
+        hours = data.median_length_us / US_PER_HOUR
         if _DAY_HOURS[0] <= hours <= _DAY_HOURS[1]:
             findings.append(self._days(period, data))
         columns = {"energy_wh": data.energy_wh, **data.drivers}
@@ -100,7 +110,7 @@ class DataChecks(NamedPolicy):
     def _stuck(self, period: str, name: str, data: Data, column: Array) -> Finding:
         different = np.unique(column[np.isfinite(column)]).size
         longest = _longest_equal(column, data.position) if different > self.categories else 0
-        units = -(-self.stuck_us // int(np.median(data.length_us)))
+        units = -(-self.stuck_us // int(data.median_length_us))
         return self._at_most(
             "stuck_value",
             subject=f"{period}: {name}",
@@ -125,7 +135,7 @@ class DataChecks(NamedPolicy):
     def _step(self, period: str, data: Data) -> Finding:
         gap_us = data.start_us[1:] - data.start_us[:-1] - data.length_us[:-1]
         gap_us = gap_us[np.diff(data.position) == 1]
-        worst = float(np.max(np.abs(gap_us), initial=0)) / float(np.median(data.length_us))
+        worst = float(np.max(np.abs(gap_us), initial=0)) / data.median_length_us
         return self._at_most(
             "uneven_step",
             subject=period,
@@ -148,7 +158,7 @@ class DataChecks(NamedPolicy):
 
     def _unit(self, period: str, name: str, data: Data, column: Array) -> Finding:
         known = np.flatnonzero(np.isfinite(column) & (column > 0))
-        length_us = int(np.median(data.length_us))
+        length_us = int(data.median_length_us)
         factor = unit_step(column[known], length_us, self.unit_factors)
         return self._at_most(
             "unit_changed",

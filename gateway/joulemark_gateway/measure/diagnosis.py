@@ -12,15 +12,17 @@ from joulemark_agent.contract.factor import Factor
 from joulemark_agent.contract.reading import SIMULATED
 from joulemark_gateway.measure.assessment import Assessed
 from joulemark_gateway.measure.data import Data
+from joulemark_gateway.measure.equation import levels_in, named_terms
 from joulemark_gateway.measure.estimate import LineEstimate
 from joulemark_gateway.measure.inputs import Prepared
+from joulemark_gateway.measure.intervals import MEAN_UNIT
 from joulemark_gateway.measure.models.base import Fitted
-from joulemark_gateway.measure.planned import columns_of
 from joulemark_gateway.measure.result import Coefficient, DriverRange, Model, Saving, Warned
 from joulemark_gateway.measure.student import tail
 
 _BEYOND = 0.05  # of the baseline's range: what counts as outside it
 _HIGH_VIF = 10.0
+_DEGREES = "degC"
 
 
 def model_of(prepared: Prepared, assessed: Assessed) -> Model | None:
@@ -50,7 +52,7 @@ def model_of(prepared: Prepared, assessed: Assessed) -> Model | None:
         effective_n=process.effective_n,
         high_leverage_ratio=0.0 if line is None else _high_leverage_ratio(assessed.kept, line),
         facts={} if line is None else line.facts,
-        cells=0 if line is None else _cells(line),
+        cells=0 if line is None else levels_in(line),
     )
 
 
@@ -131,35 +133,18 @@ def _of_model(model: Model) -> list[Warned]:
 
 def _coefficients(prepared: Prepared, fitted: Fitted) -> list[Coefficient]:
     """Every term but the levels of times of the week, under the names of the plan."""
-    project, linear = prepared.project, fitted.linear
-    names = dict(zip(columns_of(prepared), project.drivers, strict=True))
-    has_base = not _cells(fitted)
-    variance = linear.sse / (linear.n - fitted.parameters)
+    linear, cells = fitted.linear, levels_in(fitted)
+    degrees = linear.n - fitted.parameters
+    variance = linear.sse / degrees
     coefficients = []
-    for j, term in enumerate(fitted.terms[_cells(fitted) :], _cells(fitted)):
+    for j, term in enumerate(named_terms(prepared, fitted)[cells:], cells):
         value = float(linear.beta[j])
         error = math.sqrt(variance * float(linear.inverse[j, j]))
         t_value = value / error if error > 0 else None
-        degrees = linear.n - fitted.parameters
         p_value = None if t_value is None else 2 * tail(abs(t_value), degrees)
-        vif = linear.vif(j) if has_base and j else None
-        name, unit = term.name, term.unit
-        if term.name == "base":
-            name, unit = "base load", f"Wh/{project.unit}"
-        elif term.name in names:
-            name = names[term.name].name
-        unit = (
-            unit.replace("(", "").replace(")", "")
-            if unit.startswith("Wh/(") and " " not in unit
-            else unit
-        )
-        coefficients.append(Coefficient(name, unit, value, error, t_value, p_value, vif))
+        vif = linear.vif(j) if not cells and j else None
+        coefficients.append(Coefficient(term.name, term.unit, value, error, t_value, p_value, vif))
     return coefficients
-
-
-def _cells(fitted: Fitted) -> int:
-    """How many of the terms are levels of times of the week."""
-    return int(fitted.facts.get("cells", 0))
 
 
 def _high_leverage_ratio(kept: Data, fitted: Fitted) -> float:
@@ -180,7 +165,9 @@ def _driver_ranges(prepared: Prepared) -> list[DriverRange]:
         ranges.append(
             DriverRange(
                 name=driver.name,
-                unit=prepared.driver_units[j],
+                unit=_DEGREES
+                if prepared.driver_units[j] == MEAN_UNIT
+                else prepared.driver_units[j],
                 baseline_min=low,
                 baseline_max=high,
                 baseline_mean=fmean(values),

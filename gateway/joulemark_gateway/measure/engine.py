@@ -261,9 +261,9 @@ def _avoided(baseline: Baseline, units: Data, known: Flags, kept: Flags, sign: f
     used = units.where(kept)
     predicted = estimate.predict_wh(used)
     labels, weights = _by_month(used)
-    covariance = estimate.covariance(used, np.vstack([np.ones((1, used.n)), weights]))
+    variances = estimate.variances(used, np.vstack([np.ones((1, used.n)), weights]))
     degrees = estimate.process.degrees_of_freedom
-    u_wh = np.sqrt(np.diag(covariance))
+    u_wh = np.sqrt(variances)
     saved = sign * (predicted - used.energy_wh)
     model = Uncertain(math.fsum(saved.tolist()), float(u_wh[0]), degrees)
     metered = model

@@ -14,14 +14,17 @@ from typing import Protocol
 import numpy as np
 
 from joulemark_gateway.measure.data import Data
-from joulemark_gateway.measure.models.base import Fitted
+from joulemark_gateway.measure.models.base import Fitted, Structure
 from joulemark_gateway.measure.models.time_of_week_blend import Blend
 from joulemark_gateway.measure.qr import Array
 from joulemark_gateway.measure.uncertainty import (
     Noise,
     Process,
+    ar1_process,
     ar1_products,
+    ar1_squares,
     lag_one_correlation,
+    noise_of,
     noise_of_fitted,
 )
 
@@ -53,6 +56,9 @@ class Estimate(Protocol):
 
     def mean_covariance(self, data: Data, weights: Array) -> Array:
         """The same of expected energies: without the noise of the units themselves. [Wh2]"""
+
+    def variances(self, data: Data, weights: Array) -> Array:
+        """The variance of each of K weighted sums of savings, shape (K,). [Wh2]"""
 
     def running_variance(self, data: Data, ends: Sequence[int]) -> Array:
         """The variance of the sum of the first k savings, for each k of `ends`. [Wh2]"""
@@ -95,6 +101,10 @@ class LineEstimate:
         scale = self.fitted.scale(data)
         return self.noise.covariance(self._rows(data, scale), data.position, weights * scale)
 
+    def variances(self, data: Data, weights: Array) -> Array:
+        """The variance of each of K weighted sums of savings."""
+        return np.diag(self.covariance(data, weights)).copy()
+
     def mean_covariance(self, data: Data, weights: Array) -> Array:
         """Covariances of K weighted sums of expected energies."""
         scale = self.fitted.scale(data)
@@ -108,6 +118,63 @@ class LineEstimate:
 
     def _rows(self, data: Data, scale: Array) -> Array:
         return self.fitted.tangent(data) / scale[:, None]
+
+
+class CellEstimate(LineEstimate):
+    """A line whose noise is taken from its structure; spread out only for whoever asks for it."""
+
+    def __init__(self, fitted: Fitted, structure: Structure, data: Data) -> None:
+        """Take the process of the residuals.
+
+        Raises:
+            MeasureError: `residuals_too_correlated`.
+        """
+        linear = fitted.linear
+        rho = lag_one_correlation(linear.e, linear.position)
+        process = ar1_process(rho, linear.n, linear.p, linear.sse)
+        self.__dict__.update(
+            fitted=fitted, _structure=structure, _position=data.position, _rho=rho, _process=process
+        )
+
+    @cached_property
+    def noise(self) -> Noise:
+        """The noise of all terms."""
+        return noise_of(self.fitted.linear)
+
+    @property
+    def rho(self) -> float:
+        """The correlation of neighbouring residuals."""
+        rho: float = self.__dict__["_rho"]
+        return rho
+
+    @property
+    def process(self) -> Process:
+        """The AR(1) process behind them."""
+        process: Process = self.__dict__["_process"]
+        return process
+
+    def covariance(self, data: Data, weights: Array) -> Array:
+        """Covariances of K weighted sums of savings."""
+        own = ar1_products(np.ascontiguousarray(weights), data.position, self.process.rho_used)
+        return self.process.variance * own + self.mean_covariance(data, weights)
+
+    def variances(self, data: Data, weights: Array) -> Array:
+        """The variance of each of K weighted sums of savings."""
+        rho = self.process.rho_used
+        own = ar1_squares(np.ascontiguousarray(weights), data.position, rho)
+        pulled = ar1_squares(self._entering(data, weights), self.__dict__["_position"], rho)
+        return self.process.variance * own + self.process.variance * pulled
+
+    def mean_covariance(self, data: Data, weights: Array) -> Array:
+        """Covariances of K weighted sums of expected energies."""
+        pulled = ar1_products(
+            self._entering(data, weights), self.__dict__["_position"], self.process.rho_used
+        )
+        return self.process.variance * pulled
+
+    def _entering(self, data: Data, weights: Array) -> Array:
+        structure: Structure = self.__dict__["_structure"]
+        return structure.entering(data, weights)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +212,10 @@ class BlendEstimate:
         own = ar1_products(weights, data.position, self.process.rho_used)
         return self.process.variance * own + self.mean_covariance(data, weights)
 
+    def variances(self, data: Data, weights: Array) -> Array:
+        """The variance of each of K weighted sums of savings."""
+        return np.diag(self.covariance(data, weights)).copy()
+
     def mean_covariance(self, data: Data, weights: Array) -> Array:
         """Covariances of K weighted sums of expected energies."""
         entering = np.array([self.blend.entering(data, row) for row in weights])
@@ -173,4 +244,6 @@ def estimate_of(model: Fitted | Blend, data: Data) -> Estimate:
         estimate = BlendEstimate(model)
         _ = estimate.process  # refuses now what has no interval
         return estimate
+    if model.structure is not None:
+        return CellEstimate(model, model.structure, data)
     return LineEstimate(model, noise_of_fitted(model, data))

@@ -215,7 +215,10 @@ class CarbonSaving:
     """
 
     avoided_kg: float
-    from_energy_kg: float
+    from_energy_kg: float  # of model, meter and events together
+    from_model_kg: float
+    from_meter_kg: float
+    from_events_kg: float
     from_factor_kg: float
     standard_uncertainty_kg: float
     degrees_of_freedom: float
@@ -284,6 +287,7 @@ class Saving:
     creditable: Creditable
     without_exclusions_wh: float | None  # avoided, had nothing been excluded; None: nothing was
     model_avoided_wh: float
+    model_u_wh: float  # standard uncertainty
     model_half_width_wh: float
     meter: MeterError | None
     events: tuple[ValuedEvent, ...]
@@ -349,6 +353,36 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Level:
+    """The level of one time of the week; `is_busy` is None where no temperature is looked at."""
+
+    name: str
+    value_wh: float
+    is_busy: bool | None
+
+
+@dataclass(frozen=True)
+class WorkedTerm:
+    """One term in one unit: coefficient times amount is its energy."""
+
+    name: str
+    unit: str  # of the coefficient
+    coefficient: float
+    amount: float
+    energy_wh: float
+
+
+@dataclass(frozen=True)
+class Worked:
+    """One unit of the reporting period, as the equation gives it."""
+
+    label: str
+    terms: tuple[WorkedTerm, ...]
+    predicted_wh: float
+    measured_wh: float
+
+
+@dataclass(frozen=True)
 class Engine:
     """What the engine says of a plan that names its model, beyond the figures.
 
@@ -363,6 +397,8 @@ class Engine:
     detectable_ratio: float | None
     changes: tuple[Change, ...]
     overridden: tuple[str, ...]  # codes of rules that fail and were passed over
+    levels: tuple[Level, ...] = ()  # of times of the week
+    worked: Worked | None = None  # None: no saving is stated
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from joulemark_gateway.measure.rows import (
     summary,
 )
 from joulemark_gateway.measure.savings import Beside, Reported, reported, saving_of, split_of
+from joulemark_gateway.measure.sufficiency import SUFFICIENCY_POLICIES
 from joulemark_gateway.measure.time_of_week import refused_claim
 
 
@@ -66,7 +67,7 @@ def measure(
             assessed, kept = assessed.refusing(error), None
     model = model_of(prepared, assessed)
     policy = assessed.policy
-    claim = refused_claim(prepared, policy)
+    claim = refused_claim(prepared, policy) if policy.id in SUFFICIENCY_POLICIES else None
     before, after = prepared.baseline, prepared.reporting
     return Measurement(
         project=project,

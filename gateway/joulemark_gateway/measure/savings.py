@@ -129,6 +129,7 @@ def saving_of(
         ),
         without_exclusions_wh=without_exclusions_wh,
         model_avoided_wh=model.value,
+        model_u_wh=model.u,
         model_half_width_wh=model.half_width(confidence),
         meter=meter,
         events=beside.events,
@@ -226,9 +227,12 @@ def _carbon(  # noqa: PLR0917 -- all that a tonne is made of
             FactorUse(factor, days[0], days[-1], len(days), math.fsum(avoided_wh.tolist()), kg)
         )
         from_factor.append(kg * ratio)
-    energy = Uncertain(0.0, math.sqrt(variance), estimate.process.degrees_of_freedom)
+    model = Uncertain(0.0, math.sqrt(variance), estimate.process.degrees_of_freedom)
+    from_meter = Uncertain(0.0, 0.0 if meter is None else _meter_kg(kept, per_wh, meter))
+    from_events = [Uncertain(0.0, one.u_kg, one.degrees_of_freedom) for one in events]
+    energy = model
     if meter is not None or events:
-        energy = _energy_kg(energy, kept, per_wh, meter, events)
+        energy = combined(0.0, [model, from_meter, *from_events])
         from_factor += [event.avoided_kg * event.factor_ratio for event in events]
     from_factor_kg = abs(math.fsum(from_factor))
     combined_kg = math.hypot(energy.u, from_factor_kg)
@@ -241,6 +245,9 @@ def _carbon(  # noqa: PLR0917 -- all that a tonne is made of
             [*(use.avoided_kg for use in uses), *(event.avoided_kg for event in events)]
         ),
         from_energy_kg=energy.u,
+        from_model_kg=model.u,
+        from_meter_kg=from_meter.u,
+        from_events_kg=math.hypot(*(one.u for one in from_events)),
         from_factor_kg=from_factor_kg,
         standard_uncertainty_kg=combined_kg,
         degrees_of_freedom=degrees,
@@ -251,22 +258,9 @@ def _carbon(  # noqa: PLR0917 -- all that a tonne is made of
     )
 
 
-def _energy_kg(
-    model: Uncertain,
-    kept: Reported,
-    per_wh: Sequence[float],
-    meter: MeterError | None,
-    events: Sequence[ValuedEvent],
-) -> Uncertain:
-    """What the errors of the model, of the meter and of events are worth in CO2e. [kg]
-
-    The meter's error is weighted by the factor of what would have been used.
-    """
-    parts = [model]
-    if meter is not None:
-        predicted = kept.predicted_wh.tolist()
-        kg = math.fsum(one * wh for one, wh in zip(per_wh, predicted, strict=True))
-        total_wh = math.fsum(predicted)
-        parts.append(Uncertain(0.0, meter.u_wh * abs(kg / total_wh) if total_wh else 0.0))
-    parts += [Uncertain(0.0, one.u_kg, one.degrees_of_freedom) for one in events]
-    return combined(0.0, parts)
+def _meter_kg(kept: Reported, per_wh: Sequence[float], meter: MeterError) -> float:
+    """What the meter's error is worth in CO2e, by the factor of what would have been used. [kg]"""
+    predicted = kept.predicted_wh.tolist()
+    kg = math.fsum(one * wh for one, wh in zip(per_wh, predicted, strict=True))
+    total_wh = math.fsum(predicted)
+    return meter.u_wh * abs(kg / total_wh) if total_wh else 0.0

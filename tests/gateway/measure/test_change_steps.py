@@ -117,3 +117,11 @@ def test_hours_are_scanned_in_strides_and_placed_by_the_hour():
 @pytest.mark.parametrize("series", [np.zeros(N), np.full(N, 3.0), 1e6 + 1e-9 * noise(7)])
 def test_what_never_changes_has_no_step(series):
     assert changes(series, PLACE, RHO).at == ()
+
+
+@pytest.mark.parametrize(("by", "off"), [(2.0**20, 0.0), (-1.0, 0.0), (0.5, 8.0)])
+def test_other_units_another_sign_and_another_zero_change_no_cut(by, off):
+    series = noise(8) + box(90, 150, 3.0)
+    found = changes(series, PLACE, RHO).at
+    assert len(found) == 2
+    assert changes(by * series + off, PLACE, RHO).at == found

@@ -55,7 +55,7 @@ def test_every_figure_is_the_one_of_the_meter_alone(family):
 def test_the_fleet_has_meters_of_many_kinds_and_savings():
     found = measure_many(METERS, plan(model=Temperature()))
     assert len({one.document["method"] for one in found}) >= 4
-    assert all(one.half_width_wh > 0 for one in found)
+    assert all((one.half_width_wh or 0) > 0 for one in found)
 
 
 def test_neither_order_nor_company_changes_a_result():
@@ -115,7 +115,9 @@ def test_bad_meters_get_their_refusal_and_the_others_their_saving():
         assert text(found[meter.name].document) == alone(meter, asked)
     for kind, code in KINDS.items():
         assert code in found[kind].refused_by, (kind, found[kind].refused_by)
-        assert found[kind].figures is found[kind].value_wh is found[kind].half_width_wh is None
+        assert found[kind].figures is None
+        assert found[kind].value_wh is None
+        assert found[kind].half_width_wh is None
         assert found[kind].document["disqualified"]
         assert text(found[kind].document)
 
@@ -124,13 +126,19 @@ def test_bad_meters_get_their_refusal_and_the_others_their_saving():
 def test_a_refusal_is_the_one_of_the_meter_alone(kind):
     asked, meter = plan(model=Temperature()), spoilt(METERS[1], kind)
     (found,) = measure_many([meter], asked)
-    try:
-        told = alone(meter, asked)
-    except MeasureError as error:
-        assert found.refused_by == (error.code,)
-        assert found.document["findings"][0]["rule"] == error.what
+    told = refused_alone(meter, asked)
+    if isinstance(told, MeasureError):
+        assert found.refused_by == (told.code,)
+        assert found.document["findings"][0]["rule"] == told.what
     else:
         assert text(found.document) == told
+
+
+def refused_alone(meter, asked):
+    try:
+        return alone(meter, asked)
+    except MeasureError as error:
+        return error
 
 
 def test_automatic_takes_the_family_of_each_meter():

@@ -1,12 +1,15 @@
-"""Simulated meters whose saving is known, through the public engine."""
+"""Meters whose saving is known, through the public engine with its defaults."""
 
+import json
 import sys
 
 import numpy as np
 import pytest
 
+from joulemark_gateway.measure import Baseline, Plan, avoided_energy
 from nightly import known_savings
 from nightly.known_savings import TOLD, Group, _rms
+from support.hourly_meters import building
 from support.known_savings import found_in, oracles, recorded, saving_of
 
 LEAST, MOST = 0.86, 0.95
@@ -59,6 +62,20 @@ def test_savings_of_nothing_are_seldom_claimed(meters, found):
     nothing = [one for meter, one in zip(meters, found.found, strict=True) if not meter.avoided_wh]
     assert len(nothing) >= 12
     assert np.mean([one.excludes_zero for one in nothing]) <= MOST_FALSE
+
+
+def test_a_published_building_saves_what_it_does_and_nothing_where_nothing_was_done(plant_data):
+    truth = json.loads((plant_data / "mv/lbnl_rmv20/expected.json").read_bytes())["true_avoided"]
+    before, untouched, improved = (
+        building(plant_data, f"Data_{name}_2.csv.gz") for name in ("pre_1", "post_1", "post_2")
+    )
+    baseline = Baseline.fit(before, Plan("caltrack-daily-2.0", "lower-bound-one-sided-95"))
+    nothing, saved = (avoided_energy(baseline, after) for after in (untouched, improved))
+    for saving, after, true in ((nothing, untouched, 0.0), (saved, improved, truth["2"])):
+        assert saving.value_wh == pytest.approx(true, abs=saving.half_width_wh)
+        assert saving.half_width_wh < 0.02 * after.energy_wh.sum()
+    assert nothing.value_wh == pytest.approx(0, abs=0.003 * untouched.energy_wh.sum())
+    assert saved.value_wh == pytest.approx(truth["2"], rel=0.01)
 
 
 @pytest.mark.endurance

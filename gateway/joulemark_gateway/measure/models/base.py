@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -22,6 +23,23 @@ class Term:
 
     name: str
     unit: str  # of its coefficient, like Wh/d or Wh/(K d)
+
+
+class Structure(Protocol):
+    """What a model says of units without its design, where that is large and mostly 0."""
+
+    @property
+    def own_leverage(self) -> Array:
+        """How much of each baseline unit's own energy enters its prediction, shape (n,)."""
+
+    def predict_wh(self, data: Data) -> Array:
+        """The energy of units, NaN where it is not known, shape (m,). [Wh]"""
+
+    def leverage(self, data: Data) -> Array:
+        """How far each unit lies from the baseline's together; NaN: not known, shape (m,)."""
+
+    def entering(self, data: Data, weights: Array) -> Array:
+        """How much of each baseline unit's energy enters K weighted sums, shape (K, n)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +61,7 @@ class Fitted:
     searched: int = 0
     facts: Mapping[str, float] = field(default_factory=dict)  # change points and the like
     scale: Callable[[Data], Array] = _alike
+    structure: Structure | None = None
 
     @property
     def parameters(self) -> int:
@@ -51,4 +70,19 @@ class Fitted:
 
     def predict_wh(self, data: Data) -> Array:
         """The energy that the baseline would have used; NaN where a driver is missing. [Wh]"""
+        if self.structure is not None:
+            return self.structure.predict_wh(data)
         return self.linear.predict(self.rows(data))
+
+    def leverage(self, data: Data) -> Array:
+        """How far units lie from the baseline's together; NaN: not known, shape (m,)."""
+        if self.structure is not None:
+            return self.structure.leverage(data)
+        return self.linear.leverage_of(np.ascontiguousarray(self.rows(data)))
+
+    @property
+    def own_leverage(self) -> Array:
+        """How much of each baseline unit's own energy enters its prediction, shape (n,)."""
+        if self.structure is not None:
+            return self.structure.own_leverage
+        return self.linear.leverage_of(self.linear.x)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -49,10 +50,7 @@ class TimesOfWeek:
     @property
     def names(self) -> tuple[str, ...]:
         """Like `Mon 06:00`."""
-        starts = range(0, WEEK_MIN, self.step_min)
-        return tuple(
-            f"{_DAYS[at // DAY_MIN]} {at % DAY_MIN // 60:02}:{at % 60:02}" for at in starts
-        )
+        return _names(self.step_min)
 
     def of(self, data: Data) -> Positions:
         """The time of the week of each unit.
@@ -70,6 +68,12 @@ class TimesOfWeek:
                 code="bad_time_of_week",
             )
         return minute_of_week(_middle_us(data), data.zone) // self.step_min
+
+
+@lru_cache(maxsize=16)
+def _names(step_min: int) -> tuple[str, ...]:
+    starts = range(0, WEEK_MIN, step_min)
+    return tuple(f"{_DAYS[at // DAY_MIN]} {at % DAY_MIN // 60:02}:{at % 60:02}" for at in starts)
 
 
 @dataclass(frozen=True)

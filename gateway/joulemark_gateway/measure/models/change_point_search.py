@@ -63,10 +63,7 @@ class Meters(NamedTuple):
 class Binned(NamedTuple):
     """The units of one meter in the order of their bins; those of bin k start at starts[k]."""
 
-    t_c: Array
-    centred: Array
-    weight: Array
-    rate: Array  # centred
+    columns: Array  # temperature, the same centred, weight, centred rate, shape (4, n)
     cell: Counts
     starts: Counts
     centre_c: float
@@ -130,43 +127,44 @@ def binned_of(meters: Meters, b: int, rules: Rules) -> Binned:
     for k in range(rules.candidates + 1):
         starts[k + 1] += starts[k]
     centre_c, mean = total_t / total, total_r / total
-    t_c, centred, weight = np.empty(n), np.empty(n), np.empty(n)
-    rate, cell = np.empty(n), np.empty(n, np.int64)
+    columns, cell = np.empty((4, n)), np.empty(n, np.int64)
     following = starts[:-1].copy()
     for i in range(n):
         u, place = begin + i, following[bins[i]]
         following[bins[i]] += 1
-        t_c[place], weight[place], cell[place] = meters.t_c[u], meters.weight[u], meters.cell[u]
-        centred[place], rate[place] = meters.t_c[u] - centre_c, meters.rate[u] - mean
-    return Binned(t_c, centred, weight, rate, cell, starts, centre_c, mean)
+        columns[0, place], columns[1, place] = meters.t_c[u], meters.t_c[u] - centre_c
+        columns[2, place], columns[3, place] = meters.weight[u], meters.rate[u] - mean
+        cell[place] = meters.cell[u]
+    return Binned(columns, cell, starts, centre_c, mean)
 
 
 @compiled
 def segment_of(binned: Binned, mask: int, rules: Rules) -> Segment:
     """The units whose cells are in the mask, with their running sums."""
-    chosen = np.empty(binned.t_c.size, np.bool_)
+    columns, cell, starts = binned.columns, binned.cell, binned.starts
+    chosen = np.empty(cell.size, np.bool_)
     sums, units = np.zeros((rules.candidates + 1, 5)), np.zeros(rules.candidates + 1, np.int64)
     w = s1 = s2 = sr = st = 0.0
     number = 0
     for k in range(rules.candidates + 1):
-        for i in range(binned.starts[k], binned.starts[k + 1]):
-            chosen[i] = (mask >> binned.cell[i]) & 1 == 1
+        for i in range(starts[k], starts[k + 1]):
+            chosen[i] = (mask >> cell[i]) & 1 == 1
             if chosen[i]:
-                weight, t, rate = binned.weight[i], binned.centred[i], binned.rate[i]
+                t, weight, rate = columns[1, i], columns[2, i], columns[3, i]
                 w, s1, s2 = w + weight, s1 + weight * t, s2 + weight * t * t
                 sr, st = sr + weight * rate, st + weight * t * rate
                 number += 1
         units[k] = number
         sums[k, 0], sums[k, 1], sums[k, 2], sums[k, 3], sums[k, 4] = w, s1, s2, sr, st
-    square = 0.0
+    square, mean = 0.0, sr / w
     for i in range(chosen.size):
         if chosen[i]:
-            away = binned.rate[i] - sr / w
-            square += binned.weight[i] * away * away
+            away = columns[3, i] - mean
+            square += columns[2, i] * away * away
     line_square = s2 - s1 * s1 / w
     totals = Totals(
         w,
-        binned.mean + sr / w,
+        binned.mean + mean,
         square,
         binned.centre_c + s1 / w,
         line_square if line_square > FLAT * s2 else 0.0,
@@ -188,40 +186,70 @@ def _bin(t_c: float, rules: Rules) -> int:
 def hinges_of_grid(segment: Segment, rules: Rules) -> Array:
     """The hinges of every candidate, shape (count, 8)."""
     hinges = np.empty((rules.candidates, 8))
-    for j in range(rules.candidates):
-        _hinge(segment, rules.lowest_c + j * rules.step_k, rules, hinges[j])
+    sums, units, centre_c = segment.sums, segment.units, segment.binned.centre_c
+    for j in range(rules.candidates):  # bins up to j are what is colder than candidate j
+        w, s1, s2, sr, st = sums[j, 0], sums[j, 1], sums[j, 2], sums[j, 3], sums[j, 4]
+        g = rules.lowest_c + j * rules.step_k - centre_c
+        _fill(sums, units, rules, g, units[j], w, s1, s2, sr, st, hinges[j])
     return hinges
 
 
 @compiled
-def _hinge(segment: Segment, g_c: float, rules: Rules, out: Array) -> None:
+def _hinge(  # noqa: PLR0917 -- arrays alone: a segment handed over costs more than all of it
+    columns: Array,
+    chosen: NDArray[np.bool_],
+    starts: Counts,
+    sums: Array,
+    units: Counts,
+    centre_c: float,
+    g_c: float,
+    rules: Rules,
+    out: Array,
+) -> None:
     """Sum, centred square and centred product of H, then of C, and whether each side is valid."""
-    k, units = _bin(g_c, rules), 0
+    k, number = _bin(g_c, rules), 0
     w = s1 = s2 = sr = st = 0.0  # of the colder units
     if k > 0:
-        before = segment.sums[k - 1]
-        w, s1, s2, sr, st = before[0], before[1], before[2], before[3], before[4]
-        units = segment.units[k - 1]
-    binned = segment.binned
-    for i in range(binned.starts[k], binned.starts[k + 1]):
-        if segment.chosen[i] and binned.t_c[i] < g_c:
-            weight, t, rate = binned.weight[i], binned.centred[i], binned.rate[i]
+        w, s1, s2 = sums[k - 1, 0], sums[k - 1, 1], sums[k - 1, 2]
+        sr, st, number = sums[k - 1, 3], sums[k - 1, 4], units[k - 1]
+    for i in range(starts[k], starts[k + 1]):
+        if chosen[i] and columns[0, i] < g_c:
+            t, weight, rate = columns[1, i], columns[2, i], columns[3, i]
             w, s1, s2 = w + weight, s1 + weight * t, s2 + weight * t * t
             sr, st = sr + weight * rate, st + weight * t * rate
-            units += 1
-    whole, g = segment.sums[rules.candidates], g_c - binned.centre_c
-    mean = whole[3] / whole[0]
-    out[0] = g * w - s1
-    out[1] = g * g * w - 2.0 * g * s1 + s2 - out[0] * out[0] / whole[0]
-    out[2] = g * sr - st - out[0] * mean
-    w, s1, s2 = whole[0] - w, whole[1] - s1, whole[2] - s2
-    sr, st = whole[3] - sr, whole[4] - st
-    out[3] = s1 - g * w
-    out[4] = s2 - 2.0 * g * s1 + g * g * w - out[3] * out[3] / whole[0]
-    out[5] = st - g * sr - out[3] * mean
-    warmer = segment.units[rules.candidates] - units
-    cold = units >= rules.min_units and out[0] >= rules.min_degree_days
-    warm = warmer >= rules.min_units and out[3] >= rules.min_degree_days
+            number += 1
+    _fill(sums, units, rules, g_c - centre_c, number, w, s1, s2, sr, st, out)
+
+
+@compiled
+def _fill(  # noqa: PLR0917 -- as above
+    sums: Array,
+    units: Counts,
+    rules: Rules,
+    g: float,
+    number: int,
+    w: float,
+    s1: float,
+    s2: float,
+    sr: float,
+    st: float,
+    out: Array,
+) -> None:
+    """A hinge at g above the centre, from the sums of the units that are colder."""
+    last = rules.candidates
+    whole, mean = sums[last, 0], sums[last, 3] / sums[last, 0]
+    heat = g * w - s1
+    out[0] = heat
+    out[1] = g * g * w - 2.0 * g * s1 + s2 - heat * heat / whole
+    out[2] = g * sr - st - heat * mean
+    w, s1, s2 = whole - w, sums[last, 1] - s1, sums[last, 2] - s2
+    sr, st = sums[last, 3] - sr, sums[last, 4] - st
+    cool = s1 - g * w
+    out[3] = cool
+    out[4] = s2 - 2.0 * g * s1 + g * g * w - cool * cool / whole
+    out[5] = st - g * sr - cool * mean
+    cold = number >= rules.min_units and heat >= rules.min_degree_days
+    warm = units[last] - number >= rules.min_units and cool >= rules.min_degree_days
     out[6] = 1.0 if cold else 0.0
     out[7] = 1.0 if warm else 0.0
 
@@ -281,21 +309,26 @@ def _best_pair(segment: Segment, hinges: Array, rules: Rules) -> tuple[int, int]
     best_j, best_k, gain, sign = -1, -1, -1.0, 0.0 if rules.is_physical else -np.inf
     sums, height = segment.totals.weight, segment.totals.rate
     square, product, total = hinges[:, 4].copy(), hinges[:, 5].copy(), hinges[:, 3] / sums
+    size = hinges.shape[0]
+    scale, gains = np.empty(size), np.empty(size)
+    first, second = np.empty(size), np.empty(size)
     begin, end = valid_span(hinges)
     for j in range(begin, end):
         h, hh, hr = hinges[j, 0], hinges[j, 1], hinges[j, 2]
-        for k in range(j, end):
+        for k in range(j, end):  # no branches, so that several are computed at once
             cross = -h * total[k]
-            determinant = hh * square[k] - cross * cross
-            first, second = hr * square[k] - product[k] * cross, product[k] * hh - hr * cross
-            above = first * hr + second * product[k]
-            if not (above > gain * determinant and first > sign and second > sign):
+            scale[k] = hh * square[k] - cross * cross
+            first[k] = hr * square[k] - product[k] * cross
+            second[k] = product[k] * hh - hr * cross
+            gains[k] = first[k] * hr + second[k] * product[k]
+        for k in range(j, end):
+            if not (gains[k] > gain * scale[k] and first[k] > sign and second[k] > sign):
                 continue
-            if determinant <= FLAT * hh * square[k]:
+            if scale[k] <= FLAT * hh * square[k]:
                 continue
-            base = height - (first * h / sums + second * total[k]) / determinant
+            base = height - (first[k] * h / sums + second[k] * total[k]) / scale[k]
             if base > sign:
-                best_j, best_k, gain = j, k, above / determinant
+                best_j, best_k, gain = j, k, gains[k] / scale[k]
     return best_j, best_k
 
 
@@ -315,12 +348,21 @@ def _golden(  # noqa: PLR0917 -- as above
     `low` and `high` become the hinges of what is found; only for 5P are they two points.
     """
     below, start_c, above = range_c
+    binned, totals, is_physical = segment.binned, segment.totals, rules.is_physical
+    columns, chosen, starts = binned.columns, segment.chosen, binned.starts
+    sums, units, centre_c = segment.sums, segment.units, binned.centre_c
     row, out = np.empty(8), np.empty(6)
     place, sse = np.empty(2), np.empty(2)  # of the inner two points
     place[0], place[1] = above - _GOLDEN * (above - below), below + _GOLDEN * (above - below)
     at = 0
     for step in range(_STEPS + 2):
-        sse[at] = _moved(segment, kind, side, place[at], low, high, rules, row, out)
+        _hinge(columns, chosen, starts, sums, units, centre_c, place[at], rules, row)
+        if kind != BOTH:
+            sse[at] = solved(totals, kind, row, row, is_physical, 0.0, out)
+        elif side == 0:
+            sse[at] = solved(totals, kind, row, high, is_physical, 0.0, out)
+        else:
+            sse[at] = solved(totals, kind, low, row, is_physical, 0.0, out)
         if step == 0:
             at = 1
         elif sse[0] <= sse[1]:
@@ -333,28 +375,9 @@ def _golden(  # noqa: PLR0917 -- as above
     if not sse[at] < best:
         return start_c, best
     found_c, found = place[at], sse[at]
-    _hinge(segment, found_c, rules, row)
+    _hinge(columns, chosen, starts, sums, units, centre_c, found_c, rules, row)
     if kind != BOTH or side == 0:
         low[:] = row
     if kind != BOTH or side == 1:
         high[:] = row
     return found_c, found
-
-
-@compiled
-def _moved(  # noqa: PLR0917 -- as above
-    segment: Segment,
-    kind: int,
-    side: int,
-    g_c: float,
-    low: Array,
-    high: Array,
-    rules: Rules,
-    row: Array,
-    out: Array,
-) -> float:
-    """SSE with the change point of one side at g, its hinge into `row`."""
-    _hinge(segment, g_c, rules, row)
-    colder = row if kind != BOTH or side == 0 else low
-    warmer = row if kind != BOTH or side == 1 else high
-    return solved(segment.totals, kind, colder, warmer, rules.is_physical, 0.0, out)

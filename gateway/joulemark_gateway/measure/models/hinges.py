@@ -87,13 +87,14 @@ def solved(  # noqa: PLR0917 -- a candidate: its two hinges among what it stands
         gain = first * totals.line_product
         base = totals.rate - first * totals.mean_c
     elif kind in (HEATING, COOLING):
-        at = 0 if kind == HEATING else 3
-        row = low if kind == HEATING else high
-        if row[6] * row[7] == 0.0 or row[at + 1] <= 0.0:
+        is_valid, total, square, product = low[6] * low[7], low[0], low[1], low[2]
+        if kind == COOLING:
+            is_valid, total, square, product = high[6] * high[7], high[3], high[4], high[5]
+        if is_valid == 0.0 or square <= 0.0:
             return np.inf
-        first = row[at + 2] / row[at + 1]
-        gain = first * row[at + 2]
-        base = totals.rate - first * row[at] / totals.weight
+        first = product / square
+        gain = first * product
+        base = totals.rate - first * total / totals.weight
     else:
         if low[6] * low[7] * high[6] * high[7] == 0.0:
             return np.inf

@@ -19,6 +19,7 @@ from joulemark_gateway.measure.data import Data, Times
 from joulemark_gateway.measure.models.base import Fitted
 from joulemark_gateway.measure.models.time_of_week_blend import Blend
 from joulemark_gateway.measure.qr import Array
+from joulemark_gateway.measure.sums import squares, total
 from joulemark_gateway.measure.uncertainty import lag_one_correlation
 
 _MOST_RHO = 0.99
@@ -68,19 +69,20 @@ def _figures(y: Array, e: Array, position: Times, p: float, effective_n: float |
         raise MeasureError(
             f"{n} units cannot carry {p:g} parameters.", "Lengthen it.", code="too_few_units"
         )
-    mean = _total(y) / n
-    sse, sst = _total(e**2), _total((y - mean) ** 2)
+    mean = total(y) / n
+    sse, sst = squares(e, 0.0), squares(y, mean)
     if effective_n is None:
         effective_n = effective_units(lag_one_correlation(e, position), n, p)
     root = math.sqrt(sse / (n - p))
-    spread = _quartile(y, 0.75) - _quartile(y, 0.25)
+    ordered = np.sort(y)
+    spread = _quartile(ordered, 0.75) - _quartile(ordered, 0.25)
     return Metrics(
         n,
         p,
         effective_n,
         sse,
         root / mean if mean else None,
-        _total(e) / ((n - p) * mean) if mean else None,
+        total(e) / ((n - p) * mean) if mean else None,
         1 - sse / sst if sst else 0.0,
         1 - sse / (n - p) / (sst / (n - 1)) if sst else 0.0,
         root / spread if spread > 0 else None,
@@ -88,10 +90,6 @@ def _figures(y: Array, e: Array, position: Times, p: float, effective_n: float |
         _aicc(sse, n, p),
         None,
     )
-
-
-def _total(values: Array) -> float:
-    return math.fsum(values.tolist())
 
 
 def effective_units(rho: float, n: int, p: float) -> float:
@@ -117,17 +115,16 @@ def _log(value: float) -> float:
 
 
 def _press(fitted: Fitted) -> float | None:
-    mean = _total(fitted.linear.y) / fitted.linear.n
-    leverage = fitted.linear.leverage_of(fitted.linear.x)
+    mean = total(fitted.linear.y) / fitted.linear.n
+    leverage = fitted.own_leverage
     if not mean or float(np.max(leverage)) >= 1 - 1e-9:
         return None
     left_out = fitted.linear.e / (1 - leverage)
-    return math.sqrt(math.fsum((left_out**2).tolist()) / fitted.linear.n) / mean
+    return math.sqrt(squares(left_out, 0.0) / fitted.linear.n) / mean
 
 
-def _quartile(values: Array, share: float) -> float:
-    """By linear interpolation between the sorted values."""
-    ordered = np.sort(values)
+def _quartile(ordered: Array, share: float) -> float:
+    """By linear interpolation between sorted values."""
     place = share * (ordered.size - 1)
     below = int(place)
     above = min(below + 1, ordered.size - 1)

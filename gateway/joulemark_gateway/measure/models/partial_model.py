@@ -119,7 +119,7 @@ def settle(
         return Form(cells, None, np.zeros(names, np.bool_), np.empty(0), production)
     temperature_c = data.driver(temperature)
     occupied = occupied_cells(data.energy_wh, temperature_c, cell, names, weight)
-    hours = float(np.median(data.length_us)) / _US_PER_HOUR
+    hours = data.median_length_us / _US_PER_HOUR
     left = merged_knots(temperature_c[weight > 0], np.array(knots_c), least_bin_h / hours)
     return Form(cells, temperature, occupied, left, production)
 
@@ -168,11 +168,20 @@ def leverages(columns: Array, cell: Positions, root: Array, means: Array, total:
     """How far each unit lies from the others, x' (X'WX)^-1 x, shape (n,)."""
     q, n = columns.shape
     out = np.zeros(n)
+    away, first = np.zeros(q), np.zeros(q, np.int64)
+    for j in range(q):  # columns of the one state say nothing of the other
+        while first[j] < j and root[first[j], j] == 0.0:
+            first[j] += 1
     for i in range(n):
         out[i] = 1.0 / total[cell[i]]
-        for j in range(q):
+        low, high = q, -1
+        for k in range(q):
+            away[k] = columns[k, i] - means[k, cell[i]]
+            if away[k] != 0.0:
+                low, high = min(low, k), k
+        for j in range(low, q):
             inner = 0.0
-            for k in range(j + 1):
-                inner += root[k, j] * (columns[k, i] - means[k, cell[i]])
+            for k in range(max(first[j], low), min(j, high) + 1):
+                inner += root[k, j] * away[k]
             out[i] += inner * inner
     return out

@@ -9,7 +9,7 @@ Nothing is hidden: every set is told, with the rules that it breaks.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -34,6 +34,7 @@ from joulemark_gateway.measure.models.terms import (
 )
 
 _Set = tuple[int, ...]
+_Fit = Callable[[Data, Sequence[Predictor]], Fitted]
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ def select_production(
     predictors: Sequence[Predictor],
     policy: SelectionPolicy,
     periods: Mapping[str, Data],
+    *,
+    fit: _Fit = fit_production,
 ) -> Selection:
     """The best set of drivers that keeps every rule of the policy.
 
@@ -96,6 +99,7 @@ def select_production(
         predictors: those that may enter.
         policy: the rules.
         periods: by name (baseline, reporting), the data whose means must lie in the model's range.
+        fit: the model of a set; one that has more terms than the set is judged with them.
 
     Raises:
         MeasureError: `no_predictor`; `no_valid_model`, where no set keeps the rules;
@@ -107,7 +111,7 @@ def select_production(
             "Name at least what the plant makes.",
             code="no_predictor",
         )
-    fits, without_fit = _all_fits(data, predictors, policy.most_predictors)
+    fits, without_fit = _all_fits(data, predictors, policy.most_predictors, fit)
     search = _Search(data, predictors, fits, policy, periods)
     found = {chosen: _candidate(search, chosen) for chosen in fits}
     ranked = sorted(found, key=lambda chosen: -found[chosen].adjusted_r2)
@@ -144,7 +148,7 @@ def assess(
 
 
 def _all_fits(
-    data: Data, predictors: Sequence[Predictor], most: int
+    data: Data, predictors: Sequence[Predictor], most: int, fit: _Fit
 ) -> tuple[dict[_Set, Fitted], dict[tuple[str, ...], str]]:
     fits: dict[_Set, Fitted] = {}
     without_fit: dict[tuple[str, ...], str] = {}
@@ -152,7 +156,7 @@ def _all_fits(
         for chosen in combinations(range(len(predictors)), size):
             of = [predictors[k] for k in chosen]
             try:
-                fits[chosen] = fit_production(data, of)
+                fits[chosen] = fit(data, of)
             except MeasureError as refused:
                 if refused.code == "missing_driver":
                     raise

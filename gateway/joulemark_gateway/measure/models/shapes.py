@@ -65,8 +65,8 @@ class OwnTemperature:
 
     def share(self, point_c: float, sign: int) -> Array:
         """1 beyond the point, else 0. [1]"""
-        beyond = np.where(sign * (self.t_c - point_c) > 0, 1.0, 0.0)
-        return np.where(np.isfinite(self.t_c), beyond, np.nan)
+        is_beyond: Array = np.heaviside(sign * (self.t_c - point_c), 0.0)
+        return is_beyond
 
 
 def own_temperature(data: Data) -> Degrees:
@@ -141,7 +141,7 @@ def fit_parts(id_: str, data: Data, parts: Sequence[Part], read: Reader) -> Fitt
     """
 
     def rows(of: Data) -> Array:
-        return _design(parts, of, read)
+        return np.column_stack(_columns(parts, of, read))
 
     nominal = nominal_us(data)
 
@@ -157,7 +157,8 @@ def fit_parts(id_: str, data: Data, parts: Sequence[Part], read: Reader) -> Fitt
     searched = sum(len(part.shape.points_c) for part in parts)
 
     def tangent(of: Data) -> Array:
-        return np.column_stack([rows(of), *_derivatives(parts, of, read, linear)])
+        moved = _derivatives(parts, of, read, linear)
+        return np.column_stack([*_columns(parts, of, read), *moved])
 
     facts = {
         f"{part.name}.{name}" if part.name else name: value
@@ -187,7 +188,7 @@ def nominal_us(data: Data) -> int:
     return int(np.sort(data.length_us)[data.n // 2])
 
 
-def _design(parts: Sequence[Part], data: Data, read: Reader) -> Array:
+def _columns(parts: Sequence[Part], data: Data, read: Reader) -> list[Array]:
     days = data.counted_us / US_PER_DAY
     degrees = read(data) if any(part.shape.terms for part in parts) else None
     columns: list[Array] = []
@@ -196,7 +197,7 @@ def _design(parts: Sequence[Part], data: Data, read: Reader) -> Array:
         if degrees is not None:
             rates += part.shape.columns(degrees)
         columns += _inside(part, data, rates, days)
-    return np.column_stack(columns)
+    return columns
 
 
 def _derivatives(parts: Sequence[Part], data: Data, read: Reader, linear: Linear) -> list[Array]:

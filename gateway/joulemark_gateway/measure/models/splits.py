@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import lru_cache
 
 import numpy as np
 
-from joulemark_gateway.measure.calendar import US_PER_S
+from joulemark_gateway.measure.calendar import US_PER_DAY, local_us
 from joulemark_gateway.measure.data import Data, Flags
 from joulemark_gateway.measure.models.base import Fitted
 from joulemark_gateway.measure.models.change_point_search import Counts
@@ -92,9 +91,10 @@ def cells_of(data: Data, seasons: Sequence[int] = NORTH) -> Counts:
         data: the units.
         seasons: season of each month, from January.
     """
-    walls = [datetime.fromtimestamp(us // US_PER_S, data.zone) for us in data.start_us.tolist()]
-    cells = [2 * seasons[wall.month - 1] + (wall.weekday() >= 5) for wall in walls]
-    return np.array(cells, np.int64)
+    day = local_us(data.start_us, data.zone) // US_PER_DAY
+    month = day.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64) % 12
+    cells: Counts = 2 * np.array(seasons, np.int64)[month] + ((day + 3) % 7 >= 5)  # 1970: Thursday
+    return cells
 
 
 def fit_split(

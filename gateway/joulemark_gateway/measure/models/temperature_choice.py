@@ -53,10 +53,12 @@ from joulemark_gateway.measure.models.splits import (
     model_id,
 )
 from joulemark_gateway.measure.qr import Array
+from joulemark_gateway.measure.sums import total
 
 Rule = Literal["bic", "adjusted-r2"]
 CALTRACK = ("1p", "3ph", "3pc", "5p")
 _ONE_OF_MANY = 2 * math.log(len(DIVISIONS) - 1)
+_PARAMETERS: list[int] = PARAMETERS.tolist()
 _LEAST_UNITS = 30  # of a segment that may have a line of its own
 
 
@@ -115,41 +117,110 @@ def choose(
     Raises:
         MeasureError: those of `linear.fit`; `no_change_point`.
     """
-    meters = meters_of([data], [cells_of(data, seasons)])
-    rules = grid.rules(nominal_us(data) / US_PER_DAY)
-    choices = choose_many(meters, rules, rule=rule, kinds=kinds, divided=divided)
-    best = int(choices.division[0])
+    (found,) = choose_each(
+        [data], rule=rule, kinds=kinds, divided=divided, grid=grid, seasons=seasons
+    )
+    if isinstance(found, MeasureError):
+        raise found
+    return found
+
+
+def choose_each(
+    many: Sequence[Data],
+    *,
+    rule: Rule = "bic",
+    kinds: Sequence[str] = CALTRACK,
+    divided: bool = True,
+    grid: Grid = GRID,
+    seasons: Sequence[int] = NORTH,
+) -> list[Choice | MeasureError]:
+    """What `choose` says of each meter, or what it refuses it with; one search for all of them.
+
+    The search looks at each meter by itself, so what it finds does not depend on the others.
+
+    Args:
+        many: units of each meter, without holes; the driver `temperature_c`.
+        rule: as of `choose`, like what follows.
+        kinds: which are candidates.
+        divided: whether seasons and weekdays may have lines of their own.
+        grid: where change points are looked for.
+        seasons: season of each month, from January.
+    """
+    found: list[Choice | MeasureError | None] = [None] * len(many)
+    alike: dict[Rules, list[int]] = {}
+    for k, data in enumerate(many):
+        try:
+            rules = grid.rules(nominal_us(data) / US_PER_DAY)
+        except MeasureError as error:
+            found[k] = error
+        else:
+            alike.setdefault(rules, []).append(k)
+    for rules, places in alike.items():
+        units = [many[k] for k in places]
+        try:
+            meters = meters_of(units, [cells_of(data, seasons) for data in units])
+            choices = choose_many(meters, rules, rule=rule, kinds=kinds, divided=divided)
+        except MeasureError as error:
+            for k in places:  # one of them has no model: each by itself says which
+                found[k] = (
+                    error
+                    if len(places) == 1
+                    else choose_each(
+                        [many[k]],
+                        rule=rule,
+                        kinds=kinds,
+                        divided=divided,
+                        grid=grid,
+                        seasons=seasons,
+                    )[0]
+                )
+            continue
+        for b, k in enumerate(places):
+            try:
+                found[k] = _choice(many[k], choices, b, rule, seasons)
+            except MeasureError as error:
+                found[k] = error
+    return [one for one in found if one is not None]
+
+
+def _choice(data: Data, choices: Choices, b: int, rule: Rule, seasons: Sequence[int]) -> Choice:
+    """The choice of meter b, solved by QR.
+
+    Raises:
+        MeasureError: those of `linear.fit`.
+    """
+    best = int(choices.division[b])
     shapes = [
-        shape_of(KINDS[choices.kind[0, s]], choices.found[0, s, choices.kind[0, s]])
+        shape_of(KINDS[choices.kind[b, s]], choices.found[b, s, choices.kind[b, s]])
         for s in DIVISIONS[best].segments
     ]
     fitted = fit_split(data, DIVISIONS[best], shapes, seasons)
-    metrics = metrics_of(fitted, float(choices.effective_n[0]))
-    return Choice(rule, fitted, metrics, _others(choices, fitted, metrics))
+    metrics = metrics_of(fitted, float(choices.effective_n[b]))
+    return Choice(rule, fitted, metrics, _others(choices, b, fitted, metrics))
 
 
-def _others(choices: Choices, fitted: Fitted, metrics: Metrics) -> tuple[Alternative, ...]:
+def _others(choices: Choices, b: int, fitted: Fitted, metrics: Metrics) -> tuple[Alternative, ...]:
     """Every kind of the undivided year, and the best model of each division of it."""
-    sse, n = choices.found[0, :, :, SSE], metrics.n
-    whole = [(DIVISIONS[0], (kind,)) for kind in range(len(KINDS)) if np.isfinite(sse[0, kind])]
+    sse, n, kind = choices.found[b, :, :, SSE].tolist(), metrics.n, choices.kind[b].tolist()
+    whole = [(DIVISIONS[0], (k,)) for k, value in enumerate(sse[0]) if math.isfinite(value)]
     divided = [
-        (division, tuple(choices.kind[0, list(division.segments)].tolist()))
-        for division, score in zip(DIVISIONS[1:], choices.score[0, 1:].tolist(), strict=False)
-        if np.isfinite(score)
+        (division, tuple(kind[s] for s in division.segments))
+        for division, score in zip(DIVISIONS[1:], choices.score[b, 1:].tolist(), strict=False)
+        if math.isfinite(score)
     ]
-    mean = math.fsum(fitted.linear.y.tolist()) / n
+    mean = total(fitted.linear.y) / n
+    by_mean = fitted.linear.sst / (n - 1)
     found = []
     for division, kinds in whole + divided:
-        name = model_id(division, [KINDS[kind] for kind in kinds])
-        total = math.fsum(sse[s, kind] for s, kind in zip(division.segments, kinds, strict=True))
-        p = int(PARAMETERS[list(kinds)].sum())
+        name = model_id(division, [KINDS[k] for k in kinds])
+        p = sum(_PARAMETERS[k] for k in kinds)
         if name == fitted.id or n <= p:
             continue
-        variance = total / (n - p)
-        by_mean = fitted.linear.sst / (n - 1)
-        score = bic(total, n, p, metrics.effective_n)
+        left = math.fsum(sse[s][k] for s, k in zip(division.segments, kinds, strict=True))
+        variance = left / (n - p)
+        score = bic(left, n, p, metrics.effective_n)
         cv_rmse = math.sqrt(variance) / mean if mean else None
-        found.append(Alternative(name, p, total, cv_rmse, 1 - variance / by_mean, score))
+        found.append(Alternative(name, p, left, cv_rmse, 1 - variance / by_mean, score))
     return tuple(sorted(found, key=lambda one: one.bic))
 
 

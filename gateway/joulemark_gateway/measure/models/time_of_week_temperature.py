@@ -9,19 +9,19 @@ Source: Mathieu et al. 2011 (IEEE Transactions on Smart Grid 2(3)); CalTRACK 2.0
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from joulemark_agent.contract.errors import MeasureError
 from joulemark_gateway.measure.data import Data
-from joulemark_gateway.measure.linear import Linear, Positions
+from joulemark_gateway.measure.linear import Positions
 from joulemark_gateway.measure.models.base import Fitted, Term
 from joulemark_gateway.measure.models.cells import DAY_MIN, Cells, TimesOfWeek
+from joulemark_gateway.measure.models.cellwise import CellLinear, Cellwise
 from joulemark_gateway.measure.models.partial import predicted
 from joulemark_gateway.measure.models.partial_model import Form, PartialModel, settle, solve
 from joulemark_gateway.measure.models.temperature_bins import KNOTS_C, LEAST_BIN_H
 from joulemark_gateway.measure.qr import Array, products
+from joulemark_gateway.measure.sums import squares, total
 
 _US_PER_MIN = 60_000_000
 
@@ -34,7 +34,7 @@ def times_of_week(data: Data) -> TimesOfWeek:
     """
     if data.n == 0:
         raise _refused("too_few_units", "there is no unit", "Lengthen it.")
-    minutes = round(float(np.median(data.length_us)) / _US_PER_MIN)
+    minutes = round(data.median_length_us / _US_PER_MIN)
     return TimesOfWeek(minutes)
 
 
@@ -118,12 +118,18 @@ def fitted(data: Data, cell: Positions, model: PartialModel) -> Fitted:
 
     columns = form.columns(data, cell)
     e = data.energy_wh - predicted(columns, cell, model.alpha, model.beta)
-    linear = _linear(data, model, _rows(columns[kept], place[cell], seen.size), e)
+
+    def spread_out() -> tuple[Array, Array]:
+        return _rows(columns[kept], place[cell], seen.size), _basis(model)
+
+    beta = np.concatenate([model.alpha[seen], model.beta[kept]])
+    linear = CellLinear(data, beta, e, _sums(data.energy_wh, e), spread_out)
     terms = tuple([Term(names[c], "Wh") for c in seen] + [Term(*form.names[j]) for j in kept])
     facts = {f"knot_{k + 1}_c": float(knot) for k, knot in enumerate(form.knots_c)}
     facts["occupied_cells"] = float(np.count_nonzero(form.occupied[seen]))
     facts["cells"] = float(seen.size)
-    return Fitted(_identity(form), linear, terms, rows, rows, 0, facts)
+    structure = Cellwise(model, cell, columns)
+    return Fitted(_identity(form), linear, terms, rows, rows, 0, facts, structure=structure)
 
 
 def _rows(columns: Array, place: Positions, cells: int) -> Array:
@@ -135,34 +141,26 @@ def _rows(columns: Array, place: Positions, cells: int) -> Array:
     return x
 
 
-def _linear(data: Data, model: PartialModel, x: Array, e: Array) -> Linear:
-    """The fit of all terms, from that of the columns without their cell means.
+def _basis(model: PartialModel) -> Array:
+    """The basis of all terms, from that of the columns without their cell means.
 
-    The basis of X = [D F] is the inverse of the triangle of its orthonormal columns: those of the
-    cells, and those of F without its cell means.
+    That of X = [D F] is the inverse of the triangle of its orthonormal columns: those of the cells,
+    and those of F without its cell means.
     """
     seen, kept = model.seen, model.kept
-    c, p = seen.size, x.shape[1]
+    c, p = seen.size, seen.size + kept.size
     root = np.ascontiguousarray(model.root[np.ix_(kept, kept)])
     means = np.ascontiguousarray(model.means[np.ix_(kept, seen)].T)
     basis = np.zeros((p, p))
     basis[:c, :c] = np.diag(1.0 / np.sqrt(model.total[seen]))
     basis[:c, c:] = -products(means, root)
     basis[c:, c:] = root
-    beta = np.concatenate([model.alpha[seen], model.beta[kept]])
-    y = data.energy_wh
-    mean = math.fsum(y.tolist()) / y.size
-    return Linear(
-        x=x,
-        y=y,
-        position=data.position,
-        beta=beta,
-        basis=basis,
-        inverse=products(basis, np.ascontiguousarray(basis.T)),
-        e=e,
-        sse=math.fsum((e**2).tolist()),
-        sst=math.fsum(((y - mean) ** 2).tolist()),
-    )
+    return basis
+
+
+def _sums(y: Array, e: Array) -> tuple[float, float]:
+    """SSE and SST."""
+    return squares(e, 0.0), squares(y, total(y) / y.size)
 
 
 def _identity(form: Form) -> str:
