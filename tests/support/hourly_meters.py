@@ -84,6 +84,11 @@ def daily_building(plant_data: Path, name: str) -> Data:
 
 def house(plant_data: Path) -> Data:
     """A house by the hour for the 365 days before its blackout; kWh and F."""
+    return house_periods(plant_data)[0]
+
+
+def house_periods(plant_data: Path) -> tuple[Data, Data]:
+    """The house for the 365 days before and after its blackout."""
     folder = plant_data / "mv/opendsm_samples"
     rows = _rows(folder / "il-electricity-cdd-hdd-hourly.csv.gz")
     stamps = [datetime.fromisoformat(row["start"]).astimezone(UTC) for row in rows]
@@ -94,9 +99,11 @@ def house(plant_data: Path) -> Data:
         temperature_c,
         zone="America/Chicago",
     )
-    end = _micros([datetime(2016, 12, 26)])[0]  # noqa: DTZ001
-    chosen = (data.start_us < end) & (data.start_us >= end - 365 * DAY_US)
-    return data.where(chosen & data.is_whole)
+    last, first = _micros([datetime(2016, 12, 26), datetime(2017, 1, 4)])  # noqa: DTZ001
+    year_us = 365 * DAY_US
+    before = (data.start_us < last) & (data.start_us >= last - year_us)
+    after = (data.start_us >= first) & (data.start_us < first + year_us)
+    return data.where(before & data.is_whole), data.where(after & data.is_whole)
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
