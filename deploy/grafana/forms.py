@@ -40,6 +40,7 @@ class Panel:
     form: str = "lines"  # or bars, or number
     width: int = 12
     units: dict[str, str] = field(default_factory=dict)  # of some of the names, by pattern
+    band: tuple[str, str] | None = None  # legends between which it is filled: upper and lower
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Dashboard:
     panels: tuple[Panel, ...]
     figure: str = ""  # the live figure it opens with; empty: it is not of figures
     source: dict[str, str] = field(default_factory=lambda: SOURCE)
+    project: str = ""  # the running project it opens with, instead of a device
 
     @property
     def is_influxql(self) -> bool:
@@ -82,10 +84,11 @@ def document(dashboard: Dashboard, linked: Sequence[Dashboard]) -> dict[str, Any
 
 def _variables(dashboard: Dashboard) -> list[dict[str, Any]]:
     first = dashboard.views[0]
-    asked = {
-        "site": (_values_of(dashboard, "site"), first.site),
-        "device": (_values_of(dashboard, "device", "site"), first.device),
-    }
+    asked = {"site": (_values_of(dashboard, "site"), first.site)}
+    if dashboard.project:
+        asked["project"] = (_values_of(dashboard, "project", "site"), dashboard.project)
+    else:
+        asked["device"] = (_values_of(dashboard, "device", "site"), first.device)
     if dashboard.figure:
         asked["figure"] = (_values_of(dashboard, "point", "site", "device"), dashboard.figure)
     return [
@@ -109,6 +112,8 @@ def _variables(dashboard: Dashboard) -> list[dict[str, Any]]:
 
 def _values_of(dashboard: Dashboard, label: str, *chosen: str) -> str:
     """The query for the values of a label, of what is chosen, where there is such a point."""
+    if dashboard.project:
+        return _values_of_savings(dashboard, label, *chosen)
     if dashboard.is_influxql:
         places = "".join(f" AND \"{name}\" = '${name}'" for name in chosen)
         return (
@@ -120,11 +125,22 @@ def _values_of(dashboard: Dashboard, label: str, *chosen: str) -> str:
     return f"label_values(joulemark_point_quality{{{where}}}, {label})"
 
 
+def _values_of_savings(dashboard: Dashboard, label: str, *chosen: str) -> str:
+    """The same where there is a saving."""
+    if dashboard.is_influxql:
+        places = " AND ".join(f"\"{name}\" = '${name}'" for name in chosen)
+        where = f" WHERE {places}" if places else ""
+        return f'SHOW TAG VALUES FROM "joulemark_saving" WITH KEY = "{label}"{where}'
+    places = ",".join(f'{name}="${name}"' for name in chosen)
+    return f"label_values(joulemark_saving_cumulative_wh{{{places}}}, {label})"
+
+
 def _link(dashboard: Dashboard, view: View) -> dict[str, Any]:
     start_ms, end_ms = view.range_ms
-    place = {"var-site": view.site, "var-device": view.device, "from": start_ms, "to": end_ms}
+    kind, name = ("project", dashboard.project) if dashboard.project else ("device", view.device)
+    place = {"var-site": view.site, f"var-{kind}": name, "from": start_ms, "to": end_ms}
     return {
-        "title": f"{dashboard.title.removeprefix('Joulemark: ')}: {view.device}, {view.start[:7]}",
+        "title": f"{dashboard.title.removeprefix('Joulemark: ')}: {name}, {view.start[:7]}",
         "type": "link",
         "url": f"/d/joulemark-{dashboard.name}?{urlencode(place)}",
     }
@@ -168,7 +184,8 @@ def _panel(
                     "properties": [{"id": "unit", "value": unit}],
                 }
                 for name, unit in panel.units.items()
-            ],
+            ]
+            + _filled(panel.band),
         },
         "options": {"reduceOptions": {"calcs": ["lastNotNull"]}} if is_number else {},
         "targets": [
@@ -180,6 +197,22 @@ def _panel(
             for i, (legend, query) in enumerate(panel.queries.items())
         ],
     }
+
+
+def _filled(band: tuple[str, str] | None) -> list[dict[str, Any]]:
+    """The room between two lines, which are thin themselves."""
+    if band is None:
+        return []
+    upper, lower = band
+    filled = [
+        {"id": "custom.fillBelowTo", "value": lower},
+        {"id": "custom.fillOpacity", "value": 25},
+    ]
+    thin = {"id": "custom.lineWidth", "value": 0}
+    return [
+        {"matcher": {"id": "byName", "options": upper}, "properties": [*filled, thin]},
+        {"matcher": {"id": "byName", "options": lower}, "properties": [thin]},
+    ]
 
 
 def _metricsql(panel: Panel, legend: str, query: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from forms import INFLUX, Dashboard, Panel, View, document
 FOLDER = Path(__file__).parent / "dashboards"
 STEP = "$__interval"
 US_PER_H = 3_600_000_000
+_OF_PROJECT = '{site="$site",project="$project"}'
 
 
 def mean(point: str) -> str:
@@ -69,6 +70,26 @@ def figure(times_u: str = "") -> str:
 def stated(points: str) -> str:
     """The sum of figures that add up, over the windows that end in the step."""
     return during(f"sum_over_time(joulemark_point_value{_where(points)}[{STEP}])")
+
+
+def day_of(field: str, times_half: str = "") -> str:
+    """What a field of a project's saving says of the last day that begins in the step."""
+    value = f"last_over_time(joulemark_saving_{field}{_OF_PROJECT}[{STEP}])"
+    half = f"last_over_time(joulemark_saving_half_width_wh{_OF_PROJECT}[{STEP}])"
+    return f"{value} + ({times_half} * {half})" if times_half else f"{value} keep_metric_names"
+
+
+def days_of(field: str) -> str:
+    """The sum of a field over the days that begin in the step, shown where it begins."""
+    return during(f"sum_over_time(joulemark_saving_{field}{_OF_PROJECT}[{STEP}])")
+
+
+def of_days(what: str) -> str:
+    """The same in InfluxQL, where a step holds the instant at which it begins."""
+    return (
+        f'SELECT {what} FROM "joulemark_saving" WHERE "site" = \'$site\' AND "project" = '
+        f"'$project' AND $timeFilter GROUP BY time({STEP}) fill(none)"
+    )
 
 
 def _where(point: str, unless: str = "") -> str:
@@ -374,11 +395,94 @@ DASHBOARDS = (
 )
 
 
+_SAVED = (
+    "Avoided energy since the measure, with its interval",
+    "The model's running sum up to each day; the page of the project names policy and confidence.",
+    "watth",
+)
+_DAYS = (
+    "Predicted and measured by day",
+    "Of the days that are in the saving; a day that is left out has no bar.",
+    "watth",
+)
+_AVOIDED = (
+    "Avoided CO2e since the measure",
+    "The running sum, each day with the emission factor of that day. Without interval.",
+    "masskg",
+)
+_BAND = ("upper", "lower")
+_OF_DEMO = (View("gwangyang", "", "2018-07-01T00:00:00+09:00", "2019-01-01T00:00:00+09:00"),)
+
+SAVINGS = (
+    Dashboard(
+        "savings",
+        "Joulemark: savings",
+        "browser",
+        "",
+        _OF_DEMO,
+        (
+            Panel(
+                *_SAVED,
+                {
+                    "saving": day_of("cumulative_wh"),
+                    "upper": day_of("cumulative_wh", "1"),
+                    "lower": day_of("cumulative_wh", "-1"),
+                },
+                step="1d",
+                width=24,
+                band=_BAND,
+            ),
+            Panel(
+                *_DAYS,
+                {"predicted": days_of("predicted_wh"), "measured": days_of("measured_wh")},
+                step="1d",
+                form="bars",
+            ),
+            Panel(*_AVOIDED, {"avoided": day_of("co2e_kg")}, step="1d"),
+        ),
+        project="coil-line-day-shift",
+    ),
+    Dashboard(
+        "savings-influxql",
+        "Joulemark: savings (InfluxDB)",
+        "browser",
+        "",
+        _OF_DEMO,
+        (
+            Panel(
+                *_SAVED,
+                {
+                    "saving": of_days('last("cumulative_wh")'),
+                    "upper": of_days('last("cumulative_wh") + last("half_width_wh")'),
+                    "lower": of_days('last("cumulative_wh") - last("half_width_wh")'),
+                },
+                step="1d",
+                width=24,
+                band=_BAND,
+            ),
+            Panel(
+                *_DAYS,
+                {
+                    "predicted": of_days('sum("predicted_wh")'),
+                    "measured": of_days('sum("measured_wh")'),
+                },
+                step="1d",
+                form="bars",
+            ),
+            Panel(*_AVOIDED, {"avoided": of_days('last("co2e_kg")')}, step="1d"),
+        ),
+        source=INFLUX,
+        project="coil-line-day-shift",
+    ),
+)
+
+
 def written() -> dict[str, str]:
     """Every file by its name."""
+    all_of_them = (*DASHBOARDS, *SAVINGS)
     return {
-        f"{dashboard.name}.json": json.dumps(document(dashboard, DASHBOARDS), indent=2) + "\n"
-        for dashboard in DASHBOARDS
+        f"{dashboard.name}.json": json.dumps(document(dashboard, all_of_them), indent=2) + "\n"
+        for dashboard in all_of_them
     }
 
 

@@ -213,7 +213,9 @@ COLLECTOR = {
     "enrolment.port": "likewise",
     "enrolment.days": "that a certificate holds",
     "projects": "that the pages show",
-    "projects.report": "what `joulemark report --out` wrote",
+    "projects.report": "what `joulemark report --out` wrote; either this",
+    "projects.follow": "or a project file, or a folder of them: the saving so far "
+    "([projects](projects.md))",
 }
 
 

@@ -7,12 +7,14 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from joulemark_gateway.api.sources import OpenSeries, Sources
 from joulemark_gateway.bookkeeping.keeper import BookkeepingThread
 from joulemark_gateway.bookkeeping.start import open_bookkeeper, open_log, others_of
 from joulemark_gateway.evidence import store as evidence
 from joulemark_gateway.evidence.compactor import CompactorThread
+from joulemark_gateway.following.so_far import Board
 from joulemark_gateway.ingest.intake import Intake, Witness
 from joulemark_gateway.ingest.live import LiveBoard
 from joulemark_gateway.ingest.mqtt import Subscriber
@@ -27,6 +29,9 @@ from joulemark_gateway.series.servers import Server
 from joulemark_gateway.settings import CollectorSettings
 from joulemark_gateway.stopping import asked_to_stop
 from joulemark_gateway.web.server import start_pages
+
+if TYPE_CHECKING:
+    from joulemark_gateway.following.follower import FollowerThread
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +86,9 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
     mirror.start()
     books.start()
     compactor.start()
-    reports = [project.report for project in settings.projects]
+    reports = [project.report for project in settings.projects if project.report is not None]
+    savings = Board()
+    follower = open_follower(settings, savings)
     sources = Sources(
         settings.name,
         key.public,
@@ -91,10 +98,13 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
         registry=registry,
         settings=settings,
         live=board,
+        savings=savings,
     )
     pages = start_pages(settings.pages, settings.state_dir, sources)
     enrolment = serve_enrolment(settings, key.public, registry)
     watch_certificates(settings, stop)
+    if follower is not None:
+        follower.start()
     try:
         subscriber.run(stop)
     finally:
@@ -102,6 +112,8 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
             pages.stop()
         if enrolment is not None:
             enrolment.stop()
+        if follower is not None:
+            follower.stop()
         mirror.stop()
         books.stop()
         compactor.stop()
@@ -126,6 +138,25 @@ def evidence_path(settings: CollectorSettings) -> Path:
 def series_path(settings: CollectorSettings) -> Path:
     """Where the embedded series is kept."""
     return settings.state_dir / embedded.FILE
+
+
+def open_follower(settings: CollectorSettings, board: Board) -> FollowerThread | None:
+    """What keeps running projects up to date; None where the file follows none."""
+    paths = [project.follow for project in settings.projects if project.follow is not None]
+    if not paths:
+        return None
+    from joulemark_gateway.following.child import found_by_a_child  # noqa: PLC0415 - heavy
+    from joulemark_gateway.following.follower import (  # noqa: PLC0415 - likewise
+        Follower,
+        FollowerThread,
+    )
+    from joulemark_gateway.following.rows import SavingRows  # noqa: PLC0415 - likewise
+
+    is_embedded = settings.series.kind == "embedded"
+    rows = None if is_embedded else SavingRows(series_on_server(settings))
+    return FollowerThread(
+        Follower(paths, settings.state_dir, board, found_by_a_child, rows), _now_us
+    )
 
 
 def open_series(settings: CollectorSettings) -> Series:

@@ -165,9 +165,16 @@ class LimitSettings(Strict):
 
 
 class ProjectSettings(Strict):
-    """One project that the pages show."""
+    """One project that the pages show, or several that run."""
 
-    report: Folder  # what `joulemark report --out` wrote
+    report: Folder | None = None  # what `joulemark report --out` wrote
+    follow: Folder | None = None  # a project file, or a folder of them: the saving so far
+
+    @model_validator(mode="after")
+    def _is_one_of_them(self) -> Self:
+        if (self.report is None) == (self.follow is None):
+            raise mistake("name either 'report', the folder of a report, or 'follow', a project")
+        return self
 
 
 class CollectorSettings(BaseSettings):

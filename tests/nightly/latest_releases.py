@@ -20,6 +20,7 @@ WATCHED = ("asyncua", "cryptography", "duckdb", "fastapi", "h11", "numba", "nump
 CONTRACTS = (
     "tests/agent/drivers", "tests/agent/test_uplink.py", "tests/agent/test_http.py",
     "tests/agent/simulate", "tests/agent/kernels", "tests/gateway/ingest", "tests/gateway/series",
+    "tests/gateway/measure",
 )  # fmt: skip
 READS = """
 import asyncio, importlib.util, sys

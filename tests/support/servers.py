@@ -115,10 +115,13 @@ class V2Calls(BaseHTTPRequestHandler):
             self._pass_on(f"/write?{urlencode(words)}", body)
         elif parts.path == "/api/v2/delete":
             found = re.fullmatch(
-                '_measurement="([a-z_]+)" AND site="([a-z0-9-]+)"', json.loads(body)["predicate"]
+                '_measurement="([a-z_]+)" AND site="([a-z0-9-]+)"(?: AND project="([a-z0-9-]+)")?',
+                json.loads(body)["predicate"],
             )
             assert found is not None
             query = f"DROP SERIES FROM {found[1]} WHERE site = '{found[2]}'"
+            if found[3]:
+                query += f" AND project = '{found[3]}'"
             self._pass_on("/query", urlencode({"db": asked["bucket"], "q": query}).encode())
         else:
             self._pass_on(self.path, body)

@@ -7,7 +7,7 @@
 | energy and CO2e by local day, shares of quality | `energy.py` |
 | from a figure to its records, proofs | `records.py` |
 | several devices together | `systems.py` |
-| projects and their files | `projects.py` |
+| projects and their files | `projects.py`; running ones: `../following/` |
 | the form of every answer | `models.py` |
 | addresses, limits, errors | `routes.py`, `problems.py` |
 """

@@ -29,6 +29,7 @@ from joulemark_gateway.api.sources import Sources
 from joulemark_gateway.evidence.base import EvidenceStore
 from joulemark_gateway.evidence.clocks import states_time
 from joulemark_gateway.evidence.slots import total
+from joulemark_gateway.following.so_far import SoFar
 from joulemark_gateway.measure.intervals import Counted
 from joulemark_gateway.series.base import QUALITY, Latest, SeriesReader
 from joulemark_gateway.software import VERSION
@@ -825,12 +826,15 @@ def proof(read: Open, site: str, name: str, seq: int, epoch: int | None = None) 
 
 
 def project_list(sources: Sources) -> models.Projects:
-    """Every project whose report can be shown."""
+    """Every project whose report can be shown, and every one that runs."""
     found, unreadable = projects.projects_of(sources.reports)
     sees = sources.who.sees
     rows = [_project(one) for one in found.values() if sees(one.report.project.site)]
-    folders = unreadable if sources.who.sites is None else []  # whose they are nobody knows
-    return models.Projects(projects=rows, unreadable=[f"{u.what} {u.do}" for u in folders])
+    running = [_running(one) for one in sources.savings.projects.values() if sees(one.site)]
+    told = [f"{one.what} {one.do}" for one in unreadable]
+    told += [f"{one.what} {one.do}" for one in sources.savings.unfollowed]
+    folders = told if sources.who.sites is None else []  # whose they are nobody knows
+    return models.Projects(projects=rows, running=running, unreadable=folders)
 
 
 def project(sources: Sources, name: str) -> projects.Project:
@@ -839,6 +843,47 @@ def project(sources: Sources, name: str) -> projects.Project:
     if name not in found or not sources.who.sees(found[name].report.project.site):
         raise unknown("project", name)
     return found[name]
+
+
+def has_report(sources: Sources, name: str) -> bool:
+    """Whether there is a report of this project that whoever asks may see."""
+    found, _ = projects.projects_of(sources.reports)
+    return name in found and sources.who.sees(found[name].report.project.site)
+
+
+def is_running(sources: Sources, name: str) -> bool:
+    """Whether this project is followed, and whoever asks may see it."""
+    found = sources.savings.projects.get(name)
+    return found is not None and sources.who.sees(found.site)
+
+
+def saving(sources: Sources, name: str) -> SoFar:
+    """The saving so far of a running project; Problem where it is not followed."""
+    if not is_running(sources, name):
+        raise unknown("project", name)
+    return sources.savings.projects[name]
+
+
+def _running(found: SoFar) -> models.RunningRow:
+    head = found.headline
+    return models.RunningRow(
+        id=found.id,
+        title=found.title,
+        site=found.site,
+        state=found.state,
+        stands_to=found.stands_to,
+        is_final=found.is_final,
+        avoided_kwh=head.avoided_kwh if head else None,
+        half_width_kwh=head.half_width_kwh if head else None,
+        confidence_percent=head.confidence_percent if head else None,
+        avoided_t=head.avoided_t if head else None,
+        half_width_t=head.half_width_t if head else None,
+        policy_id=head.sufficiency_policy if head else found.policy_id,
+        baseline_days=found.baseline_days,
+        baseline_days_in_all=found.baseline_days_in_all,
+        refused_because=list(found.refused_because),
+        trouble=found.trouble,
+    )
 
 
 def _project(found: projects.Project) -> models.ProjectRow:

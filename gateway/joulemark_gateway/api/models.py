@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from joulemark_gateway.following.so_far import State, Trouble
+
 
 class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True)
@@ -569,10 +571,32 @@ class ProjectRow(_Answer):
     files: dict[str, int]
 
 
+class RunningRow(_Answer):
+    """A running project in the list: what it has saved so far."""
+
+    id: str
+    title: str
+    site: str
+    state: State
+    stands_to: date | None = Field(description="the last day that is in the saving")
+    is_final: bool
+    avoided_kwh: str | None
+    half_width_kwh: str | None
+    confidence_percent: str | None
+    avoided_t: str | None
+    half_width_t: str | None
+    policy_id: str = Field(description="with its version where a saving stands under it")
+    baseline_days: int
+    baseline_days_in_all: int
+    refused_because: list[str]
+    trouble: Trouble | None
+
+
 class Projects(_Answer):
-    """Every project."""
+    """Every project: those with a report, and those that run."""
 
     projects: list[ProjectRow]
+    running: list[RunningRow]
     unreadable: list[str]
 
 

@@ -19,7 +19,7 @@ from joulemark_agent.contract.canonical import parse_canonical
 from joulemark_agent.contract.errors import EvidenceError, StoreError
 from joulemark_agent.contract.topics import is_id
 from joulemark_gateway.evidence.bundle import PAGE, PAGE_KO, PDF, PDF_KO, REPORT
-from joulemark_gateway.reports.reduction import FIRST_FORMAT, FORMAT
+from joulemark_gateway.reports.reduction import ENGINE_FORMAT, FIRST_FORMAT, FORMAT
 
 BUNDLE, POLICY = "bundle.zip", "policy.json"
 FILES: Mapping[str, str] = {  # what is handed out, with its type
@@ -165,7 +165,7 @@ class Series(_Part):
 class Report(_Part):
     """What is shown of a report.json."""
 
-    format: Literal["joulemark-report/1", "joulemark-report/2"]
+    format: Literal["joulemark-report/1", "joulemark-report/2", "joulemark-report/3"]
     result: Literal["measured", "disqualified"]
     issued: Name
     clock: Name
@@ -277,4 +277,6 @@ def _bad(path: Path, why: str) -> EvidenceError:
     )
 
 
-assert {FIRST_FORMAT, FORMAT} == {"joulemark-report/1", "joulemark-report/2"}  # `Report` reads
+assert {FIRST_FORMAT, FORMAT, ENGINE_FORMAT} == {  # `Report` reads all of them
+    f"joulemark-report/{version}" for version in (1, 2, 3)
+}

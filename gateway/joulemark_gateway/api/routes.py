@@ -18,6 +18,7 @@ from joulemark_gateway.api.models import PROBLEMS
 from joulemark_gateway.api.problems import Problem
 from joulemark_gateway.api.sources import Sources
 from joulemark_gateway.api.statements import MOST_WINDOWS
+from joulemark_gateway.following.so_far import SoFar
 
 ID = r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$"
 POINT = r"^[a-z][a-z0-9_]{0,62}$"
@@ -302,6 +303,16 @@ def get_projects(here: Here) -> models.Projects:
 def get_project(here: Here, project: ProjectId) -> projects.Report:
     """What is shown of one project's report."""
     return answers.project(here, project).report
+
+
+@router.get("/projects/{project}/saving")
+@needs(Role.VIEWER)
+def get_saving(here: Here, project: ProjectId) -> SoFar:
+    """What a running project has saved up to its last whole day, with its band and policies.
+
+    Energy in kWh, CO2e in t, as text: the figures that a report on the same days prints.
+    """
+    return answers.saving(here, project)
 
 
 def span_asked(

@@ -12,6 +12,7 @@ from joulemark_agent.contract.errors import StoreError
 from joulemark_gateway.access.roles import NOBODY, Who
 from joulemark_gateway.evidence.base import EvidenceStore
 from joulemark_gateway.evidence.store import SqliteStore
+from joulemark_gateway.following.so_far import Board
 from joulemark_gateway.ingest.live import LiveBoard
 from joulemark_gateway.ingest.registered import Registry
 from joulemark_gateway.series.base import Series, SeriesReader
@@ -60,6 +61,7 @@ class Sources:
     registry: Callable[[], Registry] = lambda: Registry({}, frozenset())
     settings: CollectorSettings | None = None  # of the collector that runs behind the pages
     live: LiveBoard = field(default_factory=LiveBoard)  # what is shown and not evidence
+    savings: Board = field(default_factory=Board)  # of running projects
     who: Who = NOBODY  # for whom: nothing is given of sites they do not see
     now_us: Callable[[], int] = field(default=lambda: time.time_ns() // 1000)
 

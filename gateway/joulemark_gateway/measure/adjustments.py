@@ -12,16 +12,14 @@ exact, though both come from the same units: their errors have no covariance.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
-from zoneinfo import ZoneInfo
+from typing import Literal, get_args
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from joulemark_agent.contract.errors import MeasureError
-from joulemark_gateway.measure.calendar import midnight_us
 from joulemark_gateway.measure.data import Data, Flags, Times
 from joulemark_gateway.measure.linear import fit
 from joulemark_gateway.measure.meter_error import (
@@ -31,41 +29,62 @@ from joulemark_gateway.measure.meter_error import (
     combined,
     of_energy,
 )
-from joulemark_gateway.measure.project import NonRoutine
 from joulemark_gateway.measure.qr import Array
 from joulemark_gateway.measure.uncertainty import noise_of
 
 Method = Literal["exclude", "indicator", "sub-meter", "engineering-estimate"]
-_Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+METHODS = get_args(Method)
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_LEAST_CAUSE = 10  # characters
 
 
-class Adjustment(BaseModel):
-    """One event and what it is worth: `sign` says whether the saving grows or shrinks by it."""
+@dataclass(frozen=True)
+class Adjustment:
+    """One event and what it is worth: `sign` says whether the saving grows or shrinks by it.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    Raises:
+        MeasureError: `bad_adjustment`, it does not say enough, or contradicts itself.
+    """
 
-    id: str = Field(min_length=1)
+    id: str
     start_us: int  # UTC
     end_us: int  # exclusive
-    cause: str = Field(min_length=10)
-    evidence_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    author: str = Field(min_length=1)
-    approval: str = Field(min_length=1)
+    cause: str
+    evidence_sha256: str
+    author: str
+    approval: str
     method: Method
-    value_wh: _Amount = 0.0
-    u_wh: _Amount = 0.0
-    degrees_of_freedom: float = Field(default=ENDLESS_DEGREES, ge=1)
+    value_wh: float = 0.0
+    u_wh: float = 0.0
+    degrees_of_freedom: float = ENDLESS_DEGREES
     sign: Literal[-1, 1] = 1
 
-    @model_validator(mode="after")
-    def _makes_sense(self) -> Adjustment:
-        if self.end_us <= self.start_us:
-            raise ValueError("the event ends before it starts")
-        if self.method == "exclude" and (self.value_wh or self.u_wh):
-            raise ValueError("an event that is left out of both sums has no value of its own")
-        if self.method != "exclude" and not self.u_wh:
-            raise ValueError(f"say how uncertain the {self.method} is: u_wh above 0")
-        return self
+    def __post_init__(self) -> None:
+        for wrong, what in (
+            (not (self.id and self.author and self.approval), "name id, author and approval"),
+            (len(self.cause) < _LEAST_CAUSE, "say in a few words what the cause was"),
+            (not _DIGEST.fullmatch(self.evidence_sha256), "give the evidence's SHA-256 in hex"),
+            (self.method not in METHODS, f"name one of the methods {', '.join(METHODS)}"),
+            (self.sign not in {-1, 1}, "the sign is 1 or -1"),
+            (self.end_us <= self.start_us, "the event ends after it starts"),
+            (not (0 <= self.value_wh < math.inf), "the value is a number from 0 on"),
+            (not (0 <= self.u_wh < math.inf), "the uncertainty is a number from 0 on"),
+            (not self.degrees_of_freedom >= 1, "there is at least one degree of freedom"),
+            (
+                self.method == "exclude" and bool(self.value_wh or self.u_wh),
+                "an event that is left out of both sums has no value of its own",
+            ),
+            (
+                self.method != "exclude" and not self.u_wh,
+                f"say how uncertain the {self.method} is: u_wh above 0",
+            ),
+        ):
+            if wrong:
+                raise MeasureError(
+                    f"The adjustment {self.id!r} cannot be used.",
+                    f"{what[0].upper()}{what[1:]}.",
+                    code="bad_adjustment",
+                )
 
     @property
     def uncertain(self) -> Uncertain:
@@ -91,20 +110,6 @@ class Adjusted:
     with_adjustments: Uncertain
     unmasked_wh: float | None
     adjustments: tuple[Adjustment, ...]
-
-
-def excluded_of(item: NonRoutine, zone: ZoneInfo) -> Adjustment:
-    """A plan's non-routine days as an adjustment."""
-    return Adjustment(
-        id=item.id,
-        start_us=midnight_us(item.dates.first, zone),
-        end_us=midnight_us(item.dates.end, zone),
-        cause=item.cause,
-        evidence_sha256=item.evidence_sha256,
-        author=item.author,
-        approval=item.approval,
-        method=item.treatment,
-    )
 
 
 def excluded_units(adjustments: Sequence[Adjustment], data: Data) -> Flags:

@@ -130,7 +130,7 @@ class Baseline:
     @property
     def alternatives(self) -> tuple[Alternative, ...]:
         """What else was looked at."""
-        return () if self.chosen is None else self.chosen.others
+        return () if self.chosen is None else self.chosen.alternatives
 
     @property
     def verdict(self) -> Verdict:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from statistics import fmean, stdev
 
 import numpy as np
@@ -12,7 +12,7 @@ from joulemark_agent.contract.factor import Factor
 from joulemark_agent.contract.reading import SIMULATED
 from joulemark_gateway.measure.assessment import Assessed
 from joulemark_gateway.measure.data import Data
-from joulemark_gateway.measure.equation import levels_in, named_terms
+from joulemark_gateway.measure.equation import facts_of, levels_in, named_terms
 from joulemark_gateway.measure.estimate import LineEstimate
 from joulemark_gateway.measure.inputs import Prepared
 from joulemark_gateway.measure.intervals import MEAN_UNIT
@@ -51,9 +51,13 @@ def model_of(prepared: Prepared, assessed: Assessed) -> Model | None:
         rho_used=process.rho_used,
         effective_n=process.effective_n,
         high_leverage_ratio=0.0 if line is None else _high_leverage_ratio(assessed.kept, line),
-        facts={} if line is None else line.facts,
+        facts={} if line is None else _facts(assessed, line),
         cells=0 if line is None else levels_in(line),
     )
+
+
+def _facts(assessed: Assessed, line: Fitted) -> Mapping[str, float]:
+    return facts_of(line, assessed.baseline.fitted_units, assessed.plan.confidence)
 
 
 def warnings_of(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -151,7 +151,7 @@ class Savings:
             "confidence": self.confidence,
             "coverage": {"units": self.coverage.units, "kept": self.coverage.kept},
             "creditable_policy": self.baseline.plan.creditable_policy,
-            "adjustments": [event.model_dump() for event in events],
+            "adjustments": [asdict(event) for event in events],
             **Stated(self.verdict, figures, self.refused_by).document(),
         }
 

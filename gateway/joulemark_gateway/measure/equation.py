@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from joulemark_gateway.measure.data import Data
 from joulemark_gateway.measure.inputs import Prepared
 from joulemark_gateway.measure.models.base import Fitted, Term
+from joulemark_gateway.measure.models.change_point import fit_change_point
 from joulemark_gateway.measure.models.shapes import TEMPERATURE
 from joulemark_gateway.measure.planned import columns_of
 from joulemark_gateway.measure.result import Level, Worked, WorkedTerm
 from joulemark_gateway.measure.savings import Reported
+
+_CHANGE_POINT = "change-point-"
 
 
 def levels_in(fitted: Fitted) -> int:
@@ -24,6 +28,22 @@ def named_terms(prepared: Prepared, fitted: Fitted) -> list[Term]:
         for column, driver in zip(columns_of(prepared), prepared.project.drivers, strict=True)
     }
     return [_named(term, names, prepared.project.unit) for term in fitted.terms]
+
+
+def facts_of(fitted: Fitted, data: Data, confidence: float) -> dict[str, float]:
+    """What a search found; of an undivided line of temperature with the ends of its intervals.
+
+    Args:
+        fitted: the model.
+        data: what it was fitted to.
+        confidence: of the intervals.
+    """
+    kind = fitted.id.removeprefix(_CHANGE_POINT)
+    if kind == fitted.id or not fitted.searched:
+        return dict(fitted.facts)
+    again = fit_change_point(data, kind, confidence=confidence).facts
+    is_same = all(again.get(name) == value for name, value in fitted.facts.items())
+    return {**again} if is_same else dict(fitted.facts)
 
 
 def levels_of(fitted: Fitted) -> tuple[Level, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, Protocol
 
 import numpy as np
@@ -45,7 +46,7 @@ from joulemark_gateway.measure.models.selection import Candidate, select_product
 from joulemark_gateway.measure.models.selection_rules import SELECTION_POLICIES
 from joulemark_gateway.measure.models.shapes import TEMPERATURE
 from joulemark_gateway.measure.models.splits import NORTH
-from joulemark_gateway.measure.models.temperature_choice import CALTRACK, Alternative, Rule
+from joulemark_gateway.measure.models.temperature_choice import CALTRACK, Alternative, Choice, Rule
 from joulemark_gateway.measure.models.time_of_week_blend import Blend, fit_by_distance, fit_by_month
 from joulemark_gateway.measure.models.time_of_week_temperature import fit_time_of_week_temperature
 from joulemark_gateway.measure.roll_up import is_amount
@@ -67,6 +68,12 @@ class Chosen:
     others: tuple[Alternative, ...] = ()
     findings: tuple[Finding, ...] = ()  # a named policy's, of the model itself
     units: Callable[[Data], Data] = _as_they_are  # of the model, from data of other periods
+    looked: Callable[[], tuple[Alternative, ...]] | None = None  # makes `others` when asked for
+
+    @property
+    def alternatives(self) -> tuple[Alternative, ...]:
+        """What else was looked at."""
+        return self.others if self.looked is None else self.looked()
 
 
 class Family(Protocol):
@@ -126,7 +133,7 @@ class Temperature:
         return [
             one
             if isinstance(one, MeasureError)
-            else Chosen(one.fitted, data, one.metrics, one.others)
+            else Chosen(one.fitted, data, one.metrics, looked=partial(_others_of, one))
             for one, data in zip(found, many, strict=True)
         ]
 
@@ -343,6 +350,10 @@ class Automatic:
                 code="no_degree_days",
             )
         return Temperature()
+
+
+def _others_of(choice: Choice) -> tuple[Alternative, ...]:
+    return choice.others
 
 
 def _chosen(fitted: Fitted, data: Data) -> Chosen:

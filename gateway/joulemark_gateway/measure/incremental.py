@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -184,7 +184,7 @@ def _digest(baseline: Baseline, estimate: LineEstimate) -> str:
         [float(value).hex() for value in estimate.process],
         model.x.shape,
         (plan.sufficiency.id, plan.sufficiency.version, plan.carrier),
-        [one.model_dump_json() for one in plan.adjustments],
+        [asdict(one) for one in plan.adjustments],
         baseline.given.zone.key,
     )
     content = hashlib.sha256(repr(told).encode())

@@ -160,10 +160,10 @@ def _spread(values: Array) -> float:
 
 @compiled
 def _is_flat(values: Array) -> bool:
-    for i in range(1, values.size):
-        if values[i] != values[0]:
-            return False
-    return True
+    same = 1
+    while same < values.size and values[same] == values[0]:
+        same += 1
+    return same >= values.size
 
 
 def _refused(code: str, what: str, do: str) -> MeasureError:

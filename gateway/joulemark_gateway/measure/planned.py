@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from joulemark_agent.contract.quantities import unit_of
-from joulemark_gateway.measure.adjustments import Adjustment, excluded_of
 from joulemark_gateway.measure.data import Data
 from joulemark_gateway.measure.families import (
     Automatic,
@@ -87,15 +86,6 @@ def plan_of(prepared: Prepared) -> Plan:
         override=None
         if override is None
         else Override(override.author, override.reason, frozenset(override.codes)),
-    )
-
-
-def exclusions_of(project: Project, prepared: Prepared) -> tuple[Adjustment, ...]:
-    """The events whose days are in neither sum."""
-    return tuple(
-        excluded_of(item, prepared.zone)
-        for item in project.non_routine
-        if item.treatment == "exclude"
     )
 
 

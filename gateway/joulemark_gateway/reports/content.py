@@ -194,7 +194,7 @@ class _Writer(Sayer):
         return self._say(
             "rule_failed",
             code=Mark("code", (finding["code"],)),
-            subject=self._of(finding["subject"]),
+            subject=self._subject(finding["subject"]),
             rule=self._of(finding["rule"]),
             seen=self._n(finding["seen"]),
             unit=self._unit(finding),
@@ -226,7 +226,11 @@ class _Writer(Sayer):
 
     def _charts(self) -> tuple[Charts, ...]:
         drawn = (
-            ("driver", plots.energy_on_driver, ("baseline", "reporting", "model")),
+            (
+                plots.driver_chart(self.report),
+                plots.energy_on_driver,
+                ("baseline", "reporting", "model"),
+            ),
             ("time", plots.energy_over_time, ("baseline", "reporting", "predicted")),
             ("sum", plots.cumulative, ("total", "band")),
             ("calendar", plots.calendar, ("measured", "estimated", "missing", "out")),
@@ -391,6 +395,7 @@ class _Writer(Sayer):
                 )
                 for term in model["coefficients"]
             ),
+            self.words["none"],
         )
         ranges = Table(
             self._heads(
@@ -447,7 +452,7 @@ class _Writer(Sayer):
                 (Mark("code", (finding["code"],)),),
                 self._say(
                     "rule_of",
-                    subject=self._of(finding["subject"]),
+                    subject=self._subject(finding["subject"]),
                     rule=self._of(finding["rule"]),
                 ),
                 self._say("with_unit", figure=self._n(finding["seen"]), unit=self._unit(finding)),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
+from decimal import Decimal
 from typing import Any
 
 from joulemark_gateway.measure.checks import DATA_CHECKS
@@ -15,24 +15,28 @@ from joulemark_gateway.measure.finding import PolicyUsed
 from joulemark_gateway.measure.intervals import MEAN_UNIT
 from joulemark_gateway.measure.models.selection_rules import SELECTION_POLICIES
 from joulemark_gateway.measure.models.shapes import TEMPERATURE
-from joulemark_gateway.measure.project import MeterAccuracy, NonRoutine, Project
+from joulemark_gateway.measure.project import Project
 from joulemark_gateway.measure.result import (
-    Change,
     Engine,
     Looked,
     Measurement,
     Model,
-    Saving,
-    ValuedEvent,
     Worked,
 )
+from joulemark_gateway.reports.engine_saving import (
+    change_content,
+    events_content,
+    meter_content,
+    totals_content,
+    uncertainty_content,
+)
 from joulemark_gateway.reports.equation import equation_lines, split_name
-from joulemark_gateway.reports.figures import kwh, percent, places, significant, tonnes
+from joulemark_gateway.reports.figures import kwh, percent, places, significant
 from joulemark_gateway.reports.shown import energy_unit, finite, in_kwh, shown, shown_unit
 from joulemark_gateway.reports.words import WORDS
 
-_NEAR_DAYS = 7  # a change that begins so near an end of an event is the event's
 _POINT = "change_point_c"
+_LEAST = Decimal("0.000001")
 METERED = (
     "The evidence says nothing of what a device did not measure, nor whether it measured well. The "
     "interval covers the model, the emission factor and the accuracy that the plan states of the "
@@ -64,12 +68,12 @@ def with_engine(report: Json, project: Project, measurement: Measurement, format
         return report
     override = _override(project, engine)
     is_used = override is not None and bool(override["passed_over"])
-    changes = [_change(change, project) for change in engine.changes]
+    changes = [change_content(change, project) for change in engine.changes]
     names = _names(project, measurement)
     return {
         **report,
         "format": format_,
-        "banners": [*_banners(override if is_used else None), *report["banners"]],
+        "banners": _banners(report["banners"], override if is_used else None),
         "findings": [_by_name(finding, names) for finding in report["findings"]],
         "warnings": [*report["warnings"], *_told(changes, project.unit)],
         "limits": [_limit(item, project) for item in report["limits"]],
@@ -91,10 +95,10 @@ def with_engine(report: Json, project: Project, measurement: Measurement, format
             "policies": [_policy(policy) for policy in _policies(project, engine)],
             "told": [_by_name(_rule(one), names) for one in engine.warnings],
             "detectable_percent": _percent(engine.detectable_ratio),
-            "meter": _meter(project, measurement.saving),
-            "events": _events(project, measurement.saving),
-            "with_and_without_events": _totals(measurement),
-            "uncertainty": _uncertainty(measurement),
+            "meter": meter_content(project, measurement.saving),
+            "events": events_content(project, measurement.saving),
+            "with_and_without_events": totals_content(measurement),
+            "uncertainty": uncertainty_content(measurement),
             "changes": changes,
             "worked": _worked(measurement, engine.worked),
         },
@@ -113,15 +117,18 @@ def _override(project: Project, engine: Engine) -> Json | None:
     }
 
 
-def _banners(override: Json | None) -> list[Json]:
+def _banners(others: Sequence[Json], override: Json | None) -> list[Json]:
+    """The banners; that of a replay stays the first."""
     if override is None:
-        return []
+        return list(others)
     codes = ", ".join(override["passed_over"])
     text = (
         f"Overridden: rules that fail ({codes}) were passed over by {override['author']}: "
         f"{override['reason']}"
     )
-    return [{"code": "overridden", "text": text}]
+    first = [one for one in others if one["code"] == "replayed"]
+    rest = [one for one in others if one["code"] != "replayed"]
+    return [*first, {"code": "overridden", "text": text}, *rest]
 
 
 def _told(changes: Sequence[Json], unit: str) -> list[Json]:
@@ -162,7 +169,12 @@ def _by_name(finding: Json, names: Mapping[str, str]) -> Json:
         if found and (before in names or after in names):
             subject = f"{names.get(before, before)}{mark}{names.get(after, after)}"
             break
-    return {**finding, "subject": names.get(subject, subject)}
+    return {**finding, "subject": names.get(subject, subject), "seen": _seen(finding["seen"])}
+
+
+def _seen(text: str | None) -> str | None:
+    """What was seen; of a p next to 0 that it is below what is printed."""
+    return "<0.000001" if text is not None and 0 < Decimal(text) < _LEAST else text
 
 
 def _rule(finding: Any) -> Json:
@@ -281,113 +293,6 @@ def _policy(policy: PolicyUsed) -> Json:
         "text": policy.text,
         "source": policy.source,
     }
-
-
-def _meter(project: Project, saving: Saving | None) -> Json | None:
-    if project.meter is None:
-        return None
-    own = None if saving is None else saving.meter
-    return {
-        **_accuracy(project.meter),
-        "baseline": None if project.baseline_meter is None else _accuracy(project.baseline_meter),
-        "bias_limit_kwh": None if own is None else kwh(own.bias_limit_wh),
-        "bias_u_kwh": None if own is None else kwh(own.bias_u_wh),
-        "random_u_kwh": None if own is None else kwh(own.random_u_wh),
-        "u_kwh": None if own is None else kwh(own.u_wh),
-    }
-
-
-def _accuracy(meter: MeterAccuracy) -> Json:
-    return {
-        "limit_percent": significant(meter.limit_ratio * 100, 6),
-        "random_percent": significant(meter.random_ratio * 100, 6),
-        "source": meter.source,
-    }
-
-
-def _events(project: Project, saving: Saving | None) -> list[Json]:
-    worth = {} if saving is None else {event.id: event for event in saving.events}
-    return [_event(item, worth.get(item.id)) for item in project.non_routine]
-
-
-def _event(item: NonRoutine, worth: ValuedEvent | None) -> Json:
-    return {
-        "id": item.id,
-        "from": item.dates.first.isoformat(),
-        "last_day": (item.dates.end - timedelta(days=1)).isoformat(),
-        "cause": item.cause,
-        "author": item.author,
-        "approval": item.approval,
-        "evidence_sha256": item.evidence_sha256,
-        "treatment": item.treatment,
-        "value_kwh": None if worth is None else kwh(abs(worth.value_wh)),
-        "sign": None if worth is None else ("-" if worth.value_wh < 0 else "+"),
-        "u_kwh": None if worth is None else kwh(worth.u_wh),
-        "value_t": None if worth is None else tonnes(abs(worth.avoided_kg)),
-    }
-
-
-def _totals(measurement: Measurement) -> Json | None:
-    """The saving without the events that have a value, and with them; None without such."""
-    saving = measurement.saving
-    if saving is None or not saving.events:
-        return None
-    own_kg = math.fsum(use.avoided_kg for use in saving.carbon.factors)
-    return {
-        "policy": f"{measurement.policy.id} {measurement.policy.version}",
-        "value_kwh": kwh(math.fsum(event.value_wh for event in saving.events)),
-        "value_t": tonnes(math.fsum(event.avoided_kg for event in saving.events)),
-        "without": {
-            "avoided_kwh": kwh(saving.model_avoided_wh),
-            "half_width_kwh": kwh(saving.model_half_width_wh),
-            "avoided_t": tonnes(own_kg),
-        },
-        "with": {
-            "avoided_kwh": kwh(saving.avoided_wh),
-            "half_width_kwh": kwh(saving.half_width_wh),
-            "avoided_t": tonnes(saving.carbon.avoided_kg),
-        },
-    }
-
-
-def _uncertainty(measurement: Measurement) -> Json | None:
-    """Standard uncertainties by their source; they add in quadrature."""
-    saving = measurement.saving
-    if saving is None:
-        return None
-    carbon, meter = saving.carbon, saving.meter
-    whole_kg = carbon.standard_uncertainty_kg
-
-    def row(kg: float, wh: float | None) -> Json:
-        return {
-            "kwh": None if wh is None else kwh(wh),
-            "t": tonnes(kg),
-            "variance_percent": percent((kg / whole_kg) ** 2) if whole_kg else None,
-        }
-
-    events_wh = math.hypot(*(event.u_wh for event in saving.events))
-    return {
-        "policy": f"{measurement.policy.id} {measurement.policy.version}",
-        "model": row(carbon.from_model_kg, saving.model_u_wh),
-        "meter": None if meter is None else row(carbon.from_meter_kg, meter.u_wh),
-        "events": row(carbon.from_events_kg, events_wh) if saving.events else None,
-        "factor": row(carbon.from_factor_kg, None),
-        "combined": row(whole_kg, saving.standard_error_wh),
-    }
-
-
-def _change(change: Change, project: Project) -> Json:
-    day = date.fromisoformat(change.label[:10])
-    return {
-        "unit": change.label,
-        "shift_kwh": kwh(change.shift_wh),
-        "event": next((item.id for item in project.non_routine if _explains(item, day)), None),
-    }
-
-
-def _explains(item: NonRoutine, day: date) -> bool:
-    ends = (item.dates.first, item.dates.end)
-    return any(abs((day - end).days) <= _NEAR_DAYS for end in ends)
 
 
 def _worked(measurement: Measurement, worked: Worked | None) -> Json | None:

@@ -59,11 +59,15 @@ class EngineSection(Sayer):
         totals = None if self.engine is None else self.engine["with_and_without_events"]
         if totals is None:
             return ()
-        return ((self._say("from_events"), self._n(totals["value_kwh"]), self._n(totals["value_t"])),)
+        return (
+            (self._say("from_events"), self._n(totals["value_kwh"]), self._n(totals["value_t"])),
+        )
 
     def from_energy(self) -> Text:
         """What the uncertainty of the energy holds."""
-        return self._say("from_energy_row" if self.engine is None else "from_all_energy_row")
+        parts = None if self.engine is None else self.engine["uncertainty"]
+        is_plain = parts is None or (parts["meter"] is None and parts["events"] is None)
+        return self._say("from_energy_row" if is_plain else "from_all_energy_row")
 
     def without_events(self) -> tuple[Paragraph, ...]:
         """That a table leaves the events out, where there are any with a value."""
@@ -83,7 +87,9 @@ class EngineSection(Sayer):
             return ()
         lines = equation_lines(self.engine["equation"], self.words)
         return (
-            Paragraph(self._say("equation_note")),
+            Paragraph(
+                self._say("equation_note", unit=self._unit_word(self.report["project"]["unit"]))
+            ),
             *(Command(line) for line in lines),
             *self._points(self.engine["equation"]),
         )
@@ -113,7 +119,7 @@ class EngineSection(Sayer):
                 (
                     (Mark("code", (one["code"],)),),
                     self._say(
-                        "rule_of", subject=self._of(one["subject"]), rule=self._of(one["rule"])
+                        "rule_of", subject=self._subject(one["subject"]), rule=self._of(one["rule"])
                     ),
                     self._n(one["seen"]),
                     self._n(one["at_most"] if one["at_most"] is not None else one["at_least"]),
@@ -248,7 +254,7 @@ class EngineSection(Sayer):
         if event["value_kwh"] is not None:
             worth = self._say(
                 "event_worth",
-                sign=self.words["plus" if event["sign"] == "+" else "minus"],
+                sign="−" if event["sign"] == "-" else "+",  # noqa: RUF001 -- a minus sign is meant
                 value=self._n(event["value_kwh"]),
                 u=self._n(event["u_kwh"]),
                 mass=self._n(event["value_t"]),
@@ -322,7 +328,7 @@ class EngineSection(Sayer):
         return self._say("with_unit", figure=self._n(figure), unit=unit)
 
     def _unit_word(self, unit: str) -> str:
-        return self.words.name("units", unit)
+        return self.words.name("unit", unit)
 
     def _looked(self, engine: Report) -> tuple[Section, ...]:
         why = Paragraph((self._of(engine["chosen_by"]),))

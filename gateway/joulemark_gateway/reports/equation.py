@@ -109,7 +109,8 @@ def _meanings(equation: Report, words: Words) -> Iterator[str]:
     elif units or any(term["kind"] in _SLOPES for term in equation["terms"]):
         yield words["eq_days_means"]
     if any(term["kind"] == "range" for term in equation["terms"]):
-        yield words["eq_range_means"].format(temperature=equation["temperature"])
+        knots = ", ".join(equation["knots_c"]) or words["none"]
+        yield words["eq_range_means"].format(temperature=equation["temperature"], knots=knots)
 
 
 def _range_words(state: str, span: str, words: Words) -> str:

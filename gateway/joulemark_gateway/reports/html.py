@@ -41,6 +41,10 @@ from joulemark_gateway.reports.words import Language
 
 _STYLE = resources.files("joulemark_gateway.reports").joinpath("report.css").read_text("utf-8")
 _CODE = ".code svg{width:13rem;max-width:100%;height:auto}"
+_ENGINE = (
+    ".banner.overridden{background:#7d1a22;color:#fff;border:0}"
+    "@media screen and (max-width:760px){.scroll:has(th:nth-child(5)) table{min-width:600px}}"
+)
 _NARROW = 3  # columns of a table that would look lost over the whole width
 _NUMBER = re.compile(r"(-?)([0-9]+)(\.[0-9]+)?")
 _MARKS = {
@@ -60,6 +64,7 @@ def page(report: Report, language: Language = "en") -> str:
     """The page of a report."""
     shown = content(report, language)
     style = _STYLE + (_CODE if "account" in report else "")  # older pages stay as they were
+    style += _ENGINE if "engine" in report else ""
     policy = _policy(style)
     parts = [
         *(_banner(banner) for banner in shown.banners),

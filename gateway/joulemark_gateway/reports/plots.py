@@ -44,23 +44,38 @@ class Axis:
         return [k * step for k in range(first, last + 1)]
 
 
+@dataclass(frozen=True)
+class Curve:
+    """A model of one driver: straight between its bends.
+
+    A slope has the point from which it counts and the side of it: -1 below, 1 above, 0 both.
+    """
+
+    intercept: float
+    slopes: tuple[tuple[float, float, int], ...]
+    bends: tuple[float, ...]
+
+    def at(self, x: float) -> float:
+        """The energy there."""
+        return self.intercept + sum(
+            slope * ((x - point) if not side else max(side * (x - point), 0.0))
+            for point, slope, side in self.slopes
+        )
+
+
 def energy_on_driver(report: Report, words: Words = _ENGLISH) -> str:
     """Energy of each unit against the driver (one) or the prediction (several), with the line."""
     series, model = report["series"], report["model"]
     drivers = series["drivers"]
     if model is None or not drivers:
         return ""
-    if len(drivers) == 1:
+    curve = curve_of(report)
+    if curve is not None:
         places: Sequence[str | None] = drivers[0]["values"]
         label = f"{_short(drivers[0]['name'])}, {_short(drivers[0]['unit'])}"
-        intercept, slope = (float(term["value"]) for term in model["coefficients"][:2])
     else:
-        places, label, intercept, slope = (
-            series["counterfactual_kwh"],
-            words["axis_prediction"],
-            0.0,
-            1.0,
-        )
+        places, label = series["counterfactual_kwh"], words["axis_prediction"]
+        curve = Curve(0.0, ((0.0, 1.0, 0),), ())
     dots = [
         (period, float(x), float(y))
         for period, kept, x, y in zip(
@@ -72,8 +87,9 @@ def energy_on_driver(report: Report, words: Words = _ENGLISH) -> str:
         return ""
     x_axis = axis_over([0.0, *(x for _, x, _ in dots)], _LEFT, WIDTH - _RIGHT)
     y_axis = axis_over([0.0, *(y for _, _, y in dots)], HEIGHT - _BOTTOM, _TOP)
-    ends = [x_axis.low, x_axis.high]
-    line = path_through([(x_axis.at(x), y_axis.at(intercept + slope * x)) for x in ends])
+    bends = [x for x in curve.bends if x_axis.low < x < x_axis.high]
+    ends = [x_axis.low, *bends, x_axis.high]
+    line = path_through([(x_axis.at(x), y_axis.at(curve.at(x))) for x in ends])
     circles = "".join(
         f'<circle class="dot {period}" cx="{x_axis.at(x):.1f}" cy="{y_axis.at(y):.1f}" r="2.4"/>'
         for period, x, y in dots
@@ -82,8 +98,44 @@ def energy_on_driver(report: Report, words: Words = _ENGLISH) -> str:
     return _svg(
         _grid(x_axis, y_axis, label, _per_unit(words, model["unit"])) + inside,
         HEIGHT,
-        words["alt_driver"],
+        words[f"alt_{driver_chart(report)}"],
     )
+
+
+def driver_chart(report: Report) -> str:
+    """Which words go with `energy_on_driver`: `driver`, `weather` or `prediction`."""
+    equation = (report.get("engine") or {}).get("equation")
+    if equation is None:
+        return "driver"
+    if curve_of(report) is None:
+        return "prediction"
+    return "weather" if report["series"]["drivers"][0]["unit"] == "°C" else "driver"
+
+
+def curve_of(report: Report) -> Curve | None:
+    """The model as a line over its only driver; None where it is no such line."""
+    if len(report["series"]["drivers"]) != 1:
+        return None
+    terms, engine = report["model"]["coefficients"], report.get("engine")
+    if engine is None:
+        intercept, slope = (float(term["value"]) for term in terms[:2])
+        return Curve(intercept, ((0.0, slope, 0),), ())
+    equation = engine["equation"]
+    is_whole = report["project"]["unit"] == "day" and not equation["levels"]
+    if not is_whole or any(term["part"] for term in equation["terms"]):
+        return None
+    points = {point["kind"]: float(point["value_c"]) for point in equation["change_points"]}
+    intercept, slopes = 0.0, []
+    for term in equation["terms"]:
+        value, kind = float(term["value"]), term["kind"]
+        if kind == "base":
+            intercept = value
+        elif kind in {"driver", "temperature"}:
+            slopes.append((0.0, value, 0))
+        else:
+            point = points.get(kind, points.get("", 0.0))
+            slopes.append((point, value, -1 if kind in {"heating", "colder"} else 1))
+    return Curve(intercept, tuple(slopes), tuple(sorted(set(points.values()))))
 
 
 def energy_over_time(report: Report, words: Words = _ENGLISH) -> str:

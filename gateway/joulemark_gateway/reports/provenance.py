@@ -169,7 +169,15 @@ def predicate_of(
         "software": {"sha256": claims.software_digest, "version": claims.software_version},
         "v": 1,
     }
-    return found if provenance.account is None else found | _second(provenance.account, report)
+    if provenance.account is not None:
+        found |= _second(provenance.account, report)
+    return found | _stated_by(report)
+
+
+def _stated_by(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Whose decision the figures are, where rules of the policy were passed over."""
+    override = (report.get("engine") or {}).get("override")
+    return {} if override is None else {"override": override}
 
 
 def _second(account: AccountUsed, report: Mapping[str, Any]) -> dict[str, Any]:

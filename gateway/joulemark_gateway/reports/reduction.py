@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from joulemark_agent.contract.errors import MeasureError
 from joulemark_agent.contract.reading import SIMULATED
 from joulemark_gateway.measure.finding import Finding, PolicyUsed
+from joulemark_gateway.measure.intervals import MEAN_UNIT
 from joulemark_gateway.measure.project import Project
 from joulemark_gateway.measure.result import (
     CounterEvent,
@@ -392,8 +393,8 @@ def _model(model: Model) -> Json:
         "r2": places(model.r2, 6),
         "adjusted_r2": places(model.adjusted_r2, 6),
         "press_r2": _or_none(lambda value: places(value, 6), model.press_r2),
-        "cv_rmse_percent": percent(model.cv_rmse),
-        "nmbe_percent": percent(model.nmbe),
+        "cv_rmse_percent": _or_none(percent, model.cv_rmse),
+        "nmbe_percent": _or_none(percent, model.nmbe),
         "rho": places(model.rho, 6),
         "rho_used": places(model.rho_used, 6),
         "effective_n": places(model.effective_n, 2),
@@ -477,7 +478,7 @@ def _stream(stream: Stream) -> Json:
         "epoch": stream.epoch,
         "point": stream.point,
         "name": stream.name,
-        "unit": stream.unit,
+        "unit": "°C" if stream.unit == MEAN_UNIT else stream.unit,
         "synthetic": stream.synthetic,
         "readings": str(stream.readings),
         "gap_slots": str(stream.gap_slots),

@@ -40,6 +40,12 @@ class Sayer:
     def _of(self, sentence: str) -> str:
         return self.words.of(sentence)
 
+    def _subject(self, subject: str) -> str:
+        """What a finding is about; a period and a column are said each by itself."""
+        if "engine" not in self.report:
+            return self._of(subject)
+        return ": ".join(", ".join(map(self._of, part.split(", "))) for part in subject.split(": "))
+
     def _codes(self, codes: Sequence[str]) -> Text:
         return (", ".join(codes),)
 

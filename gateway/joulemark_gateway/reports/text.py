@@ -13,7 +13,7 @@ def lines(report: Report) -> Iterator[str]:
     yield report["project"]["title"]
     for banner in report["banners"]:
         yield f"! {banner['text']}"
-    rows = [*_result(report), *_behind(report), *_doubts(report)]
+    rows = [*_result(report), *_engine(report), *_behind(report), *_doubts(report)]
     width = max(len(name) for name, _ in rows)
     yield from (f"{name:<{width}}  {value}".rstrip() for name, value in rows)
 
@@ -43,6 +43,41 @@ def _result(report: Report) -> Iterator[tuple[str, str]]:
             f"{split['efficiency_kwh']}"
         ),
     )
+
+
+def _engine(report: Report) -> Iterator[tuple[str, str]]:
+    """What the engine says of a plan that names its model."""
+    engine = report.get("engine")
+    if engine is None:
+        return
+    override = engine["override"]
+    if override is not None and override["passed_over"]:
+        codes = ", ".join(override["passed_over"])
+        yield "overridden", f"{codes} by {override['author']}: {override['reason']}"
+    if (totals := engine["with_and_without_events"]) is not None:
+        own, policy = totals["without"], totals["policy"]
+        yield (
+            "without events",
+            f"{own['avoided_kwh']} ± {own['half_width_kwh']} kWh, {own['avoided_t']} t ({policy})",
+        )
+    for event in engine["events"]:
+        if event["value_kwh"] is not None:
+            yield (
+                f"event {event['id']}",
+                (
+                    f"{event['sign']}{event['value_kwh']} kWh, standard uncertainty "
+                    f"{event['u_kwh']} kWh; {event['author']}, approved by {event['approval']}"
+                ),
+            )
+    if (parts := engine["uncertainty"]) is not None:
+        known = [name for name in ("model", "meter", "events", "factor") if parts[name] is not None]
+        told = ", ".join(f"{name} {parts[name]['t']}" for name in known)
+        yield "standard uncertainty", f"{told} t CO2e"
+    if engine["detectable_percent"] is not None:
+        yield "smallest saving seen", f"{engine['detectable_percent']} % of the prediction"
+    if engine["equation"] is not None:
+        for k, line in enumerate(engine["equation"]["text"]):
+            yield "" if k else "equation", line
 
 
 def _behind(report: Report) -> Iterator[tuple[str, str]]:

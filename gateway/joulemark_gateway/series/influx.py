@@ -30,6 +30,7 @@ from joulemark_gateway.series.base import Amounts, Carry, Latest, Part, Samples
 from joulemark_gateway.series.influxql import InfluxQl
 from joulemark_gateway.series.lines import Lines, by_day, lines_of, tree_line
 from joulemark_gateway.series.progress import Progress
+from joulemark_gateway.series.savings import SavingDays, saving_lines
 from joulemark_gateway.series.servers import (
     TIMEOUT_S,
     Backend,
@@ -121,6 +122,34 @@ class InfluxSeries:
         for site in sorted(wanted):
             if self.latest(site):
                 self._backend.drop(site)
+
+    def keep_saving(self, site: str, project: str, days: SavingDays) -> None:
+        """Have the days of a project on the server as they are here, and no others of it.
+
+        What is there already is not written again, and the progress of the evidence plays no part.
+
+        Raises:
+            StoreError: `series_unkept`, they are not there afterwards; or as with every method.
+        """
+        there = self._saving(site, project)
+        is_other = there.beyond(days) or (
+            not self._backend.replaces and bool(there.lacking(days).any())
+        )
+        if is_other:
+            self._backend.drop_saving(site, project)
+            there = there.chosen(np.zeros(there.start_us.size, np.bool_))
+        new = days.chosen(days.lacking(there))
+        if not new.start_us.size:
+            return
+        self._send(saving_lines(site, project, new, tick_us=self._backend.tick_us))
+        if days.lacking(self._saving(site, project)).any():
+            place = (site, project, "saving")
+            raise self._unkept(place, "days are missing; its retention may be too short")
+
+    def _saving(self, site: str, project: str) -> SavingDays:
+        self._backend.settle()
+        with understood(self._server):
+            return self._backend.saving(site, project)
 
     def settle(self) -> None:
         """Make what was written visible to reads."""

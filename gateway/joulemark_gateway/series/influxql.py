@@ -17,6 +17,7 @@ from joulemark_agent.contract.errors import StoreError
 from joulemark_agent.contract.topics import parse_origin
 from joulemark_gateway.series.base import Amounts, Latest, Samples
 from joulemark_gateway.series.lines import INSIDE_US, INTERVAL, POINT, TREE
+from joulemark_gateway.series.savings import FIELDS, LATEST_US, SAVING, SavingDays
 from joulemark_gateway.series.servers import Http, Server
 
 _FOREVER_US = 200 * 366 * 86_400 * 1_000_000
@@ -28,6 +29,7 @@ class InfluxQl:
 
     tick_us = 1
     horizon_us = _FOREVER_US
+    replaces = True
 
     def __init__(self, server: Server) -> None:
         """Nothing is sent yet."""
@@ -104,22 +106,37 @@ class InfluxQl:
 
     def drop(self, site: str) -> None:
         """Delete every row of a site."""
-        fields = {"org": self._server.org, "bucket": self._server.bucket}
         for measurement in (POINT, INTERVAL, TREE):
-            content = {
-                "start": "1970-01-01T00:00:00Z",
-                "stop": "2200-01-01T00:00:00Z",
-                "predicate": f'_measurement="{measurement}" AND site="{site}"',
-            }
-            try:
-                self._http.send("/api/v2/delete", fields, json.dumps(content).encode())
-            except StoreError as error:
-                raise StoreError(
-                    error.what,
-                    "If this server deletes no rows (InfluxDB 3), delete and create the bucket, "
-                    f"or name a new one in series.bucket, instead of {self._server.bucket!r}.",
-                    code=error.code,
-                ) from error
+            self._delete(measurement, f'site="{site}"')
+
+    def saving(self, site: str, project: str) -> SavingDays:
+        """The days of a project that are there."""
+        labels = {"site": site, "project": project}
+        rows = self._rows(", ".join(FIELDS), SAVING, labels, 0, LATEST_US)
+        values = np.array([row[1:] for row in rows], np.float64).reshape(-1, len(FIELDS))
+        t_us = np.array([row[0] for row in rows], np.int64)
+        return SavingDays.of(t_us, dict(zip(FIELDS, values.T, strict=True)))
+
+    def drop_saving(self, site: str, project: str) -> None:
+        """Delete every day of a project."""
+        self._delete(SAVING, f'site="{site}" AND project="{project}"')
+
+    def _delete(self, measurement: str, condition: str) -> None:
+        fields = {"org": self._server.org, "bucket": self._server.bucket}
+        content = {
+            "start": "1970-01-01T00:00:00Z",
+            "stop": "2200-01-01T00:00:00Z",
+            "predicate": f'_measurement="{measurement}" AND {condition}',
+        }
+        try:
+            self._http.send("/api/v2/delete", fields, json.dumps(content).encode())
+        except StoreError as error:
+            raise StoreError(
+                error.what,
+                "If this server deletes no rows (InfluxDB 3), delete and create the bucket, "
+                f"or name a new one in series.bucket, instead of {self._server.bucket!r}.",
+                code=error.code,
+            ) from error
 
     def close(self) -> None:
         """Release the connections."""

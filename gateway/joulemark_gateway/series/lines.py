@@ -6,6 +6,8 @@
 | joulemark_interval | the same | amount, covered_us, estimated_us, missing_us | begin + 1 ms |
 | joulemark_tree | site, device, epoch | size | of the newest reading of the leaves up to it |
 
+Those of running projects stand in `savings.py`.
+
 A unit is the end of a point's name. A reading without a value has a quality and no value. One ms
 after its start, an interval lies in the window it belongs to both in InfluxQL, whose windows are
 [start, end), and in MetricsQL, whose windows are (start, end]; its end is its start + covered +
@@ -39,9 +41,8 @@ EXACT = 2**53
 
 _TAG = r'(?:[^\s,=\\"]|\\[ ,=])+'
 _NUMBER = r"-?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?"
-_LINE = re.compile(
-    rf"joulemark_[a-z]+(?:,[a-z]+={_TAG})+ [a-z_]+={_NUMBER}(?:,[a-z_]+={_NUMBER})* [0-9]{{1,16}}"
-)
+_FIELD = rf"[a-z][a-z0-9_]*={_NUMBER}"
+_LINE = re.compile(rf"joulemark_[a-z]+(?:,[a-z]+={_TAG})+ {_FIELD}(?:,{_FIELD})* [0-9]{{1,16}}")
 
 
 @dataclass(frozen=True)

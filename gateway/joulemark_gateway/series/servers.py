@@ -15,6 +15,7 @@ import numpy as np
 
 from joulemark_agent.contract.errors import StoreError
 from joulemark_gateway.series.base import SeriesReader
+from joulemark_gateway.series.savings import SavingDays
 
 TIMEOUT_S = 30.0
 MOST_BYTES = 256 * 1024 * 1024  # of an answer: four months of one point by the second
@@ -46,6 +47,7 @@ class Backend(SeriesReader, Protocol):
 
     tick_us: int  # what it counts time in
     horizon_us: int  # how far in the future it keeps rows
+    replaces: bool  # a row that is written again with other values; else both are there
 
     def settle(self) -> None:
         """Make what was written visible to reads, where the server takes its time."""
@@ -58,6 +60,12 @@ class Backend(SeriesReader, Protocol):
 
     def drop(self, site: str) -> None:
         """Delete every row of a site."""
+
+    def saving(self, site: str, project: str) -> SavingDays:
+        """The days of a project that are there."""
+
+    def drop_saving(self, site: str, project: str) -> None:
+        """Delete every day of a project."""
 
     def close(self) -> None:
         """Release the connections."""

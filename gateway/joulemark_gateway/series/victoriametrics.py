@@ -23,6 +23,7 @@ from joulemark_agent.contract.errors import StoreError
 from joulemark_agent.contract.topics import parse_origin
 from joulemark_gateway.series.base import Amounts, Integers, Latest, Samples
 from joulemark_gateway.series.lines import INSIDE_US, INTERVAL, POINT, TREE
+from joulemark_gateway.series.savings import FIELDS, LATEST_US, SAVING, SavingDays
 from joulemark_gateway.series.servers import Http, Server
 
 US_PER_MS = 1000
@@ -30,8 +31,6 @@ US_PER_S = 1_000_000
 SETTLED_S = 2.0
 _HORIZON_S = 2 * 86_400
 _BEFORE_S = 365 * 86_400  # nothing was measured in 1970; a span that begins there gives no answer
-
-_LATEST_US = 4_102_444_800 * US_PER_S  # 2100, a time that every version takes
 
 _Column = tuple[Integers, NDArray[np.float64]]  # times in ms, values
 _NONE: _Column = (np.empty(0, np.int64), np.empty(0))
@@ -42,6 +41,7 @@ class VictoriaMetrics:
 
     tick_us = US_PER_MS
     horizon_us = _HORIZON_S * US_PER_S - 60 * US_PER_S
+    replaces = False
 
     def __init__(self, server: Server) -> None:
         """Nothing is sent yet."""
@@ -151,8 +151,28 @@ class VictoriaMetrics:
     def drop(self, site: str) -> None:
         """Delete every row of a site."""
         self.settle()  # what is not visible yet would not be found
-        names = f"(?:{POINT}|{INTERVAL}|{TREE})_.*"
-        match = _labels(f'__name__=~"{names}"', site=site)
+        self._delete(f"(?:{POINT}|{INTERVAL}|{TREE})_.*", site=site)
+
+    def saving(self, site: str, project: str) -> SavingDays:
+        """The days of a project that are there."""
+        found = self._export(SAVING, 0, LATEST_US, site=site, project=project)
+        t_ms = found.get(FIELDS[0], _NONE)[0]
+        for name in FIELDS[1:]:  # of rows that are just becoming visible, only the whole ones
+            t_ms = t_ms[np.isin(t_ms, found.get(name, _NONE)[0])]
+        columns = {
+            name: values[np.isin(there_ms, t_ms)]
+            for name, (there_ms, values) in found.items()
+            if name in FIELDS
+        }
+        return SavingDays.of(t_ms * US_PER_MS, columns)
+
+    def drop_saving(self, site: str, project: str) -> None:
+        """Delete every day of a project."""
+        self.settle()
+        self._delete(f"{SAVING}_.*", site=site, project=project)
+
+    def _delete(self, names: str, **labels: str) -> None:
+        match = _labels(f'__name__=~"{names}"', **labels)
         self._http.ask("POST", "/api/v1/admin/tsdb/delete_series", {"match[]": match})
 
     def close(self) -> None:
@@ -178,7 +198,7 @@ class VictoriaMetrics:
         fields = {
             "match[]": _labels(name, **labels),
             "start": _seconds(max(start_us, 0)),
-            "end": _seconds(min(max(end_us, 0), _LATEST_US)),
+            "end": _seconds(min(max(end_us, 0), LATEST_US)),
         }
         body = self._http.ask("GET", "/api/v1/export", fields)
         return [json.loads(line) for line in body.splitlines()]

@@ -212,6 +212,10 @@ def _report(report: Any) -> Iterator[str]:
             f"{head['half_width_t']} t CO2e ({head['confidence_percent']} %, policy "
             f"{head['sufficiency_policy']})"
         )
+        override = (report.get("engine") or {}).get("override")
+        if override is not None and override["passed_over"]:
+            codes = ", ".join(override["passed_over"])
+            yield f"overridden by {override['author']}: {codes} ({override['reason']})"
     elif report:
         yield f"avoided: none stated ({', '.join(report['refused_because'])})"
 

@@ -107,6 +107,13 @@ def grouped(text: str) -> str:
     return minus(f"{sign}{int(whole):,}{point}{fraction}" if whole.isdigit() else text)
 
 
+def seen(text: str | None) -> str:
+    """What a rule saw; what is hardly above 0, as probabilities are, by a bound that fits."""
+    if text is None:
+        return NONE
+    return "<0.000001" if text.startswith("0.000000") else text
+
+
 def minus(text: str) -> str:
     """With a minus sign instead of a hyphen."""
     return text.replace("-", "−")  # noqa: RUF001 a minus sign is meant

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import FileResponse, HTMLResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -316,6 +316,9 @@ def get_projects(request: Request, here: Here) -> Response:
 @needs(Role.VIEWER)
 def get_project(request: Request, here: Here, project: ProjectId) -> Response:
     """One project: its saving and band, rules, and the files of its report."""
+    is_running = answers.is_running(here, project)
+    if is_running and not answers.has_report(here, project):
+        return RedirectResponse(f"/projects/{project}/saving", 303)
     found = answers.project(here, project)
     language = words_of(request).language
     files = {
@@ -329,6 +332,7 @@ def get_project(request: Request, here: Here, project: ProjectId) -> Response:
         request,
         "project.html",
         files=files,
+        is_running=is_running,
         report=found.report,
         r=told,
         time_chart=plots.energy_over_time(content, told),

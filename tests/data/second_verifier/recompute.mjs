@@ -12,6 +12,7 @@ import { reportOf } from "./report.mjs";
 import { rowOf, siteOf } from "./site.mjs";
 
 const CODES = ["decode_mismatch", "envelope_energy"];
+const POLICY = "iso50006-production";
 
 /** Layer `decode`; what it decodes stays with the records. */
 export function* checkDecode({ trees, documents }) {
@@ -62,8 +63,35 @@ export function* checkReport(bundle) {
   } catch {
     // below
   }
+  const plan = planIn(bundle);
+  if (plan.model && printed !== null) {
+    if (isUnread(printed)) throw new Undecided("a rule that is not recomputed here refuses or is passed over");
+    printed = withoutEngine(printed, computed.format);
+  }
   if (printed === null || !equal(printed, computed)) yield "report_differs";
   if (!equal(predicateOf(bundle, computed), bundle.statement.value.predicate)) yield "statement_differs";
+  if (plan.model) throw new Undecided("what a plan with a model adds to its report is not recomputed here");
+}
+
+const ENGINE = "joulemark-report/3";
+const planIn = ({ bundle }) => parse(bundle.members.get("plan.json"));
+
+/** Whether a plan's model is the straight line that is fitted here, under rules that are judged here. */
+function isLine({ model, drivers = [], meter, override, non_routine: events = [] }) {
+  const isSet = !model.selection_policy || drivers.length === 1; // one driver leaves nothing to choose
+  return model.family === "production" && isSet && !meter && !override
+    && events.every(({ treatment }) => treatment === "exclude");
+}
+
+/** Whether a rule of format 3 that is not judged here decides. */
+function isUnread({ findings }) {
+  return Array.isArray(findings) && findings.some(({ by, passed }) => by !== POLICY && by !== "engine" && passed !== true);
+}
+
+/** A report of format 3 as the format of before says it; null where its format is another. */
+function withoutEngine({ engine, format, findings, ...others }, before) {
+  if (format !== ENGINE || !isObject(engine) || !Array.isArray(findings)) return null;
+  return { ...others, format: before, findings: findings.filter(({ by }) => by === POLICY || by === "engine") };
 }
 
 function issued({ bundle, statement, places, documents, account }) {
@@ -82,6 +110,7 @@ function issued({ bundle, statement, places, documents, account }) {
   }
   const named = new Set([...parts.values()].map(({ tree }) => tree.grant.documents.factors));
   if (named.size !== 1) throw new Refused("factors_differ", "several");
+  if (isObject(plan) && isObject(plan.model) && !isLine(plan)) throw new Undecided("this model is not recomputed here");
   checkPlan(plan);
   for (const { tree } of parts.values()) {
     const site = siteOf(tree, documents);

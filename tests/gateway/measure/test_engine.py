@@ -278,10 +278,12 @@ def test_policies_are_named_or_refused():
             Plan(*names)
 
 
-def test_importing_the_package_loads_no_model():
+def test_importing_the_package_loads_no_model_and_the_engine_needs_numpy_and_numba_alone():
     code = (
         "import sys, joulemark_gateway.measure as m; "
         "assert not any('models' in name or name == 'numba' for name in sys.modules); "
-        "m.Plan; assert 'joulemark_gateway.measure.plan' in sys.modules"
+        "m.Baseline, m.avoided_energy; "
+        "assert 'joulemark_gateway.measure.plan' in sys.modules; "
+        "assert not {'pydantic', 'pandas', 'cryptography'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

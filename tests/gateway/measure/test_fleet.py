@@ -1,7 +1,11 @@
 """Many meters at once give what each of them alone gives, to the last bit."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ from joulemark_gateway.measure.fleet import Meter, Span, measure_many
 from support.fleets import BEFORE, building, meter_of
 from support.plants import DAY_US, FIRST_US
 
+ROOT = Path(__file__).parents[3]
 METERS = [meter_of(f"meter-{seed}", building(seed)) for seed in range(16)]
 
 
@@ -168,3 +173,31 @@ def test_more_meters_than_a_batch_holds_and_none_at_all(monkeypatch):
     found = measure_many(METERS[:7], asked)
     assert [text(one.document) for one in found] == [alone(meter, asked) for meter in METERS[:7]]
     assert measure_many([], asked) == []
+
+
+@pytest.mark.endurance
+def test_compiled_and_plain_runs_agree_to_the_last_bit():
+    code = (
+        "from joulemark_gateway.measure import Plan\n"
+        "from joulemark_gateway.measure.families import Temperature, TimeOfWeek\n"
+        "from joulemark_gateway.measure.fleet import measure_many\n"
+        "from support.fleets import building, meter_of\n"
+        "meters = [meter_of(str(k), building(k)) for k in range(2)]\n"
+        "for family in (Temperature(), TimeOfWeek()):\n"
+        "    plan = Plan('caltrack-daily-2.0', 'lower-bound-one-sided-95', model=family)\n"
+        "    print([one.document for one in measure_many(meters, plan)])\n"
+    )
+    roots = ("agent", "gateway", "configs", "tests")
+    path = os.pathsep.join(str(ROOT / part) for part in roots)
+    printed = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "NUMBA_DISABLE_JIT": disable, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for disable in ("0", "1")
+    ]
+    assert "total_wh" in printed[0]
+    assert printed[1] == printed[0]

@@ -19,16 +19,40 @@ from support.plant import plan_mapping
 HANGUL = re.compile("[가-힣]")
 SOURCE = "".join(
     resources.files("joulemark_gateway.reports").joinpath(name).read_text("utf-8")
-    for name in ("content.py", "assurance.py", "plan_section.py", "plots.py", "pdf.py")
+    for name in (
+        "content.py",
+        "assurance.py",
+        "plan_section.py",
+        "engine_section.py",
+        "equation.py",
+        "plots.py",
+        "pdf.py",
+    )
 )
 # Formulas, abbreviations and placeholders alone: the same in both languages.
 ALIKE = {
     "half_width_kwh", "half_width_t", "t_co2e", "percent_of", "head_co2e_t", "head_half_width",
     "head_t", "head_p", "head_vif", "two_figures", "cv_rmse", "nmbe", "kwh", "rule_of",
     "hole", "from_to", "applied", "with_unit", "driver_amount", "slots_sum", "factor_value",
-    "warning", "measure", "axis_per",
+    "warning", "measure", "axis_per", "bic", "head_cv_rmse", "method_with_id", "eq_of_part",
+    "range_between",
 }  # fmt: skip
+METHODS = (
+    "mean-1p", "production", "production-2p", "production-3ph", "production-3pc", "production-5p",
+    "change-point-2p", "change-point-3ph", "change-point-3pc", "change-point-4p", "change-point-5p",
+    "divided", "time-of-week",
+)  # fmt: skip
 NAMED_BY_DATA = {
+    *(f"method_{name}" for name in METHODS),
+    *(f"from_{name}" for name in ("model", "meter", "events", "factor", "combined")),
+    *(f"event_{name}" for name in ("exclude", "engineering-estimate", "indicator")),
+    *(f"eq_energy_of_{unit}" for unit in ("hour", "day")),
+    *(f"part_{name}" for name in (
+        "summer", "shoulder", "winter", "and", "weekday", "weekend", "base", "heating", "cooling",
+        "temperature", "colder", "warmer",
+    )),
+    *(f"{kind}_{name}" for kind in ("chart", "alt") for name in ("weather", "prediction")),
+    "range_busy", "range_quiet", "with_events", "without_events",
     *(f"{kind}_{unit}" for kind in ("unit", "units", "head") for unit in ("hour", "day")),
     "period_baseline", "period_reporting", "treatment_excluded", "treatment_withdrawn",
     "with_corrections", "without_corrections",

@@ -60,7 +60,7 @@ def changed(report, *path, to):
 @pytest.mark.parametrize(
     ("path", "to"),
     [
-        (("format",), "joulemark-report/3"),
+        (("format",), "joulemark-report/4"),
         (("project", "id"), "../../etc"),
         (("headline", "avoided_kwh"), "1e999"),
         (("headline", "avoided_kwh"), "NaN"),

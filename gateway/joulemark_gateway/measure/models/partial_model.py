@@ -22,6 +22,7 @@ from joulemark_gateway.measure.models.temperature_bins import bin_terms, merged_
 from joulemark_gateway.measure.qr import Array
 
 _US_PER_HOUR = 3_600_000_000
+_TOGETHER = 256  # units that are looked at side by side
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,21 +168,26 @@ def weighted_sums(
 def leverages(columns: Array, cell: Positions, root: Array, means: Array, total: Array) -> Array:
     """How far each unit lies from the others, x' (X'WX)^-1 x, shape (n,)."""
     q, n = columns.shape
-    out = np.zeros(n)
-    away, first = np.zeros(q), np.zeros(q, np.int64)
+    out = np.empty(n)
+    away, inner = np.empty((q, _TOGETHER)), np.empty(_TOGETHER)
+    first = np.zeros(q, np.int64)
     for j in range(q):  # columns of the one state say nothing of the other
         while first[j] < j and root[first[j], j] == 0.0:
             first[j] += 1
-    for i in range(n):
-        out[i] = 1.0 / total[cell[i]]
-        low, high = q, -1
+    for begin in range(0, n, _TOGETHER):
+        size = min(_TOGETHER, n - begin)
+        for i in range(size):
+            out[begin + i] = 1.0 / total[cell[begin + i]]
         for k in range(q):
-            away[k] = columns[k, i] - means[k, cell[i]]
-            if away[k] != 0.0:
-                low, high = min(low, k), k
-        for j in range(low, q):
-            inner = 0.0
-            for k in range(max(first[j], low), min(j, high) + 1):
-                inner += root[k, j] * away[k]
-            out[i] += inner * inner
+            for i in range(size):
+                away[k, i] = columns[k, begin + i] - means[k, cell[begin + i]]
+        for j in range(q):
+            for i in range(size):
+                inner[i] = 0.0
+            for k in range(first[j], j + 1):
+                weight = root[k, j]
+                for i in range(size):
+                    inner[i] += weight * away[k, i]
+            for i in range(size):
+                out[begin + i] += inner[i] * inner[i]
     return out

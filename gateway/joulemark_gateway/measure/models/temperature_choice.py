@@ -10,8 +10,9 @@ the rule of CalTRACK 2.0 (3.4.3): undivided, change points not counted; it tends
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -92,7 +93,12 @@ class Choice:
     rule: Rule
     fitted: Fitted
     metrics: Metrics
-    others: tuple[Alternative, ...]
+    looked: Callable[[], tuple[Alternative, ...]]
+
+    @cached_property
+    def others(self) -> tuple[Alternative, ...]:
+        """Made only when asked for: of a thousand meters nobody reads them."""
+        return self.looked()
 
 
 def choose(
@@ -196,7 +202,7 @@ def _choice(data: Data, choices: Choices, b: int, rule: Rule, seasons: Sequence[
     ]
     fitted = fit_split(data, DIVISIONS[best], shapes, seasons)
     metrics = metrics_of(fitted, float(choices.effective_n[b]))
-    return Choice(rule, fitted, metrics, _others(choices, b, fitted, metrics))
+    return Choice(rule, fitted, metrics, lambda: _others(choices, b, fitted, metrics))
 
 
 def _others(choices: Choices, b: int, fitted: Fitted, metrics: Metrics) -> tuple[Alternative, ...]:
