@@ -18,6 +18,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
+
+pytest.importorskip("pyarrow", reason="the extra [fleet] is not installed")
+pytest.importorskip("distributed", reason="the extra [fleet] is not installed")
 import pyarrow.parquet as pq
 
 from joulemark_gateway.fleet.cluster import local_workers, measure_on

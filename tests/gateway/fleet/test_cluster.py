@@ -9,6 +9,7 @@ from joulemark_agent.contract.errors import ConfigError, UplinkError
 from joulemark_gateway.measure import Plan
 from joulemark_gateway.measure.families import Temperature
 from joulemark_gateway.measure.fleet import measure_many
+from nightly import fleet as nightly_fleet
 from support.fleets import fleet, meter_of
 
 pytest.importorskip("distributed", reason="the extra [fleet] is not installed")
@@ -92,3 +93,8 @@ def test_a_scheduler_that_does_not_answer_is_told(monkeypatch):
     monkeypatch.setattr(cluster, "_TIMEOUT_S", 0.5)
     with pytest.raises(UplinkError, match="cannot be reached"):
         cluster.scheduler_at("tcp://127.0.0.1:9")
+
+
+@pytest.mark.endurance
+def test_a_small_fleet_out_of_files_is_the_same_on_workers():
+    assert nightly_fleet.run(1, full=False)["documents that differ"] == "0"
