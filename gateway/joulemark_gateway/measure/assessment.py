@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -27,6 +28,9 @@ from joulemark_gateway.measure.sufficiency import SUFFICIENCY_POLICIES, DriverFa
 from joulemark_gateway.measure.verdict import refusal
 
 BY_POLICY, NOT_WHOLE = "missing_by_policy", "not_wholly_measured"  # why a unit is masked
+_MOST_TURNS = 50
+_NEAR = 0.01  # of the median deviation: what is nearer weighs no more
+_LEAST_SPREAD = 1e-12
 _SHORTEST_CHANGE = {"day": 14, "hour": 14 * 24}  # units of a stretch between two changes
 
 
@@ -97,11 +101,31 @@ class Assessed:
         least = _SHORTEST_CHANGE[self.prepared.project.unit]
         if kept.units.n < 2 * least:
             return ()
+        # A measure that saves a share of the load saves more in the cold, and nothing has changed.
+        beside_wh = kept.avoided_wh - _share(kept) * kept.predicted_wh
         rho = self.estimate.process.rho_used
-        found = changes(kept.avoided_wh, kept.units.position, rho, min_units=least)
+        found = changes(beside_wh, kept.units.position, rho, min_units=least)
         labels = self.prepared.reporting.grid.labels
         pairs = zip(found.at, found.shifts, strict=True)
         return tuple(Change(labels[place], shift) for place, shift in pairs)
+
+
+def _share(kept: Reported) -> float:
+    """The share of the load that is saved, by least absolute deviations: no event pulls on it."""
+    x, y = kept.predicted_wh, kept.avoided_wh
+    weight = np.ones(x.size)
+    share = 0.0
+    for _ in range(_MOST_TURNS):
+        total = math.fsum(weight.tolist())
+        mean_x = math.fsum((weight * x).tolist()) / total
+        mean_y = math.fsum((weight * y).tolist()) / total
+        square = math.fsum((weight * (x - mean_x) ** 2).tolist())
+        if square <= _LEAST_SPREAD * total * mean_x**2:  # one load all the time
+            return 0.0
+        share = math.fsum((weight * (x - mean_x) * (y - mean_y)).tolist()) / square
+        away = np.abs(y - mean_y - share * (x - mean_x))
+        weight = 1.0 / np.maximum(away, _NEAR * float(np.median(away)) + np.finfo(np.float64).tiny)
+    return share
 
 
 def assess(prepared: Prepared) -> Assessed:

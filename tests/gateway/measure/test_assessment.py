@@ -88,6 +88,16 @@ def test_a_building_is_measured_by_its_temperature():
     assert {row.name for row in result.model.coefficients} == {"base load", "heating"}
 
 
+def test_a_share_of_a_seasonal_load_is_no_change():
+    found, energy, _ = heated(saved_ratio=0.3)
+    assert measure(heated_plan(), found, factors()).engine.changes == ()
+    steps = np.rint(energy).astype(np.int64)
+    steps[500:530] += 60_000
+    found[METER] = history(METER, "energy_wh", total(steps))
+    changes = measure(heated_plan(), found, factors()).engine.changes
+    assert [change.label for change in changes] == [day_of(500), day_of(530)]
+
+
 def test_what_the_policy_calls_missing_is_masked_with_the_reason():
     found, energy, _ = heated()
     steps = np.rint(energy).astype(np.int64)
