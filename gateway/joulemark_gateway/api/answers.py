@@ -859,9 +859,10 @@ def is_running(sources: Sources, name: str) -> bool:
 
 def saving(sources: Sources, name: str) -> SoFar:
     """The saving so far of a running project; Problem where it is not followed."""
-    if not is_running(sources, name):
+    found = sources.savings.projects.get(name)
+    if found is None or not sources.who.sees(found.site):
         raise unknown("project", name)
-    return sources.savings.projects[name]
+    return found
 
 
 def _running(found: SoFar) -> models.RunningRow:

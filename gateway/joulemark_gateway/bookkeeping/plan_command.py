@@ -136,7 +136,9 @@ def _shown(project: Project, digest: str, said: Mapping[str, Any]) -> Iterator[s
 
 
 def _tell(lines: Iterable[str]) -> None:
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    """Lines of which no text moves the cursor, whatever the plan holds."""
+    shown = ("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line) for line in lines)
+    sys.stdout.write("".join(f"{line}\n" for line in shown))
 
 
 def _add_project(parser: argparse.ArgumentParser) -> None:

@@ -55,7 +55,8 @@ def local_workers(count: int) -> Iterator[Client]:
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # a free port; its default may be taken
+            scheduler_kwargs={"dashboard": False},
             security=True,
             silence_logs="ERROR",
         ) as cluster,

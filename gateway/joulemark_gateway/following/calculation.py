@@ -38,6 +38,7 @@ from joulemark_gateway.software import VERSION, source_digest
 LATE_US = 1800 * 1_000_000  # after midnight: what agents still send of the day that ended
 _US_PER_S = 1_000_000
 _DAY = timedelta(days=1)
+_END = {"to", "end"}  # how a plan may write it
 _STATES = ("missing", "estimated", "measured")  # the worst first
 Json = dict[str, Any]
 
@@ -85,7 +86,8 @@ def calculated(material: Material, now_us: int) -> Json:
 def plan_until(plan: bytes, end: date) -> bytes:
     """The plan whose reporting period ends before this day."""
     content = parse_canonical(plan)
-    return canonical_bytes({**content, "reporting": {**content["reporting"], "to": str(end)}})
+    dates = {name: day for name, day in content["reporting"].items() if name not in _END}
+    return canonical_bytes({**content, "reporting": {**dates, "to": str(end)}})
 
 
 def plan_told(project: Project, plan: bytes, today: date) -> Json:

@@ -6,6 +6,7 @@ It says one canonical JSON document: `{"found": ...}`, or `{"trouble": ...}` and
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -44,7 +45,7 @@ def found_by_a_child(path: Path, now_us: int, stop: threading.Event) -> Mapping[
     """
     search = os.pathsep.join(part for part in sys.path if part)  # the child finds what we found
     process = subprocess.Popen(
-        [sys.executable, "-m", __name__, str(path), str(now_us)],
+        [sys.executable, "-P", "-m", __name__, str(path), str(now_us)],
         stdout=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
         env={**told_to_the_child(), "PYTHONPATH": search},
@@ -60,15 +61,19 @@ def found_by_a_child(path: Path, now_us: int, stop: threading.Event) -> Mapping[
                 process.kill()
                 process.communicate()
                 raise _unfinished(process.returncode) from None
+    match _answer(said):
+        case {"found": dict() as found}:
+            return found
+        case {"trouble": {"what": str() as what, "do": str() as do, "code": str() as code}}:
+            raise JoulemarkError(what, do, code=code)
+    raise _unfinished(process.returncode)
+
+
+def _answer(said: bytes) -> Any:
     try:
-        answer = parse_canonical(said)
-    except JoulemarkError as error:
-        raise _unfinished(process.returncode) from error
-    if "trouble" in answer:
-        trouble = answer["trouble"]
-        raise JoulemarkError(trouble["what"], trouble["do"], code=trouble["code"])
-    found: Mapping[str, Any] = answer["found"]
-    return found
+        return parse_canonical(said)
+    except JoulemarkError:
+        return None
 
 
 def _unfinished(code: int | None) -> StoreError:
@@ -95,4 +100,5 @@ def main(path: str, now_us: str) -> int:
 
 if __name__ == "__main__":
     os.nice(_NICE)
+    signal.alarm(int(LONGEST_S))  # should nobody be left who waits for it
     sys.exit(main(*sys.argv[1:]))

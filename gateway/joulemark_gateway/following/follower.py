@@ -9,6 +9,7 @@ that pages have it at once after a start; it can be deleted and is found again.
 from __future__ import annotations
 
 import logging
+import stat
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
 from joulemark_agent.contract.canonical import canonical_bytes, digest_hex, parse_canonical
-from joulemark_agent.contract.errors import ConfigError, JoulemarkError
+from joulemark_agent.contract.document import MAX_BYTES
+from joulemark_agent.contract.errors import ConfigError, JoulemarkError, StoreError
 from joulemark_agent.files import replace_file
 from joulemark_gateway.following.calculation import LATE_US, NOTHING, local_day, plan_told, utc
 from joulemark_gateway.following.so_far import Board, SoFar, Unfollowed, so_far_of, trouble_of
@@ -31,9 +33,11 @@ AGAIN_US = 900 * 1_000_000  # after something went wrong, or where a simulated c
 NEVER_US = 2**63 - 1
 _TURN_S = 30.0
 _ENDINGS = {".yaml", ".yml"}
+MOST_FILES = 1000  # each is asked for every turn, and measured once a day
 
 log = logging.getLogger(__name__)
 
+Stamp = tuple[int, int, int, int]  # of a file: its inode, size, and when it was changed and how
 Find = Callable[[Path, int, threading.Event], Mapping[str, Any]]
 
 
@@ -57,10 +61,22 @@ class _Followed:
 
     plan: Project
     found: SoFar
-    stamp: tuple[int, int]  # of the file: when it was changed, and its size
+    stamp: Stamp
     due_us: int = 0
     asked_us: int = 0
     is_written: bool = True  # to the series
+
+
+@dataclass(frozen=True)
+class _Wrong:
+    """A file that is no project: it is not read again before it changes, or a while has passed."""
+
+    stamp: Stamp
+    read_us: int
+    error: JoulemarkError
+
+    def holds(self, stamp: Stamp, now_us: int) -> bool:
+        return stamp == self.stamp and self.read_us <= now_us < self.read_us + AGAIN_US
 
 
 class Follower:
@@ -81,6 +97,7 @@ class Follower:
         self._paths, self._folder, self._board = paths, state_dir / FOLDER, board
         self._find, self.rows = find, rows
         self._followed: dict[Path, _Followed] = {}
+        self._wrong: dict[Path, _Wrong] = {}
         self._is_rows_down = False
 
     def turn(self, now_us: int, stop: threading.Event) -> None:
@@ -91,52 +108,76 @@ class Follower:
             stop: set to end after the project at hand, which is left off.
         """
         files, unfollowed = _files_of(self._paths)
+        for kept in (self._followed, self._wrong):
+            for path in [path for path in kept if path not in files]:
+                del kept[path]
         taken: dict[str, Path] = {}
+        running: dict[Path, _Followed] = {}
         for path in files:
             try:
-                self._look_at(path, now_us)
-                plan = self._followed[path].plan
-                if taken.setdefault(plan.id, path) != path:
-                    self._followed.pop(path)
+                one = self._look_at(path, now_us)
+                first = taken.setdefault(one.plan.id, path)
+                if first != path:
                     raise ConfigError(
-                        f"The project {plan.id!r} stands in {taken[plan.id]} and in {path}.",
+                        f"The project {one.plan.id!r} stands in {first} and in {path}.",
                         "Let each project have an id of its own, or remove one of the files.",
                     )
+                running[path] = one
             except JoulemarkError as error:
-                self._followed.pop(path, None)
                 unfollowed.append(Unfollowed(path, error.what, error.do))
-        for path in [path for path in self._followed if path not in files]:
-            del self._followed[path]
-        self._show(unfollowed)
-        for path, one in self._followed.items():
+        self._show(running, unfollowed)
+        for path, one in running.items():
             if stop.is_set():
                 return
             if now_us >= one.due_us or now_us < one.asked_us:  # the clock was set back
                 self._update(path, one, now_us, stop)
-                self._show(unfollowed)
+                self._show(running, unfollowed)
             if not one.is_written:
                 self._write(one)
 
-    def _look_at(self, path: Path, now_us: int) -> None:
-        """Read the file where it was changed, or is seen first: it is due then.
+    def _look_at(self, path: Path, now_us: int) -> _Followed:
+        """The project of a file, read where it was changed or is seen first: it is due then.
 
         Raises:
             ConfigError: it is no project file.
+            JoulemarkError: `internal`, a mistake of ours; the other projects go on.
         """
         stamp = _stamp(path)
-        known = self._followed.get(path)
+        known, wrong = self._followed.get(path), self._wrong.get(path)
         if known is not None and known.stamp == stamp:
-            return
+            return known
+        self._followed.pop(path, None)
+        if wrong is None or not wrong.holds(stamp, now_us):
+            try:
+                one = self._followed[path] = self._read(path, stamp, now_us)
+            except JoulemarkError as error:
+                wrong = self._wrong[path] = _Wrong(stamp, now_us, error)
+            except Exception:
+                log.exception("project_not_read", extra={"path": str(path)})
+                wrong = self._wrong[path] = _Wrong(stamp, now_us, _mistake("project was not read"))
+            else:
+                self._wrong.pop(path, None)
+                return one
+        raise JoulemarkError(wrong.error.what, wrong.error.do, code=wrong.error.code)
+
+    def _read(self, path: Path, stamp: Stamp, now_us: int) -> _Followed:
         file = load_project(path)
         sha256 = digest_hex(file.plan)
         plan = Project.model_validate(parse_canonical(file.plan))
-        found = self._kept(plan.id, sha256) or _pending(plan, file.plan, now_us)
-        self._followed[path] = _Followed(plan, found, stamp)
+        return _Followed(
+            plan, self._kept(plan.id, sha256) or _pending(plan, file.plan, now_us), stamp
+        )
 
     def _update(self, path: Path, one: _Followed, now_us: int, stop: threading.Event) -> None:
         one.asked_us = now_us
         try:
             found = so_far_of(self._find(path, now_us, stop))
+            if found.plan_sha256 != one.found.plan_sha256:
+                raise StoreError(
+                    "The project file was changed while its saving was found.",
+                    "Wait: it is found again by itself.",
+                    code="saving_unfinished",
+                )
         except JoulemarkError as error:
             if stop.is_set():
                 return
@@ -146,15 +187,11 @@ class Follower:
             return
         except Exception:  # a mistake of ours; the other projects and ingest go on
             log.exception("saving_failed", extra={"project": one.plan.id})
-            wrong = JoulemarkError(
-                "The saving could not be found, by a mistake of the program.",
-                "Send the collector's log to the makers; the evidence is not affected.",
-                code="internal",
-            )
+            wrong = _mistake("saving could not be found")
             one.found, one.due_us = _with_trouble(one.found, wrong), now_us + AGAIN_US
             return
         one.found, one.due_us = found, _due_again_us(one.plan, found, now_us)
-        one.is_written = self.rows is None or not found.days
+        one.is_written = self.rows is None
         self._keep(found)
         fields = {"project": found.id, "state": found.state, "stands_to": str(found.stands_to)}
         log.info("saving_found", extra=fields)
@@ -168,11 +205,16 @@ class Follower:
                 fields = {"code": error.code, "what": error.what, "do": error.do}
                 log.error("saving_rows_down", extra=fields)  # noqa: TRY400 - said in full
             self._is_rows_down = True
+        except Exception:  # likewise
+            log.exception("saving_rows_failed", extra={"project": one.plan.id})
+            one.is_written = True  # until the next day
         else:
             one.is_written, self._is_rows_down = True, False
 
-    def _show(self, unfollowed: Sequence[Unfollowed]) -> None:
-        shown = {one.found.id: one.found for one in self._followed.values()}
+    def _show(
+        self, running: Mapping[Path, _Followed], unfollowed: Sequence[Unfollowed]
+    ) -> None:
+        shown = {one.found.id: one.found for one in running.values()}
         self._board.show(shown, unfollowed)
 
     def _kept(self, name: str, plan_sha256: str) -> SoFar | None:
@@ -242,15 +284,38 @@ def _files_of(paths: Sequence[Path]) -> tuple[list[Path], list[Unfollowed]]:
             missing.append(Unfollowed(path, what, "Check the path and who may read it."))
             continue
         files += [one for one in listed if one == path or one.suffix in _ENDINGS]
-    return list(dict.fromkeys(files)), missing
+    files = list(dict.fromkeys(files))
+    if len(files) > MOST_FILES:
+        what = f"{len(files)} project files are named; the first {MOST_FILES} are followed."
+        missing.append(Unfollowed(files[MOST_FILES], what, "Move finished projects elsewhere."))
+    return files[:MOST_FILES], missing
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def _stamp(path: Path) -> Stamp:
+    """What tells whether a file was changed.
+
+    Raises:
+        ConfigError: it is not there, no plain file (reading could wait for ever), or too large.
+    """
     try:
         status = path.stat()
-    except OSError:  # reading it says so in words
-        return 0, 0
-    return status.st_mtime_ns, status.st_size
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror}.", "Check the path and who may read it."
+        ) from error
+    if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
+        raise ConfigError(
+            f"{path} is no plain file of at most {MAX_BYTES} bytes.", "Name a project file."
+        )
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _mistake(what: str) -> JoulemarkError:
+    return JoulemarkError(
+        f"The {what}, by a mistake of the program.",
+        "Send the collector's log to the makers; the evidence is not affected.",
+        code="internal",
+    )
 
 
 def _pending(plan: Project, content: bytes, now_us: int) -> SoFar:

@@ -23,7 +23,7 @@ MOST_DAYS = 3700
 State = Literal["pending", "baseline", "waiting", "measured", "refused", "failed"]
 
 Decimal_ = Annotated[str, Field(pattern=r"^-?[0-9]{1,24}(\.[0-9]{1,12})?$")]
-Text = Annotated[str, Field(max_length=4000)]
+Text = str  # may be a plan's, which is as long as its author likes
 Name = Annotated[str, Field(max_length=200)]
 Id = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$")]
 
@@ -81,7 +81,7 @@ class SavingDay(_Part):
 
     day: date
     state: Literal["measured", "estimated", "missing"]
-    reasons: tuple[Name, ...] = Field(description="why it is left out, or counts in part")
+    reasons: tuple[Text, ...] = Field(description="why it is left out, or counts in part")
     measured_kwh: Decimal_
     predicted_kwh: Decimal_ | None = Field(description="null: the day is left out")
     cumulative_kwh: Decimal_ | None

@@ -10,7 +10,7 @@ import numpy as np
 from joulemark_agent.contract.errors import MeasureError
 from joulemark_agent.kernels.jit import compiled
 from joulemark_gateway.measure.adjustments import excluded_units
-from joulemark_gateway.measure.baseline import Baseline, given_of
+from joulemark_gateway.measure.baseline import Baseline, check_alike, given_of
 from joulemark_gateway.measure.data import Data, Flags, Times
 from joulemark_gateway.measure.estimate import LineEstimate
 from joulemark_gateway.measure.qr import Array
@@ -86,7 +86,7 @@ def arrived(baseline: Baseline, seen: Seen | None, data: Data) -> Arrived | None
 
     Raises:
         MeasureError: `other_zone`, `duplicate_stamp`, `stamps_out_of_order`, `shared_place`,
-            `missing_driver`, and those of `guard.checked`.
+            `missing_driver`, `other_units`, and those of `guard.checked`.
     """
     plan, zone = baseline.plan, baseline.given.zone
     if data.zone.key != zone.key:
@@ -99,6 +99,7 @@ def arrived(baseline: Baseline, seen: Seen | None, data: Data) -> Arrived | None
     units = baseline.chosen.units(given_of(data, plan))
     if not units.n:
         return None
+    check_alike(baseline.chosen.data, units)
     if seen is None:
         seen = Seen.before(units)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -12,11 +13,11 @@ from joulemark_agent.contract.errors import MeasureError
 from joulemark_gateway.measure.baseline import Baseline
 from joulemark_gateway.measure.calendar import US_PER_DAY
 from joulemark_gateway.measure.change_detection import changes
-from joulemark_gateway.measure.data import Data
+from joulemark_gateway.measure.data import Data, Flags
 from joulemark_gateway.measure.detectable import detectable
 from joulemark_gateway.measure.equation import levels_of, worked_of
 from joulemark_gateway.measure.estimate import Estimate, LineEstimate
-from joulemark_gateway.measure.families import TimeOfWeek
+from joulemark_gateway.measure.families import Automatic, TimeOfWeek
 from joulemark_gateway.measure.finding import ENGINE, Finding, PolicyUsed
 from joulemark_gateway.measure.inputs import Prepared
 from joulemark_gateway.measure.periods import Units
@@ -27,7 +28,11 @@ from joulemark_gateway.measure.savings import Reported
 from joulemark_gateway.measure.sufficiency import SUFFICIENCY_POLICIES, DriverFacts, Facts
 from joulemark_gateway.measure.verdict import refusal
 
-BY_POLICY, NOT_WHOLE = "missing_by_policy", "not_wholly_measured"  # why a unit is masked
+BY_POLICY, NOT_WHOLE, NOT_KNOWN = (  # why a unit is masked
+    "missing_by_policy",
+    "not_wholly_measured",
+    "unknown_to_the_model",
+)
 _MOST_TURNS = 50
 _NEAR = 0.01  # of the median deviation: what is nearer weighs no more
 _LEAST_SPREAD = 1e-12
@@ -150,8 +155,9 @@ def assess(prepared: Prepared) -> Assessed:
     known = units.is_whole if baseline.estimate is None else baseline.known_of(units)
     failed = {finding.code for finding in verdict.judged.findings if not finding.passed}
     refusing = {finding.code for finding in verdict.refusing}
+    unknown = prepared.reporting.kept & ~known  # like a time of the week that the baseline has not
     return Assessed(
-        prepared,
+        replace(prepared, reporting=_without(prepared.reporting, {NOT_KNOWN: unknown})),
         plan,
         baseline,
         units.where(known),
@@ -166,10 +172,17 @@ def _counted(prepared: Prepared, units: Units, plan: Plan) -> Units:
     """The units of a period without those that the policy or the model cannot take."""
     data = data_of(prepared, units)
     known = np.isfinite(data.energy_wh)
+    family = plan.model.family(data) if isinstance(plan.model, Automatic) else plan.model
+    is_in_part = known & (data.counted_us < data.length_us)
     left = {
         BY_POLICY: known & ~np.isfinite(plan.sufficiency.masked(data, plan.carrier).energy_wh),
-        NOT_WHOLE: known & (data.counted_us < data.length_us) & isinstance(plan.model, TimeOfWeek),
+        NOT_WHOLE: is_in_part & isinstance(family, TimeOfWeek),
     }
+    return _without(units, left)
+
+
+def _without(units: Units, left: Mapping[str, Flags]) -> Units:
+    """The units of a period with some more of them masked, and the reasons."""
     kept, reasons = units.kept.copy(), list(units.reasons)
     for reason, flags in left.items():
         kept &= ~flags

@@ -10,6 +10,7 @@ import numpy as np
 
 from joulemark_agent.contract.errors import MeasureError
 from joulemark_gateway.measure.adjustments import excluded_units
+from joulemark_gateway.measure.calendar import US_PER_HOUR
 from joulemark_gateway.measure.checks import DATA_CHECKS
 from joulemark_gateway.measure.data import Data, Flags
 from joulemark_gateway.measure.estimate import Estimate, LineEstimate, estimate_of
@@ -23,6 +24,8 @@ from joulemark_gateway.measure.qr import Array
 from joulemark_gateway.measure.rules import Judged
 from joulemark_gateway.measure.sufficiency import Billing, Case
 from joulemark_gateway.measure.verdict import Verdict, refusal, verdict_of
+
+_ALIKE = 3  # times: a bill of two months beside one of one, and not a day beside an hour
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,10 +204,12 @@ class Baseline:
         """Data of another period as units of the model.
 
         Raises:
-            MeasureError: as `read`; what the model's family says of such data.
+            MeasureError: as `read`; `other_units`; what the model's family says of such data.
         """
         assert self.chosen is not None
-        return self.chosen.units(self.read(data))
+        units = self.chosen.units(self.read(data))
+        check_alike(self.chosen.data, units)
+        return units
 
     def known_of(self, units: Data) -> Flags:
         """The units that are whole and that the model knows."""
@@ -233,6 +238,26 @@ def with_drivers(data: Data, names: tuple[str, ...] | None) -> Data:
     if names is None or names == tuple(data.drivers):
         return data
     return replace(data, drivers={name: data.driver(name) for name in names})
+
+
+def check_alike(fitted: Data, units: Data) -> None:
+    """Let pass only units as long as those of the fit: the noise of an hour is not that of a day.
+
+    Batches, which have no length of their own, are not looked at.
+
+    Raises:
+        MeasureError: `other_units`.
+    """
+    if not units.n or int(fitted.length_us.max()) > _ALIKE * int(fitted.length_us.min()):
+        return
+    before_us, now_us = fitted.median_length_us, units.median_length_us
+    if max(before_us, now_us) > _ALIKE * min(before_us, now_us):
+        raise MeasureError(
+            f"The model is one of units of {before_us / US_PER_HOUR:g} h, these have "
+            f"{now_us / US_PER_HOUR:g} h.",
+            "Give all periods in units of one length; `roll_up` makes days of hours.",
+            code="other_units",
+        )
 
 
 def given_of(data: Data, plan: Plan) -> Data:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 import numpy as np
 
+from joulemark_agent.contract.errors import MeasureError
 from joulemark_agent.contract.factor import Factor
 from joulemark_gateway.measure.adjustments import by_indicator
+from joulemark_gateway.measure.data import Flags
 from joulemark_gateway.measure.inputs import Prepared
 from joulemark_gateway.measure.meter_error import ENDLESS_DEGREES, Uncertain
 from joulemark_gateway.measure.project import NonRoutine
@@ -22,15 +25,16 @@ def valued_events(
     """The events of the reporting period that have a value.
 
     Raises:
-        MeasureError: those of `adjustments.by_indicator`.
+        MeasureError: `event_not_counted`; those of `adjustments.by_indicator`.
     """
     found = []
     for item in prepared.project.non_routine:
         day = max(item.dates.first, prepared.project.reporting.first)
         if item.treatment == "exclude" or day not in by_day or item.dates.end <= day:
             continue
-        worth = _worth(item, kept)
-        factor = by_day[day]
+        inside = np.array([item.dates.first <= day < item.dates.end for day in kept.days], np.bool_)
+        worth = _worth(item, kept, inside)
+        factor, ratio = _factor([by_day[kept.days[k]] for k in np.flatnonzero(inside).tolist()])
         found.append(
             ValuedEvent(
                 item.id,
@@ -38,17 +42,33 @@ def valued_events(
                 worth.value,
                 worth.u,
                 worth.degrees_of_freedom,
-                float(factor.factor_kg_per_kwh),
-                float(factor.standard_uncertainty_ratio),
+                factor,
+                ratio,
             )
         )
     return tuple(found)
 
 
-def _worth(item: NonRoutine, kept: Reported) -> Uncertain:
+def _worth(item: NonRoutine, kept: Reported, inside: Flags) -> Uncertain:
     if item.treatment == "indicator":
-        inside = np.array([item.dates.first <= day < item.dates.end for day in kept.days], np.bool_)
         return by_indicator(kept.avoided_wh, kept.units.position, inside)
+    if not inside.any():
+        raise MeasureError(
+            f"The event {item.id!r} has a value, and none of its days counts in the saving.",
+            "Take it out of the plan, or its value would stand for what neither sum holds.",
+            code="event_not_counted",
+        )
     assert item.value_wh is not None
     assert item.u_wh is not None
     return Uncertain(float(item.value_wh), float(item.u_wh), ENDLESS_DEGREES)
+
+
+def _factor(factors: Sequence[Factor]) -> tuple[float, float]:
+    """The mean factor of an event's units, and its uncertainty, the same in all, as a share."""
+    per_kwh = [float(factor.factor_kg_per_kwh) for factor in factors]
+    ratios = [float(factor.standard_uncertainty_ratio) for factor in factors]
+    if len(set(factors)) == 1 or not any(per_kwh):
+        return per_kwh[0], ratios[0]
+    total = math.fsum(per_kwh)
+    error = math.fsum(value * ratio for value, ratio in zip(per_kwh, ratios, strict=True))
+    return total / len(factors), error / total

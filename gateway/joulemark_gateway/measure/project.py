@@ -6,6 +6,7 @@ stands elsewhere.
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from decimal import Decimal
 from typing import Literal
@@ -20,6 +21,7 @@ from joulemark_gateway.measure.ipmvp import Option, Said, StaticFactor, contradi
 from joulemark_gateway.measure.models.selection_rules import SELECTION_POLICIES
 from joulemark_gateway.measure.sufficiency import POLICIES, SUFFICIENCY_POLICIES
 
+_NO_ZONES = re.compile(r"localtime|posixrules|(posix|right)/.*")  # of this machine; leap seconds
 MIN_YEAR, MAX_DAYS = 1970, 3700  # a slip of the pen must not ask for millions of units
 
 
@@ -179,6 +181,8 @@ class Project(_Strict):
     @classmethod
     def _is_a_time_zone(cls, name: str) -> str:
         try:
+            if _NO_ZONES.fullmatch(name):
+                raise ValueError
             ZoneInfo(name)
         except (KeyError, ValueError, OSError) as error:
             raise ValueError("name a time zone of the IANA list, like Asia/Seoul") from error
@@ -220,9 +224,25 @@ class Project(_Strict):
             raise ValueError("a baseline_meter stands beside a meter")
         if self.model is None and any(one.treatment != "exclude" for one in self.non_routine):
             raise ValueError("a plan whose events have a value names its model too")
+        for item in self.non_routine:
+            if against := self._value_of_what_does_not_count(item):
+                raise ValueError(f"non-routine event {item.id!r}: {against}")
         ids = [item.id for item in self.non_routine]
         if len(set(ids)) != len(ids):
             raise ValueError("two non-routine events share an id")
         if against := contradiction(self.option, self.boundary, self.static_factors):
             raise ValueError(against)
         return self
+
+    def _value_of_what_does_not_count(self, item: NonRoutine) -> str | None:
+        """Why an event has no value in this saving: its value is that of all of its days."""
+        dates = item.dates
+        if item.treatment == "exclude":
+            return None
+        if dates.first < self.reporting.first or dates.end > self.reporting.end:
+            return "one with a value lies inside the reporting period; state its days in there"
+        for other in self.non_routine:
+            is_shared = dates.first < other.dates.end and other.dates.first < dates.end
+            if other.treatment == "exclude" and is_shared:
+                return f"{other.id!r} leaves days of it out of both sums; an event counts once"
+        return None

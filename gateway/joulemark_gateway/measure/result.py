@@ -250,7 +250,7 @@ class ValuedEvent:
     value_wh: float
     u_wh: float
     degrees_of_freedom: float
-    factor_kg_per_kwh: float  # of its first day
+    factor_kg_per_kwh: float  # mean of its units that count
     factor_ratio: float  # standard uncertainty of that factor
 
     @property

@@ -182,6 +182,9 @@ def _log(seen: Any) -> Iterator[str]:
         yield f"corrections by operators: {seen['corrections']}"
     if "plan" in seen:
         yield from _plan(seen["plan"])
+    if others := seen.get("other_plans"):
+        digests = ", ".join(digest[:16] for digest in others)
+        yield f"plan: not in the log, where others of its project stand: {digests}"
 
 
 def _plan(plan: Any) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from joulemark_agent.contract.canonical import digest_hex
+from joulemark_agent.contract.canonical import digest_hex, parse_canonical
 from joulemark_agent.contract.errors import EvidenceError
 from joulemark_agent.contract.signature import cosigned_at, decode64
 from joulemark_gateway.evidence.account import Account
@@ -28,6 +28,11 @@ def check(case: Case, policy: Policy | None) -> list[Finding]:
         first = dated_in(case, account)
     except EvidenceError as error:
         return [found(error, LAYER)]
+    plan = case.bundle.members.get(PLAN, b"")
+    own = [one for one in registered if one.statement.plan_sha256 == digest_hex(plan)]
+    if own and {one.statement.project for one in own} != {_project(plan)}:
+        what = "the registration of the plan names another project than the plan"
+        return [Finding("plan_form", what, LAYER)]
     operators = {decode64(key) for key in trusted.operators} if trusted else None
     findings = [
         Finding("plan_signature", _unsigned(item), LAYER)
@@ -49,6 +54,19 @@ def dated_in(case: Case, account: Account) -> Dated | None:
     return dated(account, digest_hex(case.bundle.members.get(PLAN, b"")))
 
 
+def others_in(case: Case, account: Account) -> list[str]:
+    """Digests of the plans of the bundle's project that stand in the log, without its own.
+
+    Raises:
+        EvidenceError: `plan_form`.
+    """
+    plan = case.bundle.members.get(PLAN, b"")
+    name, own = _project(plan), digest_hex(plan)
+    plans = [one.statement for one in plans_in(account.entries)]
+    found = dict.fromkeys(one.plan_sha256 for one in plans if one.project == name)
+    return [digest for digest in found if digest != own]
+
+
 def is_seen(registration: Dated, trusted: Signers) -> bool | None:
     """Whether the witness that dates the plan did cosign; None: nobody here knows that name."""
     if registration.cosigned is None:
@@ -57,6 +75,16 @@ def is_seen(registration: Dated, trusted: Signers) -> bool | None:
     keys = [decode64(item.key) for item in trusted.log_witnesses if item.name == name]
     times = [cosigned_at(registration.note, name, key) for key in keys]
     return time_s in times if keys else None
+
+
+def _project(plan: bytes) -> str | None:
+    """The id that a plan names; None: it is none, which the layer of the report says."""
+    try:
+        content = parse_canonical(plan)
+    except EvidenceError:
+        return None
+    name = content.get("id") if isinstance(content, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def _unsigned(item: Registered) -> str:

@@ -11,7 +11,7 @@ from joulemark_gateway.evidence.corrections import corrections_in
 from joulemark_gateway.verify.anchors import anchors_of
 from joulemark_gateway.verify.case import Case
 from joulemark_gateway.verify.log import witnesses_of
-from joulemark_gateway.verify.plans import dated_in, is_seen
+from joulemark_gateway.verify.plans import dated_in, is_seen, others_in
 from joulemark_gateway.verify.policy import Policy
 
 
@@ -45,7 +45,8 @@ def _plan(case: Case, account: Account, policy: Policy | None) -> dict[str, Any]
     """Who registered the plan, and who of those that were checked saw it first."""
     registration = dated_in(case, account)
     if registration is None:
-        return {}
+        others = others_in(case, account)
+        return {"other_plans": others} if others else {}
     registered, cosigned = registration.registered, registration.cosigned
     is_checked = policy is not None and is_seen(registration, policy) is True
     stamps = [

@@ -264,13 +264,23 @@ export function datedOf(log, planDigest) {
   return { ...found, cosigned: first, versions };
 }
 
+/** The id that a plan names; null: it is no plan. */
+function projectOf(data) {
+  let name = null;
+  [...codesOf(() => { name = parse(data)?.id; })];
+  return isText(name) ? name : null;
+}
+
 export function* checkPlans({ account, signers, bundle }) {
   if (!account.value) return;
   let made = [];
   let first = null;
   const codes = [...codesOf(() => {
+    const plan = bundle.members.get("plan.json") ?? Buffer.alloc(0);
     made = plansIn(account.value);
-    first = datedOf(account.value, digest(bundle.members.get("plan.json") ?? Buffer.alloc(0)));
+    first = datedOf(account.value, digest(plan));
+    const own = made.filter(({ content }) => content.plan_sha256 === digest(plan));
+    if (own.some(({ content }) => content.project !== projectOf(plan))) fail("plan_form", "another project");
   })];
   if (codes.length) return yield* codes;
   const trusted = signers === null ? null : new Set(signers.operators);

@@ -44,10 +44,18 @@ def test_local_workers_talk_tls_to_this_machine_only_and_show_no_page(client):
     addresses = [info["address"], *info["workers"]]
     assert len(addresses) == 3
     assert all(address.startswith("tls://127.0.0.1:") for address in addresses)
-    port = info["services"].get("dashboard")
-    if port is not None:
-        for page in ("status", "health", "metrics", "info/main/workers.html", "json/counts.json"):
-            assert httpx.get(f"http://127.0.0.1:{port}/{page}").status_code == 404
+    ports = [info["services"]["dashboard"]]
+    ports += [worker["services"]["dashboard"] for worker in info["workers"].values()]
+    for port in ports:
+        for page in (
+            "",
+            "status",
+            "health",
+            "metrics",
+            "info/main/workers.html",
+            "json/counts.json",
+        ):
+            assert httpx.get(f"http://127.0.0.1:{port}/{page}").status_code == 404, (port, page)
 
 
 @pytest.mark.endurance

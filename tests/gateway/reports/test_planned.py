@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from joulemark_agent.contract.canonical import canonical_bytes
+from joulemark_agent.contract.canonical import canonical_bytes, digest_hex
 from joulemark_agent.contract.document import document_bytes
 from joulemark_agent.contract.errors import EvidenceError
 from joulemark_gateway.reports.blocks import plain
@@ -117,11 +117,22 @@ def test_a_report_says_how_many_plans_of_its_project_were_registered():
     assert told in list(as_text(verdict, policy()))
 
 
-def test_the_plan_of_another_project_in_the_log_dates_nothing():
+def test_another_plan_of_the_project_in_the_log_dates_nothing_and_the_verdict_names_it():
     other = registering(plan={"title": "Another"})
-    report = replace(other, plan=None).report().report
+    recipe = replace(other, plan=None)
+    report = recipe.report().report
     assert "plan" not in report
     assert warned(report) == {"plan_not_dated_before"}
+    digest = digest_hex(document_bytes(plan_mapping(title="Another")))
+    told = f"plan: not in the log, where others of its project stand: {digest[:16]}"
+    assert told in list(as_text(verify(recipe.make(), policy()), policy()))
+
+
+def test_a_plan_that_is_not_in_the_log_has_nothing_to_do_with_those_of_other_projects():
+    other = registering(plan={"id": "boiler-house"}, project="boiler-house")
+    verdict = verify(replace(other, plan=None).make(), policy())
+    assert verdict.findings == ()
+    assert not [line for line in as_text(verdict, policy()) if line.startswith("plan")]
 
 
 def test_a_whole_site_is_not_measured_by_a_machine():

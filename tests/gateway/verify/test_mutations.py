@@ -147,6 +147,11 @@ def plan_that_no_operator_signed():
     return planned.registering(key=FOREIGN.operator)
 
 
+@found_only_by(plans.check, "plan_form")
+def plan_registered_for_another_project():
+    return planned.registering(project="boiler-house")
+
+
 @found_only_by(anchors.check, "timestamp_head")
 def time_stamp_over_nothing():
     return Recipe(log=LogRecipe(files=lambda files: replace(files, tokens={(1, "tsa"): b"x"})))

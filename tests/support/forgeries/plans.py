@@ -22,7 +22,12 @@ BEFORE_S = BEFORE_US // 1_000_000
 
 
 def registering(
-    *, key: bytes = KEYS.operator, time_us: int = BEFORE_US, plan: Any = None, **log: Any
+    *,
+    key: bytes = KEYS.operator,
+    time_us: int = BEFORE_US,
+    plan: Any = None,
+    project: str = "pump-house",
+    **log: Any,
 ) -> Recipe:
     """A bundle whose plan an operator registered at this time; further arguments are the log's.
 
@@ -30,10 +35,11 @@ def registering(
         key: who signs it.
         time_us: when it was logged. [us]
         plan: what is different of the plan, by key.
+        project: what the statement names.
         log: what is different of the log.
     """
     data = document_bytes(plan_mapping(**plan)) if plan else small().plan
-    statement = statement_of(data, SITE, "pump-house", "J. Kim", "energy manager")
+    statement = statement_of(data, SITE, project, "J. Kim", "energy manager")
     early = [(time_us, [plan_entry(signed_plan(statement, key))])]
     return Recipe(plan=data if plan else None, log=LogRecipe(early=early, **log))
 
@@ -66,6 +72,12 @@ def unseen_at_first(files: LogFiles) -> LogFiles:
 @found_by("plan_signature")
 def plan_of_another_operator():
     return registering(key=FOREIGN.operator)
+
+
+@found_by("plan_form")
+def plan_registered_under_the_name_of_another_project():
+    """So that it does not count among the plans of its own."""
+    return registering(project="boiler-house")
 
 
 @found_by("plan_form")
