@@ -225,7 +225,7 @@ def test_without_a_policy_no_signer_counts_as_checked(name):
 
 
 def test_every_layer_has_a_forgery_that_it_alone_finds():
-    assert [step for step, _, _ in ALONE.values()] == list(STEPS)
+    assert list(dict.fromkeys(step for step, _, _ in ALONE.values())) == list(STEPS)
 
 
 @pytest.mark.parametrize("name", ALONE)
