@@ -16,8 +16,8 @@ import numpy as np
 
 from joulemark_gateway.measure.compatibility import INTERVAL_METHODS, case_of
 from joulemark_gateway.measure.detectable import detectable
+from joulemark_gateway.measure.estimate import estimate_of
 from joulemark_gateway.measure.student import quantile
-from joulemark_gateway.measure.uncertainty import noise_of_fitted
 from support.five_parameters import YEAR, Meter, five_parameters, meter
 
 CONFIDENCE = 0.9
@@ -84,17 +84,16 @@ def simulated(seed: int, rho: float, replicates: int) -> dict[int, Cell]:
 
 def _look(one: Meter, cells: dict[int, Cell]) -> None:
     fitted = five_parameters(one.before)
-    noise = noise_of_fitted(fitted, one.before)
-    rows, position = fitted.tangent(one.after), one.after.position
-    smallest = detectable(noise, rows, position, CONFIDENCE)
+    estimate = estimate_of(fitted, one.before)
+    smallest = detectable(estimate, one.after, CONFIDENCE)
     error_wh = np.cumsum(fitted.predict_wh(one.after) - one.after.energy_wh)
     for m, cell in cells.items():
         error = abs(float(error_wh[m - 1]))
-        variance = noise.covariance(rows[:m], position[:m], np.ones((1, m)))[0, 0]
-        cell.inside[OURS].append(error <= noise.half_width(variance, CONFIDENCE))
+        span = one.after.where(np.arange(m))
+        variance = float(estimate.covariance(span, np.ones((1, m)))[0, 0])
+        cell.inside[OURS].append(error <= estimate.process.half_width(variance, CONFIDENCE))
         cell.foreseen.append(float(smallest.ratio[m - 1]))
         cell.seen.append(error / float(smallest.predicted_wh[m - 1]))
-        span = one.after.where(np.arange(m))
         case = case_of(fitted, one.before, span, step="day", months=12 * m / YEAR)
         for name in (*PEERS, "ols-independent"):
             half_width = INTERVAL_METHODS[name].half_width_wh(case, CONFIDENCE)

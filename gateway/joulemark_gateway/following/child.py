@@ -44,12 +44,19 @@ def found_by_a_child(path: Path, now_us: int, stop: threading.Event) -> Mapping[
         JoulemarkError: what went wrong there, with its code.
     """
     search = os.pathsep.join(part for part in sys.path if part)  # the child finds what we found
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", __name__, str(path), str(now_us)],
-        stdout=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
-        env={**told_to_the_child(), "PYTHONPATH": search},
-    )
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", __name__, str(path), str(now_us)],
+            stdout=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            env={**told_to_the_child(), "PYTHONPATH": search},
+        )
+    except OSError as error:
+        raise StoreError(
+            f"The process that finds the saving cannot be started: {error.strerror}.",
+            "Look whether memory or the number of processes is short; it is tried again.",
+            code="saving_unfinished",
+        ) from error
     waited_s = 0.0
     while True:
         try:

@@ -9,7 +9,6 @@ that pages have it at once after a start; it can be deleted and is found again.
 from __future__ import annotations
 
 import logging
-import stat
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,10 +18,10 @@ from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
 from joulemark_agent.contract.canonical import canonical_bytes, digest_hex, parse_canonical
-from joulemark_agent.contract.document import MAX_BYTES
 from joulemark_agent.contract.errors import ConfigError, JoulemarkError, StoreError
 from joulemark_agent.files import replace_file
 from joulemark_gateway.following.calculation import LATE_US, NOTHING, local_day, plan_told, utc
+from joulemark_gateway.following.files import Stamp, files_of, stamp_of
 from joulemark_gateway.following.so_far import Board, SoFar, Unfollowed, so_far_of, trouble_of
 from joulemark_gateway.measure.calendar import midnight_us
 from joulemark_gateway.measure.project import Project
@@ -32,12 +31,9 @@ FOLDER = "projects"  # in state_dir
 AGAIN_US = 900 * 1_000_000  # after something went wrong, or where a simulated clock runs
 NEVER_US = 2**63 - 1
 _TURN_S = 30.0
-_ENDINGS = {".yaml", ".yml"}
-MOST_FILES = 1000  # each is asked for every turn, and measured once a day
 
 log = logging.getLogger(__name__)
 
-Stamp = tuple[int, int, int, int]  # of a file: its inode, size, and when it was changed and how
 Find = Callable[[Path, int, threading.Event], Mapping[str, Any]]
 
 
@@ -107,13 +103,15 @@ class Follower:
             now_us: wall time, UTC. [us]
             stop: set to end after the project at hand, which is left off.
         """
-        files, unfollowed = _files_of(self._paths)
+        files, unfollowed = files_of(self._paths)
         for kept in (self._followed, self._wrong):
-            for path in [path for path in kept if path not in files]:
+            for path in kept.keys() - set(files):
                 del kept[path]
         taken: dict[str, Path] = {}
         running: dict[Path, _Followed] = {}
         for path in files:
+            if stop.is_set():
+                return
             try:
                 one = self._look_at(path, now_us)
                 first = taken.setdefault(one.plan.id, path)
@@ -142,7 +140,7 @@ class Follower:
             ConfigError: it is no project file.
             JoulemarkError: `internal`, a mistake of ours; the other projects go on.
         """
-        stamp = _stamp(path)
+        stamp = stamp_of(path)
         known, wrong = self._followed.get(path), self._wrong.get(path)
         if known is not None and known.stamp == stamp:
             return known
@@ -172,12 +170,7 @@ class Follower:
         one.asked_us = now_us
         try:
             found = so_far_of(self._find(path, now_us, stop))
-            if found.plan_sha256 != one.found.plan_sha256:
-                raise StoreError(
-                    "The project file was changed while its saving was found.",
-                    "Wait: it is found again by itself.",
-                    code="saving_unfinished",
-                )
+            _require_plan(found, one.found.plan_sha256)
         except JoulemarkError as error:
             if stop.is_set():
                 return
@@ -211,9 +204,7 @@ class Follower:
         else:
             one.is_written, self._is_rows_down = True, False
 
-    def _show(
-        self, running: Mapping[Path, _Followed], unfollowed: Sequence[Unfollowed]
-    ) -> None:
+    def _show(self, running: Mapping[Path, _Followed], unfollowed: Sequence[Unfollowed]) -> None:
         shown = {one.found.id: one.found for one in running.values()}
         self._board.show(shown, unfollowed)
 
@@ -272,42 +263,13 @@ class FollowerThread:
                 self._follower.rows.close()
 
 
-def _files_of(paths: Sequence[Path]) -> tuple[list[Path], list[Unfollowed]]:
-    """The project files that are named, those of a folder by their ending."""
-    files: list[Path] = []
-    missing: list[Unfollowed] = []
-    for path in paths:
-        try:
-            listed = sorted(path.iterdir()) if path.is_dir() else [path]
-        except OSError as error:
-            what = f"The folder {path} cannot be read: {error.strerror}."
-            missing.append(Unfollowed(path, what, "Check the path and who may read it."))
-            continue
-        files += [one for one in listed if one == path or one.suffix in _ENDINGS]
-    files = list(dict.fromkeys(files))
-    if len(files) > MOST_FILES:
-        what = f"{len(files)} project files are named; the first {MOST_FILES} are followed."
-        missing.append(Unfollowed(files[MOST_FILES], what, "Move finished projects elsewhere."))
-    return files[:MOST_FILES], missing
-
-
-def _stamp(path: Path) -> Stamp:
-    """What tells whether a file was changed.
-
-    Raises:
-        ConfigError: it is not there, no plain file (reading could wait for ever), or too large.
-    """
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be read: {error.strerror}.", "Check the path and who may read it."
-        ) from error
-    if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
-        raise ConfigError(
-            f"{path} is no plain file of at most {MAX_BYTES} bytes.", "Name a project file."
+def _require_plan(found: SoFar, plan_sha256: str) -> None:
+    if found.plan_sha256 != plan_sha256:
+        raise StoreError(
+            "The project file was changed while its saving was found.",
+            "Wait: it is found again by itself.",
+            code="saving_unfinished",
         )
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _mistake(what: str) -> JoulemarkError:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -119,6 +119,44 @@ def excluded_units(adjustments: Sequence[Adjustment], data: Data) -> Flags:
         if one.method == "exclude":
             out |= one.touches(data)
     return out
+
+
+def without_excluded(adjustments: Sequence[Adjustment], data: Data) -> Data:
+    """The data without the values of units that are left out of both sums."""
+    out = excluded_units(adjustments, data)
+    if not out.any():
+        return data
+    drivers = {name: np.where(out, np.nan, column) for name, column in data.drivers.items()}
+    return replace(data, energy_wh=np.where(out, np.nan, data.energy_wh), drivers=drivers)
+
+
+def check_counted(events: Sequence[Adjustment], units: Data, counted: Data) -> None:
+    """Let pass only values that belong to the sums: a value is that of its whole event.
+
+    Args:
+        events: those that touch the period.
+        units: of the period, at least one.
+        counted: those of them that are in both sums.
+
+    Raises:
+        MeasureError: `event_partly_outside`; `event_not_counted`.
+    """
+    start_us, end_us = int(units.start_us[0]), int(units.start_us[-1] + units.length_us[-1])
+    for one in events:
+        if one.method == "exclude":
+            continue
+        if one.start_us < start_us or one.end_us > end_us:
+            raise MeasureError(
+                f"Adjustment {one.id!r} reaches beyond the reporting period.",
+                "State what it is worth inside the period, from its start to its end there.",
+                code="event_partly_outside",
+            )
+        if not one.touches(counted).any():
+            raise MeasureError(
+                f"Adjustment {one.id!r} has a value, and no unit of it counts in the saving.",
+                "Leave it out, or its value would stand for what neither sum holds.",
+                code="event_not_counted",
+            )
 
 
 def adjusted(

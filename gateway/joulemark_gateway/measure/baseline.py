@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from joulemark_agent.contract.errors import MeasureError
-from joulemark_gateway.measure.adjustments import excluded_units
+from joulemark_gateway.measure.adjustments import excluded_units, without_excluded
 from joulemark_gateway.measure.calendar import US_PER_HOUR
 from joulemark_gateway.measure.checks import DATA_CHECKS
 from joulemark_gateway.measure.data import Data, Flags
@@ -141,14 +141,16 @@ class Baseline:
         return self.verdict_with(None)
 
     def verdict_with(self, reporting: Data | None) -> Verdict:
-        """The baseline under its policy, for what it is to prove.
+        """The baseline under its policy, for what it is to prove; what is left out proves nothing.
 
         Args:
             reporting: units of that period; None: it has not begun.
         """
         plan = self.plan
+        if reporting is not None:
+            reporting = without_excluded(plan.adjustments, reporting)
         case = Case(
-            self.given,
+            without_excluded(plan.adjustments, self.given),
             reporting=reporting,
             carrier=plan.carrier,
             production_cycle_days=plan.production_cycle_days,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -20,6 +21,7 @@ from joulemark_gateway.measure.qr import Array
 
 Times = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,25 +110,27 @@ class Data:
 
         Args:
             columns: a mapping or dataframe.
-            start: column of the starts of units; datetime64 (taken as UTC) or microseconds UTC.
+            start: column of the starts of units; datetime64 (taken as UTC), times with a zone of
+                their own, or microseconds UTC.
             energy: column of energy. [Wh]
             drivers: columns of drivers; their names say their units.
             unit_us: length of a unit, and the step of the grid. [us]
             zone: IANA time zone in which hours and weekdays are counted.
-            length: column of lengths, where units differ (bills). [us]
+            length: column of lengths, where units differ (bills, days of 23 hours); timedelta64,
+                or microseconds. A unit that is absent between two others leaves a hole. [us]
 
         Raises:
-            MeasureError: `missing_column`, `ragged_columns`, `bad_stamp`, `duplicate_stamp`,
-                `stamps_out_of_order`.
+            MeasureError: `missing_column`, `ragged_columns`, `bad_stamp`, `bad_length`,
+                `bad_value`, `duplicate_stamp`, `stamps_out_of_order`, `unknown_zone`.
         """
         start_us = _microseconds(_column(columns, start))
         lengths = (
             np.full(start_us.size, unit_us, np.int64)
             if length is None
-            else _column(columns, length).astype(np.int64)
+            else _lengths(_column(columns, length))
         )
-        energy_wh = _column(columns, energy).astype(np.float64)
-        found = {name: _column(columns, name).astype(np.float64) for name in drivers}
+        energy_wh = _numbers(columns, energy)
+        found = {name: _numbers(columns, name) for name in drivers}
         sizes = {array.size for array in (start_us, lengths, energy_wh, *found.values())}
         if len(sizes) > 1:
             raise MeasureError(
@@ -139,22 +143,67 @@ class Data:
         if length is None:
             position = (start_us - first_us + unit_us // 2) // unit_us
         else:
-            position = np.arange(start_us.size, dtype=np.int64)
-        return cls(start_us, lengths, position, energy_wh, found, ZoneInfo(zone))
+            gap_us = start_us[1:] - start_us[:-1] - lengths[:-1]
+            absent = np.maximum((gap_us + unit_us // 2) // unit_us, 0)
+            position = np.append(0, np.cumsum(1 + absent))[: start_us.size].astype(np.int64)
+        return cls(start_us, lengths, position, energy_wh, found, _zone(zone))
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        raise MeasureError(
+            f"There is no time zone {name!r}.",
+            "Name one of the IANA list, like Asia/Seoul.",
+            code="unknown_zone",
+        ) from error
 
 
 def _column(columns: Any, name: str) -> NDArray[Any]:
     try:
-        return np.asarray(columns[name])
-    except (KeyError, IndexError) as error:
+        column = columns[name]
+    except Exception as error:  # each kind of dataframe has an error of its own
         raise MeasureError(
             f"The data have no column {name!r}.",
             "Name one that is there.",
             code="missing_column",
         ) from error
+    if np.ma.is_masked(column):  # what is masked has a value beneath that nobody means
+        return np.ma.filled(column.astype(np.float64), np.nan)
+    return np.asarray(column)
+
+
+def _numbers(columns: Any, name: str) -> Array:
+    column = _column(columns, name)
+    why = f"it is of the type {column.dtype}"
+    if column.dtype.kind not in "Mmc":
+        try:
+            return column.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            why = str(error)
+    raise MeasureError(
+        f"The column {name!r} is not of numbers: {why}.",
+        "Give numbers, NaN where one is missing.",
+        code="bad_value",
+    )
+
+
+def _lengths(column: NDArray[Any]) -> Times:
+    if column.dtype.kind == "m" and not np.isnat(column).any():
+        return column.astype("timedelta64[us]").astype(np.int64)
+    if column.dtype.kind in "iuf" and np.isfinite(column).all():
+        return column.astype(np.int64)
+    raise MeasureError(
+        f"The lengths are of the type {column.dtype}, or some are missing.",
+        "Give the length of every unit, as timedelta64 or in microseconds.",
+        code="bad_length",
+    )
 
 
 def _microseconds(stamps: NDArray[Any]) -> Times:
+    if stamps.dtype.kind == "O" and all(getattr(one, "tzinfo", None) for one in stamps):
+        return np.array([(one - _EPOCH) // _MICROSECOND for one in stamps], np.int64)
     if stamps.dtype.kind == "M":
         if np.isnat(stamps).any():
             raise MeasureError(

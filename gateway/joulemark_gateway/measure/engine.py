@@ -15,9 +15,10 @@ import numpy as np
 
 from joulemark_agent.contract.errors import MeasureError
 from joulemark_gateway.measure import detectable, sites
-from joulemark_gateway.measure.adjustments import Adjusted, adjusted, excluded_units
+from joulemark_gateway.measure.adjustments import Adjusted, adjusted, check_counted, excluded_units
 from joulemark_gateway.measure.baseline import Baseline
 from joulemark_gateway.measure.calendar import US_PER_DAY
+from joulemark_gateway.measure.checks import DATA_CHECKS
 from joulemark_gateway.measure.data import Data, Flags
 from joulemark_gateway.measure.finding import Finding, PolicyUsed
 from joulemark_gateway.measure.guard import finite
@@ -32,10 +33,15 @@ Form = Literal["avoided-energy", "backcast", "normalised"]
 
 @dataclass(frozen=True)
 class Coverage:
-    """How many units of the period count in both sums."""
+    """How many units of the period count in both sums; absent ones between others are units too."""
 
     units: int
     kept: int
+
+    @classmethod
+    def of(cls, data: Data, kept: int) -> Coverage:
+        """That of a period's data."""
+        return cls(int(data.position[-1] - data.position[0]) + 1 if data.n else 0, kept)
 
     @property
     def ratio(self) -> float:
@@ -180,14 +186,14 @@ def avoided_energy(
     given = plan.sufficiency.masked(baseline.read(reporting), plan.carrier)
     verdict = baseline.verdict_with(given)
     if baseline.estimate is None:
-        return Savings(form, baseline, Coverage(given.n, 0), verdict, None, verdict.refusing)
+        return Savings(form, baseline, Coverage.of(given, 0), verdict, None, verdict.refusing)
     units = baseline.units_of(given)
     known = baseline.known_of(units)
     kept: Flags = known & ~excluded_units(plan.adjustments, units)
     if not kept.any():
         verdict = replace(verdict, judged=verdict.judged + Judged((NO_REPORTING,)))
     sign = 1.0 if form == "avoided-energy" else -1.0
-    coverage = Coverage(units.n, int(np.count_nonzero(kept)))
+    coverage = Coverage.of(units, int(np.count_nonzero(kept)))
     amounts, refused_by = attempted(verdict, lambda: _avoided(baseline, units, known, kept, sign))
     return Savings(form, baseline, coverage, verdict, amounts, refused_by)
 
@@ -196,7 +202,8 @@ def normalised_savings(before: Baseline, after: Baseline, normal: Data) -> Savin
     """The saving of an expected year: both models under normal conditions, one less the other.
 
     The interval is that of the two expected energies; how a real year would scatter around them is
-    no part of it.
+    no part of it. Normal drivers far from those of either baseline refuse or warn like those of a
+    reporting period.
 
     Args:
         before: the model of the time before the measure.
@@ -206,21 +213,23 @@ def normalised_savings(before: Baseline, after: Baseline, normal: Data) -> Savin
     Raises:
         MeasureError: `missing_driver`, and those of `guard.checked`.
     """
-    verdict = before.verdict
-    later = after.verdict
+    blank = replace(normal, energy_wh=np.zeros(normal.n))
+    verdict, later = (_under_normal(one, blank) for one in (before, after))
     own = Judged(
-        tuple(replace(one, subject=f"after: {one.subject}") for one in later.judged.findings)
+        *(
+            tuple(replace(one, subject=f"after: {one.subject}") for one in some)
+            for some in (later.judged.findings, later.judged.warnings)
+        )
     )
     verdict = replace(verdict, judged=verdict.judged + own)
-    blank = replace(normal, energy_wh=np.zeros(normal.n))
     if before.estimate is None or after.estimate is None:
-        coverage = Coverage(normal.n, 0)
+        coverage = Coverage.of(normal, 0)
         return Savings("normalised", before, coverage, verdict, None, verdict.refusing)
     first, second = before.units_of(blank), after.units_of(blank)
     kept = before.known_of(first) & after.known_of(second)
     if not kept.any():
         verdict = replace(verdict, judged=verdict.judged + Judged((NO_REPORTING,)))
-    coverage = Coverage(normal.n, int(np.count_nonzero(kept)))
+    coverage = Coverage.of(normal, int(np.count_nonzero(kept)))
     amounts, refused_by = attempted(
         verdict, lambda: _normalised(before, after, first.where(kept), second.where(kept))
     )
@@ -256,6 +265,18 @@ def portfolio(savings: Mapping[str, Savings]) -> sites.Portfolio:
     return sites.rolled_up([_site(name, one) for name, one in savings.items()])
 
 
+def _under_normal(baseline: Baseline, normal: Data) -> Verdict:
+    """The verdict on a baseline for a normal year, whose days no meter counted."""
+    verdict = baseline.verdict_with(baseline.read(normal))
+    judged = verdict.judged
+    findings = tuple(
+        one
+        for one in judged.findings
+        if one.by != DATA_CHECKS.id or not one.subject.startswith("reporting")
+    )
+    return replace(verdict, judged=replace(judged, findings=findings))
+
+
 def _avoided(baseline: Baseline, units: Data, known: Flags, kept: Flags, sign: float) -> Amounts:
     plan, estimate = baseline.plan, baseline.required()
     used = units.where(kept)
@@ -271,6 +292,7 @@ def _avoided(baseline: Baseline, units: Data, known: Flags, kept: Flags, sign: f
         error = of_saving(predicted, used.energy_wh, plan.meter, plan.baseline_meter)
         metered = with_meter(model, error)
     events = tuple(one for one in plan.adjustments if one.touches(units).any())
+    check_counted(events, units, used)
     unmasked_wh = None
     if any(one.method == "exclude" for one in events):
         every = units.where(known)

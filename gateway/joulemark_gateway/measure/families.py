@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, Protocol
 
@@ -56,6 +56,14 @@ BILL_DAYS = 20  # units of so many days and more are bills
 
 def _as_they_are(data: Data) -> Data:
     return data
+
+
+def _wholly_measured(data: Data) -> Data:
+    """Data without the energy of units that were measured in part."""
+    if data.measured_us is None:
+        return data
+    is_part = data.counted_us < data.length_us
+    return replace(data, energy_wh=np.where(is_part, np.nan, data.energy_wh))
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +170,10 @@ class DegreeDays:
 
 @dataclass(frozen=True)
 class TimeOfWeek:
-    """A level for each time of the week or shift, slopes in temperature, and what was made."""
+    """A level for each time of the week or shift, slopes in temperature, and what was made.
+
+    The level is that of a whole unit: one that was measured in part does not count.
+    """
 
     temperature: str | None = TEMPERATURE
     shifts: Shifts | None = None
@@ -177,6 +188,8 @@ class TimeOfWeek:
 
     def fit(self, data: Data) -> Chosen:
         """One model, or several blended."""
+        if data.measured_us is not None:
+            data = data.where(data.counted_us >= data.length_us)
         if self.blend == "none":
             fitted = fit_time_of_week_temperature(
                 data,
@@ -184,7 +197,7 @@ class TimeOfWeek:
                 cells=self.shifts,
                 production=self.production,
             )
-            return _chosen(fitted, data)
+            return Chosen(fitted, data, metrics_of(fitted), units=_wholly_measured)
         if self.temperature is None or self.shifts is not None or self.production:
             raise MeasureError(
                 "A blend follows times of the week and temperature only.",
@@ -196,7 +209,7 @@ class TimeOfWeek:
             if self.blend == "by-month"
             else fit_by_distance(data, scale_d=self.scale_d, temperature=self.temperature)
         )
-        return Chosen(made, data, blend_metrics(made))
+        return Chosen(made, data, blend_metrics(made), units=_wholly_measured)
 
 
 @dataclass(frozen=True)

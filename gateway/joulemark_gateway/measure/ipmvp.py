@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from joulemark_agent.contract.profile import Exact
 
 Option = Literal["A", "B", "C"]
-Said = Annotated[str, Field(min_length=1, max_length=1000)]
+Said = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"\S")]
 _METER = "_meter"  # how the kinds of devices end that only measure
 
 

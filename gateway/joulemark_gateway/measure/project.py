@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from datetime import date
 from decimal import Decimal
-from typing import Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from joulemark_agent.contract.profile import Exact
 from joulemark_agent.contract.topics import is_id
@@ -21,8 +21,20 @@ from joulemark_gateway.measure.ipmvp import Option, Said, StaticFactor, contradi
 from joulemark_gateway.measure.models.selection_rules import SELECTION_POLICIES
 from joulemark_gateway.measure.sufficiency import POLICIES, SUFFICIENCY_POLICIES
 
-_NO_ZONES = re.compile(r"localtime|posixrules|(posix|right)/.*")  # of this machine; leap seconds
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+# What machines beside have: their own zone, and a second list that counts leap seconds.
+_NO_ZONES = re.compile(r"localtime|posixrules|(posix|right)/.*")
 MIN_YEAR, MAX_DAYS = 1970, 3700  # a slip of the pen must not ask for millions of units
+
+
+def _as_written(value: Any) -> Any:
+    """A date, or its text: a number of seconds and a time of a day are dates to others only."""
+    if isinstance(value, date) or (isinstance(value, str) and _DAY.fullmatch(value)):
+        return value
+    raise ValueError("write the day as 2027-01-31")
+
+
+Day = Annotated[date, BeforeValidator(_as_written)]
 
 
 class _Strict(BaseModel):
@@ -34,7 +46,7 @@ class Measure(_Strict):
 
     name: str = Field(min_length=1)
     description: str = Field(min_length=1)
-    implemented: date
+    implemented: Day
 
 
 class PointOf(_Strict):
@@ -54,8 +66,8 @@ class Driver(PointOf):
 class Dates(_Strict):
     """Local dates, the end exclusive."""
 
-    first: date = Field(alias="from")
-    end: date = Field(alias="to")
+    first: Day = Field(alias="from")
+    end: Day = Field(alias="to")
 
     @model_validator(mode="after")
     def _is_in_order(self) -> Dates:
@@ -180,12 +192,13 @@ class Project(_Strict):
     @field_validator("time_zone")
     @classmethod
     def _is_a_time_zone(cls, name: str) -> str:
+        wanted = "name a time zone of the IANA list, like Asia/Seoul"
+        if _NO_ZONES.fullmatch(name):
+            raise ValueError(wanted)
         try:
-            if _NO_ZONES.fullmatch(name):
-                raise ValueError
             ZoneInfo(name)
         except (KeyError, ValueError, OSError) as error:
-            raise ValueError("name a time zone of the IANA list, like Asia/Seoul") from error
+            raise ValueError(wanted) from error
         return name
 
     @field_validator("sufficiency_policy")
@@ -235,14 +248,19 @@ class Project(_Strict):
         return self
 
     def _value_of_what_does_not_count(self, item: NonRoutine) -> str | None:
-        """Why an event has no value in this saving: its value is that of all of its days."""
+        """Why an event has no value in this saving: its value is that of all of its days.
+
+        It may end behind a reporting period that is not over: then it is refused when measured.
+        """
         dates = item.dates
         if item.treatment == "exclude":
             return None
-        if dates.first < self.reporting.first or dates.end > self.reporting.end:
-            return "one with a value lies inside the reporting period; state its days in there"
+        if dates.first < self.reporting.first:
+            return "one with a value begins in the reporting period; state what it is worth there"
         for other in self.non_routine:
             is_shared = dates.first < other.dates.end and other.dates.first < dates.end
             if other.treatment == "exclude" and is_shared:
                 return f"{other.id!r} leaves days of it out of both sums; an event counts once"
+            if item.treatment == "indicator" and is_shared and other is not item:
+                return f"an indicator cannot tell it from {other.id!r} on the same days"
         return None

@@ -21,6 +21,7 @@ from joulemark_gateway.measure.guard import checked
 from joulemark_gateway.measure.qr import Array
 from joulemark_gateway.measure.span import date_of
 
+ENERGY = ""  # beside the names of drivers
 _AMOUNTS = frozenset({"Wh", "varh", "kg", "m3", "dm3"})
 
 
@@ -29,10 +30,12 @@ class RolledUp:
     """Units with what was measured in them: amounts are sums of that, other drivers its mean.
 
     `covered_ratio` is the share of a unit's time with energy, `driver_covered_ratio` with each
-    driver, shapes (n,). A unit of which nothing was measured is NaN.
+    driver, shapes (n,). A unit of which nothing was measured is NaN. `joint` is the same of the
+    time alone in which energy and all drivers were measured.
     """
 
     measured: Data
+    joint: Data
     covered_ratio: Array
     driver_covered_ratio: Mapping[str, Array]
 
@@ -41,7 +44,8 @@ class RolledUp:
 
         Args:
             min_measured_ratio: least share of a unit, for energy and for each driver by itself.
-            fills_units: take the rest of a unit to be like what was measured of it.
+            fills_units: take the rest of a unit to be like what was measured of it; otherwise a
+                unit counts with the time that all of them measured, which must be enough as well.
         """
 
         def kept(column: Array, covered: Array, *, scaled: bool) -> Array:
@@ -49,7 +53,7 @@ class RolledUp:
             whole = np.where(enough, covered, 1.0) if scaled else 1.0
             return np.where(enough, column / whole, np.nan)
 
-        return replace(
+        found = replace(
             self.measured,
             energy_wh=kept(self.measured.energy_wh, self.covered_ratio, scaled=fills_units),
             drivers={
@@ -60,6 +64,25 @@ class RolledUp:
                 )
                 for name, column in self.measured.drivers.items()
             },
+        )
+        return found if fills_units else self._together(found, min_measured_ratio)
+
+    def _together(self, each: Data, min_measured_ratio: float) -> Data:
+        """The units of which every stream knows enough, cut to the time that all of them know."""
+        joint_us, whole = self.joint.counted_us, each.is_whole
+        counts = whole & (joint_us > 0) & (joint_us >= min_measured_ratio * each.length_us)
+
+        def cut(own: Array, joint: Array) -> Array:
+            together: Array = np.where(counts, joint, np.where(whole, np.nan, own))
+            return together
+
+        return replace(
+            each,
+            energy_wh=cut(each.energy_wh, self.joint.energy_wh),
+            drivers={
+                name: cut(own, self.joint.drivers[name]) for name, own in each.drivers.items()
+            },
+            measured_us=np.where(counts, joint_us, each.length_us),
         )
 
 
@@ -87,20 +110,35 @@ def roll_up(data: Data, unit: Literal["hour", "day"]) -> RolledUp:
             "Give units that divide it, or check the time zone.",
             code="unit_across_edge",
         )
+    measured, covered_us = _summed(data, owner, edges_us)
+    nothing = np.where(data.is_whole, 0.0, np.nan)
+    whole = {name: column + nothing for name, column in data.drivers.items()}
+    joint, joint_us = _summed(
+        replace(data, energy_wh=data.energy_wh + nothing, drivers=whole), owner, edges_us
+    )
+    length_us = measured.length_us
+    return RolledUp(
+        measured,
+        replace(joint, measured_us=joint_us[ENERGY]),
+        covered_us[ENERGY] / length_us,
+        {name: covered_us[name] / length_us for name in data.drivers},
+    )
+
+
+def _summed(data: Data, owner: Times, edges_us: Times) -> tuple[Data, dict[str, Times]]:
+    """The longer units, and how much of each every stream knows, energy under its own name."""
     n = max(edges_us.size - 1, 0)
-    length_us = np.diff(edges_us)
-    energy_wh, covered_us = _sums(owner, data.energy_wh, data.length_us, n)
+    energy_wh, known_us = _sums(owner, data.energy_wh, data.length_us, n)
+    covered_us = {ENERGY: known_us}
     drivers: dict[str, Array] = {}
-    driver_covered: dict[str, Array] = {}
     for name, column in data.drivers.items():
         weighted = column if is_amount(name) else column * data.length_us
         total, known_us = _sums(owner, weighted, data.length_us, n)
         drivers[name] = total if is_amount(name) else total / np.where(known_us > 0, known_us, 1)
-        driver_covered[name] = known_us / length_us
-    measured = Data(
-        edges_us[:-1], length_us, np.arange(n, dtype=np.int64), energy_wh, drivers, data.zone
-    )
-    return RolledUp(measured, covered_us / length_us, driver_covered)
+        covered_us[name] = known_us
+    places = np.arange(n, dtype=np.int64)
+    units = Data(edges_us[:-1], np.diff(edges_us), places, energy_wh, drivers, data.zone)
+    return units, covered_us
 
 
 def _hours(data: Data) -> Times:

@@ -40,6 +40,8 @@ from joulemark_gateway.measure.student import quantile
 
 _MOST_RHO = 0.99
 _LEAST_DEGREES = 1.0
+_LEAST_PAIRS = 10  # for a correlation at a distance
+_HALVINGS = 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,28 +217,59 @@ def _basis(x: Array, sure: int) -> Array:
 
 @compiled
 def lag_one_correlation(e: Array, position: Positions) -> float:
-    """The correlation of neighbouring residuals; 0 where none are neighbours or none differ."""
+    """The correlation of neighbouring residuals; 0 where none differ.
+
+    Where no units are neighbours, as of a plant that is read every second day, it is the root of
+    the correlation at the least distance there is; 0 where that is of too few pairs.
+    """
+    rho, pairs = _correlation_at(e, position, 1)
+    if pairs >= 2:
+        return rho
+    least = 0
+    for i in range(e.size - 1):
+        apart = position[i + 1] - position[i]
+        if apart > 1 and (least == 0 or apart < least):
+            least = apart
+    rho, pairs = _correlation_at(e, position, least)
+    if pairs < _LEAST_PAIRS or rho <= 0.0:
+        return 0.0
+    low, high = 0.0, 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2.0
+        if whole_power(middle, least) < rho:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2.0
+
+
+@compiled
+def _correlation_at(e: Array, position: Positions, apart: int) -> tuple[float, int]:
+    """The correlation of units that follow one another so far apart, and how many pairs those are.
+
+    0 where the pairs are fewer than two, or do not differ.
+    """
     pairs, before, after = 0, 0.0, 0.0
     for i in range(e.size - 1):
-        if position[i + 1] - position[i] == 1:
+        if position[i + 1] - position[i] == apart:
             pairs += 1
             before += e[i]
             after += e[i + 1]
     if pairs < 2:
-        return 0.0
+        return 0.0, pairs
     before /= pairs
     after /= pairs
     shared, squares_before, squares_after = 0.0, 0.0, 0.0
     for i in range(e.size - 1):
-        if position[i + 1] - position[i] == 1:
+        if position[i + 1] - position[i] == apart:
             one, other = e[i] - before, e[i + 1] - after
             shared += one * other
             squares_before += one * one
             squares_after += other * other
     squares = squares_before * squares_after
     if squares <= 0.0:
-        return 0.0
-    return float(shared / np.sqrt(squares))
+        return 0.0, pairs
+    return float(shared / np.sqrt(squares)), pairs
 
 
 @compiled

@@ -9,7 +9,12 @@ Report = Mapping[str, Any]
 
 
 def lines(report: Report) -> Iterator[str]:
-    """The report in some thirty aligned lines."""
+    """The report in some thirty aligned lines, printable whatever the plan holds."""
+    for line in _lines(report):
+        yield "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in line)
+
+
+def _lines(report: Report) -> Iterator[str]:
     yield report["project"]["title"]
     for banner in report["banners"]:
         yield f"! {banner['text']}"

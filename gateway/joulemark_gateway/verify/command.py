@@ -193,11 +193,13 @@ def _plan(plan: Any) -> Iterator[str]:
     if (seen := plan["cosigned"]) is not None:
         how = "checked" if seen["checked"] else "not checked"
         yield f"plan first cosigned by {seen['name']} at {seen['time']}, {how}"
+        if not seen["checked"] and (other := plan["checked"]) is not None:
+            yield f"plan first cosigned by {other['name']} at {other['time']}, checked"
     if (stamp := plan["stamped"]) is not None:
         yield f"plan first stamped by {stamp['authority']} at {stamp['time']}"
     if plan["versions"] > 1:
         yield f"plan: one of {plan['versions']} of its project that stand in the log"
-    if plan["cosigned"] is None and plan["stamped"] is None:
+    if plan["checked"] is None and plan["stamped"] is None:
         yield "plan: when it was there, the collector alone says"
 
 

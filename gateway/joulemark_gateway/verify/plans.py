@@ -54,6 +54,23 @@ def dated_in(case: Case, account: Account) -> Dated | None:
     return dated(account, digest_hex(case.bundle.members.get(PLAN, b"")))
 
 
+def first_checked(
+    account: Account, registration: Dated, trusted: Signers
+) -> tuple[str, int] | None:
+    """The first of the trusted witnesses that cosigned a head over the plan; None: nobody did."""
+    seen = [
+        (time_s, item.name)
+        for head, note in zip(account.heads, account.notes, strict=True)
+        if head.size > registration.registered.position
+        for item in trusted.log_witnesses
+        if (time_s := cosigned_at(note, item.name, decode64(item.key))) is not None
+    ]
+    if not seen:
+        return None
+    time_s, name = min(seen)
+    return name, time_s
+
+
 def others_in(case: Case, account: Account) -> list[str]:
     """Digests of the plans of the bundle's project that stand in the log, without its own.
 

@@ -11,7 +11,7 @@ from joulemark_gateway.evidence.corrections import corrections_in
 from joulemark_gateway.verify.anchors import anchors_of
 from joulemark_gateway.verify.case import Case
 from joulemark_gateway.verify.log import witnesses_of
-from joulemark_gateway.verify.plans import dated_in, is_seen, others_in
+from joulemark_gateway.verify.plans import dated_in, first_checked, is_seen, others_in
 from joulemark_gateway.verify.policy import Policy
 
 
@@ -55,6 +55,7 @@ def _plan(case: Case, account: Account, policy: Policy | None) -> dict[str, Any]
         if item.size > registered.position and item.time is not None
     ]
     first = min(stamps, key=lambda item: str(item.time), default=None)
+    checked = first_checked(account, registration, policy) if policy else None
     plan = {
         "author": registered.statement.author,
         "role": registered.statement.role,
@@ -68,6 +69,8 @@ def _plan(case: Case, account: Account, policy: Policy | None) -> dict[str, Any]
             "time": _utc(datetime.fromtimestamp(cosigned[1], UTC)),
             "checked": is_checked,
         },
+        "checked": checked
+        and {"name": checked[0], "time": _utc(datetime.fromtimestamp(checked[1], UTC))},
         "stamped": first and {"authority": first.authority, "time": _utc(first.time)},
     }
     return {"plan": plan}

@@ -207,3 +207,15 @@ def test_a_plan_is_shown_with_its_digest_and_who_saw_it(folder, capsys):
     assert found["plan"]["option"] == "A"
     assert found["registered"]["before_reporting"] == "witness"
     assert found["sha256"] == found["registered"]["sha256"]
+
+
+def test_no_text_of_a_plan_moves_the_cursor_or_adds_a_line(folder, capsys):
+    texts = {"title": "a\x1b[2Jb", "option": "B", "boundary": "one\ncosigned   by all"}
+    project(folder, **texts)
+    named = ("--key", folder / "operator.key", "--author", "J\x1b[1A\nKim")
+    assert joulemark("plan", "sign", folder / "project.yaml", *named) == 0
+    assert joulemark("plan", "show", folder / "project.yaml") == 0
+    told = capsys.readouterr().out.splitlines()
+    assert all(line.isprintable() for line in told)
+    assert [line for line in told if line.startswith("cosigned")] == ["cosigned   by nobody yet"]
+    assert "signed     for J\\x1b[1A\\nKim (operator)" in told

@@ -134,3 +134,12 @@ def test_a_saving_by_the_hour_is_told_by_the_day(material):
     assert last.cumulative_kwh is not None
     assert float(last.cumulative_kwh) == pytest.approx(float(found.headline.avoided_kwh), rel=1e-4)
     assert float(last.cumulative_t) == pytest.approx(float(found.headline.avoided_t), rel=1e-4)
+
+
+def test_a_plan_whose_dates_bear_the_other_names_is_followed(material, running):
+    del running
+    dates = {"first": FIRST.isoformat(), "end": END.isoformat()}
+    now_us = at(FIRST + 9 * DAY, 0, 31)
+    found = found_at(material, now_us, reporting=dates)
+    assert found.headline == found_at(material, now_us).headline
+    assert found.state == "measured"

@@ -32,7 +32,8 @@ def test_it_is_the_half_width_over_the_prediction_for_every_length():
 
 
 def test_it_says_after_how_many_units_a_saving_stays_detectable():
-    found = detectable(*produced(np.random.default_rng(2), 0.6), 0.9)
+    estimate, units_to_come = produced(np.random.default_rng(2), 0.6)
+    found = detectable(estimate, units_to_come, 0.9)
     for ratio in (0.03, 0.04, 0.06):
         units = found.units_until(ratio)
         assert units is not None

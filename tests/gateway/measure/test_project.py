@@ -55,6 +55,11 @@ def test_a_mistake_is_named_with_its_line_and_the_choices():
         ({"reporting": {"from": "1970-03-01", "to": "1970-05-01"}}, "implemented after"),
         ({"time_zone": "Asia/Soul"}, "time zone"),
         ({"time_zone": "../etc"}, "time zone"),
+        ({"time_zone": "localtime"}, "time zone"),  # another day on another machine
+        ({"time_zone": "right/Asia/Seoul"}, "time zone"),  # 27 leap seconds later
+        ({"reporting": {"from": 1_798_761_600, "to": "2027-05-01"}}, "write the day as"),
+        ({"reporting": {"from": "2027-01-01T00:00:00Z", "to": "2027-05-01"}}, "write the day as"),
+        ({"option": "C", "boundary": " \n"}, "pattern"),
         ({"creditable_policy": "none"}, "name one of"),
         ({"confidence": 0.9}, "binary float"),
         ({"confidence": "1"}, "less than or equal to 0.999"),

@@ -18,10 +18,12 @@ from joulemark_gateway.verify.policy import policy_of
 from joulemark_gateway.verify.verdict import verify
 from support.bundles import Recipe, policy, true_bundle, true_report
 from support.forgeries.plans import (
+    BEFORE_S,
     BEFORE_US,
     one_of_the_firm,
     registering,
     unseen_at_first,
+    with_line,
 )
 from support.logs import FIRM
 from support.plant import plan_mapping
@@ -92,6 +94,22 @@ def test_page_text_and_report_tell_it_alike_in_both_languages():
     assert "The plan before the reporting period" in pages["en"]
     assert "보고 기간 이전의 계획서" in pages["ko"]
     assert all("drawing 7" in text for text in pages.values())
+
+
+def test_a_witness_that_nobody_knows_does_not_hide_the_one_who_was_checked():
+    ghost = "ghost.example/witness"
+    recipe = registering(files=with_line(ghost, b"x" * 32, BEFORE_S - 60))
+    data, alone = recipe.make(), "plan: when it was there, the collector alone says"
+    for trusted, told in (
+        (policy_of(one_of_the_firm()), f"plan first cosigned by {FIRM} at 2018-02-01T00:00:01"),
+        (policy(), alone),
+    ):
+        said = [line for line in as_text(verify(data, trusted), trusted) if line[:4] == "plan"]
+        assert (
+            said[1] == f"plan first cosigned by {ghost} at 2018-01-31T23:59:00+00:00, not checked"
+        )
+        assert said[2].startswith(told)
+        assert len(said) == 3
 
 
 def test_a_report_without_a_registered_plan_is_as_before():

@@ -13,6 +13,7 @@ from joulemark_agent.contract.errors import EvidenceError
 from joulemark_gateway.evidence.history import parse_tree
 from joulemark_gateway.reports.issue import issue, measured
 from joulemark_gateway.reports.provenance import claims_of, predicate_of
+from joulemark_gateway.reports.text import lines
 from support.bundles import CLAIMS, Recipe, true_report
 from support.evidence import METER, build_tree, leaves_of
 from support.plant import plan_mapping, plant, small
@@ -254,3 +255,11 @@ def test_material_that_gives_no_report_is_refused_with_a_code():
     assert code_of([]) == "factors_differ"
     factors = small().site.of(METER)["factors"]
     assert code_of(trees, documents={factors: b"{}"}) == "bad_document"
+
+
+def test_no_line_for_a_terminal_moves_its_cursor():
+    told = true_report().report
+    hostile = {**told, "project": {**told["project"], "title": "Pumps\x1b[2J\u202e\nverified"}}
+    shown = list(lines(hostile))
+    assert shown[0] == "Pumps\\u001b[2J\\u202e\\u000averified"
+    assert all(line.isprintable() for line in shown)

@@ -175,6 +175,23 @@ def test_of_other_sites_nothing_is_given_not_even_whether_it_exists(state, board
         assert problems[0] == problems[1]
 
 
+def test_a_project_that_is_taken_off_the_board_while_it_is_asked_for_is_an_answer(found, state):
+    class Going(Board):
+        """Holds each project once."""
+
+        @property
+        def projects(self):
+            held = super().projects
+            self.show({}, [])
+            return held
+
+    board = Going()
+    board.show(found, [])
+    with state.sources(savings=board) as sources:
+        seen = sources.seen_by(Who("bo", Role.VIEWER, frozenset({SITE}), "person"))
+        assert answers.saving(seen, "measured") == found["measured"]
+
+
 def test_a_day_that_is_left_out_parts_the_lines_of_days_and_has_no_sum(found):
     days, zone = found["measured"].days, followed.ZONE
     drawn = saving_charts.by_day(days, zone, "days")

@@ -97,8 +97,10 @@ def _entries() -> list[bytes]:
 
 def _entry(data: bytes) -> None:
     entry = entries.parse_entry(data, 7)
-    for made in (*corrections.corrections_in([entry]), *plans.plans_in([entry])):
-        assert isinstance(made.is_signed, bool)
+    for correction in corrections.corrections_in([entry]):
+        assert isinstance(correction.is_signed, bool)
+    for plan in plans.plans_in([entry]):
+        assert isinstance(plan.is_signed, bool)
 
 
 def _payloads() -> list[bytes]:

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from joulemark_agent.contract.errors import MeasureError
+from joulemark_agent.contract.quantities import unit_of
 from joulemark_gateway.measure.data import Data
 from joulemark_gateway.measure.linear import fit
 from joulemark_gateway.measure.models.base import Fitted, Term
@@ -108,7 +109,8 @@ def fit_production(
     """The least-squares model of a stated set of drivers.
 
     Of hours and days the base lasts as long as they were measured, in nominal units; a month or a
-    bill has one base, as in peers, for as much of it as was measured.
+    bill has one base, as in peers, for as much of it as was measured. A temperature works for as
+    long as the base does; amounts and degree days are those of the measured time as they are.
 
     Args:
         data: units without holes.
@@ -123,7 +125,12 @@ def fit_production(
 
     def rows(of: Data) -> Array:
         whole_us = of_unit if of_unit <= _LONGEST_DAY_US else of.length_us
-        return np.column_stack([of.counted_us / whole_us, *(of.driver(name) for name in names)])
+        exposure = of.counted_us / whole_us
+        columns = (
+            of.driver(name) * exposure if _is_temperature(name) else of.driver(name)
+            for name in names
+        )
+        return np.column_stack([exposure, *columns])
 
     x = rows(data)
     linear = fit(x[:, 1:], data.energy_wh, data.position, x[:, 0])
@@ -133,6 +140,10 @@ def fit_production(
         for column in predictor.columns
     )
     return Fitted("production", linear, (Term("base", "Wh"), *slopes), rows, rows)
+
+
+def _is_temperature(name: str) -> bool:
+    return name.endswith("_c") or unit_of(name) == "K"
 
 
 def _per(unit: str) -> str:

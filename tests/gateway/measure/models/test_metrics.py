@@ -8,6 +8,7 @@ from joulemark_gateway.measure.models.change_point import fit_change_point
 from joulemark_gateway.measure.models.mean import fit_mean
 from joulemark_gateway.measure.models.metrics import blocked_cv_rmse, effective_units, metrics_of
 from joulemark_gateway.measure.models.shapes import Part, Shape, fit_parts, own_temperature
+from support.present import present
 from support.temperature_meters import daily, made
 
 
@@ -69,7 +70,7 @@ def test_a_model_that_remembers_its_neighbours_is_found_out_by_blocks_only():
 
 def test_blocks_judge_the_true_model_about_as_its_own_residuals_do():
     data = made(np.random.default_rng(4))
-    own = metrics_of(fit_change_point(data, "5p")).cv_rmse
+    own = present(metrics_of(fit_change_point(data, "5p")).cv_rmse)
     seen = blocked_cv_rmse(data, lambda part: fit_change_point(part, "5p"))
     assert own < seen < 1.1 * own
     assert seen < 0.6 * blocked_cv_rmse(data, fit_mean)
