@@ -92,6 +92,7 @@ class Keeper:
     async def commit(self, results: Sequence[Reading | Gap]) -> None:
         """Return when the results are on disk, however long that takes."""
         await self.change(partial(self._commit, results))
+        self._is_doubtful = False  # no other change says what became of readings
 
     async def change(self, work: Callable[[], Sequence[Sealed]]) -> None:
         """Make a change of the outbox and send what it closed; wait where the disk refuses it.
@@ -110,7 +111,6 @@ class Keeper:
                 self._is_doubtful = True
                 raise
             else:
-                self._is_doubtful = False
                 self._uplink.offer(sealed)
                 return
 

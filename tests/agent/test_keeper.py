@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
 from joulemark_agent.contract.errors import StoreError
-from joulemark_agent.outbox import Outbox
+from joulemark_agent.outbox import Outbox, Sealed
 from joulemark_agent.room import Level
 from support import keeping
 from support.disk import mounted
@@ -156,3 +157,28 @@ async def test_two_who_find_the_outbox_sick_open_it_once(tmp_path, monkeypatch):
         await asyncio.gather(found.keeper._mend(), found.keeper._mend())
         await found.tick()
     assert len(opened) == 1
+
+
+async def test_an_agent_that_is_stopped_in_a_commit_keeps_no_slot_twice(tmp_path):
+    """A batch that is closed meanwhile does not say that the commit's slots are known."""
+    with plant(tmp_path) as found:
+        keeper, reading = found.keeper, keeping.READINGS[0]
+        begun, may_end = threading.Event(), threading.Event()
+
+        def slow() -> list[Sealed]:
+            begun.set()
+            may_end.wait(10)
+            return []
+
+        blocked = asyncio.create_task(keeper.change(slow))
+        await asyncio.to_thread(begun.wait, 10)
+        stopped = asyncio.create_task(keeper.commit([reading]))
+        closing_batches = asyncio.create_task(keeper.change(list))
+        await asyncio.sleep(0)
+        stopped.cancel()
+        await asyncio.sleep(0)
+        may_end.set()
+        await asyncio.gather(blocked, stopped, closing_batches, return_exceptions=True)
+        await keeper.finish([reading])
+        account = keeping.account(found.box)
+    assert (account.records, account.missing) == ([0], [])

@@ -87,7 +87,7 @@ def test_orderly_data_give_savings_or_codes(family, case, policy):
 
 @pytest.mark.endurance
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     case=cases(any_shape=False),
     policy=st.sampled_from(["iso50006-production", "caltrack-daily-2.0"]),
