@@ -198,7 +198,7 @@ def test_a_clock_that_goes_back_is_flagged_and_gives_no_negative_duration(run, p
     told("NAB: steps of the clock flagged [min]", "-55 at 2014-01-07 02:00", "-55")
 
 
-@pytest.mark.endurance
+@pytest.mark.nightly
 def test_all_of_the_machines_temperature_is_read_and_its_one_step_found(run, plant_data):
     published = published_temperature(plant_data)
     check_temperature(run([temperature(published)])["machine"], published)

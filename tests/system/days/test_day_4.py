@@ -162,7 +162,7 @@ def test_the_whole_trio_file_has_energy_only_while_it_was_awake(plant_data, told
     check_trio(slots, power_w, told)
 
 
-@pytest.mark.endurance
+@pytest.mark.nightly
 def test_the_whole_trio_file_read_over_sockets_is_the_same(run, plant_data, told):
     published = published_trio(plant_data)
     day = run([inverter(published, published[0][0] - SLOT_US, published[-1][0])])
