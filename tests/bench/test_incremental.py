@@ -18,7 +18,7 @@ from joulemark_gateway.measure.cusum import cumulative
 from joulemark_gateway.measure.estimate import estimate_of
 from joulemark_gateway.measure.families import Family, Production, Temperature
 from joulemark_gateway.measure.growing import Growing
-from joulemark_gateway.measure.incremental import Follower
+from joulemark_gateway.measure.incremental import RunningSaving
 from joulemark_gateway.measure.models.production import activity
 from support.five_parameters import ar1
 from support.plants import days
@@ -67,7 +67,7 @@ def test_microseconds_per_new_day_and_of_all_days_again(case):
     before, after = (data.where(np.arange(YEAR) + k * YEAR) for k in range(2))
     baseline = Baseline.fit(before, asked)
     day, half = after.where(np.arange(1)), after.where(np.arange(200))
-    growing, follower = Growing.of(baseline), Follower.of(baseline)
+    growing, follower = Growing.of(baseline), RunningSaving.of(baseline)
     came, fitted = arrived(baseline, growing.seen, day), line_of(baseline).fitted
     assert came is not None
     y = came.units.energy_wh

@@ -41,7 +41,7 @@ from joulemark_gateway.measure.uncertainty import whole_power
 
 
 @dataclass(frozen=True, eq=False)
-class Follower:
+class RunningSaving:
     """A baseline that follows its reporting period.
 
     The saving is that of the model, as `avoided_energy` has it before the meter's error and before
@@ -54,7 +54,7 @@ class Follower:
     sha256: str
 
     @classmethod
-    def of(cls, baseline: Baseline) -> Follower:
+    def of(cls, baseline: Baseline) -> RunningSaving:
         """The follower of a baseline.
 
         Raises:

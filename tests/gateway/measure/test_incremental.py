@@ -18,7 +18,7 @@ from joulemark_gateway.measure.adjustments import Adjustment
 from joulemark_gateway.measure.calendar import US_PER_HOUR
 from joulemark_gateway.measure.cusum import cumulative
 from joulemark_gateway.measure.families import Mean, Production, Temperature, TimeOfWeek
-from joulemark_gateway.measure.incremental import Follower
+from joulemark_gateway.measure.incremental import RunningSaving
 from joulemark_gateway.measure.models.production import activity
 from joulemark_gateway.measure.models.shapes import Shape
 from joulemark_gateway.measure.running_state import State
@@ -93,7 +93,7 @@ def following(case):
     """The follower, its units, and the saving of all of them at once."""
     data, asked = CASES[case]
     baseline = Baseline.fit(first(data), asked)
-    return Follower.of(baseline), after(data), avoided_energy(baseline, after(data)).amounts
+    return RunningSaving.of(baseline), after(data), avoided_energy(baseline, after(data)).amounts
 
 
 def run(follower, blocks):
@@ -175,7 +175,7 @@ def test_a_baseline_fitted_again_knows_its_states_and_another_does_not():
     units, asked = CASES["production"]
     follower, later, _ = following("production")
     state, _ = follower.add(follower.begin(), some(later, 0, 9))
-    again = Follower.of(Baseline.fit(first(units), asked))
+    again = RunningSaving.of(Baseline.fit(first(units), asked))
     assert again.resumed(state.document()).document() == state.document()
     touched = units.energy_wh.copy()
     touched[17] = np.nextafter(touched[17], math.inf)
@@ -186,7 +186,7 @@ def test_a_baseline_fitted_again_knows_its_states_and_another_does_not():
         (replace(units, zone=ZoneInfo("Asia/Seoul")), asked),
     ]
     for data, other in others:
-        foreign = Follower.of(Baseline.fit(first(data), other))
+        foreign = RunningSaving.of(Baseline.fit(first(data), other))
         assert refusal(foreign.resumed, state.document()) == "state_of_another_model"
         assert refusal(foreign.add, state, later) == "state_of_another_model"
         assert refusal(foreign.so_far, state) == "state_of_another_model"
@@ -273,7 +273,7 @@ def event():
 def test_what_is_missing_or_left_out_is_not_zero():
     units = with_blanks(plant())
     baseline = Baseline.fit(first(units), plan(adjustments=(event(),)))
-    follower = Follower.of(baseline)
+    follower = RunningSaving.of(baseline)
     state, _ = follower.add(follower.begin(), after(units))
     full = avoided_energy(baseline, after(units))
     amounts = present(full.amounts)
@@ -301,7 +301,7 @@ def test_zeros_that_the_policy_calls_missing_are_missing():
     energy_wh = units.energy_wh.copy()
     energy_wh[N + 4] = 0.0
     baseline = Baseline.fit(first(units), plan(Mean(), "caltrack-daily-2.0"))
-    follower = Follower.of(baseline)
+    follower = RunningSaving.of(baseline)
     state, _ = follower.add(follower.begin(), after(replace(units, energy_wh=energy_wh)))
     assert present(state.seen).missing == 1
     assert follower.policy.id == "caltrack-daily-2.0"
@@ -309,21 +309,21 @@ def test_zeros_that_the_policy_calls_missing_are_missing():
 
 def test_a_baseline_that_its_policy_refuses_is_not_followed():
     short = some(plant(), N - 50, N)
-    assert refusal(Follower.of, Baseline.fit(short, plan())) == "too_few_days"
+    assert refusal(RunningSaving.of, Baseline.fit(short, plan())) == "too_few_days"
     decided = Override("J. Kim", "an interim figure for the board", frozenset({"too_few_days"}))
-    assert Follower.of(Baseline.fit(short, plan(override=decided))).policy.version
+    assert RunningSaving.of(Baseline.fit(short, plan(override=decided))).policy.version
 
 
 def test_a_blend_has_no_running_saving():
     blend = TimeOfWeek(blend="by-distance")
     baseline = Baseline.fit(made(np.random.default_rng(1)), plan(blend, "caltrack-daily-2.0"))
-    assert refusal(Follower.of, baseline) == "not_one_line"
+    assert refusal(RunningSaving.of, baseline) == "not_one_line"
 
 
 def test_a_saving_that_overflows_is_refused_and_the_state_is_still_good():
     units = plant()
     tiny = replace(units, drivers={name: 1e-99 * kg for name, kg in units.drivers.items()})
-    follower = Follower.of(Baseline.fit(first(tiny), plan()))
+    follower = RunningSaving.of(Baseline.fit(first(tiny), plan()))
     state, _ = follower.add(follower.begin(), some(after(tiny), 0, 5))
     huge = replace(units, drivers={name: 1e90 * kg for name, kg in units.drivers.items()})
     assert refusal(follower.add, state, some(after(huge), 5, 6)) == "not_finite"
@@ -335,7 +335,7 @@ def test_searched_models_are_followed_with_what_the_search_costs():
     units = made(np.random.default_rng(7), n=N + M)
     family = Temperature(kinds=("5p",), divided=False)
     baseline = Baseline.fit(first(units), plan(family, "caltrack-daily-2.0"))
-    follower = Follower.of(baseline)
+    follower = RunningSaving.of(baseline)
     state, _ = follower.add(follower.begin(), after(units))
     assert state.pulled.shape[1] == 5
     full = present(avoided_energy(baseline, after(units)).amounts).saving

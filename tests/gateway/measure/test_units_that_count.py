@@ -19,7 +19,7 @@ from joulemark_gateway.measure import (
 from joulemark_gateway.measure.adjustments import Adjustment
 from joulemark_gateway.measure.data import Data
 from joulemark_gateway.measure.families import Production, TimeOfWeek
-from joulemark_gateway.measure.incremental import Follower
+from joulemark_gateway.measure.incremental import RunningSaving
 from joulemark_gateway.measure.models.production import activity, weather
 from joulemark_gateway.measure.roll_up import roll_up
 from joulemark_gateway.measure.run import measure
@@ -171,7 +171,7 @@ def test_units_of_another_length_are_refused():
         lambda: avoided_energy(baseline, hours),
         lambda: baseline.predict(hours),
         lambda: minimum_detectable_saving(baseline, hours),
-        lambda: Follower.of(baseline).add(Follower.of(baseline).begin(), hours),
+        lambda: RunningSaving.of(baseline).add(RunningSaving.of(baseline).begin(), hours),
     ):
         with pytest.raises(MeasureError) as refused:
             use()
