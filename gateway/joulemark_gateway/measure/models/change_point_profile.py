@@ -18,7 +18,7 @@ from joulemark_gateway.measure.models.change_point_search import (
     segment_of,
     valid_span,
 )
-from joulemark_gateway.measure.models.hinges import BOTH, LINE, MEAN, Rules, solved
+from joulemark_gateway.measure.models.hinges import BOTH, LINE, MEAN, Rules, hinge_at, solved
 from joulemark_gateway.measure.qr import Array
 from joulemark_gateway.measure.student import quantile
 
@@ -70,7 +70,8 @@ def _profile(segment: Segment, hinges: Array, kind: int, rules: Rules) -> Array:
     begin, end = valid_span(hinges)
     for j in range(begin, end):
         for k in range(j, end if kind == BOTH else j + 1):
-            one = solved(segment.totals, kind, hinges[j], hinges[k], rules.is_physical, 0.0, out)
+            low, high = hinge_at(hinges, j), hinge_at(hinges, k)
+            one = solved(segment.totals, kind, low, high, rules.is_physical, 0.0, out)
             sse[0, j], sse[1, k] = min(sse[0, j], one), min(sse[1, k], one)
     return sse
 

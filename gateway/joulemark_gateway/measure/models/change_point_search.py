@@ -31,8 +31,10 @@ from joulemark_gateway.measure.models.hinges import (
     MEAN,
     PARAMETERS,
     SSE,
+    Hinge,
     Rules,
     Totals,
+    hinge_at,
     solved,
 )
 from joulemark_gateway.measure.qr import Array
@@ -40,6 +42,7 @@ from joulemark_gateway.measure.qr import Array
 Counts = NDArray[np.int64]
 
 CELLS = 6  # of the calendar
+Colder = tuple[float, float, float, float, float, float]  # five sums, and the number of units
 _GOLDEN = 0.6180339887498949
 _STEPS = 12  # golden sections: 2 steps of the grid shrink to 1/320
 _ROUNDS = 2  # of turns between the two change points
@@ -71,12 +74,12 @@ class Binned(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """Chosen units of a meter, and their sums up to and with each bin."""
+    """Chosen units of a meter in the order of their bins, and their sums before each bin."""
 
-    binned: Binned
-    chosen: NDArray[np.bool_]
-    sums: Array  # of w, w t, w t^2, w r and w t r, shape (count + 1, 5)
-    units: Counts
+    columns: Array  # those of `Binned`; the chosen units stand in front, shape (4, n)
+    starts: Counts  # chosen units before bin k, shape (count + 2,)
+    sums: Array  # of w, w t, w t^2, w r and w t r of these, shape (count + 2, 5)
+    centre_c: float
     totals: Totals
 
 
@@ -102,7 +105,7 @@ def search_many(meters: Meters, masks: Counts, kinds: NDArray[np.bool_], rules: 
             segment = segment_of(binned, masks[s], rules)
             for kind in range(6):
                 found[b, s, kind, SSE] = np.inf
-            if segment.units[rules.candidates] == 0:
+            if segment.starts[-1] == 0:
                 continue
             hinges = hinges_of_grid(segment, rules)
             for kind in range(6):
@@ -141,26 +144,28 @@ def binned_of(meters: Meters, b: int, rules: Rules) -> Binned:
 @compiled
 def segment_of(binned: Binned, mask: int, rules: Rules) -> Segment:
     """The units whose cells are in the mask, with their running sums."""
-    columns, cell, starts = binned.columns, binned.cell, binned.starts
-    chosen = np.empty(cell.size, np.bool_)
-    sums, units = np.zeros((rules.candidates + 1, 5)), np.zeros(rules.candidates + 1, np.int64)
+    columns, cell = binned.columns, binned.cell
+    sums, starts = np.zeros((rules.candidates + 2, 5)), np.zeros(rules.candidates + 2, np.int64)
+    chosen = np.empty((4, cell.size))
     w = s1 = s2 = sr = st = 0.0
     number = 0
     for k in range(rules.candidates + 1):
-        for i in range(starts[k], starts[k + 1]):
-            chosen[i] = (mask >> cell[i]) & 1 == 1
-            if chosen[i]:
-                t, weight, rate = columns[1, i], columns[2, i], columns[3, i]
-                w, s1, s2 = w + weight, s1 + weight * t, s2 + weight * t * t
-                sr, st = sr + weight * rate, st + weight * t * rate
-                number += 1
-        units[k] = number
-        sums[k, 0], sums[k, 1], sums[k, 2], sums[k, 3], sums[k, 4] = w, s1, s2, sr, st
+        begin = number
+        for i in range(binned.starts[k], binned.starts[k + 1]):
+            for j in range(4):  # the next one that counts takes its place
+                chosen[j, number] = columns[j, i]
+            number += (mask >> cell[i]) & 1
+        for i in range(begin, number):
+            t, weight, rate = chosen[1, i], chosen[2, i], chosen[3, i]
+            w, s1, s2 = w + weight, s1 + weight * t, s2 + weight * t * t
+            sr, st = sr + weight * rate, st + weight * t * rate
+        starts[k + 1] = number
+        sums[k + 1, 0], sums[k + 1, 1], sums[k + 1, 2] = w, s1, s2
+        sums[k + 1, 3], sums[k + 1, 4] = sr, st
     square, mean = 0.0, sr / w
-    for i in range(chosen.size):
-        if chosen[i]:
-            away = columns[3, i] - mean
-            square += columns[2, i] * away * away
+    for i in range(number):
+        away = chosen[3, i] - mean
+        square += chosen[2, i] * away * away
     line_square = s2 - s1 * s1 / w
     totals = Totals(
         w,
@@ -170,7 +175,7 @@ def segment_of(binned: Binned, mask: int, rules: Rules) -> Segment:
         line_square if line_square > FLAT * s2 else 0.0,
         st - s1 * sr / w,
     )
-    return Segment(binned, chosen, sums, units, totals)
+    return Segment(chosen, starts, sums, binned.centre_c, totals)
 
 
 @compiled
@@ -186,93 +191,76 @@ def _bin(t_c: float, rules: Rules) -> int:
 def hinges_of_grid(segment: Segment, rules: Rules) -> Array:
     """The hinges of every candidate, shape (count, 8)."""
     hinges = np.empty((rules.candidates, 8))
-    sums, units, centre_c = segment.sums, segment.units, segment.binned.centre_c
     for j in range(rules.candidates):  # bins up to j are what is colder than candidate j
-        w, s1, s2, sr, st = sums[j, 0], sums[j, 1], sums[j, 2], sums[j, 3], sums[j, 4]
-        g = rules.lowest_c + j * rules.step_k - centre_c
-        _fill(sums, units, rules, g, units[j], w, s1, s2, sr, st, hinges[j])
+        colder = _before(segment.sums, segment.starts, j + 1)
+        g = rules.lowest_c + j * rules.step_k - segment.centre_c
+        hinge = _of(segment.sums, segment.starts, colder, g, rules)
+        for m in range(8):
+            hinges[j, m] = hinge[m]
     return hinges
 
 
 @compiled
-def _hinge(  # noqa: PLR0917 -- arrays alone: a segment handed over costs more than all of it
-    columns: Array,
-    chosen: NDArray[np.bool_],
-    starts: Counts,
-    sums: Array,
-    units: Counts,
-    centre_c: float,
-    g_c: float,
-    rules: Rules,
-    out: Array,
-) -> None:
+def _hinge(segment: Segment, g_c: float, rules: Rules) -> Hinge:
     """Sum, centred square and centred product of H, then of C, and whether each side is valid."""
-    k, number = _bin(g_c, rules), 0
-    w = s1 = s2 = sr = st = 0.0  # of the colder units
-    if k > 0:
-        w, s1, s2 = sums[k - 1, 0], sums[k - 1, 1], sums[k - 1, 2]
-        sr, st, number = sums[k - 1, 3], sums[k - 1, 4], units[k - 1]
-    for i in range(starts[k], starts[k + 1]):
-        if chosen[i] and columns[0, i] < g_c:
-            t, weight, rate = columns[1, i], columns[2, i], columns[3, i]
-            w, s1, s2 = w + weight, s1 + weight * t, s2 + weight * t * t
-            sr, st = sr + weight * rate, st + weight * t * rate
-            number += 1
-    _fill(sums, units, rules, g_c - centre_c, number, w, s1, s2, sr, st, out)
+    columns, k = segment.columns, _bin(g_c, rules)
+    w, s1, s2, sr, st, number = _before(segment.sums, segment.starts, k)
+    for i in range(segment.starts[k], segment.starts[k + 1]):
+        is_colder = columns[0, i] < g_c
+        t, rate = columns[1, i], columns[3, i]
+        weight = columns[2, i] if is_colder else 0.0  # a sum takes 0 faster than it asks
+        w, s1, s2 = w + weight, s1 + weight * t, s2 + weight * t * t
+        sr, st = sr + weight * rate, st + weight * t * rate
+        number += 1.0 if is_colder else 0.0
+    colder = w, s1, s2, sr, st, number
+    return _of(segment.sums, segment.starts, colder, g_c - segment.centre_c, rules)
 
 
 @compiled
-def _fill(  # noqa: PLR0917 -- as above
-    sums: Array,
-    units: Counts,
-    rules: Rules,
-    g: float,
-    number: int,
-    w: float,
-    s1: float,
-    s2: float,
-    sr: float,
-    st: float,
-    out: Array,
-) -> None:
+def _before(sums: Array, starts: Counts, k: int) -> Colder:
+    """The sums of the units before bin k."""
+    return sums[k, 0], sums[k, 1], sums[k, 2], sums[k, 3], sums[k, 4], float(starts[k])
+
+
+@compiled
+def _of(sums: Array, starts: Counts, colder: Colder, g: float, rules: Rules) -> Hinge:
     """A hinge at g above the centre, from the sums of the units that are colder."""
-    last = rules.candidates
+    w, s1, s2, sr, st, number = colder
+    last = rules.candidates + 1
     whole, mean = sums[last, 0], sums[last, 3] / sums[last, 0]
     heat = g * w - s1
-    out[0] = heat
-    out[1] = g * g * w - 2.0 * g * s1 + s2 - heat * heat / whole
-    out[2] = g * sr - st - heat * mean
+    hh = g * g * w - 2.0 * g * s1 + s2 - heat * heat / whole
+    hr = g * sr - st - heat * mean
     w, s1, s2 = whole - w, sums[last, 1] - s1, sums[last, 2] - s2
     sr, st = sums[last, 3] - sr, sums[last, 4] - st
     cool = s1 - g * w
-    out[3] = cool
-    out[4] = s2 - 2.0 * g * s1 + g * g * w - cool * cool / whole
-    out[5] = st - g * sr - cool * mean
+    cc = s2 - 2.0 * g * s1 + g * g * w - cool * cool / whole
+    cr = st - g * sr - cool * mean
     cold = number >= rules.min_units and heat >= rules.min_degree_days
-    warm = units[last] - number >= rules.min_units and cool >= rules.min_degree_days
-    out[6] = 1.0 if cold else 0.0
-    out[7] = 1.0 if warm else 0.0
+    warm = starts[last] - number >= rules.min_units and cool >= rules.min_degree_days
+    return heat, hh, hr, cool, cc, cr, 1.0 if cold else 0.0, 1.0 if warm else 0.0
 
 
 @compiled
 def _search(segment: Segment, hinges: Array, kind: int, rules: Rules, out: Array) -> None:
     """The best candidate of a kind, refined, into `out`."""
-    units = segment.units[rules.candidates]
-    if units <= PARAMETERS[kind]:
+    if segment.starts[-1] <= PARAMETERS[kind]:
         return
     if kind in (MEAN, LINE):
-        out[SSE] = solved(segment.totals, kind, hinges[0], hinges[0], rules.is_physical, 0.0, out)
+        none = hinge_at(hinges, 0)
+        out[SSE] = solved(segment.totals, kind, none, none, rules.is_physical, 0.0, out)
         return
     j, k = _best_pair(segment, hinges, rules) if kind == BOTH else (-1, -1)
     if kind != BOTH:
         best = np.inf
         for i in range(*valid_span(hinges)):
-            sse = solved(segment.totals, kind, hinges[i], hinges[i], rules.is_physical, 0.0, out)
+            one = hinge_at(hinges, i)
+            sse = solved(segment.totals, kind, one, one, rules.is_physical, 0.0, out)
             if sse < best:
                 best, j, k = sse, i, i
     if j < 0:
         return
-    low, high = hinges[j].copy(), hinges[k].copy()
+    low, high = hinge_at(hinges, j), hinge_at(hinges, k)
     low_c, high_c = rules.lowest_c + j * rules.step_k, rules.lowest_c + k * rules.step_k
     best = solved(segment.totals, kind, low, high, rules.is_physical, 0.0, out)
     top_c, step_k = rules.lowest_c + (rules.candidates - 1) * rules.step_k, rules.step_k
@@ -282,11 +270,13 @@ def _search(segment: Segment, hinges: Array, kind: int, rules: Rules, out: Array
         floor_c = low_c if side == 1 else rules.lowest_c
         ceiling_c = high_c if side == 0 and kind == BOTH else top_c
         bounds = max(start_c - step_k, floor_c), start_c, min(start_c + step_k, ceiling_c)
-        start_c, best = _golden(segment, kind, side, bounds, best, low, high, rules)
+        start_c, best, found = _golden(segment, kind, side, bounds, best, low, high, rules)
         if side == 0:
-            low_c = start_c
+            low_c, low = start_c, found
         else:
-            high_c = start_c
+            high_c, high = start_c, found
+        if kind != BOTH:
+            high = low
     out[SSE] = solved(segment.totals, kind, low, high, rules.is_physical, 0.0, out)
     out[LOW] = low_c if kind != COOLING else np.nan
     out[HIGH] = low_c if kind == COOLING else (high_c if kind == BOTH else np.nan)
@@ -339,30 +329,29 @@ def _golden(  # noqa: PLR0917 -- as above
     side: int,
     range_c: tuple[float, float, float],
     best: float,
-    low: Array,
-    high: Array,
+    low: Hinge,
+    high: Hinge,
     rules: Rules,
-) -> tuple[float, float]:
+) -> tuple[float, float, Hinge]:
     """The change point of one side between two bounds, never worse than where it began.
 
-    `low` and `high` become the hinges of what is found; only for 5P are they two points.
+    With its SSE and its hinge; only for 5P are `low` and `high` two points.
     """
     below, start_c, above = range_c
-    binned, totals, is_physical = segment.binned, segment.totals, rules.is_physical
-    columns, chosen, starts = binned.columns, segment.chosen, binned.starts
-    sums, units, centre_c = segment.sums, segment.units, binned.centre_c
-    row, out = np.empty(8), np.empty(6)
+    totals, is_physical, out = segment.totals, rules.is_physical, np.empty(6)
+    own = low if side == 0 else high
     place, sse = np.empty(2), np.empty(2)  # of the inner two points
     place[0], place[1] = above - _GOLDEN * (above - below), below + _GOLDEN * (above - below)
     at = 0
     for step in range(_STEPS + 2):
-        _hinge(columns, chosen, starts, sums, units, centre_c, place[at], rules, row)
+        hinge = _hinge(segment, place[at], rules)
         if kind != BOTH:
-            sse[at] = solved(totals, kind, row, row, is_physical, 0.0, out)
+            low, high = hinge, hinge
         elif side == 0:
-            sse[at] = solved(totals, kind, row, high, is_physical, 0.0, out)
+            low = hinge
         else:
-            sse[at] = solved(totals, kind, low, row, is_physical, 0.0, out)
+            high = hinge
+        sse[at] = solved(totals, kind, low, high, is_physical, 0.0, out)
         if step == 0:
             at = 1
         elif sse[0] <= sse[1]:
@@ -373,11 +362,5 @@ def _golden(  # noqa: PLR0917 -- as above
             place[1] = below + _GOLDEN * (above - below)
     at = 1 - at  # the place that is not new
     if not sse[at] < best:
-        return start_c, best
-    found_c, found = place[at], sse[at]
-    _hinge(columns, chosen, starts, sums, units, centre_c, found_c, rules, row)
-    if kind != BOTH or side == 0:
-        low[:] = row
-    if kind != BOTH or side == 1:
-        high[:] = row
-    return found_c, found
+        return start_c, best, own
+    return place[at], sse[at], _hinge(segment, place[at], rules)

@@ -1,6 +1,6 @@
 """The kinds of change-point models, and the line through two hinges: one or two centred equations.
 
-A hinge is a row: sum, centred square and centred product with the rate of H = (g - t)+, the same of
+A hinge is eight numbers: sum, centred square and centred product with the rate of H = (g - t)+, the same of
 C = (t - g)+, and whether the colder and the warmer side are valid.
 """
 
@@ -22,6 +22,7 @@ TERMS = np.array([1, 2, 2, 2, 3, 3])
 MEAN, LINE, HEATING, COOLING, BENT, BOTH = range(6)
 SSE, LOW, HIGH, BASE, FIRST, SECOND = range(6)  # what is found, a column each
 
+Hinge = tuple[float, float, float, float, float, float, float, float]
 FLAT = 1e-12  # of a sum of squares: below it a column is the others'
 
 
@@ -64,11 +65,18 @@ def wanted(kinds: Sequence[str]) -> NDArray[np.bool_]:
 
 
 @compiled
+def hinge_at(hinges: Array, j: int) -> Hinge:
+    """Row j of some, shape (count, 8)."""
+    row = hinges[j]
+    return row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7]
+
+
+@compiled
 def solved(  # noqa: PLR0917 -- a candidate: its two hinges among what it stands on
     totals: Totals,
     kind: int,
-    low: Array,
-    high: Array,
+    low: Hinge,
+    high: Hinge,
     is_physical: bool,
     overlap: float,
     out: Array,
