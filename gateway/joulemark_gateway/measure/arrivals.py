@@ -107,11 +107,12 @@ def arrived(baseline: Baseline, seen: Seen | None, data: Data) -> Arrived | None
     with np.errstate(all="ignore"):
         design = line_of(baseline).fitted.tangent(units)
     counts = units.is_whole & _finite(design)
-    counts &= ~excluded_units(plan.adjustments, units)
-    seen = seen.after(units, units.position[counts])
+    if plan.adjustments:
+        counts &= ~excluded_units(plan.adjustments, units)
     if counts.all():
-        return Arrived(units, design, seen)
-    return Arrived(units.where(counts), design[counts], seen)
+        return Arrived(units, design, seen.after(units, units.position))
+    counted = units.where(counts)
+    return Arrived(counted, design[counts], seen.after(units, counted.position))
 
 
 def line_of(baseline: Baseline) -> LineEstimate:

@@ -250,7 +250,10 @@ def check_alike(fitted: Data, units: Data) -> None:
     Raises:
         MeasureError: `other_units`.
     """
-    if not units.n or int(fitted.length_us.max()) > _ALIKE * int(fitted.length_us.min()):
+    if not units.n:
+        return
+    shortest_us, longest_us = fitted.length_range_us
+    if longest_us > _ALIKE * shortest_us:
         return
     before_us, now_us = fitted.median_length_us, units.median_length_us
     if max(before_us, now_us) > _ALIKE * min(before_us, now_us):

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -46,13 +47,21 @@ class Data:
         """The time that the values of each unit are of, shape (n,). [us]"""
         return self.length_us if self.measured_us is None else self.measured_us
 
+    @cached_property
+    def length_range_us(self) -> tuple[int, int]:
+        """The shortest and the longest unit, of one at least. [us]"""
+        if self.n == 1:
+            return (int(self.length_us[0]),) * 2
+        return int(self.length_us.min()), int(self.length_us.max())
+
     @property
     def median_length_us(self) -> float:
         """The length of the median unit, NaN where there is none. [us]"""
         if not self.n:
             return math.nan
-        if (self.length_us == self.length_us[0]).all():  # a median of equals is slow
-            return float(self.length_us[0])
+        shortest_us, longest_us = self.length_range_us
+        if shortest_us == longest_us:  # a median of equals is slow
+            return float(shortest_us)
         return float(np.median(self.length_us))
 
     @property

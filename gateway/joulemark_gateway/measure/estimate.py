@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from joulemark_gateway.measure.data import Data
 from joulemark_gateway.measure.models.base import Fitted, Structure
-from joulemark_gateway.measure.models.time_of_week_blend import Blend
 from joulemark_gateway.measure.qr import Array
 from joulemark_gateway.measure.uncertainty import (
     Noise,
@@ -27,6 +26,9 @@ from joulemark_gateway.measure.uncertainty import (
     noise_of,
     noise_of_fitted,
 )
+
+if TYPE_CHECKING:
+    from joulemark_gateway.measure.models.time_of_week_blend import Blend
 
 
 class Estimate(Protocol):
@@ -240,7 +242,7 @@ def estimate_of(model: Fitted | Blend, data: Data) -> Estimate:
     Raises:
         MeasureError: `residuals_too_correlated`, `too_few_units`.
     """
-    if isinstance(model, Blend):
+    if not isinstance(model, Fitted):
         estimate = BlendEstimate(model)
         _ = estimate.process  # refuses now what has no interval
         return estimate

@@ -2,6 +2,8 @@
 
 A family looks at units without holes and gives the fit with what else was looked at. `Automatic`
 looks at the length of a unit and at the drivers, and takes the family that is made for them.
+What not every plan names (times of the week, degree days, choices of drivers, compressors) is
+loaded when it is fitted.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
@@ -31,25 +33,23 @@ from joulemark_gateway.measure.models.batch import (
 )
 from joulemark_gateway.measure.models.cells import Shifts
 from joulemark_gateway.measure.models.change_point import GRID, Grid
-from joulemark_gateway.measure.models.compressor_steps import Machine
-from joulemark_gateway.measure.models.degree_day import fit_best_degree_days, fit_degree_days
 from joulemark_gateway.measure.models.mean import fit_mean
 from joulemark_gateway.measure.models.metrics import Metrics, bic, blend_metrics, metrics_of
-from joulemark_gateway.measure.models.performance_map import MAP_POLICIES, fit_map
 from joulemark_gateway.measure.models.production import Predictor, activity, fit_production, weather
 from joulemark_gateway.measure.models.production_temperature import (
     PLANT_KINDS,
     PlantChoice,
     choose_plant,
 )
-from joulemark_gateway.measure.models.selection import Candidate, select_production
-from joulemark_gateway.measure.models.selection_rules import SELECTION_POLICIES
 from joulemark_gateway.measure.models.shapes import TEMPERATURE
 from joulemark_gateway.measure.models.splits import NORTH
 from joulemark_gateway.measure.models.temperature_choice import CALTRACK, Alternative, Choice, Rule
-from joulemark_gateway.measure.models.time_of_week_blend import Blend, fit_by_distance, fit_by_month
-from joulemark_gateway.measure.models.time_of_week_temperature import fit_time_of_week_temperature
 from joulemark_gateway.measure.roll_up import is_amount
+
+if TYPE_CHECKING:
+    from joulemark_gateway.measure.models.compressor_steps import Machine
+    from joulemark_gateway.measure.models.selection import Candidate, Selection
+    from joulemark_gateway.measure.models.time_of_week_blend import Blend
 
 BILL_DAYS = 20  # units of so many days and more are bills
 
@@ -161,6 +161,11 @@ class DegreeDays:
 
     def fit(self, data: Data) -> Chosen:
         """The model of bills."""
+        from joulemark_gateway.measure.models.degree_day import (  # noqa: PLC0415 -- as above
+            fit_best_degree_days,
+            fit_degree_days,
+        )
+
         if self.kind is None:
             fitted = fit_best_degree_days(data, self.daily, grid=self.grid)
         else:
@@ -188,6 +193,14 @@ class TimeOfWeek:
 
     def fit(self, data: Data) -> Chosen:
         """One model, or several blended."""
+        from joulemark_gateway.measure.models.time_of_week_blend import (  # noqa: PLC0415 -- as above
+            fit_by_distance,
+            fit_by_month,
+        )
+        from joulemark_gateway.measure.models.time_of_week_temperature import (  # noqa: PLC0415
+            fit_time_of_week_temperature,
+        )
+
         if data.measured_us is not None:
             data = data.where(data.counted_us >= data.length_us)
         if self.blend == "none":
@@ -234,8 +247,7 @@ class Production:
         if self.policy is None:
             fitted = fit_production(data, self.predictors, nominal=self.nominal_us)
             return _chosen(fitted, data)
-        policy = named(SELECTION_POLICIES, self.policy, "unknown_selection_policy")
-        found = select_production(data, self.predictors, policy, {"baseline": data})
+        found = _selected(self.policy, data, self.predictors, fit_production)
         others = tuple(_alternative(one, data) for one in found.alternatives[1:])
         return Chosen(
             found.fitted, data, metrics_of(found.fitted), others, tuple(found.chosen.findings)
@@ -265,13 +277,8 @@ class ProductionTemperature:
         if self.policy is None:
             choice = self._choice(data, self.predictors)
             return Chosen(choice.fitted, data, choice.metrics, choice.others)
-        policy = named(SELECTION_POLICIES, self.policy, "unknown_selection_policy")
-        found = select_production(
-            data,
-            self.predictors,
-            policy,
-            {"baseline": data},
-            fit=lambda of, some: self._choice(of, some).fitted,
+        found = _selected(
+            self.policy, data, self.predictors, lambda of, some: self._choice(of, some).fitted
         )
         kept = tuple(one for one in self.predictors if one.name in found.chosen.predictors)
         choice = self._choice(data, kept)
@@ -309,6 +316,11 @@ class CompressorMap:
 
     def fit(self, data: Data) -> Chosen:
         """The map; what it must rest on is a finding."""
+        from joulemark_gateway.measure.models.performance_map import (  # noqa: PLC0415 -- as above
+            MAP_POLICIES,
+            fit_map,
+        )
+
         policy = named(MAP_POLICIES, self.policy, "unknown_map_policy")
         of = fit_map(data, self.machine, policy)
 
@@ -371,6 +383,22 @@ def _others_of(choice: Choice) -> tuple[Alternative, ...]:
 
 def _chosen(fitted: Fitted, data: Data) -> Chosen:
     return Chosen(fitted, data, metrics_of(fitted))
+
+
+def _selected(
+    policy: str,
+    data: Data,
+    predictors: Sequence[Predictor],
+    fit: Callable[[Data, Sequence[Predictor]], Fitted],
+) -> Selection:
+    """The set of predictors that a policy of that name chooses."""
+    from joulemark_gateway.measure.models.selection import select_production  # noqa: PLC0415
+    from joulemark_gateway.measure.models.selection_rules import (  # noqa: PLC0415 -- as above
+        SELECTION_POLICIES,
+    )
+
+    rules = named(SELECTION_POLICIES, policy, "unknown_selection_policy")
+    return select_production(data, predictors, rules, {"baseline": data}, fit=fit)
 
 
 def _alternative(one: Candidate, data: Data) -> Alternative:

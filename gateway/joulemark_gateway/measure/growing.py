@@ -30,7 +30,7 @@ from joulemark_gateway.measure.data import Data
 from joulemark_gateway.measure.estimate import LineEstimate
 from joulemark_gateway.measure.finding import Finding, NamedPolicy
 from joulemark_gateway.measure.linear import ROUNDING, Linear, Positions
-from joulemark_gateway.measure.qr import Array, products, residuals
+from joulemark_gateway.measure.qr import Array, residuals
 from joulemark_gateway.measure.rules import at_most
 from joulemark_gateway.measure.uncertainty import noise_of
 
@@ -194,8 +194,7 @@ class Growing:
         self, x: Array, beta: Array, basis: Array, e: Array, squares: tuple[float, float]
     ) -> Linear:
         x, basis = np.ascontiguousarray(x), np.ascontiguousarray(basis)
-        inverse = products(basis, np.ascontiguousarray(basis.T))
-        return Linear(x, self.y, self.position, beta, basis, inverse, e, *squares)
+        return Linear(x, self.y, self.position, beta, basis, e, *squares)
 
 
 def _mean_square(e: Array) -> float:

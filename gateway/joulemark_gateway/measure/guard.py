@@ -10,12 +10,11 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from joulemark_agent.contract.errors import MeasureError
 from joulemark_agent.kernels.jit import compiled
 from joulemark_gateway.measure.calendar import US_PER_DAY
-from joulemark_gateway.measure.data import Data, check_order
+from joulemark_gateway.measure.data import Data, Times, check_order
 from joulemark_gateway.measure.qr import Array
 
 LARGEST = 1e100  # its square, summed over any number of units, is still finite
@@ -34,7 +33,7 @@ def checked(data: Data) -> Data:
             `stamps_out_of_order`, `shared_place`, `bad_value`, `value_too_large`.
     """
     columns = (data.start_us, data.length_us, data.counted_us, data.position, data.energy_wh)
-    shapes = {np.shape(column) for column in (*columns, *data.drivers.values())}
+    shapes = {column.shape for column in (*columns, *data.drivers.values())}
     if len(shapes) > 1 or len(next(iter(shapes))) != 1:
         raise MeasureError(
             f"The columns have the shapes {', '.join(map(str, sorted(shapes)))}.",
@@ -44,16 +43,8 @@ def checked(data: Data) -> Data:
     start_us = _whole("bad_stamp", "stamps", data.start_us)
     length_us = _whole("bad_length", "lengths", data.length_us)
     position = _whole("bad_place", "places", data.position)
-    _within("bad_stamp", "A stamp", start_us, _FIRST_US, _LAST_US)
-    _within("bad_length", "The length of a unit", length_us, 1, _LONGEST_US)
-    _within("bad_place", "The place of a unit", position, -_FURTHEST, _FURTHEST)
-    check_order(start_us)
-    if not (position[1:] > position[:-1]).all():
-        raise MeasureError(
-            "Two units have one place on the grid.",
-            "Check the step of the stamps: it is more uneven than half a unit.",
-            code="shared_place",
-        )
+    if not _is_series(start_us, length_us, position):
+        _refuse(start_us, length_us, position)
     energy_wh = _numbers("energy", data.energy_wh)
     drivers = {name: _numbers(name, column) for name, column in data.drivers.items()}
     measured_us = data.measured_us
@@ -79,8 +70,25 @@ def finite(figures: Mapping[str, float]) -> dict[str, float]:
     return {name: float(value) for name, value in figures.items()}
 
 
-def _whole(code: str, name: str, column: NDArray[np.int64]) -> NDArray[np.int64]:
-    if column.dtype.kind not in "iu" or column.dtype == np.uint64:
+def _refuse(start_us: Times, length_us: Times, position: Times) -> None:
+    """Say what keeps units from being a series.
+
+    Raises:
+        MeasureError: as of `checked`.
+    """
+    _within("bad_stamp", "A stamp", start_us, _FIRST_US, _LAST_US)
+    _within("bad_length", "The length of a unit", length_us, 1, _LONGEST_US)
+    _within("bad_place", "The place of a unit", position, -_FURTHEST, _FURTHEST)
+    check_order(start_us)
+    raise MeasureError(
+        "Two units have one place on the grid.",
+        "Check the step of the stamps: it is more uneven than half a unit.",
+        code="shared_place",
+    )
+
+
+def _whole(code: str, name: str, column: Times) -> Times:
+    if column.dtype != np.int64 and (column.dtype.kind not in "iu" or column.dtype == np.uint64):
         raise MeasureError(
             f"The {name} are of the type {column.dtype}.",
             "Give whole numbers of 64 bits with a sign.",
@@ -89,7 +97,7 @@ def _whole(code: str, name: str, column: NDArray[np.int64]) -> NDArray[np.int64]
     return column.astype(np.int64)
 
 
-def _within(code: str, name: str, column: NDArray[np.int64], low: int, high: int) -> None:
+def _within(code: str, name: str, column: Times, low: int, high: int) -> None:
     outside = _first_outside(column, low, high)
     if outside < column.size:
         raise MeasureError(
@@ -118,7 +126,22 @@ def _numbers(name: str, column: Array) -> Array:
 
 
 @compiled
-def _first_outside(column: NDArray[np.int64], low: int, high: int) -> int:
+def _is_series(start_us: Times, length_us: Times, position: Times) -> bool:
+    """Whether all can be units that follow one another; one look for what is nearly always so."""
+    for i in range(start_us.size):
+        if not (
+            _FIRST_US <= start_us[i] <= _LAST_US
+            and 1 <= length_us[i] <= _LONGEST_US
+            and -_FURTHEST <= position[i] <= _FURTHEST
+        ):
+            return False
+        if i > 0 and not (start_us[i] > start_us[i - 1] and position[i] > position[i - 1]):
+            return False
+    return True
+
+
+@compiled
+def _first_outside(column: Times, low: int, high: int) -> int:
     """The index of the first value that is not from low to high; the size, where all are."""
     for i in range(column.size):
         if column[i] < low or column[i] > high:

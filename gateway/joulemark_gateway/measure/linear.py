@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,6 @@ class Linear:
     position: Positions
     beta: Array
     basis: Array
-    inverse: Array
     e: Array
     sse: float
     sst: float
@@ -50,6 +50,11 @@ class Linear:
     def p(self) -> int:
         """Number of terms, the intercept included."""
         return int(self.x.shape[1])
+
+    @cached_property
+    def inverse(self) -> Array:
+        """(X'X)^-1, shape (p, p)."""
+        return products(self.basis, np.ascontiguousarray(self.basis.T))
 
     @property
     def residual_variance(self) -> float:
@@ -148,7 +153,7 @@ def fit(drivers: Array, y: Array, position: Positions, exposure: Array | None = 
     if float(np.max(np.abs(e))) <= ROUNDING * float(np.max(np.abs(y))):
         e = np.zeros(n)  # what rounding leaves of an exact fit is no noise and has no correlation
     sse = squares(e, 0.0)
-    return Linear(x, y, position, solved.beta, solved.basis, solved.inverse, e, sse, sst)
+    return Linear(x, y, position, solved.beta, solved.basis, e, sse, sst)
 
 
 def _spread(values: Array) -> float:

@@ -77,14 +77,12 @@ def column_norms(x: Array) -> Array:
 
 @compiled
 def products(a: Array, b: Array) -> Array:
-    """The matrix product, summed in the order of the inner index."""
+    """The matrix product, each sum in the order of the inner index, and those of a row together."""
     out = np.zeros((a.shape[0], b.shape[1]))
     for i in range(a.shape[0]):
-        for k in range(b.shape[1]):
-            total = 0.0
-            for j in range(a.shape[1]):
-                total += a[i, j] * b[j, k]
-            out[i, k] = total
+        for j in range(a.shape[1]):
+            for k in range(b.shape[1]):
+                out[i, k] += a[i, j] * b[j, k]
     return out
 
 

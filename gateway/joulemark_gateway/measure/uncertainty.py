@@ -184,14 +184,8 @@ def linearised(fitted: Fitted, data: Data) -> Linear:
             code="too_few_units",
         )
     x = fitted.tangent(data) / fitted.scale(data)[:, None]
-    basis = _basis(x, model.p)
-    return replace(
-        model,
-        x=x,
-        beta=np.concatenate([model.beta, np.zeros(fitted.searched)]),
-        basis=basis,
-        inverse=products(basis, np.ascontiguousarray(basis.T)),
-    )
+    beta = np.concatenate([model.beta, np.zeros(fitted.searched)])
+    return replace(model, x=x, beta=beta, basis=_basis(x, model.p))
 
 
 def _basis(x: Array, sure: int) -> Array:
@@ -201,7 +195,7 @@ def _basis(x: Array, sure: int) -> Array:
     """
     p = x.shape[1]
     try:
-        return least_squares(x, x[:, 0]).basis
+        return least_squares(x, np.ascontiguousarray(x[:, 0])).basis
     except MeasureError:  # not all of them then: one by one
         kept = list(range(sure))
     for j in range(sure, p):

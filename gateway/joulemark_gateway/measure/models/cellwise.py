@@ -19,7 +19,7 @@ from joulemark_gateway.measure.data import Data
 from joulemark_gateway.measure.linear import Linear, Positions
 from joulemark_gateway.measure.models.partial import predicted, pull
 from joulemark_gateway.measure.models.partial_model import PartialModel, leverages
-from joulemark_gateway.measure.qr import Array, products
+from joulemark_gateway.measure.qr import Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,11 +120,6 @@ class CellLinear(Linear):
     def basis(self) -> Array:
         """The basis of its columns, shape (p, p)."""
         return self._made[1]
-
-    @cached_property
-    def inverse(self) -> Array:
-        """(X'X)^-1, shape (p, p)."""
-        return products(self.basis, np.ascontiguousarray(self.basis.T))
 
 
 @compiled

@@ -1,7 +1,7 @@
 """The kinds of change-point models, and the line through two hinges: one or two centred equations.
 
-A hinge is eight numbers: sum, centred square and centred product with the rate of H = (g - t)+, the same of
-C = (t - g)+, and whether the colder and the warmer side are valid.
+A hinge is eight numbers: sum, centred square and centred product with the rate of H = (g - t)+, the
+same of C = (t - g)+, and whether the colder and the warmer side are valid.
 """
 
 from __future__ import annotations

@@ -10,17 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from joulemark_agent.contract.errors import MeasureError
 from joulemark_gateway.measure.data import Data, Times
 from joulemark_gateway.measure.models.base import Fitted
-from joulemark_gateway.measure.models.time_of_week_blend import Blend
 from joulemark_gateway.measure.qr import Array
 from joulemark_gateway.measure.sums import squares, total
 from joulemark_gateway.measure.uncertainty import lag_one_correlation
+
+if TYPE_CHECKING:
+    from joulemark_gateway.measure.models.time_of_week_blend import Blend
 
 _MOST_RHO = 0.99
 

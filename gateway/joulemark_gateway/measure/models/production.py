@@ -16,7 +16,7 @@ from joulemark_agent.contract.errors import MeasureError
 from joulemark_agent.contract.quantities import unit_of
 from joulemark_gateway.measure.data import Data
 from joulemark_gateway.measure.linear import fit
-from joulemark_gateway.measure.models.base import Fitted, Term
+from joulemark_gateway.measure.models.base import Fitted, Term, side_by_side
 from joulemark_gateway.measure.models.shapes import nominal_us
 from joulemark_gateway.measure.qr import Array
 
@@ -122,15 +122,16 @@ def fit_production(
     """
     names = tuple(column for predictor in predictors for column in predictor.columns)
     of_unit = nominal_us(data) if nominal is None else nominal
+    temperatures = {name for name in names if _is_temperature(name)}
 
     def rows(of: Data) -> Array:
         whole_us = of_unit if of_unit <= _LONGEST_DAY_US else of.length_us
         exposure = of.counted_us / whole_us
         columns = (
-            of.driver(name) * exposure if _is_temperature(name) else of.driver(name)
+            of.driver(name) * exposure if name in temperatures else of.driver(name)
             for name in names
         )
-        return np.column_stack([exposure, *columns])
+        return side_by_side([exposure, *columns])
 
     x = rows(data)
     linear = fit(x[:, 1:], data.energy_wh, data.position, x[:, 0])

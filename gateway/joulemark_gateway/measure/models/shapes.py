@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -18,8 +19,7 @@ from joulemark_agent.contract.errors import MeasureError
 from joulemark_gateway.measure import linear as linear_model
 from joulemark_gateway.measure.calendar import US_PER_DAY
 from joulemark_gateway.measure.data import Data, Flags
-from joulemark_gateway.measure.linear import Linear
-from joulemark_gateway.measure.models.base import Fitted, Term
+from joulemark_gateway.measure.models.base import Fitted, Term, side_by_side
 from joulemark_gateway.measure.qr import Array
 
 TEMPERATURE = "temperature_c"
@@ -61,7 +61,8 @@ class OwnTemperature:
 
     def beyond(self, point_c: float, sign: int) -> Array:
         """(point - t)+ for sign -1, (t - point)+ for sign 1. [K]"""
-        return np.maximum(sign * (self.t_c - point_c), 0.0)
+        away_k = self.t_c - point_c
+        return np.maximum(away_k if sign > 0 else -away_k, 0.0)
 
     def share(self, point_c: float, sign: int) -> Array:
         """1 beyond the point, else 0. [1]"""
@@ -113,7 +114,7 @@ class Shape:
         ]
         return [moved[0] + moved[1]] if self.kind == "4p" else moved
 
-    @property
+    @cached_property
     def _hinges(self) -> list[tuple[float, int]]:
         """Each change point with the side on which the line is not flat."""
         low = [] if self.low_c is None else [(self.low_c, -1)]
@@ -141,7 +142,7 @@ def fit_parts(id_: str, data: Data, parts: Sequence[Part], read: Reader) -> Fitt
     """
 
     def rows(of: Data) -> Array:
-        return np.column_stack(_columns(parts, of, read))
+        return side_by_side(_columns(parts, of, read))
 
     nominal = nominal_us(data)
 
@@ -154,11 +155,11 @@ def fit_parts(id_: str, data: Data, parts: Sequence[Part], read: Reader) -> Fitt
     linear = linear_model.fit(x[:, 1:], y, data.position, x[:, 0])
     if np.any(root != 1):
         linear = replace(linear, sst=_weighted_spread(data.energy_wh / root**2, root**2))
+    coefficients = linear.beta.tolist()
     searched = sum(len(part.shape.points_c) for part in parts)
 
     def tangent(of: Data) -> Array:
-        moved = _derivatives(parts, of, read, linear)
-        return np.column_stack([*_columns(parts, of, read), *moved])
+        return side_by_side(_columns(parts, of, read, coefficients))
 
     facts = {
         f"{part.name}.{name}" if part.name else name: value
@@ -188,35 +189,32 @@ def nominal_us(data: Data) -> int:
     return int(np.sort(data.length_us)[data.n // 2])
 
 
-def _columns(parts: Sequence[Part], data: Data, read: Reader) -> list[Array]:
+def _columns(
+    parts: Sequence[Part], data: Data, read: Reader, coefficients: Sequence[float] = ()
+) -> list[Array]:
+    """The columns of all parts and then, where coefficients are known, the derivatives."""
     days = data.counted_us / US_PER_DAY
     degrees = read(data) if any(part.shape.terms for part in parts) else None
     columns: list[Array] = []
+    moved: list[Array] = []
     for part in parts:
-        rates = [np.ones(data.n)]
+        at = len(columns) + 1
+        rates: list[Array] = []
+        found: list[Array] = []
         if degrees is not None:
-            rates += part.shape.columns(degrees)
-        columns += _inside(part, data, rates, days)
-    return columns
-
-
-def _derivatives(parts: Sequence[Part], data: Data, read: Reader, linear: Linear) -> list[Array]:
-    days, degrees = data.counted_us / US_PER_DAY, read(data)
-    columns: list[Array] = []
-    at = 0
-    for part in parts:
-        end = at + 1 + len(part.shape.terms)
-        slopes = linear.beta[at + 1 : end].tolist()
-        columns += _inside(part, data, part.shape.derivatives(degrees, slopes), days)
-        at = end
-    return columns
-
-
-def _inside(part: Part, data: Data, rates: list[Array], days: Array) -> list[Array]:
-    if part.has is None:
-        return [rate * days for rate in rates]
-    inside = part.has(data)
-    return [np.where(inside, rate * days, 0.0) for rate in rates]
+            rates = part.shape.columns(degrees)
+            if coefficients:
+                found = part.shape.derivatives(degrees, coefficients[at : at + len(rates)])
+        own = [days, *(rate * days for rate in rates)]
+        of_points = [rate * days for rate in found]
+        if part.has is not None:
+            inside = part.has(data)
+            own, of_points = (
+                [np.where(inside, column, 0.0) for column in some] for some in (own, of_points)
+            )
+        columns += own
+        moved += of_points
+    return columns + moved
 
 
 def _terms(parts: Sequence[Part]) -> tuple[Term, ...]:

@@ -53,7 +53,10 @@ class CaltrackDaily(NamedPolicy):
         """The data with NaN for what counts as missing: 0 of electricity, but not of gas."""
         if carrier == "gas":
             return data
-        return replace(data, energy_wh=np.where(data.energy_wh == 0, np.nan, data.energy_wh))
+        is_zero = data.energy_wh == 0
+        if not is_zero.any():
+            return data
+        return replace(data, energy_wh=np.where(is_zero, np.nan, data.energy_wh))
 
     def judge_data(self, case: Case) -> Judged:
         """Every rule with what was seen and the limit.
