@@ -33,7 +33,7 @@ def checked(data: Data) -> Data:
             `stamps_out_of_order`, `shared_place`, `bad_value`, `value_too_large`.
     """
     columns = (data.start_us, data.length_us, data.counted_us, data.position, data.energy_wh)
-    shapes = {column.shape for column in (*columns, *data.drivers.values())}
+    shapes = {np.shape(column) for column in (*columns, *data.drivers.values())}
     if len(shapes) > 1 or len(next(iter(shapes))) != 1:
         raise MeasureError(
             f"The columns have the shapes {', '.join(map(str, sorted(shapes)))}.",
