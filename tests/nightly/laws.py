@@ -22,14 +22,8 @@ def run(seed: int, *, full: bool) -> dict[str, str]:
     """All laws of the ordinary tier; `full=False` with the examples that they have there."""
     files = [path for path in sorted(TESTS.rglob("test_*.py")) if "@given" in path.read_text()]
     profile = EXAMPLES if full else FEW_EXAMPLES
-    words = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-m",
-        "hypothesis and not (endurance or bench or nightly)",
-    ]
+    marked = "hypothesis and not (endurance or bench or nightly)"
+    words = [sys.executable, "-m", "pytest", "-q", "-m", marked]
     words += [f"--hypothesis-profile={profile}", f"--hypothesis-seed={seed}", "--timeout=3600"]
     done = subprocess.run(
         [*words, *map(str, files)],
