@@ -1,5 +1,6 @@
 """What every test may ask for: outside data, services, and kernels compiled once before the run."""
 
+import gc
 import logging
 import os
 import shutil
@@ -16,18 +17,23 @@ from xdist.scheduler import LoadScopeScheduling
 from support import leaving, servers
 from support.needed import missing, service
 
-# No wall-clock limits: a slow machine is not a failure. The same examples on every run of one
-# version, so that a red build can be repeated; `pytest --hypothesis-profile=search` looks further.
-settings.register_profile("same", deadline=None, derandomize=True)
+# No wall-clock limits: a slow machine is not a failure. The same few examples on every run of one
+# version, so that a red build can be repeated; `python -m tests.nightly laws` looks further.
+settings.register_profile("same", deadline=None, derandomize=True, max_examples=40)
 settings.register_profile("search", deadline=None, max_examples=2000)
 settings.load_profile("same")
 
 ON_THEIR_OWN = {"test_saving_is_proven.py"}  # it shares nothing with its neighbours
 UNDIVIDED = {"test_mutations.py", "test_assertions.py"}  # what one test finds out others use
+COMPILED = {  # kernels that take long to compile, and the folders that run the most of them
+    "kernels of the agent": ("tests/agent/kernels", "tests/agent/equipment"),
+    "kernels of the engine": ("tests/gateway/measure", "tests/gateway/fleet"),
+}
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Look at what leaves for machines, from this process and from those that tests start."""
+    gc.disable()  # until all is imported, which leaves nothing to collect
     if not hasattr(config, "workerinput"):  # workers and processes write where we read
         os.environ[leaving.FOLDER] = tempfile.mkdtemp(prefix="joulemark-leaving-")
     hooked = str(Path(__file__).parent / "support/hooked")
@@ -57,13 +63,33 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`-m endurance` imports only files that hold such a test: every worker imports them all."""
+    is_test = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
+    if not is_test or config.getoption("markexpr") != "endurance":
+        return None
+    return True if "mark.endurance" not in collection_path.read_text("utf-8") else None
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: no later collection of garbage looks through it again."""
+    gc.enable()
+    gc.freeze()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole chains first: they take longest and stay in one worker, with the rest beside them."""
-    items.sort(key=lambda item: "system" not in item.path.parts)
+    """What stays in one worker first, whole chains before all: the rest fills the others."""
+    items.sort(key=lambda item: ("system" not in item.path.parts, compiled(item.nodeid) is None))
+
+
+def compiled(nodeid: str) -> str | None:
+    """Which kernels it is among those to compile; None: it finds them ready, or needs few."""
+    found = (name for name, folders in COMPILED.items() if nodeid.startswith(folders))
+    return next(found, None)
 
 
 class Together(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """What shares a chain, or hundreds of measurements, is run by one worker."""
+    """What shares a chain, hundreds of measurements or the compiling of kernels has one worker."""
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
@@ -71,7 +97,7 @@ class Together(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
         if file in UNDIVIDED:
             return path
         if not folder.startswith("tests/system"):
-            return nodeid
+            return compiled(nodeid) or nodeid
         return path if file in ON_THEIR_OWN else folder
 
 

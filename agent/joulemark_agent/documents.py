@@ -101,13 +101,14 @@ def _document(kind: str, name: str, folder: Path | None) -> Document:
     if name.endswith(".yaml"):
         return read_document((site_folder() if folder is None else folder) / name)
     try:
-        return parse_yaml(joulemark_profiles.text(kind, name), f"{name}.yaml")
+        text = joulemark_profiles.text(kind, name)
     except KeyError as error:
         known = ", ".join(joulemark_profiles.names(kind))
         raise ConfigError(
             f"There is no {name[:80]!r} in {kind}.",
             f"Use one of: {known}; or the path of a file that ends in '.yaml'.",
         ) from error
+    return parse_yaml(text, f"{name}.yaml", is_shipped=True)
 
 
 def mistakes(found: Sequence[str]) -> ConfigError:

@@ -106,4 +106,4 @@ def _one(what: str, name: Any, known: Mapping[str, Any]) -> Any:
 def _document(kind: str, name: str) -> Document:
     if name not in (known := joulemark_profiles.names(kind)):
         raise ConfigError(f"There is no {name!r} in {kind}.", f"Use one of: {', '.join(known)}.")
-    return parse_yaml(joulemark_profiles.text(kind, name), f"{name}.yaml")
+    return parse_yaml(joulemark_profiles.text(kind, name), f"{name}.yaml", is_shipped=True)

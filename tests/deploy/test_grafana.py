@@ -137,7 +137,7 @@ def site_of(name: str) -> dict[str, Any]:
 def profile_of(view: Any) -> dict[str, Any]:
     (row,) = (row for row in site_of(view.site)["devices"] if row["id"] == view.device)
     name = row["profile"]
-    return parse_yaml(joulemark_profiles.text("devices", name), name).mapping
+    return parse_yaml(joulemark_profiles.text("devices", name), name, is_shipped=True).mapping
 
 
 def seconds(text: str) -> int:

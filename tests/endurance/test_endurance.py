@@ -18,12 +18,12 @@ def show(figures: dict[str, str]) -> None:
 
 @pytest.mark.service
 @pytest.mark.usefixtures("mosquitto")
-def test_three_hundred_kills_lose_nothing_double_nothing_and_change_nothing():
+def test_a_hundred_kills_lose_nothing_double_nothing_and_change_nothing():
     show(kills.run(1, full=False))
 
 
 @pytest.mark.service
-def test_a_hundred_power_cuts_lose_no_row_that_was_acknowledged():
+def test_forty_power_cuts_lose_no_row_that_was_acknowledged():
     show(power_cuts.run(1, full=False))
 
 

@@ -40,10 +40,10 @@ def test_every_decoder_has_a_target():
 
 
 @pytest.mark.endurance
-@pytest.mark.timeout(420)  # a minute of computing, beside others
+@pytest.mark.timeout(420)  # seconds of computing, beside others
 @pytest.mark.parametrize("module", MODULES)
 def test_no_bytes_make_a_decoder_fail(module):
-    assert len(fuzz.minute(module, 1)) == len(targets([module])) + 1, "and all together"
+    assert len(fuzz.shared(module, 1)) == len(targets([module])) + 1, "and all together"
 
 
 @pytest.mark.endurance

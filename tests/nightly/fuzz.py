@@ -1,7 +1,7 @@
 """Any bytes before every decoder: an answer or a refusal, in time and in little memory.
 
 Each target gets JOULEMARK_FUZZ_SECONDS (120) of its own, or 10 million executions if they come
-first; with every change the targets of one file share a minute. The table says how many each had,
+first; with every change the targets of one file share 15 seconds. The table says how many each had,
 at which rate, and how long 10 million take. Where atheris is installed the targets are run once
 more, led by coverage. Decoders without checks fail the same harness.
 """
@@ -17,7 +17,7 @@ from support.fuzz.run import MODULES, fuzzed, targets
 
 EXECUTIONS = 10_000_000
 SECONDS = float(os.environ.get("JOULEMARK_FUZZ_SECONDS", "120"))
-SHARED_S = 60.0
+SHARED_S = 15.0
 QUICK_CONTROL = "planted.stock_yaml"
 CONTROLS = ("planted.stock_variant", QUICK_CONTROL, "planted.stock_json")
 
@@ -25,13 +25,13 @@ CONTROLS = ("planted.stock_variant", QUICK_CONTROL, "planted.stock_json")
 def run(seed: int, *, full: bool) -> dict[str, str]:
     """Figures by target; AssertionError with the input that broke one."""
     if not full:
-        return {name: told for module in MODULES for name, told in minute(module, seed).items()}
+        return {name: told for module in MODULES for name, told in shared(module, seed).items()}
     figures = _driven(MODULES, seed, SECONDS)
     return figures | {f"control {name}": control(name, seed) for name in CONTROLS} | _led(seed)
 
 
-def minute(module: str, seed: int) -> dict[str, str]:
-    """A minute of the targets of one file, shared; what is all of them is under the file's name."""
+def shared(module: str, seed: int) -> dict[str, str]:
+    """Some seconds, shared by the targets of one file; all of them stand under its name."""
     figures = _driven([module], seed, SHARED_S / len(targets([module])))
     return figures | {module: figures.pop("all")}
 

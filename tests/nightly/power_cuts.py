@@ -20,7 +20,7 @@ from support.cut_writer import NORMAL, Acked, Found
 from support.disk import PoweredDisk, powered
 from support.forks import Forks, until
 
-CUTS, FEW = 1000, 100
+CUTS, FEW = 1000, 40
 EVERY = 4  # so many cuts hit the mutant once
 LIFE = 10  # cuts before a pair begins anew, so that what is checked stays small
 SHORTEST_S, LONGEST_S = 0.0, 0.15  # after the first new commit
@@ -83,7 +83,7 @@ def _cut(disk: PoweredDisk, forks: Forks, pairs: list[Pair], wait_s: float, log:
 
 
 def run(seed: int, *, full: bool) -> dict[str, str]:
-    """A thousand cuts; `full=False` a hundred."""
+    """A thousand cuts; `full=False` forty."""
     draw, cuts = random.Random(seed), CUTS if full else FEW
     logging.getLogger("joulemark_agent").addHandler(logging.NullHandler())  # of what mutants lost
     with tempfile.TemporaryDirectory(prefix="joulemark-cuts-") as name:

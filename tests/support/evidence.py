@@ -124,7 +124,7 @@ def factor_mapping(name: str) -> dict[str, Any]:
 
 @cache
 def _shipped(kind: str, name: str) -> dict[str, Any]:
-    return parse_yaml(joulemark_profiles.text(kind, name), name).mapping
+    return parse_yaml(joulemark_profiles.text(kind, name), name, is_shipped=True).mapping
 
 
 def documents(

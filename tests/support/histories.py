@@ -29,12 +29,16 @@ QUARTER_US, HOUR_US, DAY_US = 900_000_000, 3_600_000_000, 86_400_000_000
 
 def profile(name: str) -> Profile:
     """A shipped device profile."""
-    return validate(Profile, parse_yaml(joulemark_profiles.text("devices", name), name))
+    return validate(
+        Profile, parse_yaml(joulemark_profiles.text("devices", name), name, is_shipped=True)
+    )
 
 
 def factor_set(name: str = "korea") -> FactorSet:
     """A shipped set of emission factors."""
-    return validate(FactorSet, parse_yaml(joulemark_profiles.text("factors", name), name))
+    return validate(
+        FactorSet, parse_yaml(joulemark_profiles.text("factors", name), name, is_shipped=True)
+    )
 
 
 def counter_profile(name: str, *, synthetic: bool = False) -> Profile:

@@ -330,4 +330,5 @@ def _profile(name: str) -> Profile:
         raise ConfigError(
             f"There is no device profile called {name!r}.", "See 'joulemark agent profiles'."
         )
-    return validate(Profile, parse_yaml(joulemark_profiles.text("devices", name), f"{name}.yaml"))
+    text = joulemark_profiles.text("devices", name)
+    return validate(Profile, parse_yaml(text, f"{name}.yaml", is_shipped=True))

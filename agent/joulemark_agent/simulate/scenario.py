@@ -225,7 +225,7 @@ def load_any_scenario(name_or_path: str) -> AnyScenario:
     """
     if name_or_path in shipped():
         entry = resources.files(__package__).joinpath(_FOLDER, f"{name_or_path}.yaml")
-        return _validated(parse_yaml(entry.read_text("utf-8"), entry.name))
+        return _validated(parse_yaml(entry.read_text("utf-8"), entry.name, is_shipped=True))
     try:
         with Path(name_or_path).open("rb") as file:
             text = file.read(MAX_BYTES + 1).decode()

@@ -1,10 +1,13 @@
 """YAML people write: exact numbers in, every mistake with its line, nothing hostile."""
 
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 import yaml
 
+import joulemark_agent
+import joulemark_profiles
 from joulemark_agent.contract.document import (
     MAX_BYTES,
     MAX_VALUES,
@@ -42,6 +45,19 @@ def test_spacing_and_comments_do_not_change_the_digest():
     two = parse_yaml("# why\nb:\n    c: 0.5\na:   1\n", "f").mapping
 
     assert document_bytes(one) == document_bytes(two)
+
+
+def test_every_shipped_file_is_the_same_to_the_quick_reader():
+    found = [
+        path
+        for package in (joulemark_profiles, joulemark_agent)
+        for path in Path(package.__path__[0]).rglob("*.yaml")
+    ]
+
+    assert len(found) > 45
+    for path in found:
+        text = path.read_text("utf-8")
+        assert parse_yaml(text, "f") == parse_yaml(text, "f", is_shipped=True), path
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,9 @@ METER, COUNTER = 1, 2
 
 def profile(unit: int) -> Profile:
     name = UNITS[unit]
-    return validate(Profile, parse_yaml(joulemark_profiles.text("devices", name), name))
+    return validate(
+        Profile, parse_yaml(joulemark_profiles.text("devices", name), name, is_shipped=True)
+    )
 
 
 PROFILES = {UNITS[unit]: profile(unit) for unit in UNITS}

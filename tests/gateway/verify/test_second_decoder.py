@@ -38,7 +38,7 @@ HEAD = {"kind": "power_meter", "source": "rules of docs/format.md", "confidence"
 
 def shipped():
     for name in joulemark_profiles.names("devices"):
-        document = parse_yaml(joulemark_profiles.text("devices", name), name)
+        document = parse_yaml(joulemark_profiles.text("devices", name), name, is_shipped=True)
         yield parse_canonical(document_bytes(document.mapping))
 
 
