@@ -13,12 +13,12 @@ from zoneinfo import ZoneInfo
 from joulemark_agent.contract.canonical import parse_canonical
 from joulemark_agent.contract.committed import interval_us_in
 from joulemark_agent.contract.errors import EvidenceError
-from joulemark_agent.contract.factor import FactorSet
 from joulemark_agent.contract.profile import AnyPoint, Profile
 from joulemark_agent.contract.quantities import unit_of
 from joulemark_agent.contract.reading import SIMULATED
 from joulemark_agent.envelope import Carbon
 from joulemark_gateway.evidence.base import EvidenceStore, Head
+from joulemark_gateway.evidence.emission_factors import approved_carbon
 from joulemark_gateway.evidence.history import profile_at
 from joulemark_gateway.series.base import Latest, SeriesReader
 
@@ -161,7 +161,7 @@ def _device(head: Head, documents: Mapping[str, bytes]) -> Device:
             "Compare them with the copy of the operator who approved them.",
             code="bad_document",
         ) from error
-    carbon = _carbon(documents, named, site, zone)
+    carbon = approved_carbon(documents, named, zone)
     return Device(
         head, name, profile, step_us, period_us, zone, carbon, equipment, last_slot_us, every_us
     )
@@ -172,25 +172,9 @@ def _require(holds: bool, otherwise: str) -> None:
         raise ValueError(otherwise)
 
 
-def _carbon(
-    documents: Mapping[str, bytes], named: Mapping[str, str], site: Any, zone: ZoneInfo
-) -> Carbon | None:
-    try:
-        factors = _factors(documents[named["factors"]])
-        choice = site["factors"]
-        return Carbon(factors, str(choice["rule_set"]), str(choice["jurisdiction"]), zone)
-    except (KeyError, ValueError, TypeError):
-        return None
-
-
 def _zone_of(devices: Iterable[Device]) -> ZoneInfo:
     zones = [device.zone for device in devices]
     return zones[0] if zones else ZoneInfo("UTC")
-
-
-@lru_cache(maxsize=64)
-def _factors(document: bytes) -> FactorSet:
-    return FactorSet.model_validate(parse_canonical(document))
 
 
 @lru_cache(maxsize=64)

@@ -7,7 +7,7 @@ may lag, may be killed at any moment and may be dropped: it goes on from what it
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
@@ -35,10 +35,12 @@ QUALITY = {
     "stale": 13,
 }
 OTHER_QUALITY = 255
+INSIDE_US = 1000  # from the start of a window to the time of its row
 HELD = "series_held"  # code of the StoreError where another process has the series open
 
 Texts = NDArray[np.object_]
 Integers = NDArray[np.int64]
+Open = tuple[int, ...]  # a window that is not closed: begin, amount, covered, estimated, missing
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,16 @@ class Intervals:
     missing_us: Integers
 
 
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows of one of `tables.MEASUREMENTS`. Shapes (n,)."""
+
+    measurement: str
+    tags: Mapping[str, Texts]  # beside site and device
+    t_us: Integers  # at which the row stands. [us UTC]
+    fields: Mapping[str, NDArray[np.float64]]  # every one of the measurement; NaN: not there
+
+
 @dataclass(frozen=True)
 class Carry:
     """What the rows after this point need of those before it."""
@@ -73,6 +85,8 @@ class Carry:
     )  # good values of the last record; empty before the first
     followed: dict[str, tuple[int, ...]] = field(default_factory=dict)  # state of each counter
     instant: Instant | None = None  # of the last record, by both clocks of its agent
+    open: dict[str, Open] = field(default_factory=dict)  # by measurement and counter
+    due_us: int | None = None  # the slot that is due next; None: any
 
     def to_text(self) -> str:
         """As it is kept beside the rows."""
@@ -86,7 +100,7 @@ class Carry:
             StoreError: another version wrote it.
         """
         content = json.loads(text)
-        if set(content) != {"values", "followed", "instant"}:
+        if set(content) != {"values", "followed", "instant", "open", "due_us"}:
             raise StoreError(
                 "The series was written by another version.",
                 "Run 'joulemark series rebuild': it is a copy of the evidence.",
@@ -94,7 +108,8 @@ class Carry:
             )
         followed = {name: tuple(state) for name, state in content["followed"].items()}
         instant = None if content["instant"] is None else Instant(*content["instant"])
-        return cls(content["values"], followed, instant)
+        windows = {name: tuple(sums) for name, sums in content["open"].items()}
+        return cls(content["values"], followed, instant, windows, content["due_us"])
 
 
 @dataclass(frozen=True)
@@ -106,6 +121,7 @@ class Part:
     carry: Carry
     points: Points
     intervals: Intervals
+    others: tuple[Rows, ...] = ()
 
 
 @dataclass(frozen=True)

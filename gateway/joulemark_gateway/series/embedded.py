@@ -5,7 +5,8 @@
 | points | site, device, point, t_utc_us, value (NULL: none), quality (code of `base.QUALITY`) |
 | intervals | site, device, point, start_us, end_us, amount, covered_us, estimated_us, missing_us: |
 |           | one a slot; one alone for a step over more than `project.LONGEST_STEP` slots |
-| quarter_hours | the same summed to quarter-hours of UTC (a view) |
+| quarter, day, co2e, | `tables.MEASUREMENTS`: site, device, the tags, t_us, the fields (NULL: not there) |
+| slot, gap, batch    | |
 | projected | origin, size, carry: up to where each tree is written |
 
 Rows go in as numpy columns: 2 M rows/s, where `executemany` makes 2,000. There is no index: rows
@@ -28,21 +29,27 @@ from numpy.typing import NDArray
 
 from joulemark_agent.contract.errors import StoreError
 from joulemark_agent.contract.topics import parse_origin
-from joulemark_gateway.series.base import HELD, Amounts, Carry, Latest, Part, Samples
+from joulemark_gateway.series.base import HELD, Amounts, Carry, Latest, Part, Rows, Samples
+from joulemark_gateway.series.tables import MEASUREMENTS
 
 FILE = "series.duckdb"
-_VERSION = 1
+_VERSION = 2
+_PREFIX = "joulemark_"
+_TABLES = "\n".join(
+    f"CREATE TABLE {name.removeprefix(_PREFIX)} (site VARCHAR, device VARCHAR, "
+    + "".join(f"{tag} VARCHAR, " for tag in kind.tags)
+    + "t_us BIGINT, "
+    + ", ".join(f"{field} DOUBLE" for field in kind.fields)
+    + ");"
+    for name, kind in MEASUREMENTS.items()
+)
 _SCHEMA = f"""
 CREATE TABLE projected (origin VARCHAR, size BIGINT, carry VARCHAR);
 CREATE TABLE points (site VARCHAR, device VARCHAR, point VARCHAR, t_utc_us BIGINT, value DOUBLE,
     quality UTINYINT);
 CREATE TABLE intervals (site VARCHAR, device VARCHAR, point VARCHAR, start_us BIGINT,
     end_us BIGINT, amount BIGINT, covered_us BIGINT, estimated_us BIGINT, missing_us BIGINT);
-CREATE VIEW quarter_hours AS SELECT site, device, point,
-    start_us // 900_000_000 * 900_000_000 AS start_us, sum(amount)::BIGINT AS amount,
-    sum(covered_us)::BIGINT AS covered_us, sum(estimated_us)::BIGINT AS estimated_us,
-    sum(missing_us)::BIGINT AS missing_us
-    FROM intervals GROUP BY ALL;
+{_TABLES}
 CREATE TABLE version AS SELECT {_VERSION} AS version;
 """
 
@@ -95,6 +102,9 @@ class EmbeddedSeries:
             try:
                 self._insert("points", points)
                 self._insert("intervals", intervals)
+                for part in parts:
+                    for table in part.others:
+                        self._insert(table.measurement.removeprefix(_PREFIX), _other(part, table))
                 for part in parts:
                     self._db.execute("DELETE FROM projected WHERE origin = ?", [part.origin])
                     row = [part.origin, part.size, part.carry.to_text()]
@@ -205,9 +215,9 @@ class EmbeddedSeries:
             )
 
     def _insert(self, table: str, columns: dict[str, Any]) -> None:
-        if columns["point"].size:
+        if columns["site"].size:
             self._db.register("new_rows", columns)
-            self._db.execute(f"INSERT INTO {table} SELECT * FROM new_rows")
+            self._db.execute(f"INSERT INTO {table} BY NAME SELECT * FROM new_rows")
             self._db.unregister("new_rows")
 
     @contextmanager
@@ -233,6 +243,15 @@ class EmbeddedSeries:
 def _plain(column: Any, dtype: Any) -> NDArray[Any]:
     """A column without a mask: it has no row without a value."""
     return np.ma.getdata(column).astype(dtype)
+
+
+def _other(part: Part, table: Rows) -> dict[str, Any]:
+    """The columns of a table, with NULL where a field is not there."""
+    site, device, _ = parse_origin(part.origin)
+    n = table.t_us.size
+    columns: dict[str, Any] = {"site": np.full(n, site, object), "device": np.full(n, device, object)}
+    columns |= {**table.tags, "t_us": table.t_us}
+    return columns | {k: np.ma.masked_invalid(column) for k, column in table.fields.items()}
 
 
 def _columns(parts: Sequence[Part], table: str, names: Sequence[str]) -> dict[str, Any]:

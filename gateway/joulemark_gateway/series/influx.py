@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +26,11 @@ import numpy as np
 
 from joulemark_agent.contract.errors import StoreError
 from joulemark_agent.contract.topics import parse_origin
-from joulemark_gateway.series.base import Amounts, Carry, Latest, Part, Samples
+from joulemark_gateway.series.base import Amounts, Carry, Latest, Part, Rows, Samples, Texts
 from joulemark_gateway.series.influxql import InfluxQl
 from joulemark_gateway.series.lines import Lines, by_day, lines_of, tree_line
 from joulemark_gateway.series.progress import Progress
-from joulemark_gateway.series.savings import SavingDays, saving_lines
+from joulemark_gateway.series.savings import FIELDS, LATEST_US, SAVING, SavingDays, saving_lines
 from joulemark_gateway.series.servers import (
     TIMEOUT_S,
     Backend,
@@ -149,7 +149,12 @@ class InfluxSeries:
     def _saving(self, site: str, project: str) -> SavingDays:
         self._backend.settle()
         with understood(self._server):
-            return self._backend.saving(site, project)
+            labels = {"site": site, "project": project}
+            t_us, columns = self._backend.rows(SAVING, labels, FIELDS, (0, LATEST_US))
+        is_whole = ~np.isnan(np.array(list(columns.values()))).any(axis=0)  # else it just comes
+        return SavingDays.of(
+            t_us[is_whole], {name: column[is_whole] for name, column in columns.items()}
+        )
 
     def settle(self) -> None:
         """Make what was written visible to reads."""
@@ -248,6 +253,32 @@ class InfluxSeries:
                 self._check_point(part, (site, device, point), until_us)
             for point in sorted(set(part.intervals.point.tolist())):
                 self._check_counter(part, (site, device, point), until_us)
+            for table in part.others:
+                self._check_table(table, (site, device), until_us)
+
+    def _check_table(self, table: Rows, place: tuple[str, str], until_us: int) -> None:
+        labels = [dict(zip(table.tags, row, strict=True)) for row in _chosen(table.tags)] or [{}]
+        tick_us = self._backend.tick_us
+        for one in labels:
+            ours = table.t_us <= until_us
+            for name, value in one.items():
+                ours &= table.tags[name] == value
+            if not ours.any():
+                continue
+            t_us = table.t_us[ours] // tick_us * tick_us
+            known = {"site": place[0], "device": place[1], **one}
+            span_us = int(t_us.min()), int(t_us.max()) + tick_us
+            where = (*place, table.measurement)
+            fields = [name for name, column in table.fields.items() if not np.isnan(column).any()]
+            with understood(self._server):
+                there_us, found = self._backend.rows(table.measurement, known, fields, span_us)
+            index = np.searchsorted(there_us, t_us)
+            if not _has(there_us, index, t_us):
+                raise self._unkept(where, "rows are missing; its retention may be too short")
+            for name in fields:
+                wanted = table.fields[name][ours]
+                if not np.isclose(found[name][index], wanted, rtol=_CLOSE, atol=_CLOSE).all():
+                    raise self._unkept(where, f"other numbers of {name} came back than were written")
 
     def _check_point(self, part: Part, place: tuple[str, str, str], until_us: int) -> None:
         points = part.points
@@ -294,6 +325,10 @@ class InfluxSeries:
             "Correct the server, then run 'joulemark series rebuild'; the evidence is whole.",
             code="series_unkept",
         )
+
+
+def _chosen(tags: Mapping[str, Texts]) -> set[tuple[str, ...]]:
+    return set(zip(*(column.tolist() for column in tags.values()), strict=True))
 
 
 def _has(there: Any, index: Any, wanted: Any) -> bool:

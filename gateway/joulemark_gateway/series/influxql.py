@@ -8,17 +8,19 @@ do there instead.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from joulemark_agent.contract.errors import StoreError
 from joulemark_agent.contract.topics import parse_origin
-from joulemark_gateway.series.base import Amounts, Latest, Samples
-from joulemark_gateway.series.lines import INSIDE_US, INTERVAL, POINT, TREE
-from joulemark_gateway.series.savings import FIELDS, LATEST_US, SAVING, SavingDays
-from joulemark_gateway.series.servers import Http, Server
+from joulemark_gateway.series.base import INSIDE_US, Amounts, Integers, Latest, Samples
+from joulemark_gateway.series.lines import INTERVAL, POINT, TREE
+from joulemark_gateway.series.savings import SAVING
+from joulemark_gateway.series.servers import Http, Server, Span
+from joulemark_gateway.series.tables import MEASUREMENTS
 
 _FOREVER_US = 200 * 366 * 86_400 * 1_000_000
 _ROWS = 50_000  # in one part of an answer
@@ -106,16 +108,17 @@ class InfluxQl:
 
     def drop(self, site: str) -> None:
         """Delete every row of a site."""
-        for measurement in (POINT, INTERVAL, TREE):
+        for measurement in (POINT, INTERVAL, TREE, *MEASUREMENTS):
             self._delete(measurement, f'site="{site}"')
 
-    def saving(self, site: str, project: str) -> SavingDays:
-        """The days of a project that are there."""
-        labels = {"site": site, "project": project}
-        rows = self._rows(", ".join(FIELDS), SAVING, labels, 0, LATEST_US)
-        values = np.array([row[1:] for row in rows], np.float64).reshape(-1, len(FIELDS))
-        t_us = np.array([row[0] for row in rows], np.int64)
-        return SavingDays.of(t_us, dict(zip(FIELDS, values.T, strict=True)))
+    def rows(
+        self, measurement: str, labels: Mapping[str, str], fields: Sequence[str], span_us: Span
+    ) -> tuple[Integers, dict[str, NDArray[np.float64]]]:
+        """The rows of a measurement that stand in [start, end): times, and each field by name."""
+        found = self._rows(", ".join(fields), measurement, labels, *span_us)
+        columns = np.array([row[1:] for row in found], np.float64).reshape(-1, len(fields)).T
+        t_us = np.array([row[0] for row in found], np.int64)
+        return t_us, dict(zip(fields, columns, strict=True))
 
     def drop_saving(self, site: str, project: str) -> None:
         """Delete every day of a project."""
@@ -143,19 +146,21 @@ class InfluxQl:
         self._http.close()
 
     def _rows(
-        self, fields: str, measurement: str, labels: dict[str, str], start_us: int, end_us: int
+        self, fields: str, measurement: str, labels: Mapping[str, str], start_us: int, end_us: int
     ) -> list[list[Any]]:
         """Time and fields; a row that is being written, field by field, is not there yet.
 
-        Of a sample only the value may be absent for good; it stands first.
+        Of a sample only the value may be absent for good; it stands first. Of the tables any field
+        may be, but the first.
         """
         query = (
             f"SELECT {fields} FROM {measurement} WHERE {_where(**labels)} AND "
             f"time >= {start_us}u AND time < {end_us}u"
         )
-        needed = 2 if measurement == POINT else 1
+        first = 2 if measurement == POINT else 1
+        needed = slice(1, 2) if measurement in MEASUREMENTS else slice(first, None)
         found = (row for _, rows in self._query(query) for row in rows)
-        return [row for row in found if None not in row[needed:]]
+        return [row for row in found if None not in row[needed]]
 
     def _query(self, query: str) -> Iterator[tuple[dict[str, str], list[list[Any]]]]:
         """The tags and rows of each series of an answer, which comes in parts."""

@@ -6,12 +6,12 @@
 | joulemark_interval | the same | amount, covered_us, estimated_us, missing_us | begin + 1 ms |
 | joulemark_tree | site, device, epoch | size | of the newest reading of the leaves up to it |
 
-Those of running projects stand in `savings.py`.
+What else there is stands in `tables.py`, running projects in `savings.py`.
 
 A unit is the end of a point's name. A reading without a value has a quality and no value. One ms
 after its start, an interval lies in the window it belongs to both in InfluxQL, whose windows are
 [start, end), and in MetricsQL, whose windows are (start, end]; its end is its start + covered +
-estimated + missing. A site has 2 series a point and 4 a counter more, whatever it measures.
+estimated + missing. How many series a site has: docs/series.md.
 
 Lines are checked here because servers do not: VictoriaMetrics 1.79 answers 204 to a malformed line
 and stores a number it cannot parse as 0. Numbers are written without the suffix `i`, so that a
@@ -32,17 +32,16 @@ from numpy.typing import NDArray
 
 from joulemark_agent.contract.errors import StoreError
 from joulemark_agent.contract.topics import parse_origin
-from joulemark_gateway.series.base import Part
+from joulemark_gateway.series.base import INSIDE_US, Part, Rows
 
 POINT, INTERVAL, TREE = "joulemark_point", "joulemark_interval", "joulemark_tree"
 US_PER_DAY = 86_400_000_000
-INSIDE_US = 1000  # from the start of an interval to its time
 EXACT = 2**53
 
 _TAG = r'(?:[^\s,=\\"]|\\[ ,=])+'
 _NUMBER = r"-?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?"
 _FIELD = rf"[a-z][a-z0-9_]*={_NUMBER}"
-_LINE = re.compile(rf"joulemark_[a-z]+(?:,[a-z]+={_TAG})+ {_FIELD}(?:,{_FIELD})* [0-9]{{1,16}}")
+_LINE = re.compile(rf"joulemark_[a-z0-9]+(?:,[a-z]+={_TAG})+ {_FIELD}(?:,{_FIELD})* [0-9]{{1,16}}")
 
 
 @dataclass(frozen=True)
@@ -68,9 +67,12 @@ def lines_of(part: Part, *, tick_us: int, until_us: int) -> Lines:
     """
     newest_us = max((t for t in part.points.t_utc_us.tolist() if t <= until_us), default=None)
     lines = [*_points(part, tick_us, until_us), *_intervals(part, tick_us, until_us)]
+    for table in part.others:
+        lines += _others(part.origin, table, tick_us, until_us)
     for line in lines:
         checked(line)
     rows = part.points.t_utc_us.size + part.intervals.start_us.size
+    rows += sum(table.t_us.size for table in part.others)
     rounded = _large(part.intervals.amount) + _large(part.points.value)
     return Lines(lines, newest_us, rows - len(lines), rounded)
 
@@ -163,6 +165,24 @@ def _intervals(part: Part, tick_us: int, until_us: int) -> Iterator[str]:
                 f"{heads[point]} amount={number(amount)},covered_us={covered},"
                 f"estimated_us={estimated},missing_us={missing} {(start_us + INSIDE_US) // tick_us}"
             )
+
+
+def _others(origin: str, table: Rows, tick_us: int, until_us: int) -> Iterator[str]:
+    """The rows of one table; a field that is not known is left out."""
+    site, device, _ = parse_origin(origin)
+    names, found = list(table.fields), [column.tolist() for column in table.fields.values()]
+    labels = list(zip(*(column.tolist() for column in table.tags.values()), strict=True))
+    labels = labels or [()] * table.t_us.size
+    heads = {
+        values: table.measurement
+        + _tags(site=site, device=device, **dict(zip(table.tags, values, strict=True)))
+        for values in set(labels)
+    }
+    for values, t_us, *row in zip(labels, table.t_us.tolist(), *found, strict=True):
+        if t_us <= until_us:
+            told = zip(names, row, strict=True)
+            fields = ",".join(f"{name}={number(one)}" for name, one in told if one == one)  # noqa: PLR0124 -- no NaN
+            yield f"{heads[values]} {fields} {t_us // tick_us}"
 
 
 def _large(numbers: NDArray[Any]) -> int:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 from zoneinfo import ZoneInfo
@@ -21,8 +22,9 @@ from joulemark_agent.contract.profile import Profile
 from joulemark_agent.contract.topics import parse_origin
 from joulemark_gateway.evidence import history
 from joulemark_gateway.evidence.base import EvidenceStore, Head
+from joulemark_gateway.evidence.emission_factors import approved_carbon
 from joulemark_gateway.series.base import HELD, Carry, Part, Series
-from joulemark_gateway.series.project import part_of
+from joulemark_gateway.series.project import Known, part_of
 
 LEAVES_A_ROUND = 400  # some 30 ms, in which ingest has to share the interpreter
 LEAVES_A_REBUILD_ROUND = 20_000
@@ -32,7 +34,7 @@ _LAST_ROUNDS_S = 5.0
 
 log = logging.getLogger(__name__)
 
-_Known = dict[str, tuple[Profile, int, ZoneInfo]]
+_Known = dict[str, tuple[Profile, int, ZoneInfo, Known]]  # by tree
 
 
 def catch_up(
@@ -48,7 +50,7 @@ def catch_up(
         store: the evidence.
         series: the copy.
         leaves: how many at most.
-        known: profile, distance of the readings and time zone by tree, filled and used again.
+        known: what the documents say of each tree, filled and used again.
 
     Returns:
         whether leaves are left for another round.
@@ -230,7 +232,14 @@ def _part(
         documents = store.documents()
         period_us = history.step_us_of(tree, documents)
         zone = history.time_zone_of(tree, documents)
-        known[head.origin] = (history.profile_of(tree, documents), period_us, zone)
+        slot_us = None if history.interval_us_of(tree, documents) else period_us
+        carbon = approved_carbon(documents, tree.grant["documents"], zone)
+        also = Known(carbon, slot_us)
+        known[head.origin] = (history.profile_of(tree, documents), period_us, zone, also)
+    profile, period_us, zone, also = known[head.origin]
     leaves = store.parts(head.origin, *span)
     tree = history.parse_part(leaves, span[0], head.grant, head.operator_signature)
-    return part_of(tree, span[1], *known[head.origin], carry)
+    sizes = [envelope.seq + 1 for envelope in tree.envelopes]
+    notes = {size: note for size in sizes if (note := store.note_at(head.origin, size))}
+    also = replace(also, notes=notes)
+    return part_of(tree, span[1], profile, period_us, zone, carry, also)

@@ -9,11 +9,13 @@ reading asks for rows without end and every day has its own.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from joulemark_agent.contract.profile import Profile
+from joulemark_agent.envelope import Carbon
 from joulemark_agent.figures import POINT_PREFIX, UNCERTAINTY_PREFIX
 from joulemark_agent.kernels.clean import all_zero_steps
 from joulemark_agent.kernels.counter import (
@@ -29,6 +31,7 @@ from joulemark_agent.kernels.decode import NOT_DUE
 from joulemark_agent.kernels.energy import counter_energy
 from joulemark_agent.kernels.stamps import late_us
 from joulemark_gateway.evidence.history import Event, Record, Tree
+from joulemark_gateway.series.accounts import batches_in, slots_of
 from joulemark_gateway.series.base import (
     OTHER_QUALITY,
     QUALITY,
@@ -38,12 +41,32 @@ from joulemark_gateway.series.base import (
     Part,
     Points,
 )
+from joulemark_gateway.series.tables import QUARTER
+from joulemark_gateway.series.windows import co2e_of, days, quarters, windows_of
 
 LONGEST_STEP = 1000  # slots that a step is spread over, or days
 
 
+@dataclass(frozen=True)
+class Known:
+    """What the documents say besides of the device, and the ledger of the leaves."""
+
+    carbon: Carbon | None = None  # which emission factors apply; None: none can be told
+    slot_us: int | None = None  # distance of the slots; None: their records stay at the gateway
+    notes: Mapping[int, str] = field(default_factory=dict)  # cosigned checkpoints by size
+
+
+_NOTHING = Known()
+
+
 def part_of(  # noqa: PLR0917 -- the leaves, and four things that are known of their device
-    tree: Tree, size: int, profile: Profile, period_us: int, zone: ZoneInfo, carry: Carry
+    tree: Tree,
+    size: int,
+    profile: Profile,
+    period_us: int,
+    zone: ZoneInfo,
+    carry: Carry,
+    known: Known = _NOTHING,
 ) -> Part:
     """The rows of some leaves of a tree.
 
@@ -54,15 +77,22 @@ def part_of(  # noqa: PLR0917 -- the leaves, and four things that are known of t
         period_us: distance of its slots. [us]
         zone: of its site.
         carry: what the part before left.
+        known: what CO2e, slots and batches need; without it there are none.
     """
+    others, due_us = batches_in(tree, known.notes), carry.due_us
+    if known.slot_us is not None:
+        slots, due_us = slots_of(tree, known.slot_us, _due_us(tree, carry))
+        others += slots
     records, points = tree.records, _points(tree.records, tree.figures)
     if not records:
-        return Part(tree.origin, size, carry, points, _intervals([]))
+        rest = replace(carry, due_us=due_us)
+        return Part(tree.origin, size, rest, points, _intervals([]), tuple(others))
     goods = [_good_values(record) for record in records]
     slot_us = np.array([record.slot_us for record in records], np.int64)
     instants = [record.instant for record in records]
     late = late_us([carry.instant, *instants])[1:]
     states: dict[str, tuple[int, ...]] = {}
+    windows = dict(carry.open)
     found: list[tuple[str, Sequence[Integers]]] = []
     for point in profile.points:
         if not point.counter:
@@ -80,9 +110,22 @@ def part_of(  # noqa: PLR0917 -- the leaves, and four things that are known of t
         )
         states[point.name] = followed.state
         found.append((point.name, _counted(followed, period_us, zone)))
-    return Part(
-        tree.origin, size, Carry(goods[-1], states, instants[-1]), points, _intervals(found)
-    )
+        for kind in (quarters(), days(zone)):
+            place = f"{kind.measurement} {point.name}"
+            rows, windows[place] = windows_of(kind, point.name, followed, windows.get(place, ()))
+            if rows is not None:
+                others.append(rows)
+                if kind.measurement == QUARTER:
+                    others += co2e_of(rows, profile, known.carbon)
+    rest = Carry(goods[-1], states, instants[-1], windows, due_us)
+    return Part(tree.origin, size, rest, points, _intervals(found), tuple(others))
+
+
+def _due_us(tree: Tree, carry: Carry) -> int | None:
+    first = tree.grant["first_slot"]
+    if carry.due_us is not None or tree.first_seq or first is None:
+        return carry.due_us
+    return int(first)
 
 
 def _good_values(record: Record) -> dict[str, str]:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from joulemark_gateway.series.base import Integers
-from joulemark_gateway.series.lines import INSIDE_US, checked, number, tag
+from joulemark_gateway.series.base import INSIDE_US, Integers
+from joulemark_gateway.series.lines import checked, number, tag
 
 SAVING = "joulemark_saving"
 FIELDS = ("measured_wh", "predicted_wh", "cumulative_wh", "half_width_wh", "co2e_kg")

@@ -5,21 +5,23 @@ One file for each kind of server: `victoriametrics` and `influxql`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
 import numpy as np
+from numpy.typing import NDArray
 
 from joulemark_agent.contract.errors import StoreError
-from joulemark_gateway.series.base import SeriesReader
-from joulemark_gateway.series.savings import SavingDays
+from joulemark_gateway.series.base import Integers, SeriesReader
 
 TIMEOUT_S = 30.0
 MOST_BYTES = 256 * 1024 * 1024  # of an answer: four months of one point by the second
 
+
+Span = tuple[int, int]
 
 # Of JSON that is none, or that holds something else.
 _NO_ANSWER = (
@@ -61,8 +63,17 @@ class Backend(SeriesReader, Protocol):
     def drop(self, site: str) -> None:
         """Delete every row of a site."""
 
-    def saving(self, site: str, project: str) -> SavingDays:
-        """The days of a project that are there."""
+    def rows(
+        self, measurement: str, labels: Mapping[str, str], fields: Sequence[str], span_us: Span
+    ) -> tuple[Integers, dict[str, NDArray[np.float64]]]:
+        """The rows of a measurement that stand in [start, end): times, and each field by name.
+
+        Args:
+            measurement: of `tables.MEASUREMENTS`, or that of savings.
+            labels: every tag of the rows, so that no two stand at one time.
+            fields: those wanted; the first is in every row. NaN: not there.
+            span_us: start and end. [us UTC]
+        """
 
     def drop_saving(self, site: str, project: str) -> None:
         """Delete every day of a project."""

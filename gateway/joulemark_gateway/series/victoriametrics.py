@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,11 @@ from numpy.typing import NDArray
 
 from joulemark_agent.contract.errors import StoreError
 from joulemark_agent.contract.topics import parse_origin
-from joulemark_gateway.series.base import Amounts, Integers, Latest, Samples
-from joulemark_gateway.series.lines import INSIDE_US, INTERVAL, POINT, TREE
-from joulemark_gateway.series.savings import FIELDS, LATEST_US, SAVING, SavingDays
-from joulemark_gateway.series.servers import Http, Server
+from joulemark_gateway.series.base import INSIDE_US, Amounts, Integers, Latest, Samples
+from joulemark_gateway.series.lines import INTERVAL, POINT, TREE
+from joulemark_gateway.series.savings import LATEST_US, SAVING
+from joulemark_gateway.series.servers import Http, Server, Span
+from joulemark_gateway.series.tables import MEASUREMENTS
 
 US_PER_MS = 1000
 US_PER_S = 1_000_000
@@ -151,20 +153,23 @@ class VictoriaMetrics:
     def drop(self, site: str) -> None:
         """Delete every row of a site."""
         self.settle()  # what is not visible yet would not be found
-        self._delete(f"(?:{POINT}|{INTERVAL}|{TREE})_.*", site=site)
+        names = "|".join((POINT, INTERVAL, TREE, *MEASUREMENTS))
+        self._delete(f"(?:{names})_.*", site=site)
 
-    def saving(self, site: str, project: str) -> SavingDays:
-        """The days of a project that are there."""
-        found = self._export(SAVING, 0, LATEST_US, site=site, project=project)
-        t_ms = found.get(FIELDS[0], _NONE)[0]
-        for name in FIELDS[1:]:  # of rows that are just becoming visible, only the whole ones
-            t_ms = t_ms[np.isin(t_ms, found.get(name, _NONE)[0])]
-        columns = {
-            name: values[np.isin(there_ms, t_ms)]
-            for name, (there_ms, values) in found.items()
-            if name in FIELDS
-        }
-        return SavingDays.of(t_ms * US_PER_MS, columns)
+    def rows(
+        self, measurement: str, labels: Mapping[str, str], fields: Sequence[str], span_us: Span
+    ) -> tuple[Integers, dict[str, NDArray[np.float64]]]:
+        """The rows of a measurement that stand in [start, end): times, and each field by name."""
+        found = self._export(measurement, *span_us, **labels)
+        t_ms = found.get(fields[0], _NONE)[0]
+        t_us = t_ms * US_PER_MS
+        t_ms = t_ms[(t_us >= span_us[0]) & (t_us < span_us[1])]
+        columns = {}
+        for name in fields:
+            there_ms, values = found.get(name, _NONE)
+            columns[name] = np.full(t_ms.size, np.nan)
+            columns[name][np.isin(t_ms, there_ms)] = values[np.isin(there_ms, t_ms)]
+        return t_ms * US_PER_MS, columns
 
     def drop_saving(self, site: str, project: str) -> None:
         """Delete every day of a project."""
