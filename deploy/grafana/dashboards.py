@@ -772,9 +772,9 @@ PROGRAMME = Dashboard(
 FIGURES = Dashboard(
     "figures",
     "live figures",
-    tuple(
-        replace(view, others={**view.others, "figure": "energy_wh"})
-        for view in (COMPRESSOR, FURNACE)
+    (
+        replace(COMPRESSOR, others={**COMPRESSOR.others, "figure": "energy_wh"}),
+        replace(FURNACE, others={**FURNACE.others, "figure": "electricity_wh"}),
     ),
     (
         Panel(
