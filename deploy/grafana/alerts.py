@@ -14,7 +14,7 @@ from grafana_foundation_sdk.builders import expr as expressions
 from grafana_foundation_sdk.builders import prometheus
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import alerting, dashboard
-from panels import INFLUXQL, METRICSQL, NAMES, SOURCES, SUFFIXES, InfluxQuery
+from panels import METRICSQL, NAMES, SOURCES, SUFFIXES, InfluxQuery
 from queries import RANGE, Query, influxql, metricsql
 
 HOUR_S, DAY_S = 3600, 86_400

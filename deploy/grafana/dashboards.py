@@ -219,11 +219,7 @@ SITE_OVERVIEW = Dashboard(
             "Newest evidence",
             "When the newest batch of the range was cosigned, by device: wall time, also of a replay.",
             "dateTimeFromNow",
-            {
-                DEVICE: Query(
-                    "batch", "max", ("cosigned_s",), scale=1000, where=SITE, by=BY_DEVICE
-                )
-            },
+            {DEVICE: Query("batch", "max", ("cosigned_s",), scale=1000, where=SITE, by=BY_DEVICE)},
             form="number",
             width=24,
             steps=PLAIN,
@@ -341,7 +337,9 @@ COMPRESSOR_ROOM = Dashboard(
     ),
     {
         "site": values_of("site", "point", {"point": "=~.+_gauge_pressure_pa"}),
-        "device": values_of("device", "point", {"site": "$site", "point": "=~.+_gauge_pressure_pa"}),
+        "device": values_of(
+            "device", "point", {"site": "$site", "point": "=~.+_gauge_pressure_pa"}
+        ),
     },
 )
 
@@ -462,7 +460,11 @@ CO2E = Dashboard(
             "Factor",
             "The newest of the range, by its id in the approved documents.",
             "suffix: kg/kWh",
-            {"{{factor}}": Query("co2e", "max", ("factor_kg_per_kwh",), where=SITE, by=("factor",))},
+            {
+                "{{factor}}": Query(
+                    "co2e", "max", ("factor_kg_per_kwh",), where=SITE, by=("factor",)
+                )
+            },
             form="number",
             width=6,
             steps=PLAIN,
@@ -600,11 +602,7 @@ EVIDENCE = Dashboard(
             "Newest batch",
             "When it was cosigned, by device: wall time, also of a replay.",
             "dateTimeFromNow",
-            {
-                DEVICE: Query(
-                    "batch", "max", ("cosigned_s",), scale=1000, where=SITE, by=BY_DEVICE
-                )
-            },
+            {DEVICE: Query("batch", "max", ("cosigned_s",), scale=1000, where=SITE, by=BY_DEVICE)},
             form="number",
             steps=PLAIN,
             nothing=NO_BATCH,

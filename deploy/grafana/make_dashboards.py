@@ -20,7 +20,9 @@ def written() -> dict[str, str]:
         for one in DASHBOARDS
     }
     made |= {f"provisioning/alerting/{language}.json": rules(language) for language in LANGUAGES}
-    return {path: json.dumps(one, indent=2, ensure_ascii=False) + "\n" for path, one in made.items()}
+    return {
+        path: json.dumps(one, indent=2, ensure_ascii=False) + "\n" for path, one in made.items()
+    }
 
 
 if __name__ == "__main__":

@@ -64,7 +64,9 @@ class Panel:
     form: str = "lines"  # or bars, or number
     width: int = 12
     nothing: str = "No data: nothing is known of this time."
-    steps: tuple[tuple[float | None, str], ...] = ()  # thresholds: from which value on, which colour
+    steps: tuple[
+        tuple[float | None, str], ...
+    ] = ()  # thresholds: from which value on, which colour
     band: tuple[str, str] | None = None  # legends between which it is filled: upper and lower
     only: tuple[str, ...] = ()  # views of the demo that have data here; empty: every one
     is_empty: bool = False  # on the demo, where all is well
@@ -124,7 +126,12 @@ def document(made: Dashboard, language: str, linked: Sequence[Dashboard]) -> dic
         .refresh("")
         .version(1)
         .variables(_variables(made, language))
-        .links([_all_of_them(language), *(_link(one, v, language) for one in linked for v in one.views)])
+        .links(
+            [
+                _all_of_them(language),
+                *(_link(one, v, language) for one in linked for v in one.views),
+            ]
+        )
     )
     x = y = height = 0
     for number, panel in enumerate(made.panels, 1):
@@ -232,7 +239,9 @@ def _variables(made: Dashboard, language: str) -> list[Any]:
 def _all_of_them(language: str) -> Any:
     kind = dashboard.DashboardLinkType.DASHBOARDS
     made = builders.DashboardLink("Joulemark").type(kind).tags([TAGS[language]])
-    return made.as_dropdown(as_dropdown=True).include_vars(include_vars=True).keep_time(keep_time=True)
+    return (
+        made.as_dropdown(as_dropdown=True).include_vars(include_vars=True).keep_time(keep_time=True)
+    )
 
 
 def _link(made: Dashboard, view: View, language: str) -> Any:

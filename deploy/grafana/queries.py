@@ -126,9 +126,7 @@ def _sum(query: Query, fields: tuple[str, ...]) -> str:
 
 
 def _conditions(query: Query) -> str:
-    found = [
-        _condition(tag, one) for tag, value in query.where.items() for one in _each(value)
-    ]
+    found = [_condition(tag, one) for tag, value in query.where.items() for one in _each(value)]
     if query.what == "not_zero":
         found.append(f'"{query.top[0]}" != 0')
     return "".join(f"{one} AND " for one in found)

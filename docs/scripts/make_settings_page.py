@@ -175,6 +175,8 @@ COLLECTOR = {
     "series.url": "of the server",
     "series.org": "of InfluxDB",
     "series.bucket": "of InfluxDB",
+    "series.raw_days": "of the embedded series: readings are kept, see [series.md](series.md)",
+    "series.quarter_days": "likewise of quarter-hours; local days are kept for ever",
     "series.token": "only `JOULEMARK_COLLECTOR_SERIES__TOKEN`",
     "limits": "of one agent, so that none uses up what belongs to all",
     "limits.quarantine_bytes": "that are kept of refused messages",

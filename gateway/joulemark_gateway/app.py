@@ -25,6 +25,7 @@ from joulemark_gateway.registry import LiveRegistry
 from joulemark_gateway.series import embedded, influx, progress
 from joulemark_gateway.series.base import Series
 from joulemark_gateway.series.mirror import Mirror
+from joulemark_gateway.series.retention import Retention
 from joulemark_gateway.series.servers import Server
 from joulemark_gateway.settings import CollectorSettings
 from joulemark_gateway.stopping import asked_to_stop
@@ -166,8 +167,13 @@ def open_series(settings: CollectorSettings) -> Series:
         StoreError: it cannot be used.
     """
     if settings.series.kind == "embedded":
-        return embedded.EmbeddedSeries(series_path(settings))
+        return embedded.EmbeddedSeries(series_path(settings), kept_of(settings))
     return series_on_server(settings)
+
+
+def kept_of(settings: CollectorSettings) -> Retention:
+    """For how long the rows of the embedded series are kept."""
+    return Retention(settings.series.raw_days, settings.series.quarter_days)
 
 
 def series_on_server(settings: CollectorSettings) -> influx.InfluxSeries:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -216,6 +217,7 @@ def _series_rebuild(args: argparse.Namespace) -> int:
     with _needs_gateway():
         from joulemark_gateway.app import (  # noqa: PLC0415
             evidence_path,
+            kept_of,
             series_on_server,
             series_path,
         )
@@ -237,7 +239,7 @@ def _series_rebuild(args: argparse.Namespace) -> int:
         return 0
     path = series_path(settings)
     with SqliteStore(evidence_path(settings), create=False) as store:
-        rebuild(store, path, EmbeddedSeries)
+        rebuild(store, path, partial(EmbeddedSeries, kept=kept_of(settings)))
     series = EmbeddedSeries(path)
     points = series.query("SELECT count(*) FROM points")[0][0]
     series.close()

@@ -127,9 +127,21 @@ class SeriesSettings(Strict):
     org: str = "joulemark"  # VictoriaMetrics has neither organisations nor buckets
     bucket: str = "joulemark"
     token: Token | None = None
+    raw_days: int | None = Field(default=None, ge=2)  # readings and slots are kept; None: for ever
+    quarter_days: int | None = Field(default=None, ge=2)  # quarter-hours are kept; days for ever
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        days = (self.raw_days, self.quarter_days)
+        if self.kind != "embedded" and days != (None, None):
+            raise mistake(
+                "raw_days and quarter_days are of the embedded series; set the retention of "
+                f"{self.kind!r} at the server, see docs/series.md"
+            )
+        if None not in days and days[0] > days[1]:  # type: ignore[operator]  # neither is None
+            raise mistake(f"raw_days ({days[0]}) must not be more than quarter_days ({days[1]})")
+        if self.raw_days is None and self.quarter_days is not None:
+            raise mistake("quarter_days needs raw_days: quarter-hours outlive what they are of")
         if self.kind == "embedded" and self.url is not None:
             raise mistake("the embedded series has no url; set kind to the kind of the server")
         if self.kind != "embedded" and self.url is None:

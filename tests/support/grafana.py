@@ -40,7 +40,9 @@ def values_of(view: Any, language: str) -> dict[str, str]:
     return {"site": view.site, **view.others, **zone}
 
 
-def asked(url: str, panel: dict[str, Any], values: dict[str, str], span_s: tuple[int, int]) -> Lines:
+def asked(
+    url: str, panel: dict[str, Any], values: dict[str, str], span_s: tuple[int, int]
+) -> Lines:
     """The numbers that a panel would show of a span."""
     step = panel["interval"]
     is_number = panel["type"] == "stat"

@@ -160,7 +160,9 @@ NOT_GOOD = ("short", not_good)
 TIMES = ("s", sums(*(f"{state}_s" for state in (*STATES, "cold", "clipped"))))
 ENERGIES = (
     "watth",
-    sums(*(f"{one}_wh" for one in (*STATES[:4], "idle", "process", "electricity", "gas", "net_ac"))),
+    sums(
+        *(f"{one}_wh" for one in (*STATES[:4], "idle", "process", "electricity", "gas", "net_ac"))
+    ),
 )
 UNSET = (
     "short",
@@ -183,7 +185,9 @@ EXPECTED: dict[str, dict[str, tuple[str, Expected]]] = {
         "Load": ("watt", means("power_w", "motor_current_a")),
         "Pressure": (
             "pressurepa",
-            means(*(f"{k}_gauge_pressure_pa" for k in ("header", "compressor", "panel", "reservoir"))),
+            means(
+                *(f"{k}_gauge_pressure_pa" for k in ("header", "compressor", "panel", "reservoir"))
+            ),
         ),
         "Time by state": TIMES,
         "Energy by state": ENERGIES,
@@ -381,7 +385,9 @@ def edges_of(view: Any, panel: dict[str, Any]) -> Edges:
     return np.arange(-(-start_us // step_us) * step_us, end_us + 1, step_us, dtype=np.int64)
 
 
-def differences(shown: Shown, language: str, name: str, panel: dict[str, Any], view: Any) -> list[str]:
+def differences(
+    shown: Shown, language: str, name: str, panel: dict[str, Any], view: Any
+) -> list[str]:
     """What a panel shows otherwise than the ledger, and whether it shows anything at all."""
     unit, expected = EXPECTED[name][panel["title"]]
     found_unit = panel["fieldConfig"]["defaults"]["unit"]

@@ -18,7 +18,7 @@ from joulemark_agent.contract.signature import parse_note
 from joulemark_agent.envelope import UNSYNCHRONISED
 from joulemark_gateway.evidence.history import Tree
 from joulemark_gateway.evidence.slots import STORE_DAMAGED, UNACCOUNTED
-from joulemark_gateway.evidence.withheld import batches_of, lost_slots
+from joulemark_gateway.evidence.withheld import lost_slots
 from joulemark_gateway.series.base import INSIDE_US, Integers, Rows
 from joulemark_gateway.series.tables import BATCH, GAP, SLOT
 from joulemark_gateway.series.windows import DAY_US, LONGEST_US, QUARTER_US
@@ -26,6 +26,8 @@ from joulemark_gateway.series.windows import DAY_US, LONGEST_US, QUARTER_US
 _COSIGNATURE_BYTES = 8 + 64
 _US_PER_S = 1_000_000
 _MOST_DAYS = 1000
+_DIGITS = 18  # of what an envelope counts, and of times
+_TOLD = ("first_seq", "last_slot", "records")
 
 
 def slots_of(tree: Tree, period_us: int, due_us: int | None) -> tuple[list[Rows], int | None]:
@@ -48,12 +50,9 @@ def slots_of(tree: Tree, period_us: int, due_us: int | None) -> tuple[list[Rows]
     is_unset = np.array([span[3] for span in spans], np.float64)
     start_us = int(first[0]) if due_us is None else due_us
     due = np.maximum.accumulate(np.append(start_us, after))
-    gaps = [
-        (int(first[k]), int(after[k]), spans[k][2]) for k in np.flatnonzero(~is_read).tolist()
-    ]
+    gaps = [(int(first[k]), int(after[k]), spans[k][2]) for k in np.flatnonzero(~is_read).tolist()]
     gaps += [
-        (int(due[k]), int(first[k]), UNACCOUNTED)
-        for k in np.flatnonzero(first > due[:-1]).tolist()
+        (int(due[k]), int(first[k]), UNACCOUNTED) for k in np.flatnonzero(first > due[:-1]).tolist()
     ]
     is_new = is_read & (first >= due[:-1])  # else another leaf has said what became of it
     one = np.ones(int(is_new.sum()))
@@ -75,19 +74,20 @@ def batches_in(tree: Tree, notes: Mapping[int, str]) -> list[Rows]:
         notes: the cosigned checkpoint of each batch by the size of the tree after it.
     """
     made: list[tuple[float, ...]] = []
-    for first_seq, envelope in batches_of(tree):
-        last_slot, size = envelope.fields.get("last_slot"), envelope.seq + 1
-        if not isinstance(last_slot, str) or not last_slot.isdigit():
+    for envelope in tree.envelopes:
+        told = {name: _count(envelope.fields.get(name)) for name in _TOLD}
+        last_us, size = told["last_slot"], envelope.seq + 1
+        if last_us is None:
             continue
         note = notes.get(size)
         times_s = _cosigned_s(note) if note else []
         cosigned_s = max(times_s, default=nan)
         is_simulated = tree.clock == SIMULATED
-        delay_s = nan if is_simulated else cosigned_s - int(last_slot) / _US_PER_S
-        readings = float(envelope.fields.get("records", nan))
-        leaves = size - first_seq
+        delay_s = nan if is_simulated else cosigned_s - last_us / _US_PER_S
+        readings = nan if told["records"] is None else told["records"]
+        leaves = nan if told["first_seq"] is None else size - told["first_seq"]
         signatures = len(times_s) if note else nan
-        made.append((int(last_slot), size, leaves, readings, signatures, cosigned_s, delay_s))
+        made.append((last_us, size, leaves, readings, signatures, cosigned_s, delay_s))
     if not made:
         return []
     t_us = np.array([row[0] for row in made], np.int64) + INSIDE_US
@@ -97,12 +97,17 @@ def batches_in(tree: Tree, notes: Mapping[int, str]) -> list[Rows]:
     return [Rows(BATCH, {"epoch": epochs}, t_us, dict(zip(names, columns, strict=True)))]
 
 
+def _count(told: object) -> int | None:
+    """A number that an envelope states, as text or as it is; None where it states none."""
+    if isinstance(told, str) and told.isascii() and told.isdigit() and len(told) < _DIGITS:
+        return int(told)
+    return told if type(told) is int and 0 <= told < 10**_DIGITS else None
+
+
 def _cosigned_s(note: str) -> list[int]:
     """When the witnesses signed a note, as they say themselves. [s]"""
     bodies = [line.body for line in parse_note(note)[1]]
-    return [
-        struct.unpack(">Q", body[:8])[0] for body in bodies if len(body) == _COSIGNATURE_BYTES
-    ]
+    return [struct.unpack(">Q", body[:8])[0] for body in bodies if len(body) == _COSIGNATURE_BYTES]
 
 
 def _slots(
@@ -115,9 +120,7 @@ def _slots(
     return Rows(SLOT, {}, slot_us + INSIDE_US, fields)
 
 
-def _pieces(
-    begin_us: int, end_us: int, period_us: int
-) -> tuple[Integers, NDArray[np.float64]]:
+def _pieces(begin_us: int, end_us: int, period_us: int) -> tuple[Integers, NDArray[np.float64]]:
     """The slots of [begin, end) by quarter-hour, of a long time by day: the first, how many.
 
     No leaf asks for rows without end: a time of more than a thousand days is one piece.

@@ -7,6 +7,7 @@
 |           | one a slot; one alone for a step over more than `project.LONGEST_STEP` slots |
 | quarter, day, co2e, | `tables.MEASUREMENTS`: site, device, the tags, t_us, the fields (NULL: not there) |
 | slot, gap, batch    | |
+| kept | site, device, raw_us, quarter_us: from when on its rows are here, see `retention` |
 | projected | origin, size, carry: up to where each tree is written |
 
 Rows go in as numpy columns: 2 M rows/s, where `executemany` makes 2,000. There is no index: rows
@@ -30,6 +31,7 @@ from numpy.typing import NDArray
 from joulemark_agent.contract.errors import StoreError
 from joulemark_agent.contract.topics import parse_origin
 from joulemark_gateway.series.base import HELD, Amounts, Carry, Latest, Part, Rows, Samples
+from joulemark_gateway.series.retention import AMOUNTS, SCHEMA, Retention, forget
 from joulemark_gateway.series.tables import MEASUREMENTS
 
 FILE = "series.duckdb"
@@ -50,23 +52,29 @@ CREATE TABLE points (site VARCHAR, device VARCHAR, point VARCHAR, t_utc_us BIGIN
 CREATE TABLE intervals (site VARCHAR, device VARCHAR, point VARCHAR, start_us BIGINT,
     end_us BIGINT, amount BIGINT, covered_us BIGINT, estimated_us BIGINT, missing_us BIGINT);
 {_TABLES}
+{SCHEMA}
 CREATE TABLE version AS SELECT {_VERSION} AS version;
 """
 
 
+FOR_EVER = Retention()
 _preparing = threading.Lock()  # two that open a new file at once must not both make its tables
 
 
 class EmbeddedSeries:
     """One DuckDB file, held by one process."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kept: Retention = FOR_EVER) -> None:
         """Open the file; make it where there is none.
+
+        Args:
+            path: of the file.
+            kept: for how long its rows are.
 
         Raises:
             StoreError: another process holds it, or it is damaged or of another version.
         """
-        self._path = path
+        self._path, self._kept = path, kept
         self._reads, self._is_closed = 0, False
         self._turn = threading.Condition()  # over these two
         with self._errors():
@@ -109,6 +117,7 @@ class EmbeddedSeries:
                     self._db.execute("DELETE FROM projected WHERE origin = ?", [part.origin])
                     row = [part.origin, part.size, part.carry.to_text()]
                     self._db.execute("INSERT INTO projected VALUES (?, ?, ?)", row)
+                    self._forget(part)
                 self._db.commit()
             except BaseException:
                 self._db.rollback()
@@ -131,13 +140,11 @@ class EmbeddedSeries:
         )
 
     def amounts(self, site: str, device: str, point: str, start_us: int, end_us: int) -> Amounts:
-        """What a counter counted in the steps that begin in [start, end)."""
-        found = self._read(
-            "SELECT start_us, end_us, amount, covered_us, estimated_us, missing_us FROM intervals "
-            "WHERE site = ? AND device = ? AND point = ? AND start_us >= ? AND start_us < ? "
-            "ORDER BY start_us",
-            (site, device, point, start_us, end_us),
-        )
+        """What a counter counted in the steps that begin in [start, end).
+
+        Where the steps are forgotten (`retention`), in the quarter-hours, or days, that do.
+        """
+        found = self._read(AMOUNTS, (site, device, point, start_us, end_us))
         amount = _plain(found.pop("amount"), np.float64)
         return Amounts(
             amount=amount, **{name: _plain(column, np.int64) for name, column in found.items()}
@@ -214,6 +221,13 @@ class EmbeddedSeries:
                 code="series_foreign",
             )
 
+    def _forget(self, part: Part) -> None:
+        """What is older than it is kept, seen from the newest row of the device."""
+        site, device, _ = parse_origin(part.origin)
+        if self._kept.raw_days is not None and part.points.t_utc_us.size:
+            span_us = int(part.points.t_utc_us.min()), int(part.points.t_utc_us.max())
+            forget(self._db, self._kept, site, device, span_us)
+
     def _insert(self, table: str, columns: dict[str, Any]) -> None:
         if columns["site"].size:
             self._db.register("new_rows", columns)
@@ -249,7 +263,10 @@ def _other(part: Part, table: Rows) -> dict[str, Any]:
     """The columns of a table, with NULL where a field is not there."""
     site, device, _ = parse_origin(part.origin)
     n = table.t_us.size
-    columns: dict[str, Any] = {"site": np.full(n, site, object), "device": np.full(n, device, object)}
+    columns: dict[str, Any] = {
+        "site": np.full(n, site, object),
+        "device": np.full(n, device, object),
+    }
     columns |= {**table.tags, "t_us": table.t_us}
     return columns | {k: np.ma.masked_invalid(column) for k, column in table.fields.items()}
 

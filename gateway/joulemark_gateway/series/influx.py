@@ -116,7 +116,7 @@ class InfluxSeries:
         """
         progress = self._opened()
         wanted = set(sites)
-        known = {origin for origin in progress.trees() if parse_origin(origin)[0] in wanted}
+        known = {origin for origin in progress.origins() if parse_origin(origin)[0] in wanted}
         progress.forget(known)
         self._backend.settle()
         for site in sorted(wanted):
@@ -278,7 +278,9 @@ class InfluxSeries:
             for name in fields:
                 wanted = table.fields[name][ours]
                 if not np.isclose(found[name][index], wanted, rtol=_CLOSE, atol=_CLOSE).all():
-                    raise self._unkept(where, f"other numbers of {name} came back than were written")
+                    raise self._unkept(
+                        where, f"other numbers of {name} came back than were written"
+                    )
 
     def _check_point(self, part: Part, place: tuple[str, str, str], until_us: int) -> None:
         points = part.points

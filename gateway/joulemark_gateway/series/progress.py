@@ -63,6 +63,11 @@ class Progress:
             rows = self._db.execute("SELECT origin, size, carry FROM tree").fetchall()
         return {origin: (size, Carry.from_text(text)) for origin, size, text in rows}
 
+    def origins(self) -> set[str]:
+        """The trees that something is written of, by whatever version."""
+        with self._errors():
+            return {row[0] for row in self._db.execute("SELECT origin FROM tree").fetchall()}
+
     def marks(self) -> dict[str, tuple[int, int]]:
         """The last mark on the server of each tree: size and time. [us UTC]"""
         with self._errors():

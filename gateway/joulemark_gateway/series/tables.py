@@ -46,9 +46,7 @@ MEASUREMENTS: Mapping[str, Measurement] = {
     CO2E: Measurement(
         ("factor",), {"co2e_kg": "kg", "energy_wh": "Wh", "factor_kg_per_kwh": "kg/kWh"}
     ),
-    SLOT: Measurement(
-        (), {"expected": "slots", "received": "slots", "unsynchronised": "readings"}
-    ),
+    SLOT: Measurement((), {"expected": "slots", "received": "slots", "unsynchronised": "readings"}),
     GAP: Measurement(("cause",), {"slots": "slots"}),
     BATCH: Measurement(
         ("epoch",),

@@ -152,9 +152,7 @@ def _edges_of(kind: Windows, t_us: Integers) -> Integers:
     return np.unique(np.concatenate(found))
 
 
-def _rows(
-    measurement: str, point: str, begin_us: Integers, sums: list[Integers]
-) -> Rows:
+def _rows(measurement: str, point: str, begin_us: Integers, sums: list[Integers]) -> Rows:
     amount, covered, estimated, missing = sums
     known_us = (covered + estimated).astype(np.float64)
     known_us[known_us == 0] = np.nan  # nothing is known: that is no 0
