@@ -43,7 +43,8 @@ RULES = (
     Rule(
         "silent",
         "A device has sent no evidence for an hour",
-        "It sent some in the last day. Look at the agent: is it running, has it a network, does its "
+        "It sent some in the last day. Look at the agent: is it running, has it a network, does "
+        "its "
         "broker answer? What it reads meanwhile waits in its outbox.",
         Query("slot", "sum", ("expected",), by=EACH),
         1,
@@ -76,7 +77,8 @@ RULES = (
     Rule(
         "late",
         "Evidence arrives more than an hour after its last slot",
-        "The agent has a backlog, or its clock is behind. Look at its network and at the fleet page.",
+        "The agent has a backlog, or its clock is behind. Look at its network and at the fleet "
+        "page.",
         Query("batch", "max", ("delay_s",), by=EACH),
         HOUR_S,
     ),

@@ -95,7 +95,8 @@ def latest(point: str) -> Query:
 POINT, DEVICE = "{{point}}", "{{device}}"
 NOT_GOOD = Panel(
     "Readings that are not good",
-    "How many readings of each point are not good: docs/series.md has the codes. Nothing is shown where "
+    "How many readings of each point are not good: docs/series.md has the codes. Nothing is "
+    "shown where "
     "all of them are good, and where nothing was read.",
     "short",
     {
@@ -138,7 +139,8 @@ BY_STATE = (
 )
 MEASURED = Panel(
     "Measured share",
-    "The part of the time that was measured from slot to slot: over a gap, energy is known as a sum "
+    "The part of the time that was measured from slot to slot: over a gap, energy is known as a "
+    "sum "
     "or is missing.",
     "percentunit",
     {"measured": Query("quarter", "sum", ("covered_us",), PASSED, where={**HERE, "point": ENERGY})},
@@ -167,7 +169,8 @@ SITE_OVERVIEW = Dashboard(
         ),
         Panel(
             "CO2e of the range",
-            "By device, each quarter-hour with the factor that the approved documents name for its day.",
+            "By device, each quarter-hour with the factor that the approved documents name for "
+            "its day.",
             "masskg",
             {DEVICE: Query("co2e", "sum", ("co2e_kg",), where=SITE, by=BY_DEVICE)},
             form="number",
@@ -217,7 +220,8 @@ SITE_OVERVIEW = Dashboard(
         ),
         Panel(
             "Newest evidence",
-            "When the newest batch of the range was cosigned, by device: wall time, also of a replay.",
+            "When the newest batch of the range was cosigned, by device: wall time, also of a "
+            "replay.",
             "dateTimeFromNow",
             {DEVICE: Query("batch", "max", ("cosigned_s",), scale=1000, where=SITE, by=BY_DEVICE)},
             form="number",
@@ -267,7 +271,8 @@ ENERGY_AND_DEMAND = Dashboard(
         ),
         Panel(
             "Demand",
-            "The mean power of each quarter-hour by the energy counter, over the time that is known.",
+            "The mean power of each quarter-hour by the energy counter, over the time that is "
+            "known.",
             "watt",
             {"demand": counted(ENERGY, bottom=KNOWN, scale=US_PER_H)},
             nothing=UNMEASURED,
@@ -326,7 +331,8 @@ COMPRESSOR_ROOM = Dashboard(
         *BY_STATE,
         Panel(
             "Fall of pressure by leaks",
-            "While nothing is delivered, as the agent states it of each window; only where the machine is "
+            "While nothing is delivered, as the agent states it of each window; only where the "
+            "machine is "
             "the only source of its air.",
             "suffix:Pa/s",
             {POINT: latest("kpi_leak_pa_s")},
@@ -444,7 +450,8 @@ CO2E = Dashboard(
     (
         Panel(
             "CO2e of the range",
-            "Scope 2 of the energy that meters counted, by device and factor: summed first, rounded last. "
+            "Scope 2 of the energy that meters counted, by device and factor: summed first, "
+            "rounded last. "
             "Energy that is made, and that of devices without a counter, is not in it.",
             "masskg",
             {
@@ -609,7 +616,8 @@ EVIDENCE = Dashboard(
         ),
         Panel(
             "Cosignatures of a batch",
-            "The least of the range, by device. One is the collector's own; others are those of witnesses.",
+            "The least of the range, by device. One is the collector's own; others are those of "
+            "witnesses.",
             "short",
             {DEVICE: Query("batch", "min", ("cosignatures",), where=SITE, by=BY_DEVICE)},
             form="number",
@@ -676,7 +684,8 @@ SAVING = Dashboard(
     (
         Panel(
             "Avoided energy since the measure, with its interval",
-            "The model's running sum up to each day; the page of the project names policy and confidence.",
+            "The model's running sum up to each day; the page of the project names policy and "
+            "confidence.",
             "watth",
             {
                 "saving": day_of("cumulative_wh"),
@@ -723,7 +732,8 @@ PROGRAMME = Dashboard(
     (
         Panel(
             "Avoided energy of all projects",
-            "The sum of the newest running sums of the range. Projects that share a meter are not told apart "
+            "The sum of the newest running sums of the range. Projects that share a meter are "
+            "not told apart "
             "here: the programme's ledger does that.",
             "watth",
             {"saving": Query("saving", "last", ("cumulative_wh",), of_each=EVERY)},
@@ -734,7 +744,8 @@ PROGRAMME = Dashboard(
         ),
         Panel(
             "Half width, added",
-            "The sum of the half widths: what the interval is if the errors of all projects go together.",
+            "The sum of the half widths: what the interval is if the errors of all projects go "
+            "together.",
             "watth",
             {"half width": Query("saving", "last", ("half_width_wh",), of_each=EVERY)},
             form="number",

@@ -1,4 +1,4 @@
-"""Writes dashboards and alert rules beside this file: `python deploy/grafana/make_dashboards.py`."""
+"""Writes dashboards and alert rules beside it: `python deploy/grafana/make_dashboards.py`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """One definition of what is asked, and its words in MetricsQL and in InfluxQL; never Flux.
 
 What stands at an instant t covers (t, t + step]: a row of a window stands 1 ms after its begin
-(`series/lines.py`), so it lies in the step it begins in. MetricsQL looks back from an instant and is
-shifted by a step; the steps of InfluxQL begin where they are named and are shifted by 1 ms.
+(`series/lines.py`), so it lies in the step it begins in. MetricsQL looks back from an instant and
+is shifted by a step; the steps of InfluxQL begin where they are named and are shifted by 1 ms.
 """
 
 from __future__ import annotations
@@ -41,11 +41,6 @@ class Query:
     by: tuple[str, ...] = ()  # tags whose values stand apart
     of_each: tuple[str, ...] = ()  # the last of each of these tags, summed
 
-    @property
-    def legend_tags(self) -> tuple[str, ...]:
-        """The tags that name a line."""
-        return self.by
-
 
 def metricsql(query: Query, *, window: str) -> str:
     """The words for VictoriaMetrics."""
@@ -78,7 +73,8 @@ def influxql(query: Query, *, window: str, zone: bool = False) -> str:
             f"{source}{inner_by}{' fill(none)' if time else ''}"
         )
         zoned = " tz('$zone')" if zone and time else ""
-        return f'SELECT "top" / "bottom"{scale} FROM ({inner}) WHERE "bottom" > 0{_grouped(apart)}{zoned}'
+        outer = f'SELECT "top" / "bottom"{scale} FROM ({inner}) WHERE "bottom" > 0'
+        return f"{outer}{_grouped(apart)}{zoned}"
     if query.of_each:
         inner = f'SELECT {_sum(query, query.top)} AS "each" {source}{inner_by}'
         return f'SELECT sum("each"){scale} FROM ({inner}){_grouped(apart)}'

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -183,7 +184,7 @@ class Device:
         return _where_read(self.slots_us, self.history.unsynchronised.astype(float), edges)
 
     def batches(self, edges: Edges) -> dict[str, Column]:
-        """Of the batches whose last slot lies in each window: what their envelopes and notes say."""
+        """What envelopes and notes say of the batches whose last slot lies in each window."""
         rows, first = [], 0
         for envelope in self.tree.envelopes:
             size, last = envelope.seq + 1, envelope.fields["last_slot"]
@@ -195,7 +196,7 @@ class Device:
                 rows.append((int(last), size, leaves, readings, len(times), max(times)))
         table = np.array(rows, np.int64)
         names = ("size", "leaves", "readings", "cosignatures", "cosigned_s")
-        how = (np.fmax, added, added, np.fmin, np.fmax)
+        how: tuple[Any, ...] = (np.fmax, added, added, np.fmin, np.fmax)
         found = {name: np.full(edges.size - 1, np.nan) for name in names}
         for row in table:
             k = int(np.searchsorted(edges, row[0], side="right")) - 1

@@ -115,7 +115,8 @@ class V2Calls(BaseHTTPRequestHandler):
             self._pass_on(f"/write?{urlencode(words)}", body)
         elif parts.path == "/api/v2/delete":
             found = re.fullmatch(
-                '_measurement="([a-z0-9_]+)" AND site="([a-z0-9-]+)"(?: AND project="([a-z0-9-]+)")?',
+                '_measurement="([a-z0-9_]+)" AND site="([a-z0-9-]+)"'
+                '(?: AND project="([a-z0-9-]+)")?',
                 json.loads(body)["predicate"],
             )
             assert found is not None

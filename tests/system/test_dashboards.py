@@ -353,8 +353,8 @@ def filled(store: SqliteStore, urls: dict[str, str], folder: Any) -> Any:
     yield Shown(urls, sites, savings)
     for series in opened:
         series.reset(names)
-        for site, project in savings:
-            series.keep_saving(site, project, savings[site, project].chosen(np.zeros(0, int)))
+        for (site, project), days in savings.items():
+            series.keep_saving(site, project, days.chosen(np.zeros(days.start_us.size, np.bool_)))
         series.close()
 
 

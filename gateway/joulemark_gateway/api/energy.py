@@ -20,15 +20,14 @@ from typing import Literal
 import numpy as np
 
 from joulemark_agent.contract.canonical import decimal_text
-from joulemark_agent.contract.errors import MeasureError
 from joulemark_agent.contract.factor import Factor
 from joulemark_agent.contract.profile import own_period_us
-from joulemark_agent.envelope import Carbon
 from joulemark_agent.equipment.base import SAMPLED_AT, held
 from joulemark_agent.equipment.readings import longest_step_us, slow_gauges_us
 from joulemark_agent.kernels.carbon import co2e
 from joulemark_gateway.api.plant import DAY, ENERGY, Device, midnight_us
 from joulemark_gateway.equipment import of_series
+from joulemark_gateway.evidence.emission_factors import factor_on
 from joulemark_gateway.series.base import QUALITY, Integers, SeriesReader
 
 Basis = Literal["counter", "held", "none"]
@@ -175,16 +174,6 @@ def carbon_of(
         total_kg += co2e(column, float(factor.factor_kg_per_kwh), ratio)[0]
     text = decimal_text(Decimal(total_kg).quantize(_MILLIGRAM))
     return Carbonised(text, tuple(sorted(chosen)))
-
-
-def factor_on(carbon: Carbon, day: date) -> Factor | None:
-    """The one emission factor of the day; None where none or several apply."""
-    try:
-        return carbon.factors.choose(
-            rule_set=carbon.rule_set, jurisdiction=carbon.jurisdiction, day=day
-        )
-    except MeasureError:
-        return None
 
 
 def _counted(

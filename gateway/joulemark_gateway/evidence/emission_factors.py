@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from joulemark_agent.contract.canonical import parse_canonical
-from joulemark_agent.contract.factor import FactorSet
+from joulemark_agent.contract.errors import MeasureError
+from joulemark_agent.contract.factor import Factor, FactorSet
 from joulemark_agent.envelope import Carbon
 
 
@@ -27,6 +29,18 @@ def approved_carbon(
         factors = _factors(documents[named["factors"]])
         return Carbon(factors, str(choice["rule_set"]), str(choice["jurisdiction"]), zone)
     except (KeyError, ValueError, TypeError):
+        return None
+
+
+def factor_on(carbon: Carbon | None, day: date) -> Factor | None:
+    """The one emission factor of the day; None where none or several apply."""
+    if carbon is None:
+        return None
+    try:
+        return carbon.factors.choose(
+            rule_set=carbon.rule_set, jurisdiction=carbon.jurisdiction, day=day
+        )
+    except MeasureError:
         return None
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 from zoneinfo import ZoneInfo
@@ -22,7 +23,7 @@ from joulemark_agent.contract.profile import Profile
 from joulemark_agent.contract.topics import parse_origin
 from joulemark_gateway.evidence import history
 from joulemark_gateway.evidence.base import EvidenceStore, Head
-from joulemark_gateway.evidence.emission_factors import approved_carbon
+from joulemark_gateway.evidence.emission_factors import approved_carbon, factor_on
 from joulemark_gateway.series.base import HELD, Carry, Part, Series
 from joulemark_gateway.series.project import Known, part_of
 
@@ -234,7 +235,7 @@ def _part(
         zone = history.time_zone_of(tree, documents)
         slot_us = None if history.interval_us_of(tree, documents) else period_us
         carbon = approved_carbon(documents, tree.grant["documents"], zone)
-        also = Known(carbon, slot_us)
+        also = Known(partial(factor_on, carbon), slot_us)
         known[head.origin] = (history.profile_of(tree, documents), period_us, zone, also)
     profile, period_us, zone, also = known[head.origin]
     leaves = store.parts(head.origin, *span)

@@ -15,7 +15,6 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from joulemark_agent.contract.profile import Profile
-from joulemark_agent.envelope import Carbon
 from joulemark_agent.figures import POINT_PREFIX, UNCERTAINTY_PREFIX
 from joulemark_agent.kernels.clean import all_zero_steps
 from joulemark_agent.kernels.counter import (
@@ -42,7 +41,7 @@ from joulemark_gateway.series.base import (
     Points,
 )
 from joulemark_gateway.series.tables import QUARTER
-from joulemark_gateway.series.windows import co2e_of, days, quarters, windows_of
+from joulemark_gateway.series.windows import FactorOn, co2e_of, days, quarters, windows_of
 
 LONGEST_STEP = 1000  # slots that a step is spread over, or days
 
@@ -51,7 +50,7 @@ LONGEST_STEP = 1000  # slots that a step is spread over, or days
 class Known:
     """What the documents say besides of the device, and the ledger of the leaves."""
 
-    carbon: Carbon | None = None  # which emission factors apply; None: none can be told
+    factor_on: FactorOn = lambda _day: None
     slot_us: int | None = None  # distance of the slots; None: their records stay at the gateway
     notes: Mapping[int, str] = field(default_factory=dict)  # cosigned checkpoints by size
 
@@ -116,7 +115,7 @@ def part_of(  # noqa: PLR0917 -- the leaves, and four things that are known of t
             if rows is not None:
                 others.append(rows)
                 if kind.measurement == QUARTER:
-                    others += co2e_of(rows, profile, known.carbon)
+                    others += co2e_of(rows, profile, zone, known.factor_on)
     rest = Carry(goods[-1], states, instants[-1], windows, due_us)
     return Part(tree.origin, size, rest, points, _intervals(found), tuple(others))
 

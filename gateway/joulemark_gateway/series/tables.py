@@ -6,7 +6,7 @@
 | joulemark_day | point | the same of a local day | begin + 1 ms |
 | joulemark_co2e | factor | CO2e of the energy used in a quarter-hour | begin + 1 ms |
 | joulemark_slot | | slots that were due: one that was read, or those of a gap | slot + 1 ms |
-| joulemark_gap | cause | slots without a reading, no more than a quarter-hour of them | slot + 1 ms |
+| joulemark_gap | cause | slots without a reading, of one quarter-hour | slot + 1 ms |
 | joulemark_batch | epoch | what was signed, sent and cosigned at once | last slot + 1 ms |
 
 Every field is a number with its unit; one that is not known is not there. Energy of a quarter-hour

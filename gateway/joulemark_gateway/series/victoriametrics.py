@@ -160,7 +160,8 @@ class VictoriaMetrics:
         self, measurement: str, labels: Mapping[str, str], fields: Sequence[str], span_us: Span
     ) -> tuple[Integers, dict[str, NDArray[np.float64]]]:
         """The rows of a measurement that stand in [start, end): times, and each field by name."""
-        found = self._export(measurement, *span_us, **labels)
+        start_us, end_us = span_us
+        found = self._export(measurement, start_us, end_us, **labels)
         t_ms = found.get(fields[0], _NONE)[0]
         t_us = t_ms * US_PER_MS
         t_ms = t_ms[(t_us >= span_us[0]) & (t_us < span_us[1])]

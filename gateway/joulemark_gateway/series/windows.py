@@ -14,10 +14,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from joulemark_agent.contract.errors import MeasureError
 from joulemark_agent.contract.factor import Factor
 from joulemark_agent.contract.profile import Profile
-from joulemark_agent.envelope import Carbon
 from joulemark_agent.kernels.carbon import WH_PER_KWH
 from joulemark_agent.kernels.counter import LARGEST, Followed, midnights_us
 from joulemark_agent.kernels.energy import US_PER_H, counter_energy
@@ -27,6 +25,7 @@ from joulemark_gateway.series.tables import CO2E, DAY, QUARTER
 QUARTER_US, DAY_US = 900_000_000, 86_400_000_000
 LONGEST_US = 10 * DAY_US  # a longer step between two counts is not spread over quarter-hours
 ENERGY, GENERATOR = "energy_wh", "pv_inverter"
+FactorOn = Callable[[date], Factor | None]  # of a local day; None: there is none, or several
 _MOST_DAYS = 1000  # that one step is spread over
 _NO_LIMIT = 10**6
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -100,21 +99,23 @@ def windows_of(
     return _rows(kind.measurement, point, begin_us[chosen], [one[chosen] for one in sums]), left
 
 
-def co2e_of(quarter_hours: Rows, profile: Profile, carbon: Carbon | None) -> list[Rows]:
+def co2e_of(
+    quarter_hours: Rows, profile: Profile, zone: ZoneInfo, factor_on: FactorOn
+) -> list[Rows]:
     """The CO2e of the energy that a device used, each quarter-hour with the factor of its day.
 
     None of energy that is made, of what is not known, and of a day with no factor or several.
     """
-    if carbon is None or profile.kind == GENERATOR or quarter_hours.tags["point"][0] != ENERGY:
+    if profile.kind == GENERATOR or quarter_hours.tags["point"][0] != ENERGY:
         return []
     energy_wh = quarter_hours.fields["amount"]
-    known: dict[str, Factor | None] = {}
+    known: dict[date, Factor | None] = {}
     chosen = []
     for t_us in quarter_hours.t_us.tolist():
-        day = (_EPOCH + timedelta(microseconds=t_us)).astimezone(carbon.time_zone).date()
-        if (text := day.isoformat()) not in known:
-            known[text] = _factor(carbon, day)
-        chosen.append(known[text])
+        day = (_EPOCH + timedelta(microseconds=t_us)).astimezone(zone).date()
+        if day not in known:
+            known[day] = factor_on(day)
+        chosen.append(known[day])
     is_told = np.array([one is not None for one in chosen], np.bool_) & ~np.isnan(energy_wh)
     told = [one for one, is_in in zip(chosen, is_told.tolist(), strict=True) if is_in and one]
     if not told:
@@ -128,15 +129,6 @@ def co2e_of(quarter_hours: Rows, profile: Profile, carbon: Carbon | None) -> lis
     }
     names: Texts = np.array([one.id for one in told], object)
     return [Rows(CO2E, {"factor": names}, quarter_hours.t_us[is_told], fields)]
-
-
-def _factor(carbon: Carbon, day: date) -> Factor | None:
-    try:
-        return carbon.factors.choose(
-            rule_set=carbon.rule_set, jurisdiction=carbon.jurisdiction, day=day
-        )
-    except MeasureError:
-        return None
 
 
 def _edges_of(kind: Windows, t_us: Integers) -> Integers:

@@ -1,4 +1,4 @@
-"""Quarter-hours, days, CO2e, slots, gaps and batches: equal however cut, and equal to the ledger."""
+"""Quarter-hours, days, slots, gaps and batches: the ledger's, and equal however they are cut."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from joulemark_agent.contract.errors import ConfigError
 from joulemark_gateway.evidence import history
-from joulemark_gateway.evidence.emission_factors import approved_carbon
+from joulemark_gateway.evidence.emission_factors import approved_carbon, factor_on
 from joulemark_gateway.evidence.slots import Held, account
 from joulemark_gateway.evidence.store import FILE, SqliteStore
 from joulemark_gateway.measure.intervals import counted
@@ -47,7 +47,9 @@ DAY_US = 86_400_000_000
 def known(docs, tree):
     carbon = approved_carbon(docs.by_digest(METER), tree.grant["documents"], ZONE)
     notes = {e.seq + 1: "" for e in tree.envelopes}
-    return Known(carbon, docs.period_us(METER), {k: v for k, v in notes.items() if v})
+    return Known(
+        partial(factor_on, carbon), docs.period_us(METER), {k: v for k, v in notes.items() if v}
+    )
 
 
 def rows_of(docs, leaves, cuts=()):
@@ -102,7 +104,7 @@ def test_quarter_hours_and_days_are_those_of_measurement(period_s):
     energy = np.random.default_rng(period_s).integers(0, 5000, n).tolist()
     results = with_gap(meter_readings(docs, energy, frozen=[9], first_slot_us=first_us), 20, 5)
     leaves, tree = tree_of(docs, results)
-    found = {"joulemark_quarter": {}, "joulemark_day": {}}
+    found: dict[str, dict[int, list[float]]] = {"joulemark_quarter": {}, "joulemark_day": {}}
     for name, *row in rows_of(docs, leaves):
         if name in found and row[0] == "energy_wh":
             found[name][int(row[1]) - 1000] = [float(text) for text in (row[2], *row[4:])]
@@ -133,7 +135,7 @@ def test_slots_and_gaps_are_those_of_the_account():
     slots = [[float(text) for text in row[2:]] for row in rows if row[0] == "joulemark_slot"]
     expected, received, unsynchronised = np.array(slots).sum(axis=0)
     assert (expected, received, unsynchronised) == (ledger.expected, ledger.received, 0)
-    causes = {}
+    causes: dict[str, float] = {}
     for name, *row in rows:
         if name == "joulemark_gap":
             causes[row[0]] = causes.get(row[0], 0) + float(row[2])
@@ -207,9 +209,9 @@ def test_a_retention_that_makes_no_sense_is_refused(words, match):
 
 @pytest.mark.parametrize("told", ["abc", -1, 10**30, "9" * 40, None, [1]])
 def test_an_envelope_that_states_nonsense_ends_no_series(told):
-    leaves, tree = tree_of(DOCS, meter_readings(DOCS, [100] * 3))
+    _, tree = tree_of(DOCS, meter_readings(DOCS, [100] * 3))
     envelope = replace(tree.envelopes[0], fields={**tree.envelopes[0].fields, "records": told})
-    [rows] = batches_in(replace(tree, envelopes=(envelope,)), {len(leaves): "no note"[:0]})
+    [rows] = batches_in(replace(tree, envelopes=(envelope,)), {})
     assert np.isnan(rows.fields["readings"]).all()
     envelope = replace(envelope, fields={**envelope.fields, "last_slot": told, "records": 1})
     assert batches_in(replace(tree, envelopes=(envelope,)), {}) == []
