@@ -22,7 +22,7 @@ from joulemark_gateway.series.base import Carry
 from joulemark_gateway.series.influx import InfluxSeries
 from joulemark_gateway.series.savings import FIELDS, SavingDays
 from joulemark_gateway.series.servers import Server
-from support import grafana
+from support import grafana, servers
 from support.ledger import Column, Device, Edges, added, devices_of, us
 
 pytestmark = [pytest.mark.endurance, pytest.mark.service, pytest.mark.timeout(420)]
@@ -497,3 +497,12 @@ def test_what_a_variable_offers_holds_what_the_dashboard_opens_with(shown, langu
                 wanted = values[variable["name"]]
                 prefix = "kpi_" if variable["name"] == "figure" else ""
                 assert f"{prefix}{wanted}" in offered, (made.name, variable["name"])
+
+
+def test_a_device_has_as_many_series_as_the_documentation_says(shown):
+    """docs/series.md: 2 P + 14 C + 3 F + 3 + G + 7 E, without the delay of a simulated clock."""
+    match = '{site="gwangyang",device="main-meter"}'
+    years = {"start": 1_262_304_000, "end": 1_893_456_000}
+    url = f"{shown.urls['metricsql']}/api/v1/series"
+    found = servers.json_of(url, {"match[]": match, **years})["data"]
+    assert len(found) == 10 + 42 + 3 + 3 + 0 + 6 == 64
