@@ -22,7 +22,6 @@ from dataclasses import dataclass
 
 QUARTER, DAY, CO2E = "joulemark_quarter", "joulemark_day", "joulemark_co2e"
 SLOT, GAP, BATCH = "joulemark_slot", "joulemark_gap", "joulemark_batch"
-UNACCOUNTED = "unaccounted"  # cause of slots that no leaf says anything of
 
 
 @dataclass(frozen=True)
