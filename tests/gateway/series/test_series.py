@@ -3,10 +3,11 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -275,6 +276,24 @@ def test_writing_the_same_parts_again_changes_nothing_on_a_server(opened, store)
     series.write([part for _, part in parts_of(*trees)])
     series.settle()
     assert content(series, parts_of(*trees)) == before
+
+
+@on_servers
+def test_rebuilding_replaces_what_another_version_carried(place, store):
+    trees = some_trees(DOCS)
+    fill(store, *trees)
+    with closing(place.open()) as series:
+        projected(store, series)
+        before = content(series, parts_of(*trees))
+    with closing(sqlite3.connect(place.folder / progress.FILE)) as db:
+        db.execute("UPDATE tree SET carry = '{}'")
+        db.commit()
+    with closing(place.open()) as series, pytest.raises(StoreError) as refused:
+        series.progress()
+    assert refused.value.code == "series_foreign"
+    place.rebuild(store)
+    with closing(place.open()) as series:
+        assert content(series, parts_of(*trees)) == before
 
 
 @on_servers
