@@ -41,6 +41,7 @@ HELD = "series_held"  # code of the StoreError where another process has the ser
 Texts = NDArray[np.object_]
 Integers = NDArray[np.int64]
 Open = tuple[int, ...]  # a window that is not closed: begin, amount, covered, estimated, missing
+OpenGauge = tuple[float, ...]  # likewise: begin, readings, sum, least, most
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class Carry:
     followed: dict[str, tuple[int, ...]] = field(default_factory=dict)  # state of each counter
     instant: Instant | None = None  # of the last record, by both clocks of its agent
     open: dict[str, Open] = field(default_factory=dict)  # by measurement and counter
+    gauges: dict[str, OpenGauge] = field(default_factory=dict)  # by gauge
     due_us: int | None = None  # the slot that is due next; None: any
 
     def to_text(self) -> str:
@@ -100,7 +102,7 @@ class Carry:
             StoreError: another version wrote it.
         """
         content = json.loads(text)
-        if set(content) != {"values", "followed", "instant", "open", "due_us"}:
+        if set(content) != {"values", "followed", "instant", "open", "gauges", "due_us"}:
             raise StoreError(
                 "The series was written by another version.",
                 "Run 'joulemark series rebuild': it is a copy of the evidence.",
@@ -109,7 +111,8 @@ class Carry:
         followed = {name: tuple(state) for name, state in content["followed"].items()}
         instant = None if content["instant"] is None else Instant(*content["instant"])
         windows = {name: tuple(sums) for name, sums in content["open"].items()}
-        return cls(content["values"], followed, instant, windows, content["due_us"])
+        gauges = {name: tuple(sums) for name, sums in content["gauges"].items()}
+        return cls(content["values"], followed, instant, windows, gauges, content["due_us"])
 
 
 @dataclass(frozen=True)

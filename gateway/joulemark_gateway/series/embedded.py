@@ -5,8 +5,8 @@
 | points | site, device, point, t_utc_us, value (NULL: none), quality (code of `base.QUALITY`) |
 | intervals | site, device, point, start_us, end_us, amount, covered_us, estimated_us, missing_us: |
 |           | one a slot; one alone for a step over more than `project.LONGEST_STEP` slots |
-| quarter, day, co2e, | of `tables.MEASUREMENTS`: site, device, the tags, t_us, the fields |
-| slot, gap, batch    | (NULL: not there) |
+| quarter, day, gauge, co2e, | of `tables.MEASUREMENTS`: site, device, the tags, t_us, the fields |
+| slot, gap, batch | (NULL: not there) |
 | kept | site, device, raw_us, quarter_us: from when on its rows are here, see `retention` |
 | projected | origin, size, carry: up to where each tree is written |
 

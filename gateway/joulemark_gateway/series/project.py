@@ -40,6 +40,7 @@ from joulemark_gateway.series.base import (
     Part,
     Points,
 )
+from joulemark_gateway.series.gauges import gauges_of
 from joulemark_gateway.series.tables import QUARTER
 from joulemark_gateway.series.windows import FactorOn, co2e_of, days, quarters, windows_of
 
@@ -116,7 +117,10 @@ def part_of(  # noqa: PLR0917 -- the leaves, and four things that are known of t
                 others.append(rows)
                 if kind.measurement == QUARTER:
                     others += co2e_of(rows, profile, zone, known.factor_on)
-    rest = Carry(goods[-1], states, instants[-1], windows, due_us)
+    names = [point.name for point in profile.points if not point.counter]
+    gauges, open_gauges = gauges_of(names, slot_us, goods, carry.gauges)
+    others += gauges
+    rest = Carry(goods[-1], states, instants[-1], windows, open_gauges, due_us)
     return Part(tree.origin, size, rest, points, _intervals(found), tuple(others))
 
 

@@ -3,7 +3,7 @@
 | kept | what |
 |---|---|
 | `raw_days` | points, intervals from slot to slot, slots, batches |
-| `quarter_days` | quarter-hours, CO2e, gaps |
+| `quarter_days` | quarter-hours of counters and gauges, CO2e, gaps |
 | for ever | local days |
 
 Days are counted back from the newest row of each device, so a series that is made anew forgets the
@@ -20,7 +20,7 @@ from joulemark_gateway.series.base import INSIDE_US
 DAY_US = 86_400_000_000
 SCHEMA = "CREATE TABLE kept (site VARCHAR, device VARCHAR, raw_us BIGINT, quarter_us BIGINT);"
 _RAW = {"points": "t_utc_us", "intervals": "start_us", "slot": "t_us", "batch": "t_us"}
-_QUARTERS = {"quarter": "t_us", "co2e": "t_us", "gap": "t_us"}
+_QUARTERS = {"quarter": "t_us", "gauge": "t_us", "co2e": "t_us", "gap": "t_us"}
 
 
 @dataclass(frozen=True)

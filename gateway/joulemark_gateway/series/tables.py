@@ -4,6 +4,7 @@
 |---|---|---|---|
 | joulemark_quarter | point | what a counter counted in a quarter-hour of UTC | begin + 1 ms |
 | joulemark_day | point | the same of a local day | begin + 1 ms |
+| joulemark_gauge | point | the good values of a quarter-hour of what is no counter | begin + 1 ms |
 | joulemark_co2e | factor | CO2e of the energy used in a quarter-hour | begin + 1 ms |
 | joulemark_slot | | slots that were due: one that was read, or those of a gap | slot + 1 ms |
 | joulemark_gap | cause | slots without a reading, of one quarter-hour | slot + 1 ms |
@@ -21,6 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 QUARTER, DAY, CO2E = "joulemark_quarter", "joulemark_day", "joulemark_co2e"
+GAUGE = "joulemark_gauge"
 SLOT, GAP, BATCH = "joulemark_slot", "joulemark_gap", "joulemark_batch"
 
 
@@ -42,6 +44,15 @@ _COUNTED = {
 MEASUREMENTS: Mapping[str, Measurement] = {
     QUARTER: Measurement(("point",), _COUNTED),
     DAY: Measurement(("point",), _COUNTED),
+    GAUGE: Measurement(
+        ("point",),
+        {
+            "mean": "of the point's name",
+            "least": "of the point's name",
+            "most": "of the point's name",
+            "readings": "readings",
+        },
+    ),
     CO2E: Measurement(
         ("factor",), {"co2e_kg": "kg", "energy_wh": "Wh", "factor_kg_per_kwh": "kg/kWh"}
     ),

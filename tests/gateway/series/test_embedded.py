@@ -46,7 +46,18 @@ from support.evidence import (
 DOCS = documents()
 ZONE = ZoneInfo("Asia/Seoul")
 PAPERS = DOCS.by_digest(METER)
-TABLES = ("points", "intervals", "quarter", "day", "co2e", "slot", "gap", "batch", "projected")
+TABLES = (
+    "points",
+    "intervals",
+    "quarter",
+    "day",
+    "gauge",
+    "co2e",
+    "slot",
+    "gap",
+    "batch",
+    "projected",
+)
 WAIT_S = 20.0
 LONG = "SELECT count(*) FROM range(20_000_000) a WHERE a % 2 = 1"
 

@@ -130,6 +130,27 @@ def test_quarter_hours_and_days_are_those_of_measurement(period_s):
         assert (totals.covered_us + totals.estimated_us)[~is_known].sum() == 0, "missing is not 0"
 
 
+def test_gauges_are_the_good_values_of_each_quarter_hour():
+    docs = documents(period_s=60, first_slot_us=None)
+    results = meter_readings(docs, list(range(1, 60)), doubtful=[3, 20])
+    leaves, tree = tree_of(docs, results)
+    found = {
+        int(row[1]) - 1000: [float(text) for text in row[2:]]
+        for name, *row in rows_of(docs, leaves)
+        if name == "joulemark_gauge" and row[0] == "power_w"
+    }
+    for begin_us, (mean, least, most, readings) in found.items():
+        good = [
+            float(record.values["power_w"])
+            for record in tree.records
+            if begin_us <= record.slot_us < begin_us + PERIOD_US and "power_w" not in record.quality
+        ]
+        assert (least, most, readings) == (min(good), max(good), len(good))
+        assert mean == pytest.approx(sum(good) / len(good), rel=1e-12)
+    assert sorted(found) == [START_US + PERIOD_US * k for k in range(3)], "the last is not over"
+    assert sum(row[3] for row in found.values()) == 43, "two of 45 are not good"
+
+
 def test_slots_and_gaps_are_those_of_the_account():
     results = with_gap(with_gap(meter_readings(DOCS, [100] * 400), 20, 7), 100, 150, "powered_off")
     leaves, tree = tree_of(DOCS, results)
@@ -166,7 +187,7 @@ def store(tmp_path):
 
 
 def content(series):
-    tables = ("points", "intervals", "quarter", "day", "co2e", "slot", "batch", "kept")
+    tables = ("points", "intervals", "quarter", "day", "gauge", "co2e", "slot", "batch", "kept")
     return {name: series.query(f"SELECT * FROM {name} ORDER BY ALL") for name in tables}
 
 
