@@ -500,7 +500,7 @@ def test_what_a_variable_offers_holds_what_the_dashboard_opens_with(shown, langu
 
 
 def test_a_device_has_as_many_series_as_the_documentation_says(shown):
-    """docs/series.md: 2 P + 14 C + 4 (P - C) + 3 F + 3 + G + 7 E, without the delay of a simulated clock."""
+    """2 P + 14 C + 4 (P - C) + 3 F + 3 + G + 7 E, less the delay of a simulated clock."""
     match = '{site="gwangyang",device="main-meter"}'
     years = {"start": 1_262_304_000, "end": 1_893_456_000}
     url = f"{shown.urls['metricsql']}/api/v1/series"
