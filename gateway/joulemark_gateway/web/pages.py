@@ -144,7 +144,7 @@ def get_site(
         rows = _day_rows(days)
         for device in now.devices:
             if device.seen_us is not None:
-                own = _own_days(place, device, days)
+                own = own_days(place, device, (days.first_day, days.last_day))
                 own = answers.shortened(place.devices[device.id], own)
                 given = answers.quality(read, site, device.id, own)
                 shares[device.id], gaps[device.id] = given, given.gaps
@@ -165,15 +165,17 @@ def get_site(
         gaps=[(name, gap) for name, rows_ in gaps.items() for gap in rows_][:_GAPS],
         gaps_in_all=sum(given.gaps_in_all for given in shares.values()),
         is_whole=all(given.is_whole for given in shares.values()),
-        steps=_steps(days, plant.day_of(now.now_us, place.zone) if now.now_us else None),
+        steps=[] if days is None else steps_of((days.first_day, days.last_day)),
         banner=banner_of([now], {site: place.zone}),
         live=not now.simulated,
     )
 
 
-def _own_days(place: plant.Site, device: models.Device, days: models.Days) -> tuple[date, date]:
+def own_days(
+    place: plant.Site, device: models.Device, span: tuple[date, date]
+) -> tuple[date, date]:
     """The days shown of a site; of a device that has none of them, its own last ones."""
-    first, last = days.first_day, days.last_day
+    first, last = span
     if device.last_us is None or device.first_us is None:
         return first, last
     zone = place.zone
@@ -238,7 +240,7 @@ def get_device(
             "days": days,
             "rows": rows,
             "energy_chart": _days_chart(words, rows, days, "energy"),
-            "steps": _steps(days, None, kept := {"point": chosen, "figure": figure}),
+            "steps": steps_of(span, kept := {"point": chosen, "figure": figure}),
             "hidden": [(name, value) for name, value in kept.items() if value is not None],
             "quality": (quality := answers.quality(read, site, device, span)),
             "bar": _share_bar(words, quality.shares),
@@ -493,14 +495,22 @@ def _days_chart(
     return charts.day_bars(bars, title, unit, css)
 
 
-def _steps(
-    days: models.Days | None, today: date | None, kept: Mapping[str, str | None] | None = None
+_STEPS = {"step_day": 1, "step_week": 7, "step_month": 31, "step_year": 365}
+
+
+def steps_of(
+    span: tuple[date, date],
+    kept: Mapping[str, str | None] | None = None,
+    wanted: Sequence[str] = tuple(_STEPS),
 ) -> list[tuple[str, str]]:
-    """Names and addresses of other spans: earlier, later, week, month, year."""
-    if days is None:
-        return []
-    del today
-    first, last = days.first_day, days.last_day
+    """Names and addresses of other spans: earlier, later, day, week, month, year.
+
+    Args:
+        span: first and last day.
+        kept: what else stands in the address.
+        wanted: which lengths are offered.
+    """
+    first, last = span
     length = last - first + plant.DAY
     more = {name: value for name, value in (kept or {}).items() if value is not None}
 
@@ -512,9 +522,7 @@ def _steps(
         found.append(("step_earlier", url(first - length, last - length)))
     if last + length <= plant.LAST_DAY:
         found.append(("step_later", url(first + length, last + length)))
-    for name, count in (("step_day", 1), ("step_week", 7), ("step_month", 31), ("step_year", 365)):
-        found.append((name, url(last - plant.DAY * (count - 1), last)))
-    return found
+    return found + [(name, url(last - plant.DAY * (_STEPS[name] - 1), last)) for name in wanted]
 
 
 def _share_bar(words: Words, shares: models.Shares) -> str:
