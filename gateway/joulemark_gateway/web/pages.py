@@ -293,6 +293,8 @@ def get_records(
         pages=pages,
         epochs={number: f"?{urlencode({**span, 'epoch': number})}" for number in found.epochs},
         listed_from=listed_from,
+        leaf_url=f"/sites/{site}/devices/{device}/records",
+        leaf_query=urlencode({**span, "epoch": found.epoch}),
         agent_key=encode64(key),
         api=f"/api/v1/sites/{site}/devices/{device}/records?{urlencode(query)}",
         banner=banner_of([answers.site_now(read, place)], {site: place.zone}),
