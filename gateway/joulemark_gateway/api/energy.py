@@ -121,11 +121,11 @@ def days_of(
         return Days(basis, point, (), None, Carbonised(None, (), NO_ENERGY))
     amount, covered, estimated = sums.amount, sums.covered_us, sums.estimated_us
     found = []
-    recorded_us = _recorded_us(reader, site, device, now_us)
+    due_us = recorded_us(reader, site, device, now_us)
     for k, day in enumerate(days):
         start_us, end_us = int(edges_us[k]), int(edges_us[k + 1])
         known_us = int(covered[k] + estimated[k])
-        is_recorded = start_us < recorded_us[1] and end_us > recorded_us[0]
+        is_recorded = start_us < due_us[1] and end_us > due_us[0]
         passed_us = min(end_us, now_us) - start_us if is_recorded else 0
         energy_wh = float(amount[k]) if known_us else None
         found.append(
@@ -170,7 +170,7 @@ def sums_in(
     return None
 
 
-def _recorded_us(reader: SeriesReader, site: str, device: Device, now_us: int) -> tuple[int, int]:
+def recorded_us(reader: SeriesReader, site: str, device: Device, now_us: int) -> tuple[int, int]:
     """From the device's first reading to its last slot, or to now: outside of it nothing is due."""
     extent = reader.extent(site, device.id)
     if extent is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from functools import lru_cache, partial
@@ -19,7 +19,7 @@ from markupsafe import Markup
 from joulemark_agent.contract.profile import own_period_us
 from joulemark_agent.contract.signature import encode64
 from joulemark_gateway.access.roles import Role
-from joulemark_gateway.api import answers, models, plant, projects, systems
+from joulemark_gateway.api import answers, models, overview, plant, projects, systems
 from joulemark_gateway.api.answers import Open
 from joulemark_gateway.api.doors import needs, visit_of
 from joulemark_gateway.api.live import live, live_of
@@ -51,6 +51,7 @@ router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
 _LEAVES = 100  # of one page of records
 _PAGES = 10  # of records, on either side of the one shown
+_LOOKS = 30  # of what needs a look
 _GAPS = 40  # of all devices of a site
 _FOLLOWED = 3000  # leaves that are decoded for the events of counters, and of clocks
 _SHARES = ("good", "uncertain", "bad", "missing")
@@ -120,13 +121,46 @@ def page(request: Request, template: str, *, status: int = 200, **values: Any) -
 
 @router.get("/")
 @needs(Role.VIEWER)
-def get_sites(request: Request, here: Here) -> Response:
-    """Every site."""
+def get_overview(request: Request, here: Here) -> Response:
+    """Every site now, today and this month beside the days before, and what needs a look."""
     with answers.opened(here) as read:
-        found = answers.sites(read)
-        zones = {site.id: read.sites[site.id].zone for site in found.sites}
-    banner = banner_of(found.sites, zones)
-    return page(request, "sites.html", sites=found.sites, zones=zones, banner=banner)
+        found = answers.sites(read).sites
+        zones = {site.id: read.sites[site.id].zone for site in found}
+        glances = {site.id: overview.glance(read, read.sites[site.id]) for site in found}
+        looks = [one for site in found for one in overview.attention(read, site, glances[site.id])]
+    listed = answers.project_list(here)
+    looks += overview.of_projects(listed)
+    known = [one.power_w for one in found if one.power_w is not None]
+    return page(
+        request,
+        "overview.html",
+        sites=found,
+        zones=zones,
+        glances=glances,
+        looks=looks[:_LOOKS],
+        looks_in_all=len(looks),
+        power_w=sum(known) if known else None,
+        powered=len(known),
+        totals={kind: _in_all(glances.values(), kind) for kind in ("today", "month")},
+        carbon_today=_sum_kg([one.carbon for one in found]),
+        projects=listed,
+        banner=banner_of(found, zones),
+    )
+
+
+def _in_all(glances: Iterable[overview.Glance], kind: str) -> dict[str, Any]:
+    """The energy and CO2e of all sites together, and of how many it is known."""
+    parts: list[overview.Compared] = [
+        one for look in glances if (one := getattr(look, kind)) is not None
+    ]
+    known = [one.energy_wh for one in parts if one.energy_wh is not None]
+    kilograms = [one.co2e_kg for one in parts if one.co2e_kg is not None]
+    return {
+        "energy_wh": sum(known) if known else None,
+        "sites": len(known),
+        "co2e_kg": f"{sum(map(Decimal, kilograms)):f}" if kilograms else None,
+        "with_co2e": len(kilograms),
+    }
 
 
 @router.get("/sites/{site}")
