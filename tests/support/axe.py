@@ -22,7 +22,20 @@ def faults(page: Page) -> list[str]:
     The script is evaluated by the browser's debugger: the policy of the pages would not let it in.
     """
     page.evaluate(_script())
-    found: dict[str, Any] = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return _grave(page, {"resultTypes": ["violations"]})
+
+
+def faults_light_and_dark(page: Page) -> list[str]:
+    """The same in both colour schemes: of all rules, contrast alone depends on the scheme."""
+    page.emulate_media(color_scheme="light")
+    found = faults(page)
+    page.emulate_media(color_scheme="dark")
+    only = {"type": "rule", "values": ["color-contrast"]}
+    return found + _grave(page, {"resultTypes": ["violations"], "runOnly": only})
+
+
+def _grave(page: Page, options: dict[str, Any]) -> list[str]:
+    found: dict[str, Any] = page.evaluate("options => axe.run(document, options)", options)
     assert found["passes"], "axe looked at nothing"
     return [
         f"{one['id']} ({one['impact']}): {one['help']}: "

@@ -1,7 +1,7 @@
 """What a site or a device used: by day, week or month, by hour of the day, and its demand.
 
 The demand of a quarter of an hour is its mean power. It is stated where that time is measured
-throughout: a sum over several slots would stand in one quarter and be a peak that never was.
+throughout: what is known as a sum over several slots only is spread evenly, and may hide a peak.
 """
 
 from __future__ import annotations
