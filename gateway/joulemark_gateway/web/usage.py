@@ -206,7 +206,9 @@ def _chart(
             charts.Bar(
                 row["first"],
                 value,
-                *parts,
+                covered,
+                estimated,
+                missing,
                 f"#p-{row['first']}",
                 words("bar_told", day=row["first"], value=text, measured=measured),
                 row["first"].strftime("%Y-%m") if by == "month" else "",

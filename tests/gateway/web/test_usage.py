@@ -25,6 +25,19 @@ def days_of(read, device):
     return energy.days_of(read.reader, SITE, device, SPAN, now_us)
 
 
+def demand_of(read, *devices):
+    found = usage.demand_of(read, SITE, devices, usage.quarters_us(read, SITE, SPAN))
+    assert found is not None
+    return found
+
+
+def glance_of(read):
+    found = overview.glance(read, read.site(SITE))
+    assert found.today is not None
+    assert found.month is not None
+    return found, found.today, found.month
+
+
 @pytest.mark.parametrize("by", ["day", "week", "month"])
 @pytest.mark.parametrize("name", [METER, COMPRESSOR])
 def test_periods_are_the_sums_of_their_days(read, name, by):
@@ -54,7 +67,7 @@ def test_weeks_begin_on_monday(read):
 def test_demand_is_the_energy_of_each_quarter_and_holes_have_none(read):
     device = read.device(SITE, METER)
     edges_us = usage.quarters_us(read, SITE, SPAN)
-    found = usage.demand_of(read, SITE, [device], edges_us)
+    found = demand_of(read, device)
     wanted = np.array(pages.energies(4), np.float64) * 4
     steps = read.reader.amounts(SITE, METER, "energy_wh", edges_us[0], edges_us[-1])
     whole = {
@@ -74,11 +87,12 @@ def test_a_sum_that_was_spread_over_several_slots_is_no_demand(read):
     device = read.device(SITE, METER)
     edges_us = usage.quarters_us(read, SITE, SPAN)
     sums = energy.sums_in(read.reader, SITE, device, np.array(edges_us, np.int64))
+    assert sums is not None
     is_spread = sums.estimated_us > 0
     naive_w, true_w = sums.amount * 4.0, np.array(pages.energies(4), np.float64) * 4
     assert is_spread.sum() == 4
     assert np.all(naive_w[is_spread] != true_w[is_spread])
-    ours = usage.demand_of(read, SITE, [device], edges_us)
+    ours = demand_of(read, device)
     assert np.isnan(ours.power_w[is_spread]).all()
     assert ours.peaks(1) == [int(np.nanargmax(ours.power_w))]
 
@@ -86,8 +100,8 @@ def test_a_sum_that_was_spread_over_several_slots_is_no_demand(read):
 def test_the_demand_of_several_is_known_only_where_each_is(read):
     both = [read.device(SITE, METER), read.device(SITE, COMPRESSOR)]
     edges_us = usage.quarters_us(read, SITE, SPAN)
-    alone = [usage.demand_of(read, SITE, [one], edges_us).power_w for one in both]
-    together = usage.demand_of(read, SITE, both, edges_us).power_w
+    alone = [demand_of(read, one).power_w for one in both]
+    together = demand_of(read, *both).power_w
     assert np.array_equal(np.isnan(together), np.isnan(alone[0]) | np.isnan(alone[1]))
     assert np.nanmax(np.abs(together - alone[0] - alone[1])) < 1e-9
     assert usage.demand_of(read, SITE, [read.device(SITE, COUNTER)], edges_us) is None
@@ -125,16 +139,16 @@ def test_slots_of_days_have_their_causes_and_reconcile(read):
 
 
 def test_today_is_compared_with_the_days_before_that_are_known(read):
-    found = overview.glance(read, read.site(SITE))
+    found, today, month = glance_of(read)
     wh = np.array(pages.energies(4), np.float64).reshape(4, -1).sum(axis=1)
     assert found.day == LAST
-    assert found.today.energy_wh == wh[3]
-    assert found.today.spans == 3
-    assert found.today.change_ratio is not None
-    assert found.month.before_wh is None, "nothing was recorded in December"
-    assert found.month.change_ratio is None
+    assert today.energy_wh == wh[3]
+    assert today.spans == 3
+    assert today.change_ratio is not None
+    assert month.before_wh is None, "nothing was recorded in December"
+    assert month.change_ratio is None
     days = days_of(read, read.device(SITE, METER))
-    assert (found.month.energy_wh, found.month.co2e_kg) == (days.total_wh, days.carbon.co2e_kg)
+    assert (month.energy_wh, month.co2e_kg) == (days.total_wh, days.carbon.co2e_kg)
 
 
 def test_little_known_is_not_compared():
@@ -147,7 +161,7 @@ def test_little_known_is_not_compared():
 
 def test_a_late_device_needs_a_look_and_one_whose_recording_is_over_does_not(read):
     site = answers.site_now(read, read.site(SITE))
-    glance = overview.glance(read, read.site(SITE))
+    glance, _, _ = glance_of(read)
     assert overview.attention(read, site, glance) == []
     states = ("late", "silent", "ended")
     rows = [
