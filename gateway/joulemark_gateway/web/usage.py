@@ -199,9 +199,7 @@ def _chart(
             value = None if wh is None else wh / 1000
             text = f"{figures.kwh(wh)} kWh"
         measured = figures.percent(row["covered_us"], row["passed_us"])
-        parts = (
-            row[f"{name}_us"] / row["length_us"] for name in ("covered", "estimated", "missing")
-        )
+        covered, estimated, missing = (row[f"{name}_us"] / row["length_us"] for name in _SHARES)
         bars.append(
             charts.Bar(
                 row["first"],
