@@ -110,6 +110,7 @@ def test_an_energy_manager_sees_what_was_used_the_peak_and_the_leak(page, addres
     expect(page.locator("#h-factors").locator("xpath=..")).to_contain_text("kg CO2e/kWh")
 
     page.goto(f"{address}/sites/{SITE}/devices/{COMPRESSOR}")
+    page.locator("summary", has_text="Leak episodes").click()
     leaks = page.get_by_role("region", name="Leak episodes")
     expect(leaks.locator("tbody tr").first).to_contain_text("2018-01-0")
 
