@@ -7,10 +7,12 @@ import pytest
 
 from joulemark_agent.contract.signature import is_log_signed, public_key
 from joulemark_agent.contract.tree import leaf_hash
+from joulemark_gateway.access.roles import Role
 from joulemark_gateway.api import answers, records
 from joulemark_gateway.api.chain import chain_of, steps_of
 from joulemark_gateway.evidence.proof import inclusion_path
 from joulemark_gateway.evidence.store import SqliteStore
+from support import guarded
 from support.evidence import KEYS, METER, SITE
 from support.pages import PLACE
 
@@ -90,6 +92,18 @@ async def test_a_leaf_outside_the_figure_does_not_say_it_is_of_it(client):
     assert 'id="s-figure"' in inside
     assert 'id="s-figure"' not in outside
     assert (await client.get(f"{PLACE}/records/99999")).status_code == 404
+
+
+async def test_a_viewer_is_shown_the_figures_and_no_way_to_records(state, tmp_path):
+    pages = (f"/sites/{SITE}/energy", f"/sites/{SITE}/quality", "/projects/pump-house")
+    with guarded.guarded(state, tmp_path) as (let, app):
+        async with guarded.browser_of(app) as client:
+            for path in pages:
+                shown = {
+                    role: (await client.get(path, headers=let.header(role))).text.count("/records")
+                    for role in (Role.VIEWER, Role.VERIFIER)
+                }
+                assert shown[Role.VIEWER] == 0 < shown[Role.VERIFIER], path
 
 
 async def test_each_row_of_a_report_leads_to_the_records_of_its_day(client):
