@@ -18,6 +18,7 @@ from joulemark_gateway.api.answers import Open
 from joulemark_gateway.api.doors import needs
 from joulemark_gateway.api.plant import Device
 from joulemark_gateway.api.routes import ID, FirstDay, LastDay, Reading, SiteId
+from joulemark_gateway.evidence.emission_factors import factor_on
 from joulemark_gateway.series.base import QUALITY, Samples
 from joulemark_gateway.web import charts, figures, usage_charts
 from joulemark_gateway.web.drawing import Frame
@@ -173,7 +174,7 @@ def _factors(by_device: Sequence[tuple[Device, energy.Days]]) -> list[Any]:
         for day in days.days:
             if device.carbon is None or not day.carbon.factors:
                 continue
-            factor = energy.factor_on(device.carbon, day.day)
+            factor = factor_on(device.carbon, day.day)
             if factor is not None:
                 found[factor.id] = factor
     return [found[name] for name in sorted(found)]
