@@ -9,7 +9,9 @@
 
 At SIGHUP (`systemctl reload mosquitto`) it reads all of them again but the listener's address. A
 client that was revoked then cannot connect; one that is connected loses its rights at once,
-because its user has no line in the `acl` any more.
+because its user has no line in the `acl` any more. What waits for a client that asked for it
+outlives an orderly restart (`persistence`), in the folder that the distribution's file names, else
+in the one it is started in; the chain needs none of it, and nothing outlives a kill.
 Source: mosquitto.conf(5), 2.0.
 """
 
@@ -40,7 +42,7 @@ use_identity_as_username true
 use_username_as_clientid true
 allow_anonymous false
 acl_file {folder}/acl
-persistence false
+persistence true
 retain_available false
 message_size_limit {limit}
 max_inflight_messages 512
