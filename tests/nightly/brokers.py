@@ -53,6 +53,7 @@ WANTED = {  # of the broker of deploy/; the others' answers are told, not demand
     "offline session": "200/200, in order; PUBACK: success",
     "un-acknowledged, after a broken connection": "100/100, DUP on 100",
     "offline session over an orderly restart": "200/200, in order; PUBACK: success",
+    "shared subscription": "50 + 50 of 100; 0 twice, 0 lost",
     "a topic that the access list forbids": "not authorized (0x87), not passed on",
 }
 
@@ -67,17 +68,17 @@ class Deployed:
     _process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
+        holders = {
+            "reader-0": server_holder(Role.COLLECTOR, [HOST]),
+            "reader-1": server_holder(Role.COLLECTOR, [HOST], "two"),
+        }
+        own = {name: self.plant.own(name, holder) for name, holder in holders.items()}
+        self._files: dict[str, TlsFiles] = {**own, "writer-0": self.plant.agent("edge-1")}
         write_broker(
             self.folder, self.plant.ca, AGENTS, now(), hosts=[HOST], port=self.port, host=HOST
         )
         config = self.folder / CONFIG  # as root it would give its rights up and not read the folder
         config.write_text(f"{config.read_text()}user {getpwuid(os.getuid()).pw_name}\n")
-        holders = {
-            "reader-0": server_holder(Role.COLLECTOR, [HOST]),
-            "reader-1": server_holder(Role.COLLECTOR, [HOST]),
-        }
-        own = {name: self.plant.own(name, holder) for name, holder in holders.items()}
-        self._files: dict[str, TlsFiles] = {**own, "writer-0": self.plant.agent("edge-1")}
 
     def start(self) -> None:
         """Return when it serves."""

@@ -65,10 +65,16 @@ def config_text(folder: Path, port: int = PORT, host: str | None = None) -> str:
     return _HEAD + _CONFIG.format(listener=listener, folder=folder, limit=MAX_WIRE_BYTES)
 
 
-def acl_text(agents: Iterable[Agent]) -> str:
-    """The access list: whoever has no lines in it may do nothing."""
+def acl_text(agents: Iterable[Agent], collectors: Iterable[str] = (COLLECTOR_NAME,)) -> str:
+    """The access list: whoever has no lines in it may do nothing.
+
+    Args:
+        agents: who may send.
+        collectors: the common names of all collectors; to share a topic each needs its own.
+    """
+    rights = f"topic read {ROOT}/up/#\ntopic write {ROOT}/down/#\n"
     users = [
-        f"user {COLLECTOR_NAME}\ntopic read {ROOT}/up/#\ntopic write {ROOT}/down/#\n",
+        *(f"user {name}\n{rights}" for name in collectors),
         *map(_lines, sorted(agents, key=lambda agent: agent.agent)),
     ]
     return _HEAD + "\n".join(users)
@@ -98,7 +104,14 @@ def write_rights(folder: Path, ca: SiteCa, agents: Iterable[Agent], now: datetim
     """
     with ca.records.alone():
         written(folder / LIST, ca.revoked_list(now), 0o644)
-        written(folder / ACL, acl_text(agents).encode(), 0o600)
+        written(folder / ACL, acl_text(agents, _collectors(ca)).encode(), 0o600)
+
+
+def _collectors(ca: SiteCa) -> list[str]:
+    """The first, and every other that has a certificate that was not taken back."""
+    held = {one.name for one in ca.records.issued() if one.role is Role.COLLECTOR}
+    gone = {name for name in held if all(one.revoked for one in ca.records.issued(name))}
+    return sorted((held - gone) | {COLLECTOR_NAME})
 
 
 def write_broker(
