@@ -1,7 +1,7 @@
 """Every command of the pages that install and upgrade, run in a throw-away root over Debian.
 
-The blocks marked `sh` of docs/install_raspberry_pi.md, install_industrial_pc.md and upgrade.md are
-run as they stand, one after the other, as root, with the pages' own folders and users; the root
+The blocks marked `sh` of docs/install_raspberry_pi.md, install_industrial_pc.md, backup.md and
+upgrade.md are run as they stand, one after the other, as root, with the pages' own folders and users; the root
 lies over this machine's own (overlayfs) and is gone in the end. `apt-get` and `systemctl` are
 written down and not run: nothing there is the first process. In place of the latter, the commands
 of the units that it would start are run as the units say, until the log says that they serve.
@@ -32,7 +32,7 @@ PATH = f"{BASE}:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def run(seed: int, *, full: bool) -> dict[str, str]:
-    """All three pages; there is no shorter form."""
+    """All four pages; there is no shorter form."""
     del seed, full
     found = {}
     with tempfile.TemporaryDirectory(prefix="joulemark-pages-") as name:
@@ -43,6 +43,8 @@ def run(seed: int, *, full: bool) -> dict[str, str]:
             pc = Machine(root)
             found |= pc.page("install_industrial_pc")
             found["units of the PC, their commands run"] = _served(pc)
+            found |= pc.page("backup")
+            found["the collector after its copy was put back"] = _served(pc)
             found |= pc.page("upgrade")
             found["the collector after the way back"] = _served(pc)
     return found
