@@ -90,10 +90,8 @@ class Stage:
         Raises:
             AssertionError: it fails.
         """
-        given = {"PATH": "/opt/base/bin:/usr/sbin:/usr/bin:/sbin:/bin", **self.environment}
-        given["PATH"] = given["PATH"].replace(
-            "$PATH", "/opt/base/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        )
+        given = {"PATH": PATH, **self.environment}
+        given["PATH"] = given["PATH"].replace("$PATH", PATH)
         words = f"cd {shlex.quote(self.folder)} && {command}"
         done = subprocess.run(
             ["chroot", f"--userspec={self.user}", "--groups=", str(self.root),

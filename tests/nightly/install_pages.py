@@ -1,10 +1,11 @@
 """Every command of the pages that install and upgrade, run in a throw-away root over Debian.
 
 The blocks marked `sh` of docs/install_raspberry_pi.md, install_industrial_pc.md, backup.md and
-upgrade.md are run as they stand, one after the other, as root, with the pages' own folders and users; the root
-lies over this machine's own (overlayfs) and is gone in the end. `apt-get` and `systemctl` are
-written down and not run: nothing there is the first process. In place of the latter, the commands
-of the units that it would start are run as the units say, until the log says that they serve.
+upgrade.md are run as they stand, one after the other, as root, with the pages' own folders and
+users; the root lies over this machine's own (overlayfs) and is gone in the end. `apt-get` and
+`systemctl` are written down and not run: nothing there is the first process. In place of the
+latter, the commands of the units that it would start are run as the units say, until the log says
+that they serve.
 """
 
 from __future__ import annotations
