@@ -61,7 +61,7 @@ class Talker:
 
     def hear(self, most: int) -> list[MQTTMessage]:
         """So many messages, or those that came until it was quiet."""
-        found = []
+        found: list[MQTTMessage] = []
         while len(found) < most:
             try:
                 found.append(self.heard.get(timeout=QUIET_S))
@@ -100,7 +100,8 @@ def connected(
     asked = Properties(PacketTypes.CONNECT)
     asked.SessionExpiryInterval = 3600 if keeps else 0
     asked.ReceiveMaximum = 512
-    found, answers = Talker(client), queue.Queue[tuple[int, bool]]()
+    found = Talker(client)
+    answers = queue.Queue[tuple[int, bool]]()
     client.on_connect = lambda _c, _u, flags, reason, _p: answers.put(
         (reason.value, flags.session_present)
     )
