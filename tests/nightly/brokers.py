@@ -38,7 +38,7 @@ from support.chains import PRELOAD, Compared, ForkedChain, compared
 from support.forks import Forked, Forks, until
 from support.identities import PlantCa, is_serving, now, plant_ca
 from support.needed import service
-from support.qos1 import HOST, QUESTIONS, READER, TOPIC
+from support.qos1 import HOST, QUESTIONS, READER, TOPIC, Broker
 from support.servers import free_port
 
 KILLS, SHORTEST_S, LONGEST_S, DELAY_S, SLOTS = 40, 0.1, 0.6, 0.001, 60_000
@@ -134,7 +134,7 @@ class Local:
 
 def run(seed: int, *, full: bool) -> dict[str, str]:
     """All questions; `full=False` a tenth of the kills, and no word of the loopback mosquitto."""
-    found = {}
+    found: dict[str, str] = {}
     for name, answers in asked(full=full).items():
         found |= {f"{name}: {question}": answer for question, answer in answers.items()}
         if name == DEPLOYED:
@@ -161,7 +161,7 @@ def asked(*, full: bool) -> dict[str, dict[str, str]]:
     answers: dict[str, dict[str, str]] = {}
     with tempfile.TemporaryDirectory(prefix="joulemark-qos1-") as name, ExitStack() as stack:
         plant = stack.enter_context(plant_ca(Path(name)))
-        brokers = {
+        brokers: dict[str, Broker] = {
             DEPLOYED: Deployed(plant, Path(name) / "broker"),
             LOCAL: Local("mosquitto"),
             EMBEDDED: Local("embedded"),
@@ -243,7 +243,11 @@ def _naive(chain: ForkedChain, forgetful: Forked) -> str:
     client = Client(
         CallbackAPIVersion.VERSION2, client_id=READER, protocol=MQTTProtocolVersion.MQTTv5
     )
-    client.on_publish = lambda *_: queue.pop()
+
+    def published(*_: object) -> None:
+        queue.pop()
+
+    client.on_publish = published
     client.connect(HOST, chain.ports["broker"])
     client.loop_start()
     for number in range(NAIVE):

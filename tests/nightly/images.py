@@ -33,7 +33,7 @@ SCHEMA = "vendor.compose-spec"
 def run(seed: int, *, full: bool) -> dict[str, str]:
     """All of it; there is no shorter form."""
     del seed, full
-    found = {}
+    found: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="joulemark-images-") as name:
         tools = _tools(Path(name) / "tools")
         found |= _validated(tools, Path(name))
@@ -44,7 +44,7 @@ def run(seed: int, *, full: bool) -> dict[str, str]:
 
 def _tools(folder: Path) -> Path:
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    pip = [folder / "bin/pip", "--disable-pip-version-check", "install", "-q", *TOOLS]
+    pip = [str(folder / "bin/pip"), "--disable-pip-version-check", "install", "-q", *TOOLS]
     subprocess.run(pip, check=True)
     return folder / "bin"
 

@@ -35,7 +35,7 @@ PATH = f"{BASE}:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
 def run(seed: int, *, full: bool) -> dict[str, str]:
     """All four pages; there is no shorter form."""
     del seed, full
-    found = {}
+    found: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="joulemark-pages-") as name:
         with throw_away_root(Path(name) / "pi") as root:
             pi = Machine(root)

@@ -100,7 +100,7 @@ class Listener:
 
 
 def _server(
-    application: Any, tls: ssl.SSLContext | None, connections: Connections, beat: Beat
+    application: Any, tls: ssl.SSLContext | None, connections: Connections, beat: Beat = QUIET
 ) -> uvicorn.Server:
     import uvicorn  # noqa: PLC0415 - only in the thread, where nobody waits for it
 
