@@ -35,7 +35,7 @@ def states(tmp_path) -> Path:
     """Both state folders as the older version left them, stopped."""
     with zipfile.ZipFile(STATES) as archive:
         archive.extractall(tmp_path / "states")
-    return tmp_path / "states"
+    return Path(tmp_path / "states")
 
 
 def format_of(path: Path) -> int:
