@@ -150,10 +150,13 @@ def test_the_agent_s_site_file_fits_its_mounts_and_the_broker():
 
 
 def test_grafana_finds_the_provisioned_sources_and_dashboards():
-    (provider,) = yaml.safe_load(
+    providers = yaml.safe_load(
         (DEPLOY / "grafana/provisioning/dashboards/joulemark.yaml").read_text("utf-8")
     )["providers"]
-    assert mounts("grafana")[provider["options"]["path"]] == ("./grafana/dashboards", False)
+    (target,) = [to for to, row in mounts("grafana").items() if row[0] == "./grafana/dashboards"]
+    for provider in providers:
+        folder = Path(provider["options"]["path"]).relative_to(target)
+        assert list((DEPLOY / "grafana/dashboards" / folder).glob("*.json")), folder
     for path in (DEPLOY / "grafana/provisioning/datasources").iterdir():
         (plain,) = yaml.safe_load(path.read_text("utf-8"))["datasources"]
         ours = DEPLOY / "docker/grafana/datasources" / path.name
