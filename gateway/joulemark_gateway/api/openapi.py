@@ -1,4 +1,4 @@
-"""The description of the API: each address with its role, how to show it, and every refusal."""
+"""The description of the API: each address with its role and scope, and every refusal."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ def _complete(operation: dict[str, Any], door: Door, method: str, *, has_login: 
     """Say of one operation what the guard does before it."""
     role = Role.ADMIN if door.needs is None else door.needs
     operation["x-joulemark-role"] = role.word
+    operation["x-joulemark-scope"] = None if door.scope is None else door.scope.value
     statuses = [int(status) for status in operation["responses"] if status.isdecimal()]
     refusals = {*_ALWAYS, *(status for status in statuses if status >= 400)}
     if role > Role.ANYBODY:

@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BeforeValidator
 
-from joulemark_gateway.access.roles import Role
+from joulemark_gateway.access.roles import Role, Scope
 from joulemark_gateway.api import answers, live, machines, models, projects, statements
 from joulemark_gateway.api.answers import MOST_LEAVES, MOST_ROWS, Open
 from joulemark_gateway.api.doors import needs, visit_of
@@ -80,35 +80,35 @@ Reading = Annotated[Open, Depends(read_of)]
 
 
 @router.get("/sites")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_sites(read: Reading) -> models.Sites:
     """Every site as it is now."""
     return answers.sites(read)
 
 
 @router.get("/sites/{site}")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_site(read: Reading, site: SiteId) -> models.SiteNow:
     """One site as it is now."""
     return answers.site_now(read, read.site(site))
 
 
 @router.get("/sites/{site}/latest")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_latest(read: Reading, site: SiteId) -> models.LatestValues:
     """The newest sample of every point of the site."""
     return answers.latest(read, site)
 
 
 @router.get("/sites/{site}/live")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_live(read: Reading, site: SiteId) -> live.Live:
     """What is live of the site and not yet evidence, and how its agents are; nothing is counted."""
     return live.live(read, site)
 
 
 @router.get("/sites/{site}/days")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_site_days(
     read: Reading, site: SiteId, first: FirstDay = None, last: LastDay = None
 ) -> models.Days:
@@ -117,28 +117,28 @@ def get_site_days(
 
 
 @router.get("/sites/{site}/devices")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_devices(read: Reading, site: SiteId) -> models.Devices:
     """The devices of a site."""
     return answers.devices(read, site)
 
 
 @router.get("/sites/{site}/devices/{device}")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_device(read: Reading, site: SiteId, device: DeviceId) -> models.Device:
     """One device as it is now."""
     return answers.device_now(read, site, device)
 
 
 @router.get("/sites/{site}/devices/{device}/points")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_points(read: Reading, site: SiteId, device: DeviceId) -> models.Points:
     """The points of a device with their newest samples."""
     return answers.points(read, site, device)
 
 
 @router.get("/sites/{site}/devices/{device}/days")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_days(
     read: Reading, site: SiteId, device: DeviceId, first: FirstDay = None, last: LastDay = None
 ) -> models.Days:
@@ -147,7 +147,7 @@ def get_days(
 
 
 @router.get("/sites/{site}/devices/{device}/quality")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_quality(
     read: Reading, site: SiteId, device: DeviceId, first: FirstDay = None, last: LastDay = None
 ) -> models.Quality:
@@ -157,7 +157,7 @@ def get_quality(
 
 
 @router.get("/sites/{site}/devices/{device}/slots")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_slots(
     *,
     read: Reading,
@@ -172,7 +172,7 @@ def get_slots(
 
 
 @router.get("/sites/{site}/devices/{device}/counters")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_counters(
     read: Reading, site: SiteId, device: DeviceId, first: FirstDay = None, last: LastDay = None
 ) -> models.Counters:
@@ -182,7 +182,7 @@ def get_counters(
 
 
 @router.get("/sites/{site}/devices/{device}/clocks")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_clocks(
     read: Reading, site: SiteId, device: DeviceId, first: FirstDay = None, last: LastDay = None
 ) -> models.Clocks:
@@ -192,14 +192,14 @@ def get_clocks(
 
 
 @router.get("/sites/{site}/devices/{device}/checks")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_checks(read: Reading, site: SiteId, device: DeviceId) -> models.Checks:
     """What the device's last readings say that cannot be true, and what to look at."""
     return answers.checks(read, site, device)
 
 
 @router.get("/sites/{site}/devices/{device}/samples")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_samples(
     *,
     read: Reading,
@@ -216,7 +216,7 @@ def get_samples(
 
 
 @router.get("/sites/{site}/devices/{device}/amounts")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_amounts(
     *,
     read: Reading,
@@ -233,7 +233,7 @@ def get_amounts(
 
 
 @router.get("/sites/{site}/devices/{device}/analysis")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_analysis(
     read: Reading, site: SiteId, device: DeviceId, start: From = None, end: To = None
 ) -> models.Analysis:
@@ -242,7 +242,7 @@ def get_analysis(
 
 
 @router.get("/sites/{site}/devices/{device}/figures")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_figures(
     *,
     read: Reading,
@@ -265,7 +265,7 @@ def get_figures(
 
 
 @router.get("/sites/{site}/devices/{device}/records")
-@needs(Role.VERIFIER)
+@needs(Role.VERIFIER, Scope.EVIDENCE)
 def get_records(
     *,
     read: Reading,
@@ -283,7 +283,7 @@ def get_records(
 
 
 @router.get("/sites/{site}/devices/{device}/proof")
-@needs(Role.VERIFIER)
+@needs(Role.VERIFIER, Scope.EVIDENCE)
 def get_proof(
     read: Reading, site: SiteId, device: DeviceId, seq: Seq, epoch: Epoch = None
 ) -> models.Proof:
@@ -292,21 +292,21 @@ def get_proof(
 
 
 @router.get("/projects")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.REPORTS)
 def get_projects(here: Here) -> models.Projects:
     """The projects whose reports are shown."""
     return answers.project_list(here)
 
 
 @router.get("/projects/{project}")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.REPORTS)
 def get_project(here: Here, project: ProjectId) -> projects.Report:
     """What is shown of one project's report."""
     return answers.project(here, project).report
 
 
 @router.get("/projects/{project}/saving")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.REPORTS)
 def get_saving(here: Here, project: ProjectId) -> SoFar:
     """What a running project has saved up to its last whole day, with its band and policies.
 

@@ -10,7 +10,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
 from joulemark_gateway.access.gate import Access
-from joulemark_gateway.access.roles import Role
+from joulemark_gateway.access.roles import Role, Scope
 from joulemark_gateway.api import admin as admin_routes
 from joulemark_gateway.api import agents, operator, routes
 from joulemark_gateway.api import systems as system_routes
@@ -64,7 +64,7 @@ def _static(name: str) -> Response:
     return Response(data, media_type=STATIC[name], headers={"Cache-Control": "max-age=300"})
 
 
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.ANY)
 def _openapi(request: Request) -> Response:
     app: Any = request.app
     return JSONResponse(described(app, app.state.access.wanted))
