@@ -198,6 +198,27 @@ class Samples(_Answer):
     next_us: int | None = Field(description="ask again from here; null: that was all")
 
 
+class SeriesColumn(_Answer):
+    """A column of a table of the series."""
+
+    name: str
+    unit: str = Field(description="SI; empty where it has none")
+
+
+class SeriesPage(_Answer):
+    """Rows of the series of one device, oldest first."""
+
+    site: str
+    device: str
+    time_zone: str = Field(description="of the windows' begins")
+    resolution: Literal["raw", "15min", "hour", "day"]
+    start_us: int
+    end_us: int
+    columns: list[SeriesColumn]
+    rows: list[list[str | float | None]] = Field(description="a cell a column; null: missing")
+    next_cursor: str | None = Field(description="give it back as 'cursor'; null: that was all")
+
+
 class AmountRow(_Answer):
     """What a counter counted in one step."""
 

@@ -14,6 +14,7 @@ _TITLES = {
     403: "Your role does not allow this",
     404: "There is no such thing here",
     405: "This cannot be done here",
+    406: "It cannot be given in that form",
     408: "The request came too slowly",
     409: "This does not fit what is held",
     413: "The request is too large",

@@ -82,6 +82,7 @@ class Guard:
         send = with_headers(send, given)
         if scope["method"] == "HEAD":  # what GET says, without its body: routes know GET alone
             scope, send = {**scope, "method": "GET"}, without_body(send)
+            scope["state"]["is_head"] = True
         headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
