@@ -115,9 +115,18 @@ class Tokens:
 
 
 def _token(row: Sequence[Any]) -> Token:
-    id_, name, role, sites, *times_us, kept = row
-    scopes = None if kept is None else frozenset(Scope(word) for word in json.loads(kept))
-    return Token(id_, name, Role(role), sites_of(sites), *times_us, scopes)
+    id_, name, role, sites, made_us, expires_us, seen_us, revoked_us, kept = row
+    return Token(
+        id=id_,
+        name=name,
+        role=Role(role),
+        sites=sites_of(sites),
+        made_us=made_us,
+        expires_us=expires_us,
+        seen_us=seen_us,
+        revoked_us=revoked_us,
+        scopes=None if kept is None else frozenset(Scope(word) for word in json.loads(kept)),
+    )
 
 
 def _checked_scopes(scopes: Iterable[str] | None) -> str | None:

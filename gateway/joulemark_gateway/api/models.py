@@ -632,6 +632,46 @@ class Health(_Answer):
     trees: int | None = None
 
 
+class ProjectFile(_Answer):
+    """A file of a report."""
+
+    name: str
+    media_type: str
+    bytes: int
+    sha256: str = Field(description="of its bytes, in hex; also its ETag")
+    role: Literal["viewer", "verifier"] = Field(description="the least that may have it")
+    url: str
+
+
+class ProjectFiles(_Answer):
+    """The files of a report that whoever asks may have."""
+
+    project: str
+    files: list[ProjectFile]
+
+
+class Alive(_Answer):
+    """The collector answers."""
+
+    status: Literal["ok"]
+
+
+class Cause(_Answer):
+    """Why a part of the collector cannot be used."""
+
+    part: str = Field(description="evidence or series")
+    code: str
+    what: str
+    do: str
+
+
+class Ready(_Answer):
+    """Whether evidence and series can be read."""
+
+    status: Literal["ok", "degraded"]
+    causes: list[Cause] | None = Field(description="null: for who verifies all sites")
+
+
 class ProblemAnswer(_Answer):
     """RFC 9457 problem details, and what to do next."""
 

@@ -19,6 +19,7 @@ _TITLES = {
     409: "This does not fit what is held",
     413: "The request is too large",
     415: "The request is of another kind",
+    416: "It has no such part",
     421: "This is another host's address",
     422: "The request asks for what cannot be given",
     429: "Too many requests",

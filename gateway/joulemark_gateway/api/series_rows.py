@@ -39,7 +39,7 @@ STEP_US: Mapping[Resolution, int] = {"15min": 900_000_000, "hour": 3_600_000_000
 DAY_STEP_US = 86_400_000_000
 NO_MEAN = ("_state", "_text", "_unstated")  # numbers of which there is no mean
 _US_PER_S, _US_PER_H = 1_000_000, 3_600_000_000
-_VALUES_A_CHUNK = 200_000
+_VALUES_A_CHUNK = 50_000
 _DAYS_A_CHUNK = 31
 _QUALITY_NAMES = np.array(
     [{code: name for name, code in QUALITY.items()}.get(code, "other") for code in range(256)],
@@ -120,7 +120,8 @@ class Table:
         return max(last_us - first_us, 0) // step_us + 1
 
     def _samples(self, span_us: tuple[int, int]) -> Iterator[list[NDArray[np.generic]]]:
-        length_us = max(_VALUES_A_CHUNK // len(self.points), 1) * self.device.period_us
+        period_us = min(one.period_us for one in self.device.epochs)
+        length_us = max(_VALUES_A_CHUNK // len(self.points), 1) * period_us
         for start_us in range(span_us[0], span_us[1], length_us):
             end_us = min(start_us + length_us, span_us[1])
             place = (self.site, self.device.id)
@@ -158,7 +159,7 @@ class Table:
             day = until + plant.DAY
 
     def _days_a_chunk(self) -> int:
-        slots_a_day = DAY_STEP_US // self.device.period_us + 1
+        slots_a_day = DAY_STEP_US // min(one.period_us for one in self.device.epochs) + 1
         return min(max(_VALUES_A_CHUNK // slots_a_day, 1), _DAYS_A_CHUNK)
 
     def _edges(self, first: date, last: date) -> Integers:

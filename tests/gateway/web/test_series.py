@@ -141,7 +141,7 @@ async def test_pages_together_are_the_whole(client, resolution, limit):
 
 
 @pytest.mark.parametrize("resolution", ["raw", "hour"])
-async def test_what_comes_meanwhile_shifts_no_page(state, tmp_path, resolution):
+async def test_what_comes_meanwhile_shifts_no_page(tmp_path, resolution):
     """New rows are appended while somebody reads page after page."""
     grown = pages.fill(tmp_path / "state", days=3)
     async with grown_client(grown) as (client, opened):
