@@ -33,8 +33,10 @@ _BYTES: Responses = {
     200: {
         "description": "The file, with `ETag`, `Repr-Digest` (SHA-256) and `Accept-Ranges`.",
         "content": {
-            media.partition(";")[0]: {"schema": {"type": "string", "format": "binary"}}
-            for media in projects.FILES.values()
+            kind: {
+                "schema": {} if kind.endswith("json") else {"type": "string", "format": "binary"}
+            }
+            for kind in (media.partition(";")[0] for media in projects.FILES.values())
         },
     },
     206: {"description": "The part that `Range` names."},

@@ -45,7 +45,8 @@ _HEADS_BACK = 10_000  # leaves of the log among which its last closing is looked
 _US_PER_S = 1e6
 _STARTED_S = time.time()
 
-router = APIRouter(responses={**PROBLEMS, 200: {"content": {MEDIA.split(";")[0]: {}}}})
+_TEXT = {MEDIA.partition(";")[0]: {"schema": {"type": "string"}}}
+router = APIRouter(responses={**PROBLEMS, 200: {"content": _TEXT}})
 
 
 @router.get("/metrics", response_class=Response)
