@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from joulemark_gateway.api.problems import Problem
@@ -50,7 +50,7 @@ def parse_cursor(text: str, kind: str, wanted: Mapping[str, type]) -> dict[str, 
 
 def page_of(
     items: Mapping[str, Item], kind: str, cursor: str | None, limit: int
-) -> tuple[Sequence[Item], str | None]:
+) -> tuple[list[Item], str | None]:
     """Some of the items in the order of their ids, and where the next begin; None: that was all.
 
     Raises:

@@ -133,11 +133,17 @@ class SiteNow(_Answer):
     carbon: Carbon
 
 
+Cursor = Annotated[
+    str | None, Field(description="give it back as 'cursor' for what follows; null: that was all")
+]
+
+
 class Sites(_Answer):
-    """Every site."""
+    """Every site, by id."""
 
     collector: str
     sites: list[SiteNow]
+    next_cursor: Cursor = None
 
 
 class Devices(_Answer):
@@ -146,6 +152,7 @@ class Devices(_Answer):
     site: str
     devices: list[Device]
     broken: list[Broken]
+    next_cursor: Cursor = None
 
 
 class Point(_Answer):
@@ -619,6 +626,7 @@ class Projects(_Answer):
     projects: list[ProjectRow]
     running: list[RunningRow]
     unreadable: list[str]
+    next_cursor: Cursor = None
 
 
 class Health(_Answer):

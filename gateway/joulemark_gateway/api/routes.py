@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from pydantic import BeforeValidator
 from joulemark_gateway.access.roles import Role, Scope
 from joulemark_gateway.api import answers, live, machines, models, projects, statements
 from joulemark_gateway.api.answers import MOST_LEAVES, MOST_ROWS, Open
+from joulemark_gateway.api.cursors import MOST_LENGTH, page_of
 from joulemark_gateway.api.doors import needs, visit_of
 from joulemark_gateway.api.models import PROBLEMS
 from joulemark_gateway.api.problems import Problem
@@ -70,6 +72,11 @@ WindowLimit = Annotated[int, Query(ge=1, le=MOST_WINDOWS)]
 FigureName = Annotated[
     str | None, Query(pattern=POINT, description="only this figure of each window")
 ]
+ListLimit = Annotated[int, Query(ge=1, le=1000, description="rows of a page")]
+Cursor = Annotated[
+    str | None,
+    Query(max_length=MOST_LENGTH, description="'next_cursor' of the page before, as it was"),
+]
 LeafLimit = Annotated[int, Query(ge=1, le=MOST_LEAVES)]
 Seq = Annotated[int, Query(ge=0, lt=2**53, description="index of a leaf")]
 Epoch = Annotated[
@@ -81,9 +88,11 @@ Reading = Annotated[Open, Depends(read_of)]
 
 @router.get("/sites")
 @needs(Role.VIEWER, Scope.SERIES)
-def get_sites(read: Reading) -> models.Sites:
-    """Every site as it is now."""
-    return answers.sites(read)
+def get_sites(read: Reading, limit: ListLimit = 1000, cursor: Cursor = None) -> models.Sites:
+    """Every site as it is now, by id."""
+    chosen, following = page_of({name: name for name in read.sites}, "sites", cursor, limit)
+    some = replace(read, sites={name: read.sites[name] for name in chosen})
+    return answers.sites(some).model_copy(update={"next_cursor": following})
 
 
 @router.get("/sites/{site}")
@@ -118,9 +127,13 @@ def get_site_days(
 
 @router.get("/sites/{site}/devices")
 @needs(Role.VIEWER, Scope.SERIES)
-def get_devices(read: Reading, site: SiteId) -> models.Devices:
-    """The devices of a site."""
-    return answers.devices(read, site)
+def get_devices(
+    read: Reading, site: SiteId, limit: ListLimit = 1000, cursor: Cursor = None
+) -> models.Devices:
+    """The devices of a site, by id."""
+    found = answers.devices(read, site)
+    rows, following = page_of({row.id: row for row in found.devices}, "devices", cursor, limit)
+    return found.model_copy(update={"devices": rows, "next_cursor": following})
 
 
 @router.get("/sites/{site}/devices/{device}")
@@ -293,9 +306,11 @@ def get_proof(
 
 @router.get("/projects")
 @needs(Role.VIEWER, Scope.REPORTS)
-def get_projects(here: Here) -> models.Projects:
-    """The projects whose reports are shown."""
-    return answers.project_list(here)
+def get_projects(here: Here, limit: ListLimit = 1000, cursor: Cursor = None) -> models.Projects:
+    """The projects whose reports are shown, by id; with every page those that run."""
+    found = answers.project_list(here)
+    rows, following = page_of({row.id: row for row in found.projects}, "projects", cursor, limit)
+    return found.model_copy(update={"projects": rows, "next_cursor": following})
 
 
 @router.get("/projects/{project}")

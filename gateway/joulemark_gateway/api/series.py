@@ -16,12 +16,21 @@ from joulemark_agent.contract.errors import JoulemarkError
 from joulemark_gateway.access.roles import Role, Scope
 from joulemark_gateway.api import answers, models
 from joulemark_gateway.api.answers import MOST_ROWS, Open
-from joulemark_gateway.api.cursors import MOST_LENGTH, bad_cursor, cursor_of, parse_cursor
+from joulemark_gateway.api.cursors import bad_cursor, cursor_of, parse_cursor
 from joulemark_gateway.api.doors import needs
 from joulemark_gateway.api.models import PROBLEMS, Responses
 from joulemark_gateway.api.plant import Device, day_of, midnight_us
 from joulemark_gateway.api.problems import Problem, unknown
-from joulemark_gateway.api.routes import POINT, DeviceId, From, Reading, SiteId, To, span_asked
+from joulemark_gateway.api.routes import (
+    POINT,
+    Cursor,
+    DeviceId,
+    From,
+    Reading,
+    SiteId,
+    To,
+    span_asked,
+)
 from joulemark_gateway.api.series_files import MEDIA, Format, form_of, told, writer_of
 from joulemark_gateway.api.series_rows import NO_MEAN, STEP_US, Resolution, Table, finest_us
 
@@ -37,10 +46,6 @@ log = logging.getLogger(__name__)
 Points = Annotated[
     list[Annotated[str, Query(pattern=POINT)]] | None,
     Query(alias="point", max_length=MOST_POINTS, description="repeatable; unsaid: all points"),
-]
-Cursor = Annotated[
-    str | None,
-    Query(max_length=MOST_LENGTH, description="'next_cursor' of the page before, as it was"),
 ]
 _FILES: Responses = {
     200: {

@@ -23,7 +23,8 @@ NAMED = {
 WHOSE = {
     Role.ANYBODY: {"/login", "/health", "/static/{name}"},
     Role.VERIFIER: {
-        "/records", "/proof", "/quarantine", "/refused", "/metrics", "GET /corrections", "GET /raw-requests",
+        "/records", "/proof", "/quarantine", "/refused", "/metrics", "GET /corrections",
+        "GET /raw-requests",
     },
     Role.OPERATOR: {"POST /corrections", "POST /raw-requests"},
     Role.ADMIN: {"/users", "/tokens", "/events", "/admin", "/enrolments", "/revocations"},
