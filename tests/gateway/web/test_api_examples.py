@@ -37,14 +37,16 @@ def folder(tmp_path_factory):
 
 
 def run(kind, text, environment, folder):
-    command = (
-        [sys.executable, "-c", text]
-        if kind == "python"
-        else ["bash", "-euo", "pipefail", "-c", text]
-    )
+    shell = [sys.executable] if kind == "python" else ["bash", "-euo", "pipefail"]
     return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )  # fmt: skip
+        [*shell, "-c", text],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize("k", range(len(BLOCKS)))

@@ -1,20 +1,27 @@
 """Exports of the series: the ledger's numbers, in pages and files, and what is refused."""
 
 import csv
+import http.client
 import io
 import json
 import threading
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import date
 from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 import duckdb
 import numpy as np
 import pytest
 
 from joulemark_agent.contract.errors import StoreError
+from joulemark_gateway.api import answers, plant, series_files, series_rows
 from joulemark_gateway.api import series as series_routes
-from joulemark_gateway.api import series_files
+from joulemark_gateway.api.problems import Problem
 from joulemark_gateway.series.base import Carry, Intervals, Part, Points
+from joulemark_gateway.series.embedded import EmbeddedSeries
+from joulemark_gateway.web.server import PagesServer
 from support import pages
 from support.evidence import METER, SITE, START_US
 from support.pages import COMPRESSOR, DAY_US, PLACE
@@ -304,3 +311,71 @@ async def test_a_disk_that_is_full_is_said_before_anything_is_sent(client, monke
 async def test_nothing_is_left_of_a_parquet_file(client, state):
     assert (await client.get(f"{SERIES}?format=parquet")).content[:4] == b"PAR1"
     assert not list(state.folder.glob(".export-*"))
+
+
+def asked(url):
+    """What an address answers with over a socket, and whether it was whole."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://").rstrip("/"), timeout=60)
+    connection.request("GET", f"{SERIES}?resolution=raw&format=csv")
+    answer = connection.getresponse()
+    try:
+        return answer.status, answer.read(), True
+    except http.client.IncompleteRead as cut:
+        return answer.status, cut.partial, False
+    finally:
+        connection.close()
+
+
+def test_a_file_that_cannot_be_read_to_its_end_is_cut_off_and_seen_to_be(
+    state, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(series_rows, "_VALUES_A_CHUNK", 200)
+    monkeypatch.setattr(series_routes, "_exporting", threading.BoundedSemaphore(1))
+    plain, calls = EmbeddedSeries.samples, []
+
+    def failing(self, *place):
+        calls.append(place)
+        if len(calls) > 30:
+            raise StoreError("The series is closed.", "Try again.", code="series")
+        return plain(self, *place)
+
+    with state.sources() as sources:
+        server = PagesServer(sources, pages.gate(tmp_path), port=0)
+        try:
+            status, whole, is_whole = asked(server.url)
+            assert (status, is_whole) == (200, True), "the control"
+            with monkeypatch.context() as broken:
+                broken.setattr(EmbeddedSeries, "samples", failing)
+                status, part, is_whole = asked(server.url)
+            assert (status, is_whole) == (200, False)
+            assert whole.startswith(part)
+            assert 0 < len(part) < len(whole)
+            assert asked(server.url) == (200, whole, True), "the place was given back"
+        finally:
+            server.stop()
+
+
+@pytest.mark.parametrize(
+    ("day", "hours", "quarters"),
+    [("2024-03-31", 23, 92), ("2024-10-27", 25, 100), ("2024-07-01", 24, 96)],
+)
+def test_a_local_day_has_the_hours_that_its_clock_has(state, day, hours, quarters):
+    with state.sources() as sources, answers.opened(sources) as read:
+        device = replace(read.device(SITE, METER), zone=ZoneInfo("Europe/Berlin"))
+        wanted = date.fromisoformat(day)
+        for resolution, count in (("day", 1), ("hour", hours), ("15min", quarters)):
+            table = series_rows.Table(read.reader, SITE, device, ["power_w"], resolution, (0, 1), 0)
+            edges_us = table._edges(wanted, wanted)
+            assert edges_us.size == count + 1
+            assert edges_us[-1] - edges_us[0] == hours * 3_600_000_000
+            first = plant.local(int(edges_us[0]), device.zone)
+            assert (first.date(), first.hour, first.minute) == (wanted, 0, 0)
+
+
+def test_windows_that_are_shorter_than_the_steps_are_refused(state):
+    with state.sources() as sources, answers.opened(sources) as read:
+        device = replace(read.device(SITE, METER), period_us=3_600_000_000)
+        with pytest.raises(Problem) as refused:
+            series_routes._points(read, SITE, device, ["power_w"], "15min")
+        assert refused.value.code == "too_fine"
+        assert series_routes._points(read, SITE, device, ["power_w"], "hour") == ["power_w"]
