@@ -103,7 +103,7 @@ def _as(role: Role | None, let: guarded.Let, url: str, seed: int, *, full: bool)
     return sum(one.cases for one in runs), runs[0].operations
 
 
-_TWO_THOUSAND = ["--phases", "fuzzing,stateful", "--max-examples", "40"]
+_TWO_THOUSAND = ["--phases", "fuzzing,stateful", "--max-examples", "45"]
 _SHORT = ["--phases", "fuzzing,stateful", "--max-examples", "10"]
 
 
@@ -121,7 +121,7 @@ def probe(
         command = [
             sys.executable, "-m", "schemathesis.cli", "--config-file", "settings.toml",
             "run", "openapi.json", "--url", url, "--checks", "all", "--seed", str(seed),
-            "--continue-on-failure", "--no-color", "--generation-database", "none",
+            "--continue-on-failure", "--no-color", "--request-timeout", "60", "--generation-database", "none",
             "--report", "json", "--report-json-path", "report.json", *options,
         ]  # fmt: skip
         for key, value in let.header(role).items():

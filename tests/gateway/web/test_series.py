@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import date
 from itertools import pairwise
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import duckdb
@@ -19,6 +20,7 @@ from joulemark_agent.contract.errors import StoreError
 from joulemark_gateway.api import answers, plant, series_files, series_rows
 from joulemark_gateway.api import series as series_routes
 from joulemark_gateway.api.problems import Problem
+from joulemark_gateway.api.series_rows import Resolution
 from joulemark_gateway.series.base import Carry, Intervals, Part, Points
 from joulemark_gateway.series.embedded import EmbeddedSeries
 from joulemark_gateway.web.server import PagesServer
@@ -86,7 +88,8 @@ async def test_raw_samples_are_those_of_the_evidence_with_their_quality(client):
     samples = (await client.get(f"{API}/samples?point=power_w&limit=10000")).json()["samples"]
     assert [row["power_w"] for row in rows] == [sample["value"] for sample in samples]
     assert [row["power_w_quality"] for row in rows] == [sample["quality"] for sample in samples]
-    leaves, seq = {}, 0
+    leaves: dict[int, dict[str, str]] = {}
+    seq = 0
     while seq is not None:
         url = f"{API}/records?limit=500&seq={seq}&from={FIRST}"
         page = (await client.get(url)).json()
@@ -121,6 +124,7 @@ async def test_every_form_of_a_table_is_the_same_table(client, tmp_path, resolut
     assert [json.loads(line) for line in answers["ndjson"].text.splitlines()] == rows
     (tmp_path / "t.parquet").write_bytes(answers["parquet"].content)
     found = duckdb.sql(f"SELECT * FROM '{tmp_path / 't.parquet'}'")
+    assert found is not None
     assert found.columns == list(rows[0])
     for row, told in zip(found.fetchall(), rows, strict=True):
         cells = [f"{c.isoformat()}Z" if hasattr(c, "isoformat") else c for c in row]
@@ -289,7 +293,7 @@ async def test_a_file_with_too_many_values_is_not_begun(client, monkeypatch):
 
 async def test_files_wait_for_each_other_and_say_so(client, monkeypatch):
     monkeypatch.setattr(series_routes, "_exporting", threading.BoundedSemaphore(1))
-    held = series_routes._in_turn(iter([b"a", b"b"]), "held")
+    held: Any = series_routes._in_turn(iter([b"a", b"b"]), "held")
     assert next(held) == b"a"
     answer = await client.get(f"{SERIES}?format=csv")
     assert (answer.status_code, answer.json()["code"]) == (503, "export_busy")
@@ -363,7 +367,8 @@ def test_a_local_day_has_the_hours_that_its_clock_has(state, day, hours, quarter
     with state.sources() as sources, answers.opened(sources) as read:
         device = replace(read.device(SITE, METER), zone=ZoneInfo("Europe/Berlin"))
         wanted = date.fromisoformat(day)
-        for resolution, count in (("day", 1), ("hour", hours), ("15min", quarters)):
+        counts: dict[Resolution, int] = {"day": 1, "hour": hours, "15min": quarters}
+        for resolution, count in counts.items():
             table = series_rows.Table(read.reader, SITE, device, ["power_w"], resolution, (0, 1), 0)
             edges_us = table._edges(wanted, wanted)
             assert edges_us.size == count + 1
