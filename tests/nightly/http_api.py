@@ -121,8 +121,9 @@ def probe(
         command = [
             sys.executable, "-m", "schemathesis.cli", "--config-file", "settings.toml",
             "run", "openapi.json", "--url", url, "--checks", "all", "--seed", str(seed),
-            "--continue-on-failure", "--no-color", "--request-timeout", "60", "--generation-database", "none",
-            "--report", "json", "--report-json-path", "report.json", *options,
+            "--continue-on-failure", "--no-color", "--request-timeout", "60",
+            "--generation-database", "none", "--report", "json",
+            "--report-json-path", "report.json", *options,
         ]  # fmt: skip
         for key, value in let.header(role).items():
             command += ["--header", f"{key}: {value}"]
