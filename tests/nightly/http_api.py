@@ -121,7 +121,8 @@ def probe(
         command = [
             sys.executable, "-m", "schemathesis.cli", "--config-file", "settings.toml",
             "run", "openapi.json", "--url", url, "--checks", "all", "--seed", str(seed),
-            "--continue-on-failure", "--no-color", "--request-timeout", "60",
+            "--continue-on-failure", "--no-color",
+            "--request-timeout", "60", "--max-response-time", "60",
             "--generation-database", "none", "--report", "json",
             "--report-json-path", "report.json", *options,
         ]  # fmt: skip
