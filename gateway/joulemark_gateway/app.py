@@ -20,6 +20,7 @@ from joulemark_gateway.ingest.intake import Intake, Witness
 from joulemark_gateway.ingest.live import LiveBoard
 from joulemark_gateway.ingest.mqtt import Subscriber
 from joulemark_gateway.ingest.requests import Requests
+from joulemark_gateway.ingest.tally import Tally
 from joulemark_gateway.keys import witness_key
 from joulemark_gateway.pki.running import serve_enrolment, watch_certificates
 from joulemark_gateway.registry import LiveRegistry
@@ -63,7 +64,8 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
     others_of(settings.log)  # what is wrong with it is told before anything starts
     requests = Requests(settings.state_dir)
     board = LiveBoard()
-    intake = Intake(open_store, registry, witness, _now_us, requests.note, board=board)
+    tally = Tally()
+    intake = Intake(open_store, registry, witness, _now_us, requests.note, board=board, tally=tally)
     open_log(settings).store.close()
     books = BookkeepingThread(
         partial(open_bookkeeper, settings, registry), _now_us, living.beat("log", alive.LOG_S)
@@ -105,6 +107,7 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
         settings=settings,
         live=board,
         savings=savings,
+        tally=tally,
     )
     beat = living.beat("pages", alive.PAGES_S)
     pages = start_pages(settings.pages, settings.state_dir, sources, beat)
