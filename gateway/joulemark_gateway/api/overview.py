@@ -143,7 +143,7 @@ def _compared(
             continue
         amount[k] = np.asarray(sums.amount, np.float64)[begins]
         known_us[k] = np.asarray(sums.covered_us + sums.estimated_us, np.float64)[begins]
-        first_us, end_us = energy.recorded_us(read.reader, site, device, now_us)
+        first_us, end_us = energy.recorded_in(read.reader, site, device, now_us)
         due_us[k] = [max(min(end, end_us) - max(start, first_us), 0) for start, end in spans]
     is_due = due_us > 0
     ratio = np.where(is_due, known_us / np.where(is_due, due_us, 1.0), 1.0)

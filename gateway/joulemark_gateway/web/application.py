@@ -10,9 +10,9 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
 from joulemark_gateway.access.gate import Access
-from joulemark_gateway.access.roles import Role
+from joulemark_gateway.access.roles import Role, Scope
 from joulemark_gateway.api import admin as admin_routes
-from joulemark_gateway.api import agents, operator, routes
+from joulemark_gateway.api import agents, files, health, metrics, operator, routes, series
 from joulemark_gateway.api import systems as system_routes
 from joulemark_gateway.api.doors import needs, only_admitted
 from joulemark_gateway.api.openapi import described
@@ -29,7 +29,7 @@ STATIC: Mapping[str, str] = {
     "live.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
-_API = (routes, system_routes, operator, admin_routes, agents)
+_API = (routes, series, files, health, metrics, system_routes, operator, admin_routes, agents)
 _PAGES = (pages, usage, quality, explorer, savings, systems, account, admin, agent_pages)
 
 
@@ -64,7 +64,7 @@ def _static(name: str) -> Response:
     return Response(data, media_type=STATIC[name], headers={"Cache-Control": "max-age=300"})
 
 
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.ANY)
 def _openapi(request: Request) -> Response:
     app: Any = request.app
     return JSONResponse(described(app, app.state.access.wanted))
