@@ -26,7 +26,7 @@ from joulemark_gateway.api.plant import Device, Shown, Site
 from joulemark_gateway.api.problems import Problem, unknown
 from joulemark_gateway.api.slots import slots_of, windows_of
 from joulemark_gateway.api.sources import Sources
-from joulemark_gateway.evidence.base import EvidenceStore
+from joulemark_gateway.evidence.base import EvidenceStore, Head
 from joulemark_gateway.evidence.clocks import states_time
 from joulemark_gateway.evidence.slots import total
 from joulemark_gateway.following.so_far import SoFar
@@ -775,7 +775,7 @@ def records_of(
         end_us=span_us[1],
         first_seq=first,
         leaves_in_all=after - first,
-        leaves=[_leaf(site, name, wanted, row) for row in rows],
+        leaves=[leaf_answer(site, name, wanted, row) for row in rows],
         next_seq=following if rows and following < after else None,
         checkpoints=[models.Checkpoint(**asdict(item)) for item in checkpoints],
         sum=None if given is None else models.Sum(**asdict(given)),
@@ -790,7 +790,8 @@ def _of_epoch(devices: Sequence[Device], epoch: int) -> Device:
     raise unknown("epoch", str(epoch))
 
 
-def _leaf(site: str, device: str, epoch: int, leaf: records.Leaf) -> models.Leaf:
+def leaf_answer(site: str, device: str, epoch: int, leaf: records.Leaf) -> models.Leaf:
+    """A leaf as it is answered."""
     content = leaf.content
     is_record = leaf.kind == "record"
     shown = {
@@ -818,11 +819,21 @@ def _leaf(site: str, device: str, epoch: int, leaf: records.Leaf) -> models.Leaf
 
 def proof(read: Open, site: str, name: str, seq: int, epoch: int | None = None) -> models.Proof:
     """The proof that a leaf stands under a cosigned checkpoint."""
+    head = head_of(read, site, name, seq, epoch)
+    return models.Proof(**records.proof_of(read.store, head, seq, read.witness))
+
+
+def head_of(read: Open, site: str, name: str, seq: int, epoch: int | None = None) -> Head:
+    """The head of the tree that a leaf is asked for of; unasked, of the latest epoch.
+
+    Raises:
+        Problem: there is no such device, epoch or leaf.
+    """
     device = read.device(site, name)
     head = device.head if epoch is None else _of_epoch(device.epochs, epoch).head
     if seq >= head.size:
         raise unknown("leaf", str(seq))
-    return models.Proof(**records.proof_of(read.store, head, seq, read.witness))
+    return head
 
 
 def project_list(sources: Sources) -> models.Projects:

@@ -79,6 +79,15 @@ class Days:
     carbon: Carbonised  # of the total
 
 
+@dataclass(frozen=True, eq=False)
+class WindowSums:
+    """The energy of windows. Shapes (n,)."""
+
+    amount: Integers  # Wh; floats where power is held
+    covered_us: Integers
+    estimated_us: Integers
+
+
 def basis_of(device: Device) -> tuple[Basis, str]:
     """From which point the device's energy comes, and how."""
     if device.counter is not None:
@@ -107,18 +116,16 @@ def days_of(
     days = [first + DAY * k for k in range((last - first).days + 1)]
     edges_us = np.array([midnight_us(day, device.zone) for day in (*days, last + DAY)], np.int64)
     basis, point = basis_of(device)
-    if basis == "counter":
-        amount, covered, estimated = counted_in(reader, (site, device.id, point), edges_us)
-    elif basis == "held":
-        amount, covered, estimated = _held(reader, site, device, point, edges_us)
-    else:
+    sums = sums_in(reader, site, device, edges_us)
+    if sums is None:
         return Days(basis, point, (), None, Carbonised(None, (), NO_ENERGY))
+    amount, covered, estimated = sums.amount, sums.covered_us, sums.estimated_us
     found = []
-    recorded_us = recorded_in(reader, site, device, now_us)
+    due_us = recorded_in(reader, site, device, now_us)
     for k, day in enumerate(days):
         start_us, end_us = int(edges_us[k]), int(edges_us[k + 1])
         known_us = int(covered[k] + estimated[k])
-        is_recorded = start_us < recorded_us[1] and end_us > recorded_us[0]
+        is_recorded = start_us < due_us[1] and end_us > due_us[0]
         passed_us = min(end_us, now_us) - start_us if is_recorded else 0
         energy_wh = float(amount[k]) if known_us else None
         found.append(
@@ -137,6 +144,30 @@ def days_of(
     known = [energy_wh for energy_wh in energies if energy_wh is not None]
     total_wh = sum(known) if known else None
     return Days(basis, point, tuple(found), total_wh, carbon_of(device, days, energies))
+
+
+def sums_in(
+    reader: SeriesReader, site: str, device: Device, edges_us: Integers
+) -> WindowSums | None:
+    """What the device used in each window, and how much of it is known; None: it has no energy.
+
+    A step of a counter belongs to the window in which it begins.
+
+    Args:
+        reader: the series.
+        site: id of the site.
+        device: of the site.
+        edges_us: of the windows, strictly increasing, shape (n + 1,). [us UTC]
+
+    Raises:
+        StoreError: the series cannot be read.
+    """
+    basis, point = basis_of(device)
+    if basis == "counter":
+        return WindowSums(*counted_in(reader, (site, device.id, point), edges_us))
+    if basis == "held":
+        return WindowSums(*_held(reader, site, device, point, edges_us))
+    return None
 
 
 def recorded_in(reader: SeriesReader, site: str, device: Device, now_us: int) -> tuple[int, int]:
@@ -235,19 +266,45 @@ def quality_of(
     Raises:
         StoreError: the series cannot be read.
     """
+    return qualities_of(reader, site, device, np.array(span_us, np.int64), now_us)[0]
+
+
+def qualities_of(
+    reader: SeriesReader, site: str, device: Device, edges_us: Integers, now_us: int
+) -> list[Quality]:
+    """The same for each of several windows.
+
+    Args:
+        reader: the series.
+        site: id of the site.
+        device: of the site.
+        edges_us: of the windows, strictly increasing, shape (n + 1,). [us UTC]
+        now_us: the site's clock. [us UTC]
+
+    Raises:
+        StoreError: the series cannot be read.
+    """
+    number = edges_us.size - 1
     extent = reader.extent(site, device.id)
     if extent is None:
-        return Quality(0, 0, 0, 0, 0)
-    start_us = max(span_us[0], extent[0] // device.period_us * device.period_us)
-    end_us = min(span_us[1], now_us + 1)
+        return [Quality(0, 0, 0, 0, 0)] * number
+    start_us = np.maximum(edges_us[:-1], extent[0] // device.period_us * device.period_us)
+    until_us = now_us + 1
     if device.last_slot_us is not None:
-        end_us = min(end_us, device.last_slot_us + 1)
-    counts, due = np.zeros(256, np.int64), 0
+        until_us = min(until_us, device.last_slot_us + 1)
+    end_us = np.minimum(edges_us[1:], until_us)
+    counts, due = np.zeros((number, 256), np.int64), np.zeros(number, np.int64)
     for point in device.profile.points:
+        span_us = int(edges_us[0]), int(edges_us[-1])
         samples = reader.samples(site, device.id, point.name, *span_us)
-        counts += np.bincount(samples.quality, minlength=256)
+        window = np.searchsorted(edges_us, samples.t_utc_us, side="right") - 1
+        np.add.at(counts, (window, samples.quality), 1)
         period_us = own_period_us(point, device.period_us)
-        due += max(-(-end_us // period_us) - -(-start_us // period_us), 0)
+        due += np.maximum(-(-end_us // period_us) - -(-start_us // period_us), 0)
+    return [_quality(row, int(number)) for row, number in zip(counts, due, strict=True)]
+
+
+def _quality(counts: Integers, due: int) -> Quality:
     good, uncertain = int(counts[QUALITY["good"]]), int(counts[QUALITY["uncertain"]])
     absent = int(counts[QUALITY["missing"]])
     bad = int(counts.sum()) - good - uncertain - absent

@@ -63,6 +63,26 @@ class Measure(_Part):
     implemented: Day
 
 
+class Meter(_Part):
+    """The device and point whose energy the report is of."""
+
+    device: Name
+    point: Name
+
+
+class Evidence(_Part):
+    """A tree that the report was computed from, and the head under which it was used."""
+
+    origin: Name
+    device: Name
+    agent: Name
+    agent_key: Text
+    size: Decimal_
+    root: Name
+    records: Decimal_
+    gap_slots: Decimal_
+
+
 class About(_Part):
     """What the project is."""
 
@@ -72,6 +92,7 @@ class About(_Part):
     time_zone: Name
     unit: Literal["day", "hour"]
     measure: Measure
+    energy: Meter
 
 
 class Headline(_Part):
@@ -178,6 +199,7 @@ class Report(_Part):
     findings: Annotated[tuple[Rule, ...], BeforeValidator(tuple), Field(max_length=500)]
     refused_claims: Annotated[tuple[Claim, ...], BeforeValidator(tuple), Field(max_length=100)]
     series: Series
+    evidence: Annotated[tuple[Evidence, ...], BeforeValidator(tuple), Field(max_length=1000)]
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from joulemark_gateway.api.openapi import described
 from joulemark_gateway.api.problems import Problem
 from joulemark_gateway.api.sources import Sources
 from joulemark_gateway.software import VERSION
-from joulemark_gateway.web import account, admin, pages, savings, systems
+from joulemark_gateway.web import account, admin, explorer, pages, quality, savings, systems, usage
 from joulemark_gateway.web import agents as agent_pages
 from joulemark_gateway.web.errors import add_handlers
 from joulemark_gateway.web.guard import Guard
@@ -30,7 +30,7 @@ STATIC: Mapping[str, str] = {
     "icon.svg": "image/svg+xml",
 }
 _API = (routes, series, files, health, metrics, system_routes, operator, admin_routes, agents)
-_PAGES = (pages, savings, systems, account, admin, agent_pages)
+_PAGES = (pages, usage, quality, explorer, savings, systems, account, admin, agent_pages)
 
 
 def application(sources: Sources, access: Access) -> Guard:

@@ -51,6 +51,7 @@ class Bar:
     missing: float
     url: str
     title: str
+    label: str = ""  # unsaid: month and day
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def _day_bars(bars: Sequence[Bar], title: str, unit: str, kind: str, width: int)
     every = -(-len(bars) // (12 if width > NARROW else 5)) or 1
     for k in range(0, len(bars), every):
         x = x_axis.at(k + 0.5)
-        text = bars[k].day.strftime("%m-%d")
+        text = bars[k].label or bars[k].day.strftime("%m-%d")
         parts.append(f'<text class="tick middle" x="{x:.1f}" y="{HEIGHT - 10}">{text}</text>')
     return svg("".join(parts), width, HEIGHT, title)
 
@@ -152,18 +153,23 @@ def buckets_of(samples: Samples, span_us: tuple[int, int], period_us: int) -> Li
     return Line(tuple(found), gap_us, int(good.sum()), n, is_aggregated=True)
 
 
-def line_chart(line: Line, how: Shown, frame: Frame) -> str:
+def line_chart(
+    line: Line, how: Shown, frame: Frame, marks: Sequence[tuple[int, float]] = ()
+) -> str:
     """A point over time: the mean as a line, least to greatest as a band, broken at gaps.
 
     Args:
         line: the point.
         how: how its values are shown.
         frame: time axis and title.
+        marks: instants and values that a ring is drawn around. [us UTC]
     """
-    return both(lambda width: _line_chart(line, how, frame, width)) if line.buckets else ""
+    return both(lambda width: _line_chart(line, how, frame, marks, width)) if line.buckets else ""
 
 
-def _line_chart(line: Line, how: Shown, frame: Frame, width: int) -> str:
+def _line_chart(
+    line: Line, how: Shown, frame: Frame, marks: Sequence[tuple[int, float]], width: int
+) -> str:
     def scaled(value: float) -> float:
         return value * how.factor + how.offset
 
@@ -191,6 +197,9 @@ def _line_chart(line: Line, how: Shown, frame: Frame, width: int) -> str:
             parts.append(f'<circle class="point" cx="{x:.1f}" cy="{y:.1f}" r="1.8"/>')
         else:
             parts.append(f'<path class="line value" d="{path_through(middle)}"/>')
+    for at_us, value in marks:
+        x, y = x_axis.at(at_us), y_axis.at(scaled(value))
+        parts.append(f'<circle class="ring" cx="{x:.1f}" cy="{y:.1f}" r="4.5"/>')
     return svg("".join(parts), width, HEIGHT, frame.title)
 
 

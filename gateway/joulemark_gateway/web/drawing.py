@@ -110,8 +110,9 @@ def rect(kind: str, x: float, y: float, width: float, height: float) -> str:
 
 
 def svg(inside: str, width: int, height: int, title: str) -> str:
-    """A drawing, and what a screen reader says of it."""
+    """A drawing, and what a screen reader says of it; a picture has no links in it, a group may."""
+    role = "group" if "<a " in inside else "img"
     return (
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">'
+        f'<svg viewBox="0 0 {width} {height}" role="{role}" aria-label="{escape(title)}">'
         f"{inside}</svg>"
     )

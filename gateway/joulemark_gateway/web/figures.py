@@ -165,6 +165,14 @@ def percent(part: float, whole: float) -> str:
     return f"{cut:.0f}" if cut == cut.to_integral_value() else f"{cut:f}"
 
 
+def change(ratio: float) -> str:
+    """By how much something grew or fell, with its sign."""
+    text = places(abs(ratio) * 100, 1)
+    if text == "0.0":
+        return text
+    return f"+{text}" if ratio > 0 else minus(f"-{text}")
+
+
 def instant(time_us: int | None, zone: ZoneInfo) -> str:
     """Local time to the second, shorter on whole minutes."""
     if time_us is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from functools import lru_cache, partial
@@ -19,7 +19,7 @@ from markupsafe import Markup
 from joulemark_agent.contract.profile import own_period_us
 from joulemark_agent.contract.signature import encode64
 from joulemark_gateway.access.roles import Role
-from joulemark_gateway.api import answers, models, plant, projects, systems
+from joulemark_gateway.api import answers, models, overview, plant, projects, systems
 from joulemark_gateway.api.answers import Open
 from joulemark_gateway.api.doors import needs, visit_of
 from joulemark_gateway.api.files import handed_out
@@ -52,6 +52,7 @@ router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
 _LEAVES = 100  # of one page of records
 _PAGES = 10  # of records, on either side of the one shown
+_LOOKS = 30  # of what needs a look
 _GAPS = 40  # of all devices of a site
 _FOLLOWED = 3000  # leaves that are decoded for the events of counters, and of clocks
 _SHARES = ("good", "uncertain", "bad", "missing")
@@ -121,13 +122,46 @@ def page(request: Request, template: str, *, status: int = 200, **values: Any) -
 
 @router.get("/")
 @needs(Role.VIEWER)
-def get_sites(request: Request, here: Here) -> Response:
-    """Every site."""
+def get_overview(request: Request, here: Here) -> Response:
+    """Every site now, today and this month beside the days before, and what needs a look."""
     with answers.opened(here) as read:
-        found = answers.sites(read)
-        zones = {site.id: read.sites[site.id].zone for site in found.sites}
-    banner = banner_of(found.sites, zones)
-    return page(request, "sites.html", sites=found.sites, zones=zones, banner=banner)
+        found = answers.sites(read).sites
+        zones = {site.id: read.sites[site.id].zone for site in found}
+        glances = {site.id: overview.glance(read, read.sites[site.id]) for site in found}
+        looks = [one for site in found for one in overview.attention(read, site, glances[site.id])]
+    listed = answers.project_list(here)
+    looks += overview.of_projects(listed)
+    known = [one.power_w for one in found if one.power_w is not None]
+    return page(
+        request,
+        "overview.html",
+        sites=found,
+        zones=zones,
+        glances=glances,
+        looks=looks[:_LOOKS],
+        looks_in_all=len(looks),
+        power_w=sum(known) if known else None,
+        powered=len(known),
+        totals={kind: _in_all(glances.values(), kind) for kind in ("today", "month")},
+        carbon_today=_sum_kg([one.carbon for one in found]),
+        projects=listed,
+        banner=banner_of(found, zones),
+    )
+
+
+def _in_all(glances: Iterable[overview.Glance], kind: str) -> dict[str, Any]:
+    """The energy and CO2e of all sites together, and of how many it is known."""
+    parts: list[overview.Compared] = [
+        one for look in glances if (one := getattr(look, kind)) is not None
+    ]
+    known = [one.energy_wh for one in parts if one.energy_wh is not None]
+    kilograms = [one.co2e_kg for one in parts if one.co2e_kg is not None]
+    return {
+        "energy_wh": sum(known) if known else None,
+        "sites": len(known),
+        "co2e_kg": f"{sum(map(Decimal, kilograms)):f}" if kilograms else None,
+        "with_co2e": len(kilograms),
+    }
 
 
 @router.get("/sites/{site}")
@@ -145,7 +179,7 @@ def get_site(
         rows = _day_rows(days)
         for device in now.devices:
             if device.seen_us is not None:
-                own = _own_days(place, device, days)
+                own = own_days(place, device, (days.first_day, days.last_day))
                 own = answers.shortened(place.devices[device.id], own)
                 given = answers.quality(read, site, device.id, own)
                 shares[device.id], gaps[device.id] = given, given.gaps
@@ -166,15 +200,17 @@ def get_site(
         gaps=[(name, gap) for name, rows_ in gaps.items() for gap in rows_][:_GAPS],
         gaps_in_all=sum(given.gaps_in_all for given in shares.values()),
         is_whole=all(given.is_whole for given in shares.values()),
-        steps=_steps(days, plant.day_of(now.now_us, place.zone) if now.now_us else None),
+        steps=[] if days is None else steps_of((days.first_day, days.last_day)),
         banner=banner_of([now], {site: place.zone}),
         live=not now.simulated,
     )
 
 
-def _own_days(place: plant.Site, device: models.Device, days: models.Days) -> tuple[date, date]:
+def own_days(
+    place: plant.Site, device: models.Device, span: tuple[date, date]
+) -> tuple[date, date]:
     """The days shown of a site; of a device that has none of them, its own last ones."""
-    first, last = days.first_day, days.last_day
+    first, last = span
     if device.last_us is None or device.first_us is None:
         return first, last
     zone = place.zone
@@ -239,7 +275,7 @@ def get_device(
             "days": days,
             "rows": rows,
             "energy_chart": _days_chart(words, rows, days, "energy"),
-            "steps": _steps(days, None, kept := {"point": chosen, "figure": figure}),
+            "steps": steps_of(span, kept := {"point": chosen, "figure": figure}),
             "hidden": [(name, value) for name, value in kept.items() if value is not None],
             "quality": (quality := answers.quality(read, site, device, span)),
             "bar": _share_bar(words, quality.shares),
@@ -292,6 +328,8 @@ def get_records(
         pages=pages,
         epochs={number: f"?{urlencode({**span, 'epoch': number})}" for number in found.epochs},
         listed_from=listed_from,
+        leaf_url=f"/sites/{site}/devices/{device}/records",
+        leaf_query=urlencode({**span, "epoch": found.epoch}),
         agent_key=encode64(key),
         api=f"/api/v1/sites/{site}/devices/{device}/records?{urlencode(query)}",
         banner=banner_of([answers.site_now(read, place)], {site: place.zone}),
@@ -482,14 +520,22 @@ def _days_chart(
     return charts.day_bars(bars, title, unit, css)
 
 
-def _steps(
-    days: models.Days | None, today: date | None, kept: Mapping[str, str | None] | None = None
+_STEPS = {"step_day": 1, "step_week": 7, "step_month": 31, "step_year": 365}
+
+
+def steps_of(
+    span: tuple[date, date],
+    kept: Mapping[str, str | None] | None = None,
+    wanted: Sequence[str] = tuple(_STEPS),
 ) -> list[tuple[str, str]]:
-    """Names and addresses of other spans: earlier, later, week, month, year."""
-    if days is None:
-        return []
-    del today
-    first, last = days.first_day, days.last_day
+    """Names and addresses of other spans: earlier, later, day, week, month, year.
+
+    Args:
+        span: first and last day.
+        kept: what else stands in the address.
+        wanted: which lengths are offered.
+    """
+    first, last = span
     length = last - first + plant.DAY
     more = {name: value for name, value in (kept or {}).items() if value is not None}
 
@@ -501,9 +547,7 @@ def _steps(
         found.append(("step_earlier", url(first - length, last - length)))
     if last + length <= plant.LAST_DAY:
         found.append(("step_later", url(first + length, last + length)))
-    for name, count in (("step_day", 1), ("step_week", 7), ("step_month", 31), ("step_year", 365)):
-        found.append((name, url(last - plant.DAY * (count - 1), last)))
-    return found
+    return found + [(name, url(last - plant.DAY * (_STEPS[name] - 1), last)) for name in wanted]
 
 
 def _share_bar(words: Words, shares: models.Shares) -> str:

@@ -11,7 +11,13 @@ from support.pages import PLACE, WITHOUT_LOGIN
 PATHS = [
     "/", "/sites/gwangyang", PLACE, "/projects", "/projects/pump-house", "/health", "/nothing",
     "/api/v1/sites", "/api/v1/nothing", "/static/style.css", "/openapi.json",
-    f"{PLACE}/records?from=x",
+    f"{PLACE}/records?from=x", "/sites/gwangyang/energy", "/sites/gwangyang/quality",
+    f"{PLACE}/records/120", f"{PLACE}/records/120/leaf", f"{PLACE}/records/120/checkpoint",
+]  # fmt: skip
+
+SHOWN = [
+    "/", PLACE, "/projects/pump-house", "/sites/gwangyang/energy", "/sites/gwangyang/quality",
+    f"{PLACE}/records/120", "/projects/pump-house/records",
 ]  # fmt: skip
 
 
@@ -28,7 +34,7 @@ async def test_every_answer_lets_nothing_run_or_load_from_outside(client, path):
     assert "http" not in policy
 
 
-@pytest.mark.parametrize("path", ["/", PLACE, "/projects/pump-house"])
+@pytest.mark.parametrize("path", SHOWN)
 async def test_a_page_holds_no_inline_script_or_style_and_names_no_other_host(client, path):
     text = (await client.get(path)).text
     assert " style=" not in text

@@ -18,7 +18,7 @@ from support.guarded import OTHER, browser_of
 
 NAMED = {
     "site": SITE, "device": METER, "system": "air", "project": "pump-house", "name": "report.json",
-    "id": "00000000",
+    "id": "00000000", "seq": "0",
 }  # fmt: skip
 WHOSE = {
     Role.ANYBODY: {"/login", "/health", "/static/{name}"},

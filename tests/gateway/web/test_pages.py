@@ -27,7 +27,8 @@ MACHINE = f"/sites/{SITE}/devices/{COMPRESSOR}"
 DAY = "from=2017-12-31T15:00:00Z&to=2018-01-01T15:00:00Z"
 PATHS = [
     "/", f"/sites/{SITE}", PLACE, MACHINE, f"{PLACE}/records?{DAY}", "/projects",
-    "/projects/pump-house", "/nothing",
+    "/projects/pump-house", "/nothing", f"/sites/{SITE}/energy?by=month", f"/sites/{SITE}/quality",
+    f"{PLACE}/records/120?{DAY}", f"{PLACE}/records/206", "/projects/pump-house/records",
 ]  # fmt: skip
 HANGUL = re.compile("[가-힣]")
 

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 from joulemark_agent.contract.canonical import canonical_bytes, parse_canonical
 from joulemark_gateway.access.roles import Role
@@ -13,14 +13,11 @@ from joulemark_gateway.evidence.bundle import REPORT
 from joulemark_gateway.evidence.proof import root_of_path
 from joulemark_gateway.web.server import PagesServer
 from support import guarded
+from support.browsing import FLAGS, Watched, fits, follow
 from support.bundles import true_bundle, true_report
 from support.evidence import METER, SITE
 from support.pages import COMPRESSOR, gate
 
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 WORDS = {
     "en": {
         "records": "Records", "projects": "Projects", "proof": "inclusion proof of leaf",
@@ -34,7 +31,6 @@ WORDS = {
     },
 }  # fmt: skip
 PAYLOADS = json.loads((Path(__file__).parents[2] / "data/page_injections.json").read_text())
-LOCAL = "http://127.0.0.1:"
 WALKERS = [(1280, "en"), pytest.param((375, "ko"), marks=pytest.mark.endurance)]
 pytestmark = pytest.mark.service
 
@@ -62,31 +58,10 @@ def walker(browser, address, request):
         viewport={"width": width, "height": 800}, locale=language, base_url=address
     )
     page = context.new_page()
-    told: list[str] = []
-    asked: list[str] = []
-    page.on("console", lambda message: told.append(message.text) if message.type == "error" else 0)
-    page.on("pageerror", lambda error: told.append(str(error)))
-    page.on("request", lambda sent: asked.append(sent.url))
+    watched = Watched(page)
     yield page, WORDS[language]
-    assert not told
-    assert asked
-    assert not [url for url in asked if not url.startswith(LOCAL)]
+    watched.require_clean()
     context.close()
-
-
-def follow(link: Locator) -> None:
-    """Click, and go on when the next page is there whole."""
-    with link.page.expect_navigation():
-        link.click()
-    fits(link.page)
-
-
-def fits(page: Page) -> None:
-    """Nothing is wider than the window, and every table that is can be reached by keyboard."""
-    width = page.viewport_size["width"] if page.viewport_size else 0
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.locator("h1").count() == 1
-    assert page.locator("main").count() == 1
 
 
 @pytest.mark.parametrize("walker", WALKERS, indirect=True)
