@@ -110,15 +110,15 @@ def days_of(
     if basis == "counter":
         amount, covered, estimated = _counted(reader, (site, device.id, point), edges_us)
     elif basis == "held":
-        amount, covered, estimated = _held(reader, site, device, point, edges_us)
+        amount, covered, estimated = held_by(reader, site, device, point, edges_us)
     else:
         return Days(basis, point, (), None, Carbonised(None, (), NO_ENERGY))
     found = []
-    recorded_us = _recorded_us(reader, site, device, now_us)
+    due_us = recorded_us(reader, site, device, now_us)
     for k, day in enumerate(days):
         start_us, end_us = int(edges_us[k]), int(edges_us[k + 1])
         known_us = int(covered[k] + estimated[k])
-        is_recorded = start_us < recorded_us[1] and end_us > recorded_us[0]
+        is_recorded = start_us < due_us[1] and end_us > due_us[0]
         passed_us = min(end_us, now_us) - start_us if is_recorded else 0
         energy_wh = float(amount[k]) if known_us else None
         found.append(
@@ -139,7 +139,7 @@ def days_of(
     return Days(basis, point, tuple(found), total_wh, carbon_of(device, days, energies))
 
 
-def _recorded_us(reader: SeriesReader, site: str, device: Device, now_us: int) -> tuple[int, int]:
+def recorded_us(reader: SeriesReader, site: str, device: Device, now_us: int) -> tuple[int, int]:
     """From the device's first reading to its last slot, or to now: outside of it nothing is due."""
     extent = reader.extent(site, device.id)
     if extent is None:
@@ -190,9 +190,14 @@ def _counted(
     return sums[0], sums[1], sums[2]
 
 
-def _held(
+def held_by(
     reader: SeriesReader, site: str, device: Device, point: str, edges_us: Integers
 ) -> tuple[Integers, Integers, Integers]:
+    """Power times time in windows: energy, and how much of each is covered and estimated.
+
+    Raises:
+        StoreError: the series cannot be read.
+    """
     period_us = own_period_us(device.profile.point(point), device.period_us)
     around_us = 2 * longest_step_us(period_us)
     span_us = (int(edges_us[0]) - around_us, int(edges_us[-1]) + around_us)
