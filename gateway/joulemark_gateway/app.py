@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 from joulemark_gateway.api.sources import OpenSeries, Sources
 from joulemark_gateway.bookkeeping.keeper import BookkeepingThread
 from joulemark_gateway.bookkeeping.start import open_bookkeeper, open_log, others_of
+from joulemark_gateway.costs.files import load_tariffs
+from joulemark_gateway.costs.months import CostBook
+from joulemark_gateway.daily import Daily, DailyThread
 from joulemark_gateway.evidence import store as evidence
 from joulemark_gateway.evidence.compactor import CompactorThread
 from joulemark_gateway.following.so_far import Board
@@ -60,6 +63,7 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
     witness = Witness(settings.name, key.private)
     registry = LiveRegistry(settings.registry, settings.state_dir)
     others_of(settings.log)  # what is wrong with it is told before anything starts
+    costs = CostBook(load_tariffs(settings.costs))  # likewise
     requests = Requests(settings.state_dir)
     board = LiveBoard()
     intake = Intake(open_store, registry, witness, _now_us, requests.note, board=board)
@@ -100,12 +104,15 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
         settings=settings,
         live=board,
         savings=savings,
+        costs=costs,
     )
+    daily = DailyThread(Daily(sources).turn)
     pages = start_pages(settings.pages, settings.state_dir, sources)
     enrolment = serve_enrolment(settings, key.public, registry)
     watch_certificates(settings, stop)
     if follower is not None:
         follower.start()
+    daily.start()
     try:
         subscriber.run(stop)
     finally:
@@ -115,6 +122,7 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
             enrolment.stop()
         if follower is not None:
             follower.stop()
+        daily.stop()
         mirror.stop()
         books.stop()
         compactor.stop()

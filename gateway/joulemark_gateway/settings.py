@@ -31,6 +31,7 @@ from joulemark_agent.contract.signature import decode64
 from joulemark_agent.contract.topics import parse_origin, require_id
 from joulemark_gateway.access.settings import PagesSettings
 from joulemark_gateway.bookkeeping.settings import LogSettings
+from joulemark_gateway.costs.settings import CostSettings
 from joulemark_gateway.evidence.entries import is_log_name
 from joulemark_gateway.evidence.store import QUARANTINE_BYTES, QUARANTINE_MESSAGES
 from joulemark_gateway.ingest.registered import Agent, Registry
@@ -209,6 +210,7 @@ class CollectorSettings(BaseSettings):
     pages: PagesSettings | None = PagesSettings()  # null: no pages
     enrolment: EnrolmentSettings | None = None  # None: agents join by hand
     projects: tuple[ProjectSettings, ...] = ()
+    costs: tuple[CostSettings, ...] = ()  # tariffs by site
 
     @classmethod
     def settings_customise_sources(
