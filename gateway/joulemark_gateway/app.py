@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from joulemark_gateway.alerts import store as alerts
+from joulemark_gateway.alerts.deliver import Deliverer, ways_of
 from joulemark_gateway.api.sources import OpenSeries, Sources
 from joulemark_gateway.bookkeeping.keeper import BookkeepingThread
 from joulemark_gateway.bookkeeping.start import open_bookkeeper, open_log, others_of
@@ -64,6 +67,7 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
     registry = LiveRegistry(settings.registry, settings.state_dir)
     others_of(settings.log)  # what is wrong with it is told before anything starts
     costs = CostBook(load_tariffs(settings.costs))  # likewise
+    deliverer = open_deliverer(settings)
     requests = Requests(settings.state_dir)
     board = LiveBoard()
     intake = Intake(open_store, registry, witness, _now_us, requests.note, board=board)
@@ -105,14 +109,17 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
         live=board,
         savings=savings,
         costs=costs,
+        alerts=alerts.Alerts(alerts_path(settings)),
     )
-    daily = DailyThread(Daily(sources).turn)
+    daily = DailyThread(Daily(sources, settings.alerts, alerts_path(settings)).turn)
     pages = start_pages(settings.pages, settings.state_dir, sources)
     enrolment = serve_enrolment(settings, key.public, registry)
     watch_certificates(settings, stop)
     if follower is not None:
         follower.start()
     daily.start()
+    if deliverer is not None:
+        deliverer.start()
     try:
         subscriber.run(stop)
     finally:
@@ -123,6 +130,8 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
         if follower is not None:
             follower.stop()
         daily.stop()
+        if deliverer is not None:
+            deliverer.stop()
         mirror.stop()
         books.stop()
         compactor.stop()
@@ -149,17 +158,37 @@ def series_path(settings: CollectorSettings) -> Path:
     return settings.state_dir / embedded.FILE
 
 
+def alerts_path(settings: CollectorSettings) -> Path | None:
+    """Where alerts are kept; None where the file tells nobody of anything."""
+    return None if settings.alerts is None else settings.state_dir / alerts.FILE
+
+
+def open_deliverer(settings: CollectorSettings) -> Deliverer | None:
+    """What delivers notices; None where nobody is told.
+
+    Raises:
+        ConfigError: a secret or password is missing.
+        StoreError: the file of alerts cannot be used.
+    """
+    path = alerts_path(settings)
+    if settings.alerts is None or path is None:
+        return None
+    ways = ways_of(settings.alerts, os.environ)
+    alerts.AlertStore(path).close()  # what is wrong with it is told before anything starts
+    return Deliverer(path, settings.alerts, ways, _now_us)
+
+
 def open_follower(settings: CollectorSettings, board: Board) -> FollowerThread | None:
     """What keeps running projects up to date; None where the file follows none."""
     paths = [project.follow for project in settings.projects if project.follow is not None]
     if not paths:
         return None
-    from joulemark_gateway.following.child import found_by_a_child  # noqa: PLC0415 - heavy
-    from joulemark_gateway.following.follower import (  # noqa: PLC0415 - likewise
+    from joulemark_gateway.following.child import found_by_a_child
+    from joulemark_gateway.following.follower import (
         Follower,
         FollowerThread,
     )
-    from joulemark_gateway.following.rows import SavingRows  # noqa: PLC0415 - likewise
+    from joulemark_gateway.following.rows import SavingRows
 
     is_embedded = settings.series.kind == "embedded"
     rows = None if is_embedded else SavingRows(series_on_server(settings))

@@ -9,8 +9,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 from joulemark_agent.contract.errors import JoulemarkError
+from joulemark_gateway.alerts.engine import begun, looked
+from joulemark_gateway.alerts.facts import Gatherer
+from joulemark_gateway.alerts.settings import AlertSettings
+from joulemark_gateway.alerts.store import AlertStore
 from joulemark_gateway.api.plant import shown, sites_of
 from joulemark_gateway.api.sources import SERIES_CLOSED, Sources
 from joulemark_gateway.costs.watch import DemandWatch, Warned
@@ -45,7 +50,7 @@ class DailyThread:
             except JoulemarkError as error:
                 if not is_down and error.code != SERIES_CLOSED:
                     fields = {"code": error.code, "what": error.what, "do": error.do}
-                    log.error("daily_down", extra=fields)  # noqa: TRY400 - said in full
+                    log.error("daily_down", extra=fields)
                     is_down = True
             except Exception:
                 log.exception("daily_failed")
@@ -58,19 +63,45 @@ class DailyThread:
 
 
 class Daily:
-    """One look at everything."""
+    """One look at everything; used by one thread."""
 
-    def __init__(self, sources: Sources) -> None:
-        self._sources = sources
+    def __init__(
+        self, sources: Sources, wanted: AlertSettings | None = None, path: Path | None = None
+    ) -> None:
+        """Nothing is opened yet.
+
+        Args:
+            sources: what is looked at.
+            wanted: what is told; None: nothing.
+            path: of the file of alerts.
+        """
+        self._sources, self._wanted, self._path = sources, wanted, path
         self._watch = DemandWatch(sources.costs, sources.demands)
+        self._gatherer = None if wanted is None else Gatherer(sources, wanted)
+        self._untold: list[Warned] = []  # warnings that no look has seen
+        self._has_begun = False
 
     def turn(self) -> None:
-        """Look at what is new.
+        """Look at what is new; alerts are looked after also where the series cannot be read.
 
         Raises:
-            StoreError: evidence or series cannot be read.
+            StoreError: evidence, series or the file of alerts cannot be used.
         """
-        self.demands()
+        trouble: JoulemarkError | None = None
+        try:
+            self._untold += self.demands()
+        except JoulemarkError as error:
+            trouble = error
+        if self._wanted is not None and self._gatherer is not None and self._path is not None:
+            facts = self._gatherer.facts(self._untold)
+            with AlertStore(self._path) as store:
+                if not self._has_begun:
+                    begun(store, self._wanted, facts.now_us)
+                    self._has_begun = True
+                looked(store, self._wanted, facts)
+        self._untold = []
+        if trouble is not None:
+            raise trouble
 
     def demands(self) -> list[Warned]:
         """Go on with the demand of every site that has a tariff."""

@@ -30,6 +30,7 @@ from joulemark_agent.contract.revocation import Revoked
 from joulemark_agent.contract.signature import decode64
 from joulemark_agent.contract.topics import parse_origin, require_id
 from joulemark_gateway.access.settings import PagesSettings
+from joulemark_gateway.alerts.settings import AlertSettings
 from joulemark_gateway.bookkeeping.settings import LogSettings
 from joulemark_gateway.costs.settings import CostSettings
 from joulemark_gateway.evidence.entries import is_log_name
@@ -211,6 +212,7 @@ class CollectorSettings(BaseSettings):
     enrolment: EnrolmentSettings | None = None  # None: agents join by hand
     projects: tuple[ProjectSettings, ...] = ()
     costs: tuple[CostSettings, ...] = ()  # tariffs by site
+    alerts: AlertSettings | None = None  # None: nobody is told
 
     @classmethod
     def settings_customise_sources(

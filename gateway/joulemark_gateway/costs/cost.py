@@ -138,7 +138,7 @@ def cost_of(
 
 
 def bands_of(tariff: Tariff, grid: Grid, energies: Energies) -> tuple[BandCost, ...]:
-    """Energy and time by band, in the order of the tariff; bands that no step is in are left out."""
+    """Energy and time by band, in the order of the tariff; one that no step is in is left out."""
     size = len(tariff.bands)
     known = np.minimum(energies.covered_us + energies.estimated_us, energies.due_us)
     columns = (energies.milliwatt_h, known, energies.estimated_us, energies.due_us)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import pairwise
 
 _US_PER_H = 3_600_000_000
 
@@ -119,5 +120,5 @@ def stepped(rule: WarningRule, before: Standing, running: Running, found: Foreca
 
 def change_of(powers_w: list[float]) -> float:
     """Root mean square of the changes from step to step; 0 where there are fewer than two."""
-    changes = [b - a for a, b in zip(powers_w, powers_w[1:], strict=False)]
+    changes = [b - a for a, b in pairwise(powers_w)]
     return math.sqrt(math.fsum(c * c for c in changes) / len(changes)) if changes else 0.0

@@ -149,7 +149,7 @@ def site_energies(
     zero = np.zeros(grid.start_us.size, np.int64)
     total = Energies(zero, zero, zero, zero)
     for device in users:
-        total = total + energies_of(reader, site.id, device, grid, now_us)  # noqa: PLR6104 - not in place
+        total = total + energies_of(reader, site.id, device, grid, now_us)
     return total, users
 
 
@@ -224,9 +224,7 @@ def demands_in(
     return demands_of(tariff, grid, energies, len(users))
 
 
-def _peak_of(
-    reader: SeriesReader, site: Site, tariff: Tariff, month: Month, now_us: int
-) -> Peak:
+def _peak_of(reader: SeriesReader, site: Site, tariff: Tariff, month: Month, now_us: int) -> Peak:
     return demands_in(reader, site, tariff, (date(*month, 1), last_day(month)), now_us).peak
 
 
@@ -245,9 +243,7 @@ def _spans(tariffs: tuple[Tariff, ...], first: date, last: date) -> list[tuple[T
     return found
 
 
-def _days(
-    tariff: Tariff, grid: Grid, energies: Energies, first: date, last: date
-) -> list[DayCost]:
+def _days(tariff: Tariff, grid: Grid, energies: Energies, first: date, last: date) -> list[DayCost]:
     rows = []
     ends = [grid.start_us.size]
     starts = []

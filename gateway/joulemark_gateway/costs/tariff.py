@@ -48,7 +48,7 @@ def _check_zone(name: str) -> str:
 def _exact(value: object) -> object:
     """A price as it was written; a binary fraction is none."""
     if isinstance(value, bool | float):
-        raise ValueError("write the number as it stands in the tariff, such as 95.7")  # noqa: TRY004 - pydantic's
+        raise ValueError("write the number as it stands in the tariff, such as 95.7")
     return value
 
 
@@ -105,7 +105,9 @@ class Schedule(_Strict):
         edges = [hours.minutes for hours in self.hours]
         is_joined = all(first[1] == second[0] for first, second in pairwise(edges))
         if edges[0][0] != 0 or edges[-1][1] != MINUTES_A_DAY or not is_joined:
-            raise ValueError("the hours go from 00:00 to 24:00, each from where the one before ends")
+            raise ValueError(
+                "the hours go from 00:00 to 24:00, each from where the one before ends"
+            )
         if any(start >= end for start, end in edges):
             raise ValueError("every part of a day ends after it begins")
         return self

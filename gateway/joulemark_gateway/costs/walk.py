@@ -70,7 +70,7 @@ class Limit:
             self._highest_w = max(self._highest_w, demand_w)
 
 
-def walked(  # noqa: PLR0917 -- the windows, the readings, and four things that rule the walk
+def walked(
     windows: Windows,
     meters: Sequence[Counted],
     after_us: int,

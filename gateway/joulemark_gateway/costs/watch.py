@@ -117,7 +117,7 @@ class DemandWatch:
             now_us: wall time. [us UTC]
 
         Returns:
-            the warnings that were raised since the last turn.
+            the warnings that were raised since the last turn and are not of the past.
 
         Raises:
             StoreError: the series cannot be read.
@@ -171,9 +171,10 @@ class DemandWatch:
             fields = {"site": site.id, "level": row.level, "at_us": row.at_us}
             figures = {"forecast_w": round(row.forecast_w), "limit_w": round(row.limit_w)}
             log.warning("peak_demand", extra={**fields, **figures})
-        return raised if own.warning else []
+        fresh_us = site_us - _SILENT_INTERVALS * interval_us
+        return [row for row in raised if row.at_us >= fresh_us] if own.warning else []
 
-    def _begin(  # noqa: PLR0917 -- what a month's limit is made of
+    def _begin(
         self,
         one: _Watched,
         own: SiteTariffs,
@@ -199,7 +200,7 @@ class DemandWatch:
             one.limit.ended(power_w)
         one.month, one.read_us = month, site_us
 
-    def _floor_w(  # noqa: PLR0917 -- likewise
+    def _floor_w(
         self,
         own: SiteTariffs,
         tariff: Tariff,
@@ -219,9 +220,9 @@ class DemandWatch:
             site.id,
             month,
             site_us,
-            lambda one: demands_in(
-                reader, site, tariff, (date(*one, 1), last_day(one)), site_us
-            ).peak,
+            lambda one: (
+                demands_in(reader, site, tariff, (date(*one, 1), last_day(one)), site_us).peak
+            ),
         )
         kw = billing_demand(tariff.demand, peaks, month, own.contract_kw).kw
         return 0.0 if kw is None else float(kw) * 1000
@@ -242,9 +243,7 @@ def counted_of(
     longest_us = longest_step_us(own_period_us(device.profile.point(point), device.period_us))
     length = np.diff(t_us)
     held = good[:-1] & good[1:] & (length > 0) & (length <= longest_us)
-    return Counted(
-        t_us[:-1][held], t_us[1:][held], (power_w[:-1] * length / 3_600_000_000)[held]
-    )
+    return Counted(t_us[:-1][held], t_us[1:][held], (power_w[:-1] * length / 3_600_000_000)[held])
 
 
 def _windows(tariff: Tariff, first: date) -> Windows:

@@ -27,7 +27,7 @@ _MONTHS = 6
 def get_costs(
     request: Request, read: Reading, site: SiteId, month: api.MonthName = None
 ) -> Response:
-    """What the energy of a month cost: lines of the bill, bands, days, machines; and months before."""
+    """What the energy of a month cost: bill, bands, days, machines; and the months before."""
     words, place = words_of(request), read.site(site)
     values: dict[str, Any] = {"found": None, "problem": None, "chart": "", "shown": None}
     try:

@@ -18,14 +18,14 @@ from support.guarded import OTHER, browser_of
 
 NAMED = {
     "site": SITE, "device": METER, "system": "air", "project": "pump-house", "name": "report.json",
-    "id": "00000000",
+    "id": "00000000", "number": "1",
 }  # fmt: skip
 WHOSE = {
     Role.ANYBODY: {"/login", "/health", "/static/{name}"},
     Role.VERIFIER: {
         "/records", "/proof", "/quarantine", "/refused", "GET /corrections", "GET /raw-requests",
     },
-    Role.OPERATOR: {"POST /corrections", "POST /raw-requests"},
+    Role.OPERATOR: {"POST /corrections", "POST /raw-requests", "POST /acknowledge"},
     Role.ADMIN: {"/users", "/tokens", "/events", "/admin", "/enrolments", "/revocations"},
 }  # fmt: skip # what its addresses end with, or have as a part; all others are a viewer's
 PAGES_OF_SITE = [f"/sites/{SITE}", f"/sites/{SITE}/devices/{METER}"]
