@@ -108,7 +108,7 @@ def certificate_ends(state_dir: Path) -> Mapping[str, int]:
     return ends
 
 
-def _now(
+def _now(  # noqa: PLR0917 -- one for each thing it knows
     agent: Agent,
     heads: list[Head],
     health: AgentHealth | None,

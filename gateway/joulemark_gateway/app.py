@@ -183,12 +183,12 @@ def open_follower(settings: CollectorSettings, board: Board) -> FollowerThread |
     paths = [project.follow for project in settings.projects if project.follow is not None]
     if not paths:
         return None
-    from joulemark_gateway.following.child import found_by_a_child
-    from joulemark_gateway.following.follower import (
+    from joulemark_gateway.following.child import found_by_a_child  # noqa: PLC0415 - heavy
+    from joulemark_gateway.following.follower import (  # noqa: PLC0415 - likewise
         Follower,
         FollowerThread,
     )
-    from joulemark_gateway.following.rows import SavingRows
+    from joulemark_gateway.following.rows import SavingRows  # noqa: PLC0415 - likewise
 
     is_embedded = settings.series.kind == "embedded"
     rows = None if is_embedded else SavingRows(series_on_server(settings))

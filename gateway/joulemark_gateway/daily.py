@@ -50,7 +50,7 @@ class DailyThread:
             except JoulemarkError as error:
                 if not is_down and error.code != SERIES_CLOSED:
                     fields = {"code": error.code, "what": error.what, "do": error.do}
-                    log.error("daily_down", extra=fields)
+                    log.error("daily_down", extra=fields)  # noqa: TRY400 - said in full
                     is_down = True
             except Exception:
                 log.exception("daily_failed")

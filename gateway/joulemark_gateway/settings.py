@@ -32,6 +32,7 @@ from joulemark_agent.contract.topics import parse_origin, require_id
 from joulemark_gateway.access.settings import PagesSettings
 from joulemark_gateway.alerts.settings import AlertSettings
 from joulemark_gateway.bookkeeping.settings import LogSettings
+from joulemark_gateway.costs.files import load_tariffs
 from joulemark_gateway.costs.settings import CostSettings
 from joulemark_gateway.evidence.entries import is_log_name
 from joulemark_gateway.evidence.store import QUARANTINE_BYTES, QUARANTINE_MESSAGES
@@ -274,6 +275,7 @@ def load_collector(path: Path) -> CollectorSettings:
             )
     if found:
         raise _mistakes(found)
+    load_tariffs(settings.costs)
     return settings
 
 

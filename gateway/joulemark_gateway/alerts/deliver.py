@@ -18,7 +18,7 @@ from joulemark_gateway.alerts.webhook import NotDelivered, Webhook, secret_of
 
 POLL_S = 1.0
 _LEAST_SECRET = 32
-_PASSWORD = "JOULEMARK_ALERTS_MAIL_PASSWORD"
+_PASSWORD = "JOULEMARK_ALERTS_MAIL_PASSWORD"  # noqa: S105 - a name
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ class Deliverer:
             except JoulemarkError as error:
                 if not is_down:
                     fields = {"code": error.code, "what": error.what, "do": error.do}
-                    log.error("alerts_down", extra=fields)
+                    log.error("alerts_down", extra=fields)  # noqa: TRY400 - said in full
                 is_down = True
                 self._stopping.wait(10 * POLL_S)
 

@@ -360,7 +360,7 @@ class Alerts:
         return counts
 
 
-def _queue(
+def _queue(  # noqa: PLR0917 -- one for each thing it knows
     db: sqlite3.Connection,
     receiver: str,
     kind: str,

@@ -11,10 +11,14 @@ _UTC_0 = datetime(1970, 1, 1, tzinfo=UTC)
 
 _WHAT: Mapping[str, tuple[str, str]] = {
     "peak_demand": (
-        "The demand of {subject} goes to {forecast_kw} kW (± {u_kw} kW); the limit is "
-        "{limit_kw} kW (interval from {interval}).",
-        "{subject}의 수요전력이 {forecast_kw} kW(± {u_kw} kW)로 예측되어 한도 {limit_kw} kW를 "
-        "초과합니다(구간 시작 {interval}).",
+        (
+            "The demand of {subject} goes to {forecast_kw} kW (± {u_kw} kW); the limit is "
+            "{limit_kw} kW (interval from {interval})."
+        ),
+        (
+            "{subject}의 수요전력이 {forecast_kw} kW(± {u_kw} kW)로 예측되어 한도 {limit_kw} kW를 "
+            "초과합니다(구간 시작 {interval})."
+        ),
     ),
     "agent_silent": (
         "The agent {subject} has not been heard of for more than {minutes} minutes.",

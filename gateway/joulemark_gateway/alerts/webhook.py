@@ -28,7 +28,7 @@ MOST_ANSWER = 64 * 1024
 _TAKEN = range(200, 300)
 
 
-class NotDelivered(Exception):
+class NotDelivered(Exception):  # noqa: N818 - no error of ours: tried again
     """Why a notice did not reach its receiver."""
 
 

@@ -110,7 +110,7 @@ def grid_of(tariff: Tariff, first: date, last: date) -> Grid:
     return Grid(start, end, np.array(bands, np.int64), np.concatenate(windows))
 
 
-def on_grid(
+def on_grid(  # noqa: PLR0917 -- one for each thing it knows
     grid: Grid,
     start_us: Integers,
     end_us: Integers,

@@ -235,7 +235,7 @@ class Tariff(_Strict):
         """The kind of a day; a holiday is one whichever day of the week it is."""
         if day in self._holidays:
             return "holiday"
-        return ("saturday", "sunday")[day.weekday() - 5] if day.weekday() >= 5 else "weekday"  # type: ignore[return-value]  # two of its words
+        return ("saturday", "sunday")[day.weekday() - 5] if day.weekday() >= 5 else "weekday"
 
     def band_at(self, day: date, minute: int) -> tuple[str, str]:
         """Season and band of a minute of a day, by the clock on the wall."""

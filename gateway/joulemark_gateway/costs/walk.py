@@ -70,7 +70,7 @@ class Limit:
             self._highest_w = max(self._highest_w, demand_w)
 
 
-def walked(
+def walked(  # noqa: PLR0917 -- one for each thing it knows
     windows: Windows,
     meters: Sequence[Counted],
     after_us: int,

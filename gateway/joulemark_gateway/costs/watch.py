@@ -174,7 +174,7 @@ class DemandWatch:
         fresh_us = site_us - _SILENT_INTERVALS * interval_us
         return [row for row in raised if row.at_us >= fresh_us] if own.warning else []
 
-    def _begin(
+    def _begin(  # noqa: PLR0917 -- one for each thing it knows
         self,
         one: _Watched,
         own: SiteTariffs,
@@ -200,7 +200,7 @@ class DemandWatch:
             one.limit.ended(power_w)
         one.month, one.read_us = month, site_us
 
-    def _floor_w(
+    def _floor_w(  # noqa: PLR0917 -- one for each thing it knows
         self,
         own: SiteTariffs,
         tariff: Tariff,
