@@ -21,6 +21,7 @@ from joulemark_gateway.api.routes import Reading, SiteId
 from joulemark_gateway.costs import months
 from joulemark_gateway.costs.cost import printed
 from joulemark_gateway.costs.demand import Billing
+from joulemark_gateway.costs.forecast import Level
 from joulemark_gateway.costs.months import MonthCost
 from joulemark_gateway.costs.watch import DemandNow
 
@@ -384,7 +385,7 @@ def _demand(now: DemandNow) -> DemandAnswer:
         interval_minutes=now.interval_minutes,
         limit=now.limit_kind,
         limit_w=newest.limit_w if newest is not None and newest.limit_w > 0 else None,
-        level="quiet" if newest is None else newest.standing.level.value,
+        level=_level(now),
         counts=now.counts,
         running=running,
         warnings=[
@@ -400,3 +401,13 @@ def _demand(now: DemandNow) -> DemandAnswer:
             for row in now.warnings
         ],
     )
+
+
+def _level(now: DemandNow) -> str:
+    """Of the running interval: one after another that passed the limit is warned of."""
+    if now.newest is None:
+        return Level.QUIET.value
+    standing = now.newest.standing
+    is_before = standing.interval_us != now.newest.running.start_us
+    is_passed = standing.level is Level.PASSED
+    return (Level.WARNED if is_passed and is_before else standing.level).value

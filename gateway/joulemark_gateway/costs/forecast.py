@@ -97,7 +97,7 @@ def stepped(rule: WarningRule, before: Standing, running: Running, found: Foreca
     """The standing after one more reading of a running interval.
 
     It rises where the forecast passes the limit, and falls only below `clear_ratio` of it, so that
-    a load at the limit does not warn again and again.
+    a load at the limit does not warn again and again; nor does one that stays above it.
     """
     if found.known_ratio < rule.least_known_ratio:
         return before
@@ -110,7 +110,7 @@ def stepped(rule: WarningRule, before: Standing, running: Running, found: Foreca
     if before.level is Level.PASSED and before.interval_us == running.start_us:
         return before
     if upper_w > rule.limit_w:
-        if before.level is Level.WARNED:
+        if before.level is not Level.QUIET:
             return before
         return Standing(Level.WARNED, running.start_us, running.at_us)
     if before.level is not Level.QUIET and upper_w < rule.clear_ratio * rule.limit_w:

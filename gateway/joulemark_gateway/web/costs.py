@@ -74,8 +74,8 @@ def get_demand(request: Request, read: Reading, site: SiteId) -> Response:
 def _chart(words: Words, site: str, month: api.MonthAnswer, currency: str) -> str:
     """The energy charge of each day that has begun."""
     bars = []
+    length_us = max((day.due_us for day in month.days), default=0) or 1
     for day in month.days:
-        length_us = max(day.due_us, 1)
         told = words(
             "bar_told",
             day=day.day,
@@ -86,9 +86,9 @@ def _chart(words: Words, site: str, month: api.MonthAnswer, currency: str) -> st
             charts.Bar(
                 day.day,
                 None if day.cost is None else float(day.cost),
-                (day.known_us - day.estimated_us) / length_us if day.due_us else 0.0,
-                day.estimated_us / length_us if day.due_us else 0.0,
-                (day.due_us - day.known_us) / length_us if day.due_us else 0.0,
+                (day.known_us - day.estimated_us) / length_us,
+                day.estimated_us / length_us,
+                (day.due_us - day.known_us) / length_us,
                 f"/sites/{site}?from={day.day}&to={day.day}",
                 told,
             )
