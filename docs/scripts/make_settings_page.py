@@ -19,7 +19,13 @@ from joulemark_gateway.settings import CollectorSettings
 TARGET = Path("docs/settings.md")
 UNITS = {"s": "s", "ms": "ms", "mb": "MB", "w": "W", "bytes": "bytes"}  # by the end of a key
 UNITS |= {"kw": "kW", "minutes": "min", "seconds": "s", "days": "days"}
-KINDS = {int: "whole number", float: "number", Decimal: "number", bool: "true or false", str: "text"}
+KINDS = {
+    int: "whole number",
+    float: "number",
+    Decimal: "number",
+    bool: "true or false",
+    str: "text",
+}
 KINDS |= {Path: "file or folder", dict: "mapping", tuple: "list", SecretStr: "not in the file"}
 
 HEAD = """# Settings

@@ -175,7 +175,7 @@ class AlertSettings(Strict):
                     yield f"the rule {row.id!r} tells {name!r}, which is no receiver"
         if self.mail_server is None and any(row.mail for row in self.receivers):
             yield "receivers with 'mail' need 'mail_server'"
-        for row in self.receivers:
-            is_plain = row.webhook is not None and row.webhook.startswith("http:")
+        for one in self.receivers:
+            is_plain = one.webhook is not None and one.webhook.startswith("http:")
             if is_plain and not self.private_addresses:
-                yield f"the webhook of {row.name!r} is without TLS; write https://"
+                yield f"the webhook of {one.name!r} is without TLS; write https://"

@@ -435,7 +435,9 @@ def _end(db: sqlite3.Connection, id_: int, now_us: int) -> None:
 
 
 def _alert(row: Sequence[Any]) -> Alert:
-    return Alert(*row[:6], json.loads(row[6]), *row[7:])
+    values = list(row)
+    values[6] = json.loads(row[6])
+    return Alert(*values)
 
 
 def _notice(row: Sequence[Any]) -> Notice:

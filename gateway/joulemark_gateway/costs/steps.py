@@ -59,7 +59,8 @@ class Energies:
     @property
     def missing_us(self) -> Integers:
         """What has passed and is not known."""
-        return np.maximum(self.due_us - self.covered_us - self.estimated_us, 0)
+        known_us = self.covered_us + self.estimated_us
+        return np.where(known_us < self.due_us, self.due_us - known_us, 0)
 
     def between(self, first: int, last: int) -> Energies:
         """The steps from `first` to before `last`."""
@@ -146,8 +147,8 @@ def on_grid(  # noqa: PLR0917 -- one for each thing it knows
         cuts = [min(max(int(edge), span[0]), span[1]) for edge in edges[a : b + 2].tolist()]
         parts = [_part(int(milli[k]), cut, span) for cut in cuts]
         times = [_part(known_us, cut, span) for cut in cuts]
-        sums[0][a : b + 1] += np.diff(np.array(parts, np.int64))
-        sums[2][a : b + 1] += np.diff(np.array(times, np.int64))
+        for total, cut in ((sums[0], np.array(parts)), (sums[2], np.array(times))):
+            total[a : b + 1] += cut[1:] - cut[:-1]
     due_us = np.zeros(n, np.int64)
     for begin, end in due:
         inside = np.minimum(grid.end_us, end) - np.maximum(grid.start_us, begin)

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 from email.header import decode_header, make_header
+from functools import partial
 from types import MappingProxyType
 
 import pytest
@@ -91,7 +92,7 @@ def test_a_receiver_that_is_down_is_told_when_it_is_back(store):
         ways = ways_of(wanted(taken.url), {"JOULEMARK_ALERTS_SECRET_OPS": SECRET})
         store.apply(RULE, [silent()], 0)
         for now_us in (0, 10_000_000, 30_000_000):
-            assert told_next(store, "ops", ways["ops"], wanted(taken.url), lambda at=now_us: at)
+            assert told_next(store, "ops", ways["ops"], wanted(taken.url), partial(int, now_us))
         assert not told_next(store, "ops", ways["ops"], wanted(taken.url), lambda: 40_000_000)
     assert len(taken.ids) == 3
     assert len(set(taken.ids)) == 1
@@ -173,7 +174,7 @@ def test_mail_goes_over_tls_in_korean_and_english(tls, starttls):
     first, second = box.messages
     assert first["Message-ID"] == second["Message-ID"] == "<abc123@plant.example>"
     assert "발생" in str(make_header(decode_header(first["Subject"])))
-    text = first.get_payload(decode=True).decode()
+    text = bytes(first.get_payload(decode=True)).decode()
     assert "has not been heard of for more than 10 minutes" in text
     assert "신호가 10분" in text
     assert "https://pages.example/alerts/7?link=xyz" in text

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -48,7 +49,7 @@ def path(tmp_path):
 @pytest_asyncio.fixture
 async def let_and_client(state, tmp_path, path):
     settings = guarded.collector_of(state.folder)
-    changes = {"settings": settings, "alerts": Alerts(path)}
+    changes: dict[str, Any] = {"settings": settings, "alerts": Alerts(path)}
     changes["registry"] = LiveRegistry(settings.registry, state.folder)
     changes["live"] = board = LiveBoard()
     content = {
@@ -92,14 +93,16 @@ async def test_a_link_leads_through_log_in_and_works_once(let_and_client, path):
     let, client = let_and_client
     guarded.add_users(let.access, Role.OPERATOR)
     with AlertStore(path) as store:
-        link = store.due("ops", FloodSettings(), 1_000_000).body["link"]
+        notice = store.due("ops", FloodSettings(), 1_000_000)
+    assert notice is not None
+    link = notice.body["link"]
     first = await client.get(f"/alerts/1?link={link}", headers={"accept": "text/html"})
     assert first.headers["location"].startswith("/login?next=")
     form = {"name": "operator", "password": guarded.PASSWORD, "next": f"/alerts/1?link={link}"}
     entered = await client.post("/login", data=form)
     assert entered.headers["location"] == f"/alerts/1?link={link}"
     page = (await client.get(entered.headers["location"])).text
-    csrf = re.search(r'name="csrf" value="([^"]+)"', page)[1]
+    [csrf, *_] = re.findall(r'name="csrf" value="([^"]+)"', page)
     assert f'name="link" value="{link}"' in page
     sent = {"csrf": csrf, "link": link, "note": "looked"}
     done = await client.post("/alerts/1/acknowledge", data=sent)

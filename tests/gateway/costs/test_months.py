@@ -46,7 +46,8 @@ def month_of(read, book, month=JANUARY):
 def test_a_flat_price_times_the_energy_of_the_days(read):
     found = month_of(read, book_of(flat("100")))
     days = answers.days(read, SITE, [METER], date(2018, 1, 1), date(2018, 1, 5))
-    assert found.cost.total == Fraction(int(days.devices[0].total_wh), 10)
+    assert days is not None
+    assert found.cost.total == Fraction(int(days.devices[0].total_wh or 0), 10)
     assert sum(day.milliwatt_h for day in found.days) == found.cost.milliwatt_h
     assert found.is_metered
     assert found.devices == (METER,)
@@ -151,6 +152,7 @@ def served(state):
         with answers.opened(sources) as found:
             place = found.site(SITE)
             now_us = found.shown(place).now_us
+            assert now_us is not None
             DemandWatch(book, board).turn(found.reader, place, now_us, now_us)
         yield sources, application(sources, pages.gate(state.folder))
 
