@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from joulemark_agent.kernels.demand import LEAST_RATIO
 from joulemark_gateway.costs.forecast import (
     Forecast,
+    Level,
     Running,
     Standing,
     WarningRule,
@@ -105,17 +106,21 @@ def walked(  # noqa: PLR0917 -- one for each thing it knows
             continue
         which = [k] if at_us < windows.end_us[k] else [k, k + 1]
         for w in which:
-            if w >= windows.start_us.size or not windows.counts[w]:
+            if w >= windows.start_us.size:
                 continue
             running = sums.running(int(windows.start_us[w]), int(windows.end_us[w]), at_us)
             found = forecast(running)
             one = WarningRule(
                 limit.power_w, rule.clear_ratio, rule.coverage_factor, rule.least_known_ratio
             )
-            if limit.power_w > 0:
+            if not windows.counts[w]:  # what was warned of ends with the band
+                if standing.level is not Level.QUIET:
+                    standing = Standing(Level.QUIET, running.start_us, running.at_us)
+            elif limit.power_w > 0:
                 standing = stepped(one, standing, running, found)
             yield Evaluated(running, found, limit.power_w, standing)
-            if running.at_us == running.end_us and found.known_ratio >= LEAST_RATIO:
+            has_ended = running.at_us == running.end_us and found.known_ratio >= LEAST_RATIO
+            if has_ended and windows.counts[w]:
                 limit.ended(found.so_far_w)
 
 

@@ -1,5 +1,6 @@
 """The forecast of a running interval, and a warning that does not flutter."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,8 @@ from joulemark_gateway.costs.forecast import (
     forecast,
     stepped,
 )
+from joulemark_gateway.costs.walk import Counted, Limit, Windows
+from joulemark_gateway.costs.walk import walked as evaluated
 
 MINUTE_US = 60_000_000
 
@@ -88,3 +91,69 @@ def test_uncertainty_warns_sooner():
 def test_the_change_from_step_to_step():
     assert change_of([1.0]) == 0
     assert change_of([0.0, 3.0, 3.0, 0.0]) == pytest.approx(6**0.5)
+
+
+QUARTER_US = 15 * MINUTE_US
+
+
+def windows(counts):
+    start = np.arange(len(counts), dtype=np.int64) * QUARTER_US
+    return Windows(start, start + QUARTER_US, np.array(counts))
+
+
+def minutes(first, last, power_w):
+    start = np.arange(first, last, dtype=np.int64) * MINUTE_US
+    return Counted(start, start + MINUTE_US, np.full(start.size, power_w / 60))
+
+
+def run(counts, meters, until, cut=None, limit=None):
+    """The evaluations, at once or cut into two turns."""
+    limit = limit or Limit(100_000, grows=False)
+    rule, standing, found, after = WarningRule(0.0), Standing(), [], -1
+    for end in [until] if cut is None else [cut, until]:
+        part = list(
+            evaluated(windows(counts), meters, after, end * MINUTE_US, standing, limit, rule)
+        )
+        found += part
+        standing, after = part[-1].standing if part else standing, end * MINUTE_US
+    return found
+
+
+@given(st.integers(1, 59))
+def test_a_walk_in_two_turns_is_the_walk_in_one(cut):
+    meters = [minutes(0, 60, 60_000), minutes(0, 60, 50_000)]
+    whole, parts = (run([True] * 4, meters, 60, c) for c in (None, cut))
+    assert [one.standing for one in parts] == [one.standing for one in whole]
+    assert [one.forecast.demand_w for one in parts] == pytest.approx(
+        [one.forecast.demand_w for one in whole]
+    )
+
+
+def test_meters_are_added_up_and_a_reading_ends_one_interval_and_begins_the_next():
+    found = run([True] * 3, [minutes(0, 30, 60_000), minutes(0, 30, 50_000)], 30)
+    assert found[-1].running.start_us == 30 * MINUTE_US
+    assert found[-2].running.end_us == 30 * MINUTE_US
+    assert found[-2].forecast.so_far_w == pytest.approx(110_000)
+    assert found[-2].standing.level is Level.PASSED
+
+
+def test_a_warning_ends_where_demand_no_longer_counts():
+    levels = {
+        one.running.start_us // QUARTER_US: one.standing.level
+        for one in run([True, False], [minutes(0, 30, 120_000)], 29)
+    }
+    assert levels == {0: Level.PASSED, 1: Level.QUIET}
+
+
+def test_what_is_billed_anyway_grows_with_what_has_passed():
+    limit = Limit(50_000, grows=True)
+    meters = [minutes(0, 60, 80_000)]
+    found = run([True] * 4, meters, 60, limit=limit)
+    assert found[0].limit_w == 50_000
+    assert limit.power_w == pytest.approx(80_000)
+    assert found[-1].standing.level is not Level.QUIET, "between the limit and 95 % of it"
+
+
+def test_a_meter_that_is_silent_leaves_the_interval_partly_known():
+    found = run([True] * 2, [minutes(0, 30, 60_000), minutes(0, 15, 60_000)], 30)
+    assert found[-2].forecast.known_ratio == pytest.approx(0.5)

@@ -130,7 +130,7 @@ def test_demand_is_watched_in_the_time_of_the_slots(read):
 def test_the_same_is_found_in_one_turn_and_in_many(read, limit):
     warning = PeakWarning(limit=limit, limit_kw=40 if limit == "fixed" else None)
     _, one = watched(read, warning)
-    _, many = watched(read, warning, turns=[k / 24 for k in range(1, 25)])
+    _, many = watched(read, warning, turns=[k / 8 for k in range(1, 9)])
     _, after = watched(read, warning, turns=(0.5, 0.5, 1.0))
     told = [(row.at_us, row.level, row.limit_w) for row in one.warnings]
     assert told
