@@ -4,8 +4,7 @@ A year of a steel works read every 15 minutes (Gwangyang, 2018), with intervals 
 which one reading is known at a time, and of 60 minutes; and a week of four compressors read every
 59 s (the real channels of a compressor house, 2022) with intervals of 15 minutes. The limits are
 shares of the peak. An interval is `warned` if a warning stood before its end, `in time` if one
-stood before its demand passed the limit. Beside it the naive way: a warning when an interval has
-ended above the limit, which for that interval is too late.
+stood before its demand passed the limit.
 """
 
 from __future__ import annotations
@@ -140,5 +139,4 @@ def run(seed: int, *, full: bool = False) -> dict[str, str]:
                 key = f"{name}, {minutes} min, limit {share * 100:.0f} % of the peak"
                 key += f" ({share * peak_w / 1000:.0f} kW), forecast + {uncertainties:.0f} u"
                 figures[key] = found.text
-    figures["naive: told when the interval has ended"] = "0 in time in every case"
     return figures

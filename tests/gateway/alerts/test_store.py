@@ -149,7 +149,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(steps)
 def test_each_key_has_one_open_alert_and_every_change_is_told(tmp_path_factory, way):
     with AlertStore(tmp_path_factory.mktemp("law") / "alerts.sqlite") as store:

@@ -126,6 +126,7 @@ def test_demand_is_watched_in_the_time_of_the_slots(read):
     assert len(raised) < len(now.warnings)
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize("limit", ["fixed", "billing"])
 def test_the_same_is_found_in_one_turn_and_in_many(read, limit):
     warning = PeakWarning(limit=limit, limit_kw=40 if limit == "fixed" else None)
