@@ -5,9 +5,11 @@ and Python that is supported, wheels only, and writes beside itself
 
 - `requirements.txt`: every package with the SHA-256 of every wheel that may be installed, for
   `pip install --require-hashes -r deploy/requirements.txt`;
-- `sbom.cdx.json`: the same as CycloneDX 1.6, with licences.
+- `docker/requirements-agent.txt`: of these what `joulemark[agent]` needs, for its image;
+- `docker/requirements-build.txt`: what builds our own wheel there;
+- `sbom.cdx.json`: the first as CycloneDX 1.6, with licences.
 
-Neither names where a package is downloaded from.
+None names where a package is downloaded from.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +29,14 @@ MACHINES = ("x86_64", "aarch64")
 PYTHONS = ("3.11", "3.12", "3.13")
 GLIBC = ("2_28", "2_27", "2_17", "2_12", "2_5")
 REQUIREMENTS, SBOM = "requirements.txt", "sbom.cdx.json"
-_HEAD = """# Every package of joulemark[all] with the SHA-256 of the wheels that may be installed:
-# pip install --require-hashes -r deploy/requirements.txt. Written by deploy/supply_chain.py.
+AGENT, BUILD = "docker/requirements-agent.txt", "docker/requirements-build.txt"
+_WHAT = {
+    REQUIREMENTS: "Every package of joulemark[all]",
+    AGENT: "Every package of joulemark[agent]",
+    BUILD: "What builds the wheel of joulemark",
+}
+_HEAD = """# {what} with the SHA-256 of the wheels that may be installed:
+# pip install --require-hashes -r deploy/{name}. Written by deploy/supply_chain.py.
 """
 
 
@@ -42,12 +50,12 @@ class Package:
     hashes: frozenset[str]
 
 
-def packages() -> list[Package]:
+def packages(wanted: Sequence[str]) -> list[Package]:
     """Every package of every machine and Python, hashes together."""
     found: dict[str, Package] = {}
     for machine in MACHINES:
         for python in PYTHONS:
-            for item in _resolved(machine, python):
+            for item in _resolved(machine, python, wanted):
                 one = _package(item)
                 old = found.get(one.name, one)
                 assert old.version == one.version, f"{one.name}: one version on every machine"
@@ -55,13 +63,25 @@ def packages() -> list[Package]:
     return [found[name] for name in sorted(found)]
 
 
-def requirements_text(found: Iterable[Package]) -> str:
+def everything() -> dict[str, list[Package]]:
+    """The packages of each file, by its name."""
+    project, builder = _project()
+    extras = project["optional-dependencies"]
+    base, of_agent = project["dependencies"], extras["agent"]
+    whole = packages([*base, *(one for name in _extras(extras["all"]) for one in extras[name])])
+    resolved = _resolved(MACHINES[0], PYTHONS[0], [*base, *of_agent])
+    named = {_package(item).name for item in resolved}
+    agent = [one for one in whole if one.name in named]
+    return {REQUIREMENTS: whole, AGENT: agent, BUILD: packages(builder)}
+
+
+def requirements_text(found: Iterable[Package], name: str = REQUIREMENTS) -> str:
     """The file for `pip install --require-hashes`."""
     lines = []
     for package in found:
         hashes = " \\\n".join(f"    --hash=sha256:{item}" for item in sorted(package.hashes))
         lines.append(f"{package.name}=={package.version} \\\n{hashes}\n")
-    return _HEAD + "".join(lines)
+    return _HEAD.format(what=_WHAT[name], name=name) + "".join(lines)
 
 
 def sbom_text(found: Iterable[Package], version: str) -> str:
@@ -113,10 +133,13 @@ def _same(package: Package) -> tuple[str, str, str]:
     return package.name, package.version, package.licence
 
 
-def _resolved(machine: str, python: str) -> list[dict[str, Any]]:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    extras = project["optional-dependencies"]
-    own = [one for name in _extras(extras["all"]) for one in extras[name]]
+def _project() -> tuple[dict[str, Any], list[str]]:
+    """The project's own table, and what builds it."""
+    document = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    return document["project"], document["build-system"]["requires"]
+
+
+def _resolved(machine: str, python: str, wanted: Sequence[str]) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
             [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--ignore-installed",
@@ -124,7 +147,7 @@ def _resolved(machine: str, python: str) -> list[dict[str, Any]]:
              *(f"--platform=manylinux_{glibc}_{machine}" for glibc in GLIBC),
              f"--platform=manylinux2014_{machine}", f"--platform=linux_{machine}",
              f"--python-version={python}", "-c", str(ROOT / "constraints.txt"), "--report=-",
-             *project["dependencies"], *own],
+             *wanted],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
     if done.returncode:
@@ -144,8 +167,10 @@ def main() -> None:
     sys.path[:0] = [str(ROOT / "agent")]
     from joulemark_agent import __version__  # noqa: PLC0415 - only now found
 
-    found, folder = packages(), Path(__file__).parent
-    (folder / REQUIREMENTS).write_text(requirements_text(found))
+    files, folder = everything(), Path(__file__).parent
+    for name, listed in files.items():
+        (folder / name).write_text(requirements_text(listed, name))
+    found = files[REQUIREMENTS]
     (folder / SBOM).write_text(sbom_text(found, __version__))
     sys.stdout.write(f"{len(found)} packages, {sum(len(p.hashes) for p in found)} wheels\n")
 

@@ -23,12 +23,14 @@ PUBLISHED = (
     "joulemark_agent.envelope",  # pure: what an agent says of its batches, for whoever repeats it
     "joulemark_agent.figures",  # pure: what it says of its machines, likewise
 )
-HOST = (  # files that hold keys or must be whole, and event logs: of one form on both sides
+HOST = (  # files that hold keys, event logs, word to the service manager: of one form on both sides
     "joulemark_agent.files",
     "joulemark_agent.keys",
     "joulemark_agent.log",
     "joulemark_agent.mqtt_client",
+    "joulemark_agent.progress",
     "joulemark_agent.tls",
+    "joulemark_agent.watchdog",
 )
 BASE_INSTALL = {"numpy", "numba", "cryptography", "rfc8785", "pydantic", "segno"}
 IMPURE = {

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Progress:
-    """The promises of the loops of one agent."""
+    """The promises of the loops of one process; any thread may give one."""
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         self._now_s = now_s
@@ -19,7 +19,7 @@ class Progress:
 
     def renew(self, within_s: float) -> None:
         """Every loop has this time again."""
-        for name in self._until_s:
+        for name in list(self._until_s):
             self.promise(name, within_s)
 
     def forget(self, name: str) -> None:
@@ -29,4 +29,5 @@ class Progress:
     def late(self) -> list[str]:
         """The loops that did not keep their promise."""
         now_s = self._now_s()
-        return [name for name, until_s in self._until_s.items() if until_s < now_s]
+        promised = list(self._until_s.items())
+        return [name for name, until_s in promised if until_s < now_s]

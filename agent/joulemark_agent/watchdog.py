@@ -1,7 +1,8 @@
 """What the service manager is told: that we have begun, go on, and end. See sd_notify(3).
 
-Datagrams to the socket that NOTIFY_SOCKET names, nothing else. Where there is no service manager
-nothing is sent.
+Datagrams to the socket that NOTIFY_SOCKET names. Where there is no service manager nothing is sent.
+A container has none: there the file that JOULEMARK_ALIVE_FILE names is touched with every ping, and
+its health check looks how old it is.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 
 
 class ServiceManager:
@@ -17,6 +19,7 @@ class ServiceManager:
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self._address = environment.get("NOTIFY_SOCKET", "")
+        self._file = environment.get("JOULEMARK_ALIVE_FILE", "")
         self._status = ""
         watched_us = environment.get("WATCHDOG_USEC", "")
         is_ours = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
@@ -31,6 +34,9 @@ class ServiceManager:
     def ping(self) -> None:
         """We go on."""
         self._send("WATCHDOG=1")
+        if self._file:
+            with contextlib.suppress(OSError):
+                Path(self._file).touch()
 
     def stopping(self) -> None:
         """We end."""

@@ -48,7 +48,8 @@ COLLECTOR_HEAD = """## Collector's file
 
 Environment: `JOULEMARK_COLLECTOR_STATE_DIR`, `JOULEMARK_COLLECTOR_BROKER__` and any key of
 `broker`, `JOULEMARK_COLLECTOR_SERIES__` and any key of `series` but `kind` replace what the file
-says. Nothing else may be replaced.
+says. Nothing else may be replaced. A secret may stand in a file instead: `..._PASSWORD_FILE` and
+`..._TOKEN_FILE` name it.
 """
 TLS = {
     "ca": "PEM of whose broker is believed; without it {0}",

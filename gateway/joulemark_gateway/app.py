@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from joulemark_gateway import alive
 from joulemark_gateway.alerts import store as alerts
 from joulemark_gateway.alerts.deliver import Deliverer, ways_of
 from joulemark_gateway.api.sources import OpenSeries, Sources
@@ -25,6 +26,7 @@ from joulemark_gateway.ingest.intake import Intake, Witness
 from joulemark_gateway.ingest.live import LiveBoard
 from joulemark_gateway.ingest.mqtt import Subscriber
 from joulemark_gateway.ingest.requests import Requests
+from joulemark_gateway.ingest.tally import Tally
 from joulemark_gateway.keys import witness_key
 from joulemark_gateway.pki.running import serve_enrolment, watch_certificates
 from joulemark_gateway.registry import LiveRegistry
@@ -55,7 +57,7 @@ def run(settings: CollectorSettings) -> None:
 
 def collect(settings: CollectorSettings, stop: threading.Event) -> None:
     """Collect until told to stop; errors as `run`."""
-    key = witness_key(settings.state_dir)
+    key, living = witness_key(settings.state_dir), alive.Alive()
     path, limits = evidence_path(settings), settings.limits
     open_store = partial(
         evidence.SqliteStore,
@@ -70,14 +72,18 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
     deliverer = open_deliverer(settings)
     requests = Requests(settings.state_dir)
     board = LiveBoard()
-    intake = Intake(open_store, registry, witness, _now_us, requests.note, board=board)
+    tally = Tally()
+    intake = Intake(open_store, registry, witness, _now_us, requests.note, board=board, tally=tally)
     open_log(settings).store.close()
-    books = BookkeepingThread(partial(open_bookkeeper, settings, registry), _now_us)
+    books = BookkeepingThread(
+        partial(open_bookkeeper, settings, registry), _now_us, living.beat("log", alive.LOG_S)
+    )
     series = OpenSeries()
     mirror = Mirror(
         partial(evidence.SqliteStore, path, create=False),
         partial(series.opened, partial(open_series, settings)),
         lambda: subscriber.is_busy,
+        living.beat("series", alive.SERIES_S),
     )
     subscriber = Subscriber(
         settings.broker,
@@ -88,6 +94,7 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
         greetings=intake.greetings,
         requests=requests,
         tls=None if settings.broker.tls is None else settings.broker.tls.files(settings.state_dir),
+        on_turn=living.beat("messages", alive.MESSAGES_S).on,
     )
     fields = {"state_dir": str(settings.state_dir), "witness": key.fingerprint}
     log.info("collector_started", extra=fields)
@@ -108,11 +115,13 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
         settings=settings,
         live=board,
         savings=savings,
+        tally=tally,
         costs=costs,
         alerts=alerts.Alerts(alerts_path(settings)),
     )
     daily = DailyThread(Daily(sources, settings.alerts, alerts_path(settings)).turn)
-    pages = start_pages(settings.pages, settings.state_dir, sources)
+    beat = living.beat("pages", alive.PAGES_S)
+    pages = start_pages(settings.pages, settings.state_dir, sources, beat)
     enrolment = serve_enrolment(settings, key.public, registry)
     watch_certificates(settings, stop)
     if follower is not None:
@@ -120,9 +129,11 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
     daily.start()
     if deliverer is not None:
         deliverer.start()
+    living.start()
     try:
         subscriber.run(stop)
     finally:
+        living.ending()
         if pages is not None:
             pages.stop()
         if enrolment is not None:
@@ -136,6 +147,7 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
         books.stop()
         compactor.stop()
         intake.close()
+        living.stop()
         log.info("collector_stopped")
 
 

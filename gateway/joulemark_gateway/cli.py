@@ -7,9 +7,10 @@ Adding the commands imports nothing heavy; what a command needs is imported when
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from importlib import import_module
@@ -108,6 +109,8 @@ def _collector_run(args: argparse.Namespace) -> int:
 
     settings = load_collector(args.config)
     start_logging()
+    with suppress(OSError, ValueError):  # standard error is no file
+        faulthandler.enable()  # what hung stands there when the service manager ends us
     run(settings)
     return 0
 

@@ -10,6 +10,7 @@ the broker's password comes from there only:
 | JOULEMARK_COLLECTOR_BROKER__PASSWORD | nothing: it must not stand in the file |
 | JOULEMARK_COLLECTOR_SERIES__URL, __ORG, __BUCKET | the same key of series |
 | JOULEMARK_COLLECTOR_SERIES__TOKEN | nothing: it must not stand in the file |
+| ..._PASSWORD_FILE, ..._TOKEN_FILE | names the file in which the secret stands |
 """
 
 from __future__ import annotations
@@ -22,13 +23,19 @@ from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from joulemark_agent.contract.document import Document, validate
 from joulemark_agent.contract.errors import ConfigError
 from joulemark_agent.contract.revocation import Revoked
 from joulemark_agent.contract.signature import decode64
 from joulemark_agent.contract.topics import parse_origin, require_id
+from joulemark_gateway import secret_files
 from joulemark_gateway.access.settings import PagesSettings
 from joulemark_gateway.alerts.settings import AlertSettings
 from joulemark_gateway.bookkeeping.settings import LogSettings
@@ -226,6 +233,9 @@ class CollectorSettings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment before the file, and nothing else."""
         del settings_cls, dotenv_settings, file_secret_settings
+        assert isinstance(env_settings, EnvSettingsSource)
+        given = secret_files.opened(os.environ, PREFIX)
+        env_settings.env_vars = {name.lower(): value for name, value in given.items()}
         return env_settings, init_settings
 
     @property
@@ -248,7 +258,7 @@ def load_collector(path: Path) -> CollectorSettings:
     """
     document = read_yaml(path)
     _refuse_secrets(document)
-    _check_environment(os.environ)
+    _check_environment(secret_files.opened(os.environ, PREFIX))
     token = FOLDER.set(path.absolute().parent)
     try:
         settings = validate(CollectorSettings, document)

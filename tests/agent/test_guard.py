@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -21,34 +19,7 @@ from joulemark_agent.progress import Progress
 from joulemark_agent.reload import Crew
 from joulemark_agent.store_thread import StoreThread
 from joulemark_agent.watchdog import ServiceManager
-
-
-class Heard:
-    """What systemd would hear; its queue is short, so it is emptied all the time."""
-
-    def __init__(self, address: str) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(address)
-        self._said: list[str] = []
-        self._thread = threading.Thread(target=self._listen)
-        self._thread.start()
-
-    def _listen(self) -> None:
-        while (text := self._socket.recv(4096).decode()) != "END":
-            self._said.append(text)
-
-    def all(self) -> list[str]:
-        """Everything so far; nothing is heard after that."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ending:
-            ending.sendto(b"END", self._socket.getsockname())
-        self._thread.join()
-        return self._said
-
-    def close(self) -> None:
-        """Give the socket back."""
-        if self._thread.is_alive():
-            self.all()
-        self._socket.close()
+from support.notified import Heard
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from joulemark_agent import cli
-from joulemark_gateway.pki.mosquitto import ACL, OWN
+from joulemark_gateway.pki.mosquitto import ACL, CONFIG, OWN
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
@@ -41,5 +41,15 @@ def test_the_broker_is_reloaded_when_one_of_its_files_has_changed() -> None:
     watched = said("mosquitto/joulemark-broker.path", "PathChanged")
     assert watched == [f"/etc/mosquitto/joulemark/{name}" for name in (ACL, OWN)]
     assert said("mosquitto/joulemark-broker.service", "ExecStart") == [
-        "/bin/systemctl reload mosquitto.service"
+        f"-/bin/systemctl try-reload-or-restart {unit}.service"
+        for unit in ("mosquitto", "joulemark-mosquitto")
     ]
+
+
+def test_the_broker_s_own_unit_runs_it_from_that_folder_as_the_collector_s_user() -> None:
+    unit = "systemd/joulemark-mosquitto.service"
+    [command] = said(unit, "ExecStart")
+    assert command == f"/usr/sbin/mosquitto -c /etc/mosquitto/joulemark/{CONFIG}"
+    assert said(unit, "User") == said("systemd/joulemark-collector.service", "User")
+    assert said(unit, "WorkingDirectory") == [f"/var/lib/{said(unit, 'StateDirectory')[0]}"]
+    assert said(unit, "ExecReload") == ["/bin/kill -HUP $MAINPID"]

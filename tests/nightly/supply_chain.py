@@ -22,9 +22,11 @@ def run(seed: int, *, full: bool) -> dict[str, str]:
     """All of it; there is no shorter form."""
     del seed, full
     maker = _maker()
-    found = maker.packages()
-    stated = (ROOT / "deploy" / maker.REQUIREMENTS).read_text()
-    assert stated == maker.requirements_text(found), "run python deploy/supply_chain.py"
+    files = maker.everything()
+    for name, listed in files.items():
+        written = (ROOT / "deploy" / name).read_text()
+        assert written == maker.requirements_text(listed, name), "run python deploy/supply_chain.py"
+    found, stated = files[maker.REQUIREMENTS], (ROOT / "deploy" / maker.REQUIREMENTS).read_text()
     with tempfile.TemporaryDirectory() as name:
         installed = _installed(Path(name), stated)
     return {

@@ -19,6 +19,7 @@ from typing import Any
 from joulemark_agent.contract.errors import ConfigError
 
 ROLES = ("viewer", "verifier", "operator", "admin")
+SCOPES = ("series:read", "evidence:read", "reports:read", "metrics:read", "operate", "admin")
 DAYS, MOST_DAYS = 90, 366
 _DAY_US = 86_400_000_000
 AddConfig = Callable[[argparse.ArgumentParser, Callable[[argparse.Namespace], int]], None]
@@ -53,6 +54,12 @@ def add_commands(commands: Any, add_config: AddConfig) -> None:
     made = tokens.add_parser("add", help="make a token; it is shown this once")
     made.add_argument("name", help="of the program: a-z, 0-9 and '-' inside")
     _add_scope(made)
+    made.add_argument(
+        "--scope",
+        action="append",
+        choices=SCOPES,
+        help="limit it to this within its role; repeatable (unsaid: all that the role may)",
+    )
     made.add_argument(
         "--days", type=int, default=DAYS, help=f"how long it is valid, to {MOST_DAYS} (%(default)s)"
     )
@@ -201,9 +208,15 @@ def _token_add(args: argparse.Namespace) -> int:
     now_us = _now_us()
     with _access(args) as access:
         made, text = access.tokens.add(
-            args.name, role_of(args.role), sites, now_us, now_us + args.days * _DAY_US
+            args.name,
+            role_of(args.role),
+            sites,
+            now_us,
+            now_us + args.days * _DAY_US,
+            scopes=args.scope,
         )
         what = f"{made.name} ({made.id}), {_scope(args.role, sites)}, {args.days} days"
+        what += f", only {' '.join(sorted(set(args.scope)))}" if args.scope else ""
         _told(access, "token_added", what)
     if args.json:
         print(json.dumps({"id": made.id, "token": text, "expires": _utc(made.expires_us)}))
@@ -230,6 +243,7 @@ def _token_list(args: argparse.Namespace) -> int:
                 "name": row.name,
                 "role": row.role.word,
                 "sites": _ids(row.sites),
+                "scopes": _ids(row.scopes),
                 "expires": _utc(row.expires_us),
                 "state": _state(row, now_us),
             }
@@ -240,6 +254,7 @@ def _token_list(args: argparse.Namespace) -> int:
         return 0
     for row in rows:
         scope = _scope(row["role"], row["sites"])
+        scope += f", only {' '.join(row['scopes'])}" if row["scopes"] else ""
         print(f"{row['id']}  {row['name']:<20} {scope}, {row['state']}, until {row['expires']}")
     if not rows:
         print("No program has a token.")

@@ -23,7 +23,7 @@ from joulemark_gateway.evidence.sqlite import SqliteFile, statements
 
 FILE = "access.sqlite"
 _APPLICATION = 0x4A4C6163  # "JLac"
-_VERSION = 2
+_VERSION = 3
 _EVENTS = """
 CREATE TABLE event (
     id INTEGER PRIMARY KEY AUTOINCREMENT, t_us INTEGER NOT NULL, code TEXT NOT NULL,
@@ -45,7 +45,7 @@ CREATE TABLE session (
 CREATE TABLE token (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, role INTEGER NOT NULL, sites TEXT,
     digest BLOB NOT NULL, made_us INTEGER NOT NULL, expires_us INTEGER NOT NULL, seen_us INTEGER,
-    revoked_us INTEGER);
+    revoked_us INTEGER, scopes TEXT);
 {_EVENTS}"""
 
 
@@ -64,7 +64,7 @@ class Database(SqliteFile):
         super().__init__(path)
         try:
             self._make_durable()
-            self._open_as(_APPLICATION, _VERSION, _SCHEMA, {1: _chain_events})
+            self._open_as(_APPLICATION, _VERSION, _SCHEMA, {1: _from_first, 2: _scope_tokens})
             self._rows("PRAGMA foreign_keys = 1")
         except BaseException:
             self._db.close()
@@ -114,6 +114,16 @@ def _chain_events(db: sqlite3.Connection) -> None:
         db.execute(statement)
     for row in rows:
         append_event(db, *row)
+
+
+def _from_first(db: sqlite3.Connection) -> None:
+    _chain_events(db)
+    _scope_tokens(db)
+
+
+def _scope_tokens(db: sqlite3.Connection) -> None:
+    """Tokens of before there were scopes have none: all that their role may."""
+    db.execute("ALTER TABLE token ADD COLUMN scopes TEXT")
 
 
 def sites_of(kept: str | None) -> frozenset[str] | None:

@@ -6,6 +6,7 @@ with many addresses takes no memory, and gets no more tries for one user's name.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
@@ -43,6 +44,20 @@ class Buckets:
         if len(self._left) > MOST_KEYS:
             self._left.popitem(last=False)
         return wait_s
+
+    def told(self, key: str, now_s: float) -> dict[str, str]:
+        """What stands on an answer of how much may still be asked.
+
+        Source: draft-ietf-httpapi-ratelimit-headers-10: `q` requests in `w` seconds, `r` of them
+        left, all of them again in `t` seconds.
+        """
+        left, since_s = self._left.get(key, (self._burst, now_s))
+        left = min(self._burst, left + max(now_s - since_s, 0.0) * self._per_s)
+        window_s, full_s = self._burst / self._per_s, (self._burst - left) / self._per_s
+        return {
+            "ratelimit-policy": f'"asker";q={self._burst:.0f};w={math.ceil(window_s)}',
+            "ratelimit": f'"asker";r={int(left)};t={math.ceil(full_s)}',
+        }
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,11 +10,12 @@ from typing import Any
 
 from joulemark_agent.contract.errors import ConfigError
 from joulemark_gateway.access.database import Database, checked, digest_of, sites_of
-from joulemark_gateway.access.roles import Role, Who
+from joulemark_gateway.access.roles import Role, Scope, Who, scopes_of
 
 PREFIX = "jmt"  # the mark by which a scanner finds one that leaked
 _MINUTE_US = 60_000_000
-_TOKEN = "SELECT id, name, role, sites, made_us, expires_us, seen_us, revoked_us FROM token"  # noqa: S105
+_COLUMNS = "id, name, role, sites, made_us, expires_us, seen_us, revoked_us, scopes"
+_TOKEN = f"SELECT {_COLUMNS} FROM token"
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,12 @@ class Token:
     expires_us: int
     seen_us: int | None
     revoked_us: int | None
+    scopes: frozenset[Scope] | None = None  # None: all that the role may
 
     @property
     def who(self) -> Who:
         """The token as one who asks."""
-        return Who(f"{self.name} ({self.id})", self.role, self.sites, "program")
+        return Who(f"{self.name} ({self.id})", self.role, self.sites, "program", self.scopes)
 
 
 class Tokens:
@@ -52,17 +55,28 @@ class Tokens:
         sites: Iterable[str] | None,
         now_us: int,
         expires_us: int,
+        *,
+        scopes: Iterable[str] | None = None,
     ) -> tuple[Token, str]:
         """A new token, and the text of it, which nobody can be shown again.
 
+        Args:
+            name: of the program.
+            role: the most it may do.
+            sites: that it sees; None: all.
+            now_us: wall time, UTC. [us]
+            expires_us: when it ends. [us]
+            scopes: what it is limited to within its role; None: nothing.
+
         Raises:
-            ConfigError: the name or the sites are not accepted.
+            ConfigError: the name, the sites or the scopes are not accepted.
         """
-        kept = checked(name, role, sites)
+        kept, limits = checked(name, role, sites), _checked_scopes(scopes)
         id_, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
-        row = (id_, name, int(role), kept, digest_of(secret), now_us, expires_us, None, None)
-        self._db.rows("INSERT INTO token VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", *row)
-        made = Token(id_, name, role, sites_of(kept), now_us, expires_us, None, None)
+        row = (id_, name, int(role), kept, digest_of(secret), now_us, expires_us, limits)
+        columns = "id, name, role, sites, digest, made_us, expires_us, scopes"
+        self._db.rows(f"INSERT INTO token ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", *row)
+        made = _token((id_, name, role, kept, now_us, expires_us, None, None, limits))
         return made, f"{PREFIX}_{id_}_{secret}"
 
     def find(self, text: str, now_us: int) -> Token | None:
@@ -101,5 +115,28 @@ class Tokens:
 
 
 def _token(row: Sequence[Any]) -> Token:
-    id_, name, role, sites, *times_us = row
-    return Token(id_, name, Role(role), sites_of(sites), *times_us)
+    id_, name, role, sites, made_us, expires_us, seen_us, revoked_us, kept = row
+    return Token(
+        id=id_,
+        name=name,
+        role=Role(role),
+        sites=sites_of(sites),
+        made_us=made_us,
+        expires_us=expires_us,
+        seen_us=seen_us,
+        revoked_us=revoked_us,
+        scopes=None if kept is None else frozenset(Scope(word) for word in json.loads(kept)),
+    )
+
+
+def _checked_scopes(scopes: Iterable[str] | None) -> str | None:
+    """The scopes as they are kept."""
+    if scopes is None:
+        return None
+    try:
+        return json.dumps(sorted(scopes_of(scopes)))
+    except ValueError as error:
+        what = str(error)
+        raise ConfigError(
+            f"{what[0].upper()}{what[1:]}.", "Name some of them, or none.", code="bad_scopes"
+        ) from error

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from joulemark_agent.contract.errors import ConfigError
 from joulemark_gateway.access import passwords
 from joulemark_gateway.access.gate import Access, Visit
-from joulemark_gateway.access.roles import Role, role_of
+from joulemark_gateway.access.roles import Role, Scope, role_of
 from joulemark_gateway.access.tokens import Token
 from joulemark_gateway.access.users import User
 from joulemark_gateway.api.doors import needs, visit_of
@@ -40,6 +40,9 @@ class Form(BaseModel):
 
 
 RoleWord = Literal["viewer", "verifier", "operator", "admin"]
+ScopeWord = Literal[
+    "series:read", "evidence:read", "reports:read", "metrics:read", "operate", "admin"
+]
 Name = Annotated[str, Field(pattern=ID)]
 Sites = Annotated[
     list[Name] | None, Field(min_length=1, max_length=1000, description="null: all sites")
@@ -57,6 +60,7 @@ class Me(BaseModel):
     kind: Literal["nobody", "machine", "person", "program"]
     role: RoleWord
     sites: list[str] | None
+    scopes: list[ScopeWord] | None = Field(description="of a limited token; null: all of the role")
 
 
 class UserAnswer(BaseModel):
@@ -102,6 +106,7 @@ class TokenAnswer(BaseModel):
     expires_us: int
     seen_us: int | None
     revoked_us: int | None
+    scopes: list[ScopeWord] | None
 
 
 class NewToken(Form):
@@ -111,6 +116,10 @@ class NewToken(Form):
     role: RoleWord
     sites: Sites
     days: int = Field(ge=1, le=MOST_DAYS)
+    scopes: Annotated[
+        list[ScopeWord] | None,
+        Field(min_length=1, max_length=20, description="what it is limited to; null: nothing"),
+    ] = None
 
 
 class TokenMade(BaseModel):
@@ -177,71 +186,72 @@ EventLimit = Annotated[int, Query(ge=1, le=MOST_EVENTS)]
 
 
 @router.get("/me")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.ANY)
 def get_me(visit: Asker) -> Me:
     """Who asks, in which role, and the sites they see."""
     who = visit.who
-    return Me(name=who.name, kind=who.kind, role=_word(who.role), sites=_listed(who.sites))
+    sites, scopes = _listed(who.sites), _scope_words(who.scopes)
+    return Me(name=who.name, kind=who.kind, role=_word(who.role), sites=sites, scopes=scopes)
 
 
 @router.get("/quarantine")
-@needs(Role.VERIFIER)
+@needs(Role.VERIFIER, Scope.EVIDENCE)
 def get_quarantine(here: Here) -> Quarantine:
     """What was refused of the agents of the sites that whoever asks sees, and why."""
     return Quarantine(refused=refused_of(here))
 
 
 @router.get("/users")
-@needs(Role.ADMIN)
+@needs(Role.ADMIN, Scope.ADMIN)
 def get_users(gate: Gate) -> UserAnswers:
     """Every user."""
     return UserAnswers(users=[_user(user) for user in gate.users.listed()])
 
 
 @router.post("/users", status_code=201, responses=_CHANGES)
-@needs(Role.ADMIN)
+@needs(Role.ADMIN, Scope.ADMIN)
 def post_user(gate: Gate, visit: Asker, user: NewUser) -> UserAnswer:
     """Let a person log in."""
     return add_user(gate, visit, user)
 
 
 @router.put("/users/{name}", responses=_CHANGES)
-@needs(Role.ADMIN)
+@needs(Role.ADMIN, Scope.ADMIN)
 def put_user(gate: Gate, visit: Asker, name: UserName, change: UserChange) -> UserAnswer:
     """Give a user another role, other sites or another password; their sessions end."""
     return change_user(gate, visit, name, change)
 
 
 @router.delete("/users/{name}", status_code=204, responses=_CHANGES)
-@needs(Role.ADMIN)
+@needs(Role.ADMIN, Scope.ADMIN)
 def delete_user(gate: Gate, visit: Asker, name: UserName) -> None:
     """Let a person log in no more; their sessions end."""
     remove_user(gate, visit, name)
 
 
 @router.get("/tokens")
-@needs(Role.ADMIN)
+@needs(Role.ADMIN, Scope.ADMIN)
 def get_tokens(gate: Gate) -> TokenAnswers:
     """Every token, the newest first, revoked ones too."""
     return TokenAnswers(tokens=[_token(token) for token in gate.tokens.listed()])
 
 
 @router.post("/tokens", status_code=201, responses=_CHANGES)
-@needs(Role.ADMIN)
+@needs(Role.ADMIN, Scope.ADMIN)
 def post_token(gate: Gate, visit: Asker, token: NewToken) -> TokenMade:
     """Let a program ask; the text of its token is shown this once."""
     return add_token(gate, visit, token)
 
 
 @router.delete("/tokens/{id}", status_code=204, responses=_CHANGES)
-@needs(Role.ADMIN)
+@needs(Role.ADMIN, Scope.ADMIN)
 def delete_token(gate: Gate, visit: Asker, id: TokenId) -> None:  # noqa: A002 - as it is called
     """Take a token back from now on."""
     revoke_token(gate, visit, id)
 
 
 @router.get("/events")
-@needs(Role.ADMIN)
+@needs(Role.ADMIN, Scope.ADMIN)
 def get_events(gate: Gate, before: Before = None, limit: EventLimit = 100) -> EventAnswers:
     """The security log: log-ins, refusals, and what was changed by whom."""
     rows = [EventAnswer(**vars(event)) for event in gate.events.listed(before, limit)]
@@ -290,9 +300,15 @@ def add_token(gate: Access, visit: Visit, token: NewToken) -> TokenMade:
     now_us = gate.now_us()
     with as_problem():
         made, text = gate.tokens.add(
-            token.name, role_of(token.role), token.sites, now_us, now_us + token.days * _DAY_US
+            token.name,
+            role_of(token.role),
+            token.sites,
+            now_us,
+            now_us + token.days * _DAY_US,
+            scopes=token.scopes,
         )
     what = f"{_described(f'{made.name} ({made.id})', token.role, token.sites)}, {token.days} days"
+    what += f", only {' '.join(sorted(token.scopes))}" if token.scopes else ""
     gate.changed("token_added", visit, what)
     return TokenMade(token=_token(made), text=text)
 
@@ -344,7 +360,12 @@ def _user(user: User) -> UserAnswer:
 
 def _token(token: Token) -> TokenAnswer:
     fields = vars(token) | {"role": _word(token.role), "sites": _listed(token.sites)}
-    return TokenAnswer(**fields)
+    return TokenAnswer(**fields | {"scopes": _scope_words(token.scopes)})
+
+
+def _scope_words(scopes: frozenset[Scope] | None) -> Any:
+    """Their names, of `ScopeWord`."""
+    return None if scopes is None else sorted(scope.value for scope in scopes)
 
 
 def _word(role: Role) -> Any:

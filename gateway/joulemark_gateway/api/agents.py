@@ -17,7 +17,7 @@ from joulemark_agent.contract.errors import ConfigError
 from joulemark_agent.contract.signature import encode64, fingerprint
 from joulemark_agent.tls import certificate_fingerprint, own_certificate
 from joulemark_gateway.access.gate import Access, Visit
-from joulemark_gateway.access.roles import Role
+from joulemark_gateway.access.roles import Role, Scope
 from joulemark_gateway.api.admin import Asker, Form, Gate, Name, as_problem
 from joulemark_gateway.api.doors import needs
 from joulemark_gateway.api.models import PROBLEMS
@@ -116,42 +116,42 @@ class Revocations(BaseModel):
 
 
 @router.get("/enrolments")
-@needs(Role.ADMIN)
+@needs(Role.ADMIN, Scope.ADMIN)
 def get_enrolments(here: Here) -> Enrolments:
     """Who applies, and who holds a certificate."""
     return enrolments_of(settings_of(here))
 
 
 @router.post("/enrolments", status_code=201)
-@needs(Role.ADMIN)
+@needs(Role.ADMIN, Scope.ADMIN)
 def post_invitation(here: Here, gate: Gate, visit: Asker, wanted: Invitation) -> InvitationMade:
     """A one-time token with which an agent may apply."""
     return invite(settings_of(here), gate, visit, wanted)
 
 
 @router.post("/enrolments/{id}/approve")
-@needs(Role.ADMIN)
+@needs(Role.ADMIN, Scope.ADMIN)
 def post_approval(here: Here, gate: Gate, visit: Asker, id: ApplicationId) -> Enrolments:  # noqa: A002
     """Give the applicant its certificate, and have the collector take what it sends."""
     return decide(settings_of(here), gate, visit, id, is_approved=True)
 
 
 @router.post("/enrolments/{id}/refuse")
-@needs(Role.ADMIN)
+@needs(Role.ADMIN, Scope.ADMIN)
 def post_refusal(here: Here, gate: Gate, visit: Asker, id: ApplicationId) -> Enrolments:  # noqa: A002
     """Send the applicant away."""
     return decide(settings_of(here), gate, visit, id, is_approved=False)
 
 
 @router.get("/revocations")
-@needs(Role.ADMIN)
+@needs(Role.ADMIN, Scope.ADMIN)
 def get_revocations(here: Here) -> Revocations:
     """Every key that is revoked, and up to which size of a tree it is trusted."""
     return revocations_of(settings_of(here))
 
 
 @router.post("/revocations", status_code=201)
-@needs(Role.ADMIN)
+@needs(Role.ADMIN, Scope.ADMIN)
 def post_revocation(here: Here, gate: Gate, visit: Asker, wanted: Revoking) -> Revocations:
     """Trust an agent's keys no longer than up to what is held now; take its certificates back."""
     return revoke(here, gate, visit, wanted)

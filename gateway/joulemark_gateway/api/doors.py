@@ -1,4 +1,6 @@
-"""Which role each address needs. What declares none is shut: 403, whoever asks.
+"""Which role and scope each address needs. What declares no role is shut: 403, whoever asks.
+
+What declares no scope is shut to every token that is limited to some.
 
 The table is made from the routes themselves, and the guard in front looks it up before any of
 their code runs; `only_admitted` sees to it that what then runs is what was looked up.
@@ -15,18 +17,24 @@ from fastapi import FastAPI, Request
 from fastapi.routing import iter_route_contexts
 
 from joulemark_gateway.access.gate import Visit
-from joulemark_gateway.access.roles import Role
+from joulemark_gateway.access.roles import Role, Scope
 from joulemark_gateway.api.problems import Problem
 
-_DECLARED = "joulemark_needs"
+_DECLARED, _SCOPE = "joulemark_needs", "joulemark_scope"
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
-def needs(role: Role) -> Callable[[Endpoint], Endpoint]:
-    """Declare the role that an address needs; stands under the route's own decorator."""
+def needs(role: Role, scope: Scope | None = None) -> Callable[[Endpoint], Endpoint]:
+    """Declare what an address needs; stands under the route's own decorator.
+
+    Args:
+        role: of whoever asks.
+        scope: of a token that is limited to some; None: no such token is let in.
+    """
 
     def declared(endpoint: Endpoint) -> Endpoint:
         setattr(endpoint, _DECLARED, role)
+        setattr(endpoint, _SCOPE, scope)
         return endpoint
 
     return declared
@@ -40,7 +48,7 @@ def needed(endpoint: Any) -> Role | None:
 
 @dataclass(frozen=True)
 class Door:
-    """One address: its pattern, its methods, what runs, and the role it needs."""
+    """One address: its pattern, its methods, what runs, and the role and scope it needs."""
 
     path: str
     pattern: re.Pattern[str]
@@ -51,6 +59,12 @@ class Door:
     def needs(self) -> Role | None:
         """None: shut."""
         return needed(self.endpoint)
+
+    @property
+    def scope(self) -> Scope | None:
+        """None: only for those who are not limited to some."""
+        found: Scope | None = getattr(self.endpoint, _SCOPE, None)
+        return found
 
 
 @dataclass(frozen=True)
@@ -106,4 +120,16 @@ def shut(method: str, path: str) -> Problem:
         "no_role_declared",
         f"{method} {path[:80]!r} says nothing of who may ask.",
         "Nobody may until it does; tell the makers of this version.",
+    )
+
+
+def unreached(scope: Scope | None, visit: Visit, method: str, path: str) -> Problem:
+    """The refusal of a token that is limited to something else."""
+    wanted = "is not for limited tokens" if scope is None else f"takes the scope {scope.value!r}"
+    given = ", ".join(sorted(visit.who.scopes or ()))
+    return Problem(
+        403,
+        "scope_too_small",
+        f"{method} {path[:80]!r} {wanted}; this token is limited to {given}.",
+        "Ask an admin for a token that has the scope; see 'x-joulemark-scope' in /openapi.json.",
     )

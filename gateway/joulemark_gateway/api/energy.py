@@ -22,7 +22,7 @@ import numpy as np
 from joulemark_agent.contract.canonical import decimal_text
 from joulemark_agent.contract.factor import Factor
 from joulemark_agent.contract.profile import own_period_us
-from joulemark_agent.equipment.base import SAMPLED_AT, held
+from joulemark_agent.equipment.base import SAMPLED_AT, Samples, held
 from joulemark_agent.equipment.readings import longest_step_us, slow_gauges_us
 from joulemark_agent.kernels.carbon import co2e
 from joulemark_gateway.api.plant import DAY, ENERGY, Device, midnight_us
@@ -108,13 +108,13 @@ def days_of(
     edges_us = np.array([midnight_us(day, device.zone) for day in (*days, last + DAY)], np.int64)
     basis, point = basis_of(device)
     if basis == "counter":
-        amount, covered, estimated = _counted(reader, (site, device.id, point), edges_us)
+        amount, covered, estimated = counted_in(reader, (site, device.id, point), edges_us)
     elif basis == "held":
         amount, covered, estimated = held_by(reader, site, device, point, edges_us)
     else:
         return Days(basis, point, (), None, Carbonised(None, (), NO_ENERGY))
     found = []
-    due_us = recorded_us(reader, site, device, now_us)
+    due_us = recorded_in(reader, site, device, now_us)
     for k, day in enumerate(days):
         start_us, end_us = int(edges_us[k]), int(edges_us[k + 1])
         known_us = int(covered[k] + estimated[k])
@@ -139,7 +139,7 @@ def days_of(
     return Days(basis, point, tuple(found), total_wh, carbon_of(device, days, energies))
 
 
-def recorded_us(reader: SeriesReader, site: str, device: Device, now_us: int) -> tuple[int, int]:
+def recorded_in(reader: SeriesReader, site: str, device: Device, now_us: int) -> tuple[int, int]:
     """From the device's first reading to its last slot, or to now: outside of it nothing is due."""
     extent = reader.extent(site, device.id)
     if extent is None:
@@ -176,7 +176,7 @@ def carbon_of(
     return Carbonised(text, tuple(sorted(chosen)))
 
 
-def _counted(
+def counted_in(
     reader: SeriesReader, place: tuple[str, str, str], edges_us: Integers
 ) -> tuple[Integers, Integers, Integers]:
     """What the steps of a counter that begin in each window add up to."""
@@ -198,14 +198,21 @@ def held_by(
     Raises:
         StoreError: the series cannot be read.
     """
-    period_us = own_period_us(device.profile.point(point), device.period_us)
-    around_us = 2 * longest_step_us(period_us)
-    span_us = (int(edges_us[0]) - around_us, int(edges_us[-1]) + around_us)
-    points = _with_stamp(device, point)
-    slow_us = slow_gauges_us(device.profile)
-    samples = of_series(reader, (site, device.id), points, span_us, period_us, slow_us=slow_us)
+    samples = held_around(reader, site, device, point, (int(edges_us[0]), int(edges_us[-1])))
     windows = held(samples, point, edges_us)
     return windows.amount, windows.covered_us, windows.estimated_us  # type: ignore[return-value]  # Wh are floats here
+
+
+def held_around(
+    reader: SeriesReader, site: str, device: Device, point: str, span_us: tuple[int, int]
+) -> Samples:
+    """The samples of a gauge in a span, and those around it that hold into it."""
+    period_us = own_period_us(device.profile.point(point), device.period_us)
+    around_us = 2 * longest_step_us(period_us)
+    wider_us = (span_us[0] - around_us, span_us[1] + around_us)
+    points = _with_stamp(device, point)
+    slow_us = slow_gauges_us(device.profile)
+    return of_series(reader, (site, device.id), points, wider_us, period_us, slow_us=slow_us)
 
 
 def _with_stamp(device: Device, point: str) -> list[str]:

@@ -133,11 +133,17 @@ class SiteNow(_Answer):
     carbon: Carbon
 
 
+Cursor = Annotated[
+    str | None, Field(description="give it back as 'cursor' for what follows; null: that was all")
+]
+
+
 class Sites(_Answer):
-    """Every site."""
+    """Every site, by id."""
 
     collector: str
     sites: list[SiteNow]
+    next_cursor: Cursor = None
 
 
 class Devices(_Answer):
@@ -146,6 +152,7 @@ class Devices(_Answer):
     site: str
     devices: list[Device]
     broken: list[Broken]
+    next_cursor: Cursor = None
 
 
 class Point(_Answer):
@@ -196,6 +203,27 @@ class Samples(_Answer):
     end_us: int
     samples: list[SampleRow]
     next_us: int | None = Field(description="ask again from here; null: that was all")
+
+
+class SeriesColumn(_Answer):
+    """A column of a table of the series."""
+
+    name: str
+    unit: str = Field(description="SI; empty where it has none")
+
+
+class SeriesPage(_Answer):
+    """Rows of the series of one device, oldest first."""
+
+    site: str
+    device: str
+    time_zone: str = Field(description="of the windows' begins")
+    resolution: Literal["raw", "15min", "hour", "day"]
+    start_us: int
+    end_us: int
+    columns: list[SeriesColumn]
+    rows: list[list[str | float | None]] = Field(description="a cell a column; null: missing")
+    next_cursor: str | None = Field(description="give it back as 'cursor'; null: that was all")
 
 
 class AmountRow(_Answer):
@@ -598,6 +626,7 @@ class Projects(_Answer):
     projects: list[ProjectRow]
     running: list[RunningRow]
     unreadable: list[str]
+    next_cursor: Cursor = None
 
 
 class Health(_Answer):
@@ -609,6 +638,46 @@ class Health(_Answer):
     evidence: str | None = None
     series: str | None = None
     trees: int | None = None
+
+
+class ProjectFile(_Answer):
+    """A file of a report."""
+
+    name: str
+    media_type: str
+    bytes: int
+    sha256: str = Field(description="of its bytes, in hex; also its ETag")
+    role: Literal["viewer", "verifier"] = Field(description="the least that may have it")
+    url: str
+
+
+class ProjectFiles(_Answer):
+    """The files of a report that whoever asks may have."""
+
+    project: str
+    files: list[ProjectFile]
+
+
+class Alive(_Answer):
+    """The collector answers."""
+
+    status: Literal["ok"]
+
+
+class Cause(_Answer):
+    """Why a part of the collector cannot be used."""
+
+    part: str = Field(description="evidence or series")
+    code: str
+    what: str
+    do: str
+
+
+class Ready(_Answer):
+    """Whether evidence and series can be read."""
+
+    status: Literal["ok", "degraded"]
+    causes: list[Cause] | None = Field(description="null: for who verifies all sites")
 
 
 class ProblemAnswer(_Answer):

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from joulemark_agent.contract.canonical import parse_canonical
 from joulemark_agent.contract.raw import RawRequest, signed_request
 from joulemark_agent.contract.signature import decode64, encode64
-from joulemark_gateway.access.roles import Role
+from joulemark_gateway.access.roles import Role, Scope
 from joulemark_gateway.api.admin import Asker, Form, Gate, Name, as_problem
 from joulemark_gateway.api.agents import settings_of
 from joulemark_gateway.api.answers import require_readable
@@ -99,7 +99,7 @@ class RawAnswers(BaseModel):
 
 
 @router.get("/sites/{site}/corrections")
-@needs(Role.VERIFIER)
+@needs(Role.VERIFIER, Scope.EVIDENCE)
 def get_corrections(here: Here, read: Reading, site: SiteId) -> CorrectionsMade:
     """What operators stated better than devices, as it stands in the collector's log."""
     read.site(site)
@@ -110,7 +110,7 @@ def get_corrections(here: Here, read: Reading, site: SiteId) -> CorrectionsMade:
 
 
 @router.post("/sites/{site}/corrections", status_code=201)
-@needs(Role.OPERATOR)
+@needs(Role.OPERATOR, Scope.OPERATE)
 def post_correction(
     *, here: Here, read: Reading, gate: Gate, visit: Asker, site: SiteId, signed: Signed
 ) -> Taken:
@@ -142,7 +142,7 @@ def post_correction(
 
 
 @router.get("/sites/{site}/raw-requests")
-@needs(Role.VERIFIER)
+@needs(Role.VERIFIER, Scope.EVIDENCE)
 def get_raw_requests(here: Here, read: Reading, site: SiteId) -> RawAnswers:
     """Which raw records were asked for, and what the factory said."""
     held = read.site(site).devices
@@ -158,7 +158,7 @@ def get_raw_requests(here: Here, read: Reading, site: SiteId) -> RawAnswers:
 
 
 @router.post("/sites/{site}/raw-requests", status_code=201)
-@needs(Role.OPERATOR)
+@needs(Role.OPERATOR, Scope.OPERATE)
 def post_raw_request(
     *, here: Here, read: Reading, gate: Gate, visit: Asker, site: SiteId, wanted: RawWanted
 ) -> RawAsked:

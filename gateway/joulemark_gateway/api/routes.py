@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BeforeValidator
 
-from joulemark_gateway.access.roles import Role
+from joulemark_gateway.access.roles import Role, Scope
 from joulemark_gateway.api import answers, live, machines, models, projects, statements
 from joulemark_gateway.api.answers import MOST_LEAVES, MOST_ROWS, Open
+from joulemark_gateway.api.cursors import MOST_LENGTH, page_of
 from joulemark_gateway.api.doors import needs, visit_of
 from joulemark_gateway.api.models import PROBLEMS
 from joulemark_gateway.api.problems import Problem
@@ -70,6 +72,11 @@ WindowLimit = Annotated[int, Query(ge=1, le=MOST_WINDOWS)]
 FigureName = Annotated[
     str | None, Query(pattern=POINT, description="only this figure of each window")
 ]
+ListLimit = Annotated[int, Query(ge=1, le=1000, description="rows of a page")]
+Cursor = Annotated[
+    str | None,
+    Query(max_length=MOST_LENGTH, description="'next_cursor' of the page before, as it was"),
+]
 LeafLimit = Annotated[int, Query(ge=1, le=MOST_LEAVES)]
 Seq = Annotated[int, Query(ge=0, lt=2**53, description="index of a leaf")]
 Epoch = Annotated[
@@ -80,35 +87,37 @@ Reading = Annotated[Open, Depends(read_of)]
 
 
 @router.get("/sites")
-@needs(Role.VIEWER)
-def get_sites(read: Reading) -> models.Sites:
-    """Every site as it is now."""
-    return answers.sites(read)
+@needs(Role.VIEWER, Scope.SERIES)
+def get_sites(read: Reading, limit: ListLimit = 1000, cursor: Cursor = None) -> models.Sites:
+    """Every site as it is now, by id."""
+    chosen, following = page_of({name: name for name in read.sites}, "sites", cursor, limit)
+    some = replace(read, sites={name: read.sites[name] for name in chosen})
+    return answers.sites(some).model_copy(update={"next_cursor": following})
 
 
 @router.get("/sites/{site}")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_site(read: Reading, site: SiteId) -> models.SiteNow:
     """One site as it is now."""
     return answers.site_now(read, read.site(site))
 
 
 @router.get("/sites/{site}/latest")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_latest(read: Reading, site: SiteId) -> models.LatestValues:
     """The newest sample of every point of the site."""
     return answers.latest(read, site)
 
 
 @router.get("/sites/{site}/live")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_live(read: Reading, site: SiteId) -> live.Live:
     """What is live of the site and not yet evidence, and how its agents are; nothing is counted."""
     return live.live(read, site)
 
 
 @router.get("/sites/{site}/days")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_site_days(
     read: Reading, site: SiteId, first: FirstDay = None, last: LastDay = None
 ) -> models.Days:
@@ -117,28 +126,32 @@ def get_site_days(
 
 
 @router.get("/sites/{site}/devices")
-@needs(Role.VIEWER)
-def get_devices(read: Reading, site: SiteId) -> models.Devices:
-    """The devices of a site."""
-    return answers.devices(read, site)
+@needs(Role.VIEWER, Scope.SERIES)
+def get_devices(
+    read: Reading, site: SiteId, limit: ListLimit = 1000, cursor: Cursor = None
+) -> models.Devices:
+    """The devices of a site, by id."""
+    found = answers.devices(read, site)
+    rows, following = page_of({row.id: row for row in found.devices}, "devices", cursor, limit)
+    return found.model_copy(update={"devices": rows, "next_cursor": following})
 
 
 @router.get("/sites/{site}/devices/{device}")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_device(read: Reading, site: SiteId, device: DeviceId) -> models.Device:
     """One device as it is now."""
     return answers.device_now(read, site, device)
 
 
 @router.get("/sites/{site}/devices/{device}/points")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_points(read: Reading, site: SiteId, device: DeviceId) -> models.Points:
     """The points of a device with their newest samples."""
     return answers.points(read, site, device)
 
 
 @router.get("/sites/{site}/devices/{device}/days")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_days(
     read: Reading, site: SiteId, device: DeviceId, first: FirstDay = None, last: LastDay = None
 ) -> models.Days:
@@ -147,7 +160,7 @@ def get_days(
 
 
 @router.get("/sites/{site}/devices/{device}/quality")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_quality(
     read: Reading, site: SiteId, device: DeviceId, first: FirstDay = None, last: LastDay = None
 ) -> models.Quality:
@@ -157,7 +170,7 @@ def get_quality(
 
 
 @router.get("/sites/{site}/devices/{device}/slots")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_slots(
     *,
     read: Reading,
@@ -172,7 +185,7 @@ def get_slots(
 
 
 @router.get("/sites/{site}/devices/{device}/counters")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_counters(
     read: Reading, site: SiteId, device: DeviceId, first: FirstDay = None, last: LastDay = None
 ) -> models.Counters:
@@ -182,7 +195,7 @@ def get_counters(
 
 
 @router.get("/sites/{site}/devices/{device}/clocks")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_clocks(
     read: Reading, site: SiteId, device: DeviceId, first: FirstDay = None, last: LastDay = None
 ) -> models.Clocks:
@@ -192,14 +205,14 @@ def get_clocks(
 
 
 @router.get("/sites/{site}/devices/{device}/checks")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_checks(read: Reading, site: SiteId, device: DeviceId) -> models.Checks:
     """What the device's last readings say that cannot be true, and what to look at."""
     return answers.checks(read, site, device)
 
 
 @router.get("/sites/{site}/devices/{device}/samples")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_samples(
     *,
     read: Reading,
@@ -216,7 +229,7 @@ def get_samples(
 
 
 @router.get("/sites/{site}/devices/{device}/amounts")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_amounts(
     *,
     read: Reading,
@@ -233,7 +246,7 @@ def get_amounts(
 
 
 @router.get("/sites/{site}/devices/{device}/analysis")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_analysis(
     read: Reading, site: SiteId, device: DeviceId, start: From = None, end: To = None
 ) -> models.Analysis:
@@ -242,7 +255,7 @@ def get_analysis(
 
 
 @router.get("/sites/{site}/devices/{device}/figures")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_figures(
     *,
     read: Reading,
@@ -265,7 +278,7 @@ def get_figures(
 
 
 @router.get("/sites/{site}/devices/{device}/records")
-@needs(Role.VERIFIER)
+@needs(Role.VERIFIER, Scope.EVIDENCE)
 def get_records(
     *,
     read: Reading,
@@ -283,7 +296,7 @@ def get_records(
 
 
 @router.get("/sites/{site}/devices/{device}/proof")
-@needs(Role.VERIFIER)
+@needs(Role.VERIFIER, Scope.EVIDENCE)
 def get_proof(
     read: Reading, site: SiteId, device: DeviceId, seq: Seq, epoch: Epoch = None
 ) -> models.Proof:
@@ -292,21 +305,23 @@ def get_proof(
 
 
 @router.get("/projects")
-@needs(Role.VIEWER)
-def get_projects(here: Here) -> models.Projects:
-    """The projects whose reports are shown."""
-    return answers.project_list(here)
+@needs(Role.VIEWER, Scope.REPORTS)
+def get_projects(here: Here, limit: ListLimit = 1000, cursor: Cursor = None) -> models.Projects:
+    """The projects whose reports are shown, by id; with every page those that run."""
+    found = answers.project_list(here)
+    rows, following = page_of({row.id: row for row in found.projects}, "projects", cursor, limit)
+    return found.model_copy(update={"projects": rows, "next_cursor": following})
 
 
 @router.get("/projects/{project}")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.REPORTS)
 def get_project(here: Here, project: ProjectId) -> projects.Report:
     """What is shown of one project's report."""
     return answers.project(here, project).report
 
 
 @router.get("/projects/{project}/saving")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.REPORTS)
 def get_saving(here: Here, project: ProjectId) -> SoFar:
     """What a running project has saved up to its last whole day, with its band and policies.
 

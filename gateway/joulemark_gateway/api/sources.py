@@ -18,6 +18,7 @@ from joulemark_gateway.evidence.store import SqliteStore
 from joulemark_gateway.following.so_far import Board
 from joulemark_gateway.ingest.live import LiveBoard
 from joulemark_gateway.ingest.registered import Registry
+from joulemark_gateway.ingest.tally import Tally
 from joulemark_gateway.series.base import Series, SeriesReader
 from joulemark_gateway.settings import CollectorSettings
 
@@ -51,6 +52,11 @@ class OpenSeries:
             )
         return self._series
 
+    def progress(self) -> dict[str, int]:
+        """Up to which leaf each tree is in it; errors as `reader`."""
+        assert self.reader is self._series
+        return {origin: size for origin, (size, _) in self._series.progress().items()}
+
 
 @dataclass(frozen=True)
 class Sources:
@@ -68,6 +74,7 @@ class Sources:
     costs: CostBook = field(default_factory=CostBook)  # tariffs by site
     demands: DemandBoard = field(default_factory=DemandBoard)  # as it is watched
     alerts: Alerts = field(default_factory=Alerts)  # what was told
+    tally: Tally = field(default_factory=Tally)  # of what came since the start
     who: Who = NOBODY  # for whom: nothing is given of sites they do not see
     now_us: Callable[[], int] = field(default=lambda: time.time_ns() // 1000)
 

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Path
 from joulemark_agent.contract.canonical import parse_canonical
 from joulemark_agent.equipment import Analysis
 from joulemark_agent.equipment.systems import Member
-from joulemark_gateway.access.roles import Role
+from joulemark_gateway.access.roles import Role, Scope
 from joulemark_gateway.api import machines, models
 from joulemark_gateway.api.answers import MOST_SLOTS, Open, require_readable
 from joulemark_gateway.api.doors import needs
@@ -31,14 +31,14 @@ router = APIRouter(prefix="/api/v1", responses=PROBLEMS)
 
 
 @router.get("/sites/{site}/systems")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_systems(read: Reading, site: SiteId) -> models.Systems:
     """The systems of a site: several devices whose figures belong together."""
     return models.Systems(systems=[answer(site, one) for one in systems(read, site).values()])
 
 
 @router.get("/sites/{site}/systems/{system}")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_system(
     read: Reading, site: SiteId, system: SystemId, start: From = None, end: To = None
 ) -> models.SystemAnalysis:

@@ -26,6 +26,7 @@ from joulemark_agent.contract.errors import (
 from joulemark_agent.contract.signature import encode64
 from joulemark_agent.contract.topics import parse_origin
 from joulemark_gateway.access.chain import Ends
+from joulemark_gateway.alive import QUIET, Beat
 from joulemark_gateway.bookkeeping.outgoing import Post, post
 from joulemark_gateway.bookkeeping.stamping import Authority, stamp
 from joulemark_gateway.bookkeeping.witnesses import Peer, ask
@@ -177,14 +178,17 @@ class Bookkeeper:
 class BookkeepingThread:
     """Keeps the log from a thread of its own, until it is stopped."""
 
-    def __init__(self, make: Callable[[], Bookkeeper], now_us: Callable[[], int]) -> None:
+    def __init__(
+        self, make: Callable[[], Bookkeeper], now_us: Callable[[], int], beat: Beat = QUIET
+    ) -> None:
         """Nothing runs yet.
 
         Args:
             make: opens the stores and makes the bookkeeper, in the thread.
             now_us: wall time, UTC. [us]
+            beat: told of every turn.
         """
-        self._make, self._now_us = make, now_us
+        self._make, self._now_us, self._beat = make, now_us, beat
         self._stop, self._poked = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="bookkeeping", daemon=True)
 
@@ -210,6 +214,7 @@ class BookkeepingThread:
             now_us = self._now_us()
             next_us = now_us + _TURN_US
             try:
+                self._beat.on()  # again in a minute at the latest
                 keeper = keeper or self._make()
                 if is_last:
                     keeper.post = partial(post, timeout_s=_LAST_S)
@@ -227,6 +232,7 @@ class BookkeepingThread:
                 keeper = None
             if is_last:
                 _close(keeper)
+                self._beat.off()
                 return
             if not self._stop.wait(_LEAST_S):
                 self._poked.wait(max((next_us - self._now_us()) / _SECOND_US, 0.0))

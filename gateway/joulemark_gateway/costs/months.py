@@ -12,7 +12,7 @@ from fractions import Fraction
 import numpy as np
 
 from joulemark_agent.kernels.demand import Peak
-from joulemark_gateway.api.energy import basis_of, held_by, recorded_us
+from joulemark_gateway.api.energy import basis_of, held_by, recorded_in
 from joulemark_gateway.api.plant import METER_KIND, Device, Site
 from joulemark_gateway.costs.cost import Cost, bands_of, cost_of, together
 from joulemark_gateway.costs.demand import (
@@ -117,7 +117,7 @@ def energies_of(
     """
     basis, point = basis_of(device)
     start_us, end_us = grid.span_us
-    begin, end = recorded_us(reader, site, device, now_us)
+    begin, end = recorded_in(reader, site, device, now_us)
     due = [(begin, min(end, now_us))]
     if basis == "counter":  # a step over more than a day stands as one for each day
         steps = reader.amounts(site, device.id, point, start_us - _DAY_US, end_us)

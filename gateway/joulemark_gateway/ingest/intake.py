@@ -30,6 +30,7 @@ from joulemark_gateway.ingest.live import LiveBoard
 from joulemark_gateway.ingest.raw import judge_raw
 from joulemark_gateway.ingest.registered import Registry, Sender, sender_of
 from joulemark_gateway.ingest.sparse import AnyBatch
+from joulemark_gateway.ingest.tally import Tally
 from joulemark_gateway.ingest.verify import (
     FORK,
     HOLE,
@@ -80,6 +81,7 @@ class Intake:
         on_accepted: Callable[[Accepted], None] = lambda _: None,
         *,
         board: LiveBoard | None = None,
+        tally: Tally | None = None,
     ) -> None:
         """Open the store.
 
@@ -90,10 +92,12 @@ class Intake:
             now_us: wall time, UTC. [us]
             on_accepted: is told of every batch that was committed.
             board: is given what is live and not evidence.
+            tally: counts what came.
 
         Raises:
             StoreError: it cannot be opened.
         """
+        self._tally = tally or Tally()
         self._open_store, self._on_accepted = open_store, on_accepted
         self._live = board or LiveBoard()
         self._store = open_store()
@@ -122,6 +126,7 @@ class Intake:
             StoreError: nothing was kept and nothing may be acknowledged.
         """
         now_us = self._now_us()
+        self._tally.took(payload)
         for _ in range(_TRIES):
             try:
                 return self._take(topic, payload, now_us)
@@ -168,6 +173,7 @@ class Intake:
                 return self._take_raw(topic, payload, sender, now_us)
             if sender.kind in live.KINDS:
                 self._show(payload, sender, now_us)
+                self._tally.count("live")
                 return None
             batch = parse_sparse(payload) if sender.kind == "sparse" else parse_batch(payload)
             verdict = self._verdict(batch, claimed_head(batch), sender, now_us)
@@ -180,11 +186,13 @@ class Intake:
         agent, device = sender.agent.agent, sender.device
         if isinstance(verdict, Absorbed):
             log.debug("batch_absorbed", extra={"origin": verdict.origin})
+            self._tally.count("repeated")
             return Answer(receipt_topic(agent, device), verdict.note.encode())
         note = cosign(
             self._witness.private_key, self._witness.name, batch.checkpoint, now_us // 1_000_000
         )
         self._store.accept(verdict, note=note, received_us=now_us)
+        self._tally.count("accepted")
         self._say_flags(verdict)
         self._on_accepted(verdict)
         return Answer(receipt_topic(agent, device), note.encode(), has_grown=True)
@@ -218,6 +226,7 @@ class Intake:
         if is_new:
             self._store.fill(claimed.origin, batch.first_seq, batch.leaves)
             log.info("raw_records", extra={"origin": claimed.origin, "size": batch.size})
+        self._tally.count("raw")
         topic = receipt_topic(sender.agent.agent, sender.device)
         return Answer(topic, (held.note or "").encode())
 
@@ -279,6 +288,7 @@ class Intake:
         except EvidenceError:
             direction, agent, device = "", "", ""
         what, shown = _storable(refused.what), _storable(topic)
+        self._tally.count("refused", refused.code)
         if refused.is_kept:
             owner = agent if agent in self._registry().agents else ""
             kept = Quarantined(owner, shown, refused.code, what, payload, now_us)

@@ -124,6 +124,7 @@ class Subscriber:
         greetings: Callable[[], Sequence[Answer]] = tuple,
         requests: Requests | None = None,
         tls: TlsFiles | None = None,
+        on_turn: Callable[[], None] = lambda: None,
     ) -> None:
         """Nothing is connected yet.
 
@@ -137,13 +138,14 @@ class Subscriber:
             greetings: what is told as often as the broker has connected us; StoreError: nothing is.
             tls: our certificate and whose broker to believe; None: with mqtts any authority that
                 this machine believes.
+            on_turn: called at every turn of `run`, and at every attempt while the store is down.
 
         Raises:
             ConfigError: these files cannot be used.
         """
         self._broker, self._taker, self._agents = broker, taker, agents
         self._on_growth, self._greetings, self._tls = on_growth, greetings, tls
-        self._requests = requests
+        self._requests, self._on_turn = requests, on_turn
         self._queue: FairQueue[_Message] = FairQueue(waiting_batches)
         self._dropped: defaultdict[str, set[str]] = defaultdict(set)  # devices by agent
         self._floods = Floods()
@@ -185,6 +187,7 @@ class Subscriber:
         self._client.loop_start()
         try:
             while not stop.is_set():
+                self._on_turn()
                 if self._fatal is not None:
                     raise self._fatal
                 if self._is_new.is_set():
@@ -294,6 +297,7 @@ class Subscriber:
         """The answer, however long the store is down; nothing is acknowledged meanwhile."""
         down_since: float | None = None
         while True:
+            self._on_turn()
             try:
                 answer = self._taker.take(message.topic, message.payload)
             except StoreError as error:

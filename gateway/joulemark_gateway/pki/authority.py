@@ -81,13 +81,20 @@ def client_holder(name: str) -> Holder:
     return Holder(Role.CLIENT, f"client.{name}")
 
 
-def server_holder(role: Role, hosts: Sequence[str]) -> Holder:
+def server_holder(role: Role, hosts: Sequence[str], part: str = "") -> Holder:
     """The broker or the collector at these names or addresses.
+
+    Args:
+        role: which.
+        hosts: its names and addresses.
+        part: the name of one of several collectors, each of which has its own at the broker.
 
     Raises:
         ValueError: one of them is neither; says which.
     """
     name = BROKER_NAME if role is Role.BROKER else COLLECTOR_NAME
+    if part:
+        name = f"{name}.{part}"
     return Holder(role, name, tuple(_host_name(host) for host in hosts))
 
 
@@ -190,6 +197,12 @@ def common_name(certificate: x509.Certificate) -> str:
     """The one common name of a certificate; empty where it has none or several."""
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(names[0].value) if len(names) == 1 else ""
+
+
+def part_of(certificate: x509.Certificate) -> str:
+    """The name of one of several collectors; empty: it is the only one, or none."""
+    own, _, part = common_name(certificate).partition(f"{COLLECTOR_NAME}.")
+    return "" if own else part
 
 
 def _builder(

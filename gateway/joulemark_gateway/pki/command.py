@@ -88,14 +88,21 @@ def issue(args: argparse.Namespace) -> int:
 
 def _issue_to_server(args: argparse.Namespace, settings: CollectorSettings, ca: SiteCa) -> None:
     path: Path | None = args.out
-    if path is None and args.role == Role.COLLECTOR:
+    part = None if args.name is None else require_id(args.name, "collector")
+    if part is not None and args.role != Role.COLLECTOR:
+        raise ConfigError("There is one broker.", f"Leave the name {part!r} out.")
+    if path is None and part is None and args.role == Role.COLLECTOR:
         path = own_file(settings.state_dir)
     if path is None:
         raise ConfigError("There is no '--out'.", "Say where the file is to be written.")
     now, days = datetime.now(UTC), args.days or DAYS
-    ca.equip(path, Role(args.role), now, hosts=args.host, days=days, within_days=None)
+    ca.equip(path, Role(args.role), now, hosts=args.host, part=part, days=days, within_days=None)
     told(settings.state_dir, "certificate_issued", f"{args.role}, {path}")
-    _tell(args, {"certificate": str(path)}, "Key and certificate stand in this file.")
+    say = "Key and certificate stand in this file."
+    if part is not None:
+        refresh_broker(settings, ca, now)
+        say = f"{say} {left_to_do(settings)}"
+    _tell(args, {"certificate": str(path)}, say)
 
 
 def _issue_to_agent(args: argparse.Namespace, settings: CollectorSettings, ca: SiteCa) -> None:

@@ -9,7 +9,9 @@
 
 At SIGHUP (`systemctl reload mosquitto`) it reads all of them again but the listener's address. A
 client that was revoked then cannot connect; one that is connected loses its rights at once,
-because its user has no line in the `acl` any more.
+because its user has no line in the `acl` any more. What waits for a client that asked for it
+outlives an orderly restart (`persistence`), in the folder that the distribution's file names, else
+in the one it is started in; the chain needs none of it, and nothing outlives a kill.
 Source: mosquitto.conf(5), 2.0.
 """
 
@@ -40,7 +42,7 @@ use_identity_as_username true
 use_username_as_clientid true
 allow_anonymous false
 acl_file {folder}/acl
-persistence false
+persistence true
 retain_available false
 message_size_limit {limit}
 max_inflight_messages 512
@@ -63,10 +65,16 @@ def config_text(folder: Path, port: int = PORT, host: str | None = None) -> str:
     return _HEAD + _CONFIG.format(listener=listener, folder=folder, limit=MAX_WIRE_BYTES)
 
 
-def acl_text(agents: Iterable[Agent]) -> str:
-    """The access list: whoever has no lines in it may do nothing."""
+def acl_text(agents: Iterable[Agent], collectors: Iterable[str] = (COLLECTOR_NAME,)) -> str:
+    """The access list: whoever has no lines in it may do nothing.
+
+    Args:
+        agents: who may send.
+        collectors: the common names of all collectors; to share a topic each needs its own.
+    """
+    rights = f"topic read {ROOT}/up/#\ntopic write {ROOT}/down/#\n"
     users = [
-        f"user {COLLECTOR_NAME}\ntopic read {ROOT}/up/#\ntopic write {ROOT}/down/#\n",
+        *(f"user {name}\n{rights}" for name in collectors),
         *map(_lines, sorted(agents, key=lambda agent: agent.agent)),
     ]
     return _HEAD + "\n".join(users)
@@ -96,7 +104,14 @@ def write_rights(folder: Path, ca: SiteCa, agents: Iterable[Agent], now: datetim
     """
     with ca.records.alone():
         written(folder / LIST, ca.revoked_list(now), 0o644)
-        written(folder / ACL, acl_text(agents).encode(), 0o600)
+        written(folder / ACL, acl_text(agents, _collectors(ca)).encode(), 0o600)
+
+
+def _collectors(ca: SiteCa) -> list[str]:
+    """The first, and every other that has a certificate that was not taken back."""
+    held = {one.name for one in ca.records.issued() if one.role is Role.COLLECTOR}
+    gone = {name for name in held if all(one.revoked for one in ca.records.issued(name))}
+    return sorted((held - gone) | {COLLECTOR_NAME})
 
 
 def write_broker(

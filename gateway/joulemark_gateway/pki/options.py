@@ -23,7 +23,12 @@ def add_collector_commands(commands: Any) -> None:
     _add_days(made, "that the authority holds (7300)")
     issued = _added(of_ca, "issue", "issue", "a certificate by hand")
     issued.add_argument("role", choices=("agent", "client", *_SERVERS))
-    issued.add_argument("name", nargs="?", metavar="NAME", help="of an agent or client: its id")
+    issued.add_argument(
+        "name",
+        nargs="?",
+        metavar="NAME",
+        help="id of an agent or client, or of one of several collectors",
+    )
     issued.add_argument("--csr", type=Path, metavar="FILE", help="of an agent: its request")
     issued.add_argument("--out", type=Path, metavar="FILE", help="where to write it")
     _add_hosts(issued)

@@ -33,6 +33,7 @@ from joulemark_gateway.pki.authority import (
     Role,
     issue,
     new_authority,
+    part_of,
     revocation_list,
     server_holder,
 )
@@ -164,6 +165,7 @@ class SiteCa:
         now: datetime,
         *,
         hosts: Sequence[str] = (),
+        part: str | None = None,
         days: int = DAYS,
         within_days: int | None = WARN_DAYS,
     ) -> bool:
@@ -174,6 +176,7 @@ class SiteCa:
             role: what the server is.
             now: aware.
             hosts: its names and addresses; none: those that it has.
+            part: which of several collectors; None: the one that it is.
             days: how long a new certificate holds.
             within_days: one that ends within so many days is replaced; None: any is.
 
@@ -183,7 +186,8 @@ class SiteCa:
         known = own_certificate(path) if path.exists() else None
         names = list(hosts) or (hosts_of(known) if known else [])
         try:
-            holder = server_holder(role, names)
+            part = part_of(known) if part is None and known is not None else part
+            holder = server_holder(role, names, part or "")
         except ValueError as error:
             raise ConfigError(
                 f"The {role} cannot have that name: {error}.",

@@ -89,8 +89,7 @@ class EmbeddedSeries:
 
     def progress(self) -> dict[str, tuple[int, Carry]]:
         """Up to which leaf each tree is written, and what the next rows need."""
-        with self._errors():
-            rows = self._db.execute("SELECT origin, size, carry FROM projected").fetchall()
+        rows = self.query("SELECT origin, size, carry FROM projected")
         return {origin: (size, Carry.from_text(text)) for origin, size, text in rows}
 
     def write(self, parts: Sequence[Part]) -> None:

@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo
 from joulemark_agent.contract.errors import JoulemarkError, StoreError
 from joulemark_agent.contract.profile import Profile
 from joulemark_agent.contract.topics import parse_origin
+from joulemark_gateway.alive import QUIET, Beat
 from joulemark_gateway.evidence import history
 from joulemark_gateway.evidence.base import EvidenceStore, Head
 from joulemark_gateway.evidence.emission_factors import approved_carbon, factor_on
@@ -145,6 +146,7 @@ class Mirror:
         open_store: Callable[[], EvidenceStore],
         open_series: Callable[[], Series],
         is_busy: Callable[[], bool] = lambda: False,
+        beat: Beat = QUIET,
     ) -> None:
         """Nothing is opened yet; both are opened, and opened again after a failure, by the thread.
 
@@ -152,9 +154,10 @@ class Mirror:
             open_store: opens the evidence for reading.
             open_series: opens the series.
             is_busy: whether batches wait to be taken.
+            beat: told of every round, and when there is nothing to do.
         """
         self._open_store, self._open_series = open_store, open_series
-        self._is_busy = is_busy
+        self._is_busy, self._beat = is_busy, beat
         self._poked, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="series", daemon=True)
 
@@ -188,6 +191,8 @@ class Mirror:
                 return
             else:
                 return
+            finally:
+                self._beat.off()
             if self._stopping.wait(RETRY_S):
                 return
 
@@ -197,6 +202,7 @@ class Mirror:
         Raises:
             StoreError: the evidence or the series cannot be used any longer.
         """
+        self._beat.on()
         store = self._open_store()
         try:
             series = self._open_series()
@@ -211,9 +217,11 @@ class Mirror:
         known: _Known = {}
 
         def next_round() -> bool:
+            self._beat.on()
             return catch_up(store, series, leaves=LEAVES_A_ROUND, known=known)
 
         while not self._stopping.is_set():
+            self._beat.off()
             self._poked.wait()
             self._poked.clear()
             while next_round() and not self._stopping.is_set():

@@ -10,9 +10,9 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
 from joulemark_gateway.access.gate import Access
-from joulemark_gateway.access.roles import Role
+from joulemark_gateway.access.roles import Role, Scope
 from joulemark_gateway.api import admin as admin_routes
-from joulemark_gateway.api import agents, operator, routes
+from joulemark_gateway.api import agents, files, health, metrics, operator, routes, series
 from joulemark_gateway.api import alerts as alert_routes
 from joulemark_gateway.api import costs as cost_routes
 from joulemark_gateway.api import fleet as fleet_routes
@@ -37,6 +37,10 @@ STATIC: Mapping[str, str] = {
 }
 _API = (
     routes,
+    series,
+    files,
+    health,
+    metrics,
     system_routes,
     operator,
     admin_routes,
@@ -89,7 +93,7 @@ def _static(name: str) -> Response:
     return Response(data, media_type=STATIC[name], headers={"Cache-Control": "max-age=300"})
 
 
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.ANY)
 def _openapi(request: Request) -> Response:
     app: Any = request.app
     return JSONResponse(described(app, app.state.access.wanted))

@@ -22,7 +22,7 @@ from joulemark_gateway.api.problems import (
 )
 from joulemark_gateway.web import pages
 
-_JSON_PATHS = ("/api/", "/health", "/openapi.json", "/static/")
+_JSON_PATHS = ("/api/", "/health", "/metrics", "/openapi.json", "/static/")
 LOGIN = "/login"
 
 log = logging.getLogger(__name__)

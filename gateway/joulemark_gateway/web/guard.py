@@ -23,7 +23,7 @@ from joulemark_gateway.access.gate import Access, Visit
 from joulemark_gateway.access.roles import NOBODY, Role
 from joulemark_gateway.access.settings import PagesSettings
 from joulemark_gateway.access.throttle import Buckets, network_of
-from joulemark_gateway.api.doors import Found, door_of, doors_of, shut
+from joulemark_gateway.api.doors import Found, door_of, doors_of, shut, unreached
 from joulemark_gateway.api.problems import Problem, problem_of, unknown
 from joulemark_gateway.web.errors import LOGIN, told
 from joulemark_gateway.web.wire import (
@@ -78,9 +78,11 @@ class Guard:
         if scope["type"] != "http":
             return
         scope = {**scope, "app": self._app, "state": {"visit": None}}
-        send = with_headers(send, {**HEADERS, **self._secure()})
+        given = {**HEADERS, **self._secure()}
+        send = with_headers(send, given)
         if scope["method"] == "HEAD":  # what GET says, without its body: routes know GET alone
             scope, send = {**scope, "method": "GET"}, without_body(send)
+            scope["state"]["is_head"] = True
         headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
@@ -89,7 +91,10 @@ class Guard:
             visit = await self._visit(scope, headers)
             key = _key(visit)
             self._together[key] += 1
-            receive = await self._admitted(scope, headers, visit, key, receive)
+            try:
+                receive = await self._admitted(scope, headers, visit, key, receive)
+            finally:
+                given.update(self._buckets.told(key, time.monotonic()))
         except Problem as problem:
             await told(Request(scope), problem)(scope, receive, send)
         except _Answered as answered:
@@ -200,6 +205,9 @@ class Guard:
                 else "Without log-in nothing can be changed: remove 'login: false' from 'pages' in "
                 "the collector's file, and add a user.",
             )
+        if wanted is not Role.ANYBODY and not visit.who.reaches(found.door.scope):
+            self._note("scope_too_small", visit, f"{method} {path[:80]}")
+            raise unreached(found.door.scope, visit, method, path)
         site = found.named.get("site")
         if site is not None and not visit.who.sees(site):
             self._note("foreign_site", visit, f"{method} {path[:80]}")

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from joulemark_gateway.alive import QUIET, Beat
 from joulemark_gateway.web.connections import Connections, Door, Open
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Listener:
         tls: ssl.SSLContext | None = None,
         connections: int = 64,
         done: Callable[[], None] = lambda: None,
+        beat: Beat = QUIET,
     ) -> None:
         """Bind the address and serve from a thread of its own.
 
@@ -56,6 +58,7 @@ class Listener:
             tls: how it is encrypted; None: not at all.
             connections: how many at a time; idle and slow ones make room for others.
             done: called when nothing is served any more.
+            beat: told once a second while requests are served.
 
         Raises:
             OSError: the address cannot be had.
@@ -66,6 +69,7 @@ class Listener:
         self._socket = Door(fileno=bound.detach())
         self._socket.connections = Connections(connections, time.monotonic)
         self._name, self._make, self._tls, self._done = name, make, tls, done
+        self._beat = beat
         self._server: uvicorn.Server | None = None
         self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -85,21 +89,23 @@ class Listener:
 
     def _run(self) -> None:
         try:
-            self._server = _server(self._make(), self._tls, self._socket.connections)
+            self._server = _server(self._make(), self._tls, self._socket.connections, self._beat)
             if not self._is_stopping.is_set():
                 self._server.run([self._socket])
         except Exception:  # what is shown may stop; evidence goes on
             log.exception("%s_failed", self._name)
         finally:
+            self._beat.off()
             self._done()
 
 
 def _server(
-    application: Any, tls: ssl.SSLContext | None, connections: Connections
+    application: Any, tls: ssl.SSLContext | None, connections: Connections, beat: Beat = QUIET
 ) -> uvicorn.Server:
     import uvicorn  # noqa: PLC0415 - only in the thread, where nobody waits for it
 
     async def sweep() -> None:
+        beat.on()
         connections.sweep()
 
     return uvicorn.Server(

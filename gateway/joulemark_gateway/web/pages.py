@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -22,8 +22,9 @@ from joulemark_gateway.access.roles import Role
 from joulemark_gateway.api import answers, models, plant, projects, systems
 from joulemark_gateway.api.answers import Open
 from joulemark_gateway.api.doors import needs, visit_of
+from joulemark_gateway.api.files import handed_out
 from joulemark_gateway.api.live import live, live_of
-from joulemark_gateway.api.problems import Problem, unknown
+from joulemark_gateway.api.problems import unknown
 from joulemark_gateway.api.routes import (
     POINT,
     DeviceId,
@@ -344,25 +345,13 @@ def get_project(request: Request, here: Here, project: ProjectId) -> Response:
 
 @router.get("/projects/{project}/files/{name}")
 @needs(Role.VIEWER)
-def get_file(here: Here, project: ProjectId, name: str) -> Response:
+def get_file(request: Request, here: Here, project: ProjectId, name: str) -> Response:
     """One of the files of a report, by its name."""
-    found = answers.project(here, project)
-    if name not in found.files or name not in projects.FILES:
-        raise unknown("file", name)
-    if name in projects.EVIDENCE and not here.who.may(Role.VERIFIER):
-        raise Problem(
-            403,
-            "role_too_small",
-            f"{name} is evidence and takes the role 'verifier'; this is {here.who.role.word!r}.",
-            "Ask an admin for the role, or somebody who has it.",
-        )
     is_page = name.endswith(".html")
-    return FileResponse(
-        found.folder / name,
-        media_type=projects.FILES[name],
-        filename=None if is_page else f"{project}-{name}",
-        headers={"Content-Security-Policy": _REPORT_POLICY} if is_page else None,
-    )
+    answer = handed_out(request, here, project, name, is_shown=is_page)
+    if is_page:
+        answer.headers["Content-Security-Policy"] = _REPORT_POLICY
+    return answer
 
 
 @router.get("/health", response_class=Response)

@@ -10,6 +10,7 @@ from typing import Any
 from joulemark_agent.contract.errors import ConfigError, JoulemarkError
 from joulemark_gateway.access.gate import Access, open_access
 from joulemark_gateway.access.settings import PagesSettings, PagesTls
+from joulemark_gateway.alive import QUIET, Beat
 from joulemark_gateway.api.sources import Sources
 from joulemark_gateway.pki.contexts import server_context
 from joulemark_gateway.web.listener import Listener
@@ -20,13 +21,16 @@ log = logging.getLogger(__name__)
 class PagesServer(Listener):
     """Listens once made; `stop` ends it within some seconds."""
 
-    def __init__(self, sources: Sources, access: Access, *, port: int | None = None) -> None:
+    def __init__(
+        self, sources: Sources, access: Access, *, port: int | None = None, beat: Beat = QUIET
+    ) -> None:
         """Bind the address and serve from a thread of its own.
 
         Args:
             sources: what is shown.
             access: who is let in, and where it listens.
             port: another than the one of the settings; 0: a free one.
+            beat: told once a second while they are served.
 
         Raises:
             OSError: the address cannot be had.
@@ -46,6 +50,7 @@ class PagesServer(Listener):
             wanted.port if port is None else port,
             tls=None if wanted.tls is None else _context(wanted.tls),
             connections=wanted.limits.connections,
+            beat=beat,
         )
         self._access = access
 
@@ -56,7 +61,7 @@ class PagesServer(Listener):
 
 
 def start_pages(
-    wanted: PagesSettings | None, state_dir: Path, sources: Sources
+    wanted: PagesSettings | None, state_dir: Path, sources: Sources, beat: Beat = QUIET
 ) -> PagesServer | None:
     """The pages, where they are wanted and may be shown; where not, it is told and None."""
     if wanted is None:
@@ -65,7 +70,7 @@ def start_pages(
         access = open_access(state_dir, wanted)
         try:
             _require_users(access)
-            return PagesServer(sources, access)
+            return PagesServer(sources, access, beat=beat)
         except BaseException:
             access.close()
             raise

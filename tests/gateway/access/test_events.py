@@ -130,7 +130,8 @@ def test_a_log_of_before_there_was_a_chain_is_chained_as_it_is(tmp_path):
     with sqlite3.connect(path) as db:  # as version 1 had it
         db.executescript(f"{FREE} DROP INDEX event_refused; PRAGMA user_version = 1;"
                          "ALTER TABLE event DROP COLUMN before;"
-                         "ALTER TABLE event DROP COLUMN digest;")  # fmt: skip
+                         "ALTER TABLE event DROP COLUMN digest;"
+                         "ALTER TABLE token DROP COLUMN scopes;")  # fmt: skip
     db.close()
     with Database(path) as again:
         log = Events(again)

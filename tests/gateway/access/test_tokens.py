@@ -1,9 +1,12 @@
 """Tokens: shown once, kept as a hash, over by time or by being taken back."""
 
+import sqlite3
+
 import pytest
 
 from joulemark_agent.contract.errors import ConfigError
-from joulemark_gateway.access.roles import Role
+from joulemark_gateway.access.database import FILE, Database
+from joulemark_gateway.access.roles import Role, Scope
 from joulemark_gateway.access.tokens import Tokens
 
 
@@ -58,3 +61,37 @@ def test_one_that_is_not_there_cannot_be_taken_back(tokens):
     with pytest.raises(ConfigError) as refused:
         tokens.revoke("00000000", 1)
     assert refused.value.code == "no_token"
+
+
+def test_it_is_limited_to_its_scopes_and_without_them_to_its_role(tokens):
+    _, text = tokens.add("exporter", Role.VERIFIER, None, 0, 1000, scopes=["metrics:read"])
+    found = tokens.find(text, 10)
+    assert found is not None
+    assert found.who.reaches(Scope.METRICS)
+    assert found.who.reaches(Scope.ANY)
+    assert not found.who.reaches(Scope.SERIES)
+    assert not found.who.reaches(None), "what declares no scope"
+    _, text = tokens.add("everything", Role.VERIFIER, None, 0, 1000)
+    found = tokens.find(text, 10)
+    assert found is not None
+    assert all(found.who.reaches(scope) for scope in (None, *Scope))
+
+
+@pytest.mark.parametrize("scopes", [[], ["everything"], ["any"], ["series:read", ""]])
+def test_a_scope_that_there_is_not_is_refused(tokens, scopes):
+    with pytest.raises(ConfigError) as refused:
+        tokens.add("exporter", Role.VIEWER, None, 0, 1000, scopes=scopes)
+    assert refused.value.code == "bad_scopes"
+    assert "metrics:read" in refused.value.what
+
+
+def test_a_token_of_before_there_were_scopes_is_limited_by_its_role_alone(tmp_path):
+    with Database(tmp_path / FILE) as made:
+        _, text = Tokens(made).add("grafana", Role.VIEWER, ["gwangyang"], 0, 1000)
+    with sqlite3.connect(tmp_path / FILE) as db:  # as version 2 had it
+        db.executescript("ALTER TABLE token DROP COLUMN scopes; PRAGMA user_version = 2;")
+    db.close()
+    with Database(tmp_path / FILE) as again:
+        found = Tokens(again).find(text, 10)
+    assert found is not None
+    assert (found.scopes, found.who.sees("gwangyang")) == (None, True)

@@ -30,6 +30,7 @@ from joulemark_gateway.pki.authority import (
     BROKER_NAME,
     COLLECTOR_NAME,
     Role,
+    common_name,
     server_holder,
 )
 from joulemark_gateway.pki.mosquitto import (
@@ -360,6 +361,32 @@ def test_nobody_has_rights_who_is_not_named():
     ]
     assert BROKER_NAME not in text
     assert "pattern" not in text, "a pattern would give rights to whoever has a certificate"
+
+
+def test_each_of_several_collectors_has_a_name_and_keeps_its_place(plant, tmp_path):
+    """With one name for both, the second would take the first's place, again and again."""
+    first = plant.own("first", server_holder(Role.COLLECTOR, [HOST]))
+    second = tmp_path / "second.pem"
+    plant.ca.equip(second, Role.COLLECTOR, now(), hosts=[HOST], part="two")
+    plant.ca.equip(second, Role.COLLECTOR, now(), within_days=None)
+    assert common_name(own_certificate(second)) == f"{COLLECTOR_NAME}.two", "renewed, it keeps it"
+    ca = plant.ca.folder / "ca.pem"
+    with (
+        mosquitto_of(plant, tmp_path / "broker", EDGES) as broker,
+        mqtt_client(broker.port, first, ca, "1") as one,
+        mqtt_client(broker.port, TlsFiles(ca, second), ca, "2") as two,
+        mqtt_client(broker.port, plant.agent("edge-1"), ca, "edge-1") as agent,
+    ):
+        for each in (one, two):
+            each.subscribe("$share/collectors/joulemark/v1/up/#")
+        for number in range(10):
+            assert agent.publish(OWN_TOPIC, b"%d" % number) == 0
+        heard = sorted(one.next()[1] for _ in range(5)) + sorted(two.next()[1] for _ in range(5))
+        assert sorted(heard) == [b"%d" % number for number in range(10)]
+        assert one.answers.empty(), "nobody took its place"
+    plant.ca.records.revoke(f"{COLLECTOR_NAME}.two", now())
+    write_rights(broker.folder, plant.ca, EDGES, now())
+    assert f"{COLLECTOR_NAME}.two" not in (broker.folder / ACL).read_text()
 
 
 @pytest.mark.parametrize("name", [CONFIG, ACL])

@@ -148,6 +148,7 @@ async def test_a_token_is_on_one_page_and_nowhere_else(client, let):
         "kind": "program",
         "role": "viewer",
         "sites": [SITE],
+        "scopes": None,
     }
     csrf = await log_in(client, "admin")
     page = (await client.get("/admin")).text

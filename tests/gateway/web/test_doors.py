@@ -8,7 +8,7 @@ from fastapi.responses import PlainTextResponse
 from fastapi.routing import iter_route_contexts
 from httpx import ASGITransport, AsyncClient
 
-from joulemark_gateway.access.roles import GIVEN, Role
+from joulemark_gateway.access.roles import GIVEN, LIMITS, Role, Scope, Who
 from joulemark_gateway.api import doors
 from joulemark_gateway.api.doors import doors_of, needs
 from joulemark_gateway.web.guard import Guard
@@ -23,11 +23,21 @@ NAMED = {
 WHOSE = {
     Role.ANYBODY: {"/login", "/health", "/static/{name}"},
     Role.VERIFIER: {
-        "/records", "/proof", "/quarantine", "/refused", "GET /corrections", "GET /raw-requests",
+        "/records", "/proof", "/quarantine", "/refused", "/metrics", "GET /corrections",
+        "GET /raw-requests",
     },
     Role.OPERATOR: {"POST /corrections", "POST /raw-requests", "POST /acknowledge"},
     Role.ADMIN: {"/users", "/tokens", "/events", "/admin", "/enrolments", "/revocations"},
 }  # fmt: skip # what its addresses end with, or have as a part; all others are a viewer's
+SCOPES = {
+    Scope.ANY: {"/me", "/openapi.json"},
+    Scope.REPORTS: {"/projects"},
+    Scope.METRICS: {"/metrics"},
+    Scope.EVIDENCE: {"/records", "/proof", "/quarantine", "GET /corrections", "GET /raw-requests"},
+    Scope.OPERATE: {"POST /corrections", "POST /raw-requests"},
+    Scope.ADMIN: {"/users", "/tokens", "/events", "/enrolments", "/revocations"},
+    Scope.SERIES: {"/sites"},
+}  # what an address of the API has as a part, the first that fits; pages are for no limited token
 PAGES_OF_SITE = [f"/sites/{SITE}", f"/sites/{SITE}/devices/{METER}"]
 
 
@@ -63,6 +73,21 @@ def test_the_roles_are_those_that_were_meant(table):
     assert len(changing) >= 12
     own = {"/login", "/logout", "/account/password"}
     assert all(door.needs >= Role.OPERATOR or door.path in own for door in changing)
+
+
+def scope_meant(door):
+    if not door.path.startswith(("/api/", "/openapi", "/metrics")):
+        return None
+    parts = {f"/{part}" for part in door.path.split("/")[1:]}
+    parts |= {f"{method} {part}" for method in door.methods for part in parts}
+    return next(scope for scope, ends in SCOPES.items() if parts & ends)
+
+
+def test_the_scopes_are_those_that_were_meant(table):
+    """What the API gives declares one, and no page does."""
+    told = {door.path: (door.scope, scope_meant(door)) for door in table}
+    assert {path: pair for path, pair in told.items() if pair[0] != pair[1]} == {}
+    assert {door.scope for door in table} - {None, Scope.ANY} <= set(LIMITS)
 
 
 async def test_an_address_without_a_role_is_shut_for_everybody(let_and_app):
@@ -131,7 +156,9 @@ async def test_every_cell_of_roles_and_addresses(let_and_app, table, monkeypatch
                     header, path = let.header(role), path_of(door)
                     answer = await client.request(method, path, headers=header)
                     told = (role, method, path, answer.status_code)
-                    is_page = method == "GET" and not path.startswith(("/api", "/openapi"))
+                    is_page = method == "GET" and not path.startswith(
+                        ("/api", "/openapi", "/metrics")
+                    )
                     if (role or Role.ANYBODY) >= door.needs:
                         assert (answer.status_code, answer.text) == (200, "ran"), told
                     elif role is not None:
@@ -144,6 +171,48 @@ async def test_every_cell_of_roles_and_addresses(let_and_app, table, monkeypatch
                         assert answer.headers["www-authenticate"].startswith("Bearer")
                     cells += 1
     assert cells == 5 * sum(len(door.methods) for door in table)
+
+
+@pytest.mark.parametrize("scope", LIMITS)
+async def test_every_cell_of_scopes_and_addresses(let_and_app, table, monkeypatch, scope):
+    """An admin's token that is limited to one scope, at every address."""
+    let, guard = let_and_app
+    judge = Guard(guard._app, let.access)
+    monkeypatch.setattr(judge, "_app", Ran(guard._app))
+    _, text = let.access.tokens.add("limited", Role.ADMIN, None, 0, 4 * 10**15, scopes=[scope])
+    header = {"Authorization": f"Bearer {text}"}
+    async with browser_of(judge) as client:
+        for door in table:
+            for method in sorted(door.methods):
+                answer = await client.request(method, path_of(door), headers=header)
+                is_let = door.needs is Role.ANYBODY or door.scope in {scope, Scope.ANY}
+                told = (scope, method, door.path)
+                assert answer.status_code == (200 if is_let else 403), told
+                assert is_let or "scope_too_small" in answer.text or door.scope is None, told
+
+
+async def test_a_scope_gives_nothing_that_the_role_does_not(let_and_app):
+    let, guard = let_and_app
+    made = let.access.tokens.add("limited", Role.VIEWER, [SITE], 0, 4 * 10**15, scopes=LIMITS)
+    header = {"Authorization": f"Bearer {made[1]}"}
+    async with browser_of(guard) as client:
+        for path in (f"/api/v1/sites/{SITE}/devices/{METER}/records", "/api/v1/users"):
+            answer = await client.get(path, headers=header)
+            assert (answer.status_code, answer.json()["code"]) == (403, "role_too_small")
+        me = (await client.get("/api/v1/me", headers=header)).json()
+        assert me["scopes"] == sorted(LIMITS)
+
+
+async def test_the_control_without_scopes_gives_everything_away(let_and_app, monkeypatch):
+    let, guard = let_and_app
+    made = let.access.tokens.add(
+        "limited", Role.VIEWER, [SITE], 0, 4 * 10**15, scopes=["metrics:read"]
+    )
+    header = {"Authorization": f"Bearer {made[1]}"}
+    async with browser_of(guard) as client:
+        assert (await client.get("/api/v1/sites", headers=header)).status_code == 403
+        monkeypatch.setattr(Who, "reaches", lambda *_: True)
+        assert (await client.get("/api/v1/sites", headers=header)).status_code == 200
 
 
 @pytest.mark.parametrize("role", [None, *GIVEN])
@@ -226,7 +295,9 @@ async def test_the_document_tells_each_role_and_how_to_show_it(let_and_app, tabl
                 assert not door.path.startswith("/api/"), door.path
                 continue
             assert operation["x-joulemark-role"] == door.needs.word
-            assert {"401", "403", "429"} <= set(operation["responses"])
+            assert operation["x-joulemark-scope"] == door.scope
+            asked = {"401", "403"} if door.needs is not Role.ANYBODY else set()
+            assert {*asked, "429", "500"} <= set(operation["responses"])
             for status, response in operation["responses"].items():
                 if int(status) >= 400:
                     assert list(response["content"]) == ["application/problem+json"]

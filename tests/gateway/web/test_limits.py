@@ -42,9 +42,13 @@ async def test_one_that_asks_too_often_is_told_when_to_come_again_and_others_are
         statuses = [(await one.get("/health")).status_code for _ in range(7)]
         assert statuses == [200] * 5 + [429] * 2
         refused = await one.get("/health")
+        assert refused.headers["ratelimit-policy"] == '"asker";q=5;w=5000'
+        assert refused.headers["ratelimit"] == '"asker";r=0;t=5000'
         assert int(refused.headers["retry-after"]) >= 1
         assert refused.json()["code"] == "too_many_requests"
         assert (await other.get("/health")).status_code == 200
+        asked = await other.get("/health")
+        assert asked.headers["ratelimit"].startswith('"asker";r=3;')
         viewer = let.header(Role.VIEWER)
         statuses = [(await one.get("/api/v1/me", headers=viewer)).status_code for _ in range(6)]
         assert statuses == [200] * 5 + [429], "a program has its own share, wherever it asks from"
