@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from joulemark_gateway.access.gate import Access, Visit
-from joulemark_gateway.access.roles import Role, Who
+from joulemark_gateway.access.roles import Role, Scope, Who
 from joulemark_gateway.alerts.store import Alert, AlertStore, State
 from joulemark_gateway.alerts.texts import what_of
 from joulemark_gateway.api.admin import Asker, Form, Gate
@@ -103,7 +103,7 @@ class Acknowledgement(Form):
 
 
 @router.get("/alerts")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.METRICS)
 def get_alerts(
     *,
     here: Here,
@@ -118,14 +118,14 @@ def get_alerts(
 
 
 @router.get("/alerts/{number}")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.METRICS)
 def get_alert(here: Here, number: AlertNumber) -> AlertAnswer:
     """One alert and what became of it."""
     return alert(here, number)
 
 
 @router.post("/alerts/{number}/acknowledge")
-@needs(Role.OPERATOR)
+@needs(Role.OPERATOR, Scope.OPERATE)
 def post_acknowledgement(
     here: Here, gate: Gate, visit: Asker, number: AlertNumber, sent: Acknowledgement
 ) -> AlertAnswer:

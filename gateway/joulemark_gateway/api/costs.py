@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from joulemark_gateway.access.roles import Role
+from joulemark_gateway.access.roles import Role, Scope
 from joulemark_gateway.api import answers, plant
 from joulemark_gateway.api.answers import Open
 from joulemark_gateway.api.doors import needs
@@ -182,7 +182,7 @@ class DemandAnswer(_Answer):
 
 
 @router.get("/sites/{site}/costs")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_costs(
     read: Reading, site: SiteId, month: MonthName = None, months: MonthCount = 1
 ) -> Costs:
@@ -191,7 +191,7 @@ def get_costs(
 
 
 @router.get("/sites/{site}/demand")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.SERIES)
 def get_demand(read: Reading, site: SiteId) -> DemandAnswer:
     """The demand of the running interval, its forecast, and the warnings."""
     return demand(read, site)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from joulemark_gateway.access.roles import Role
+from joulemark_gateway.access.roles import Role, Scope
 from joulemark_gateway.agents_now import NOT_SYNCHRONISED, AgentNow
 from joulemark_gateway.alerts.facts import fleet_of
 from joulemark_gateway.api.doors import needs
@@ -75,7 +75,7 @@ class Fleet(BaseModel):
 
 
 @router.get("/fleet")
-@needs(Role.VIEWER)
+@needs(Role.VIEWER, Scope.METRICS)
 def get_fleet(
     *,
     here: Here,

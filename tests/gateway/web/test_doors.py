@@ -32,9 +32,9 @@ WHOSE = {
 SCOPES = {
     Scope.ANY: {"/me", "/openapi.json"},
     Scope.REPORTS: {"/projects"},
-    Scope.METRICS: {"/metrics"},
+    Scope.METRICS: {"/metrics", "/fleet", "GET /alerts"},
     Scope.EVIDENCE: {"/records", "/proof", "/quarantine", "GET /corrections", "GET /raw-requests"},
-    Scope.OPERATE: {"POST /corrections", "POST /raw-requests"},
+    Scope.OPERATE: {"POST /corrections", "POST /raw-requests", "POST /acknowledge"},
     Scope.ADMIN: {"/users", "/tokens", "/events", "/enrolments", "/revocations"},
     Scope.SERIES: {"/sites"},
 }  # what an address of the API has as a part, the first that fits; pages are for no limited token
