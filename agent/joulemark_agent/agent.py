@@ -348,7 +348,13 @@ class Agent:
         """Publish how the agent is: when that changes, and now and then."""
         told, told_s = None, 0.0
         while True:
-            content = health_of(self._settings, self._keeper, self._uplink, self._guard.late)
+            content = health_of(
+                self._settings,
+                self._keeper,
+                self._uplink,
+                self._guard.late,
+                self._clock.time_quality(),
+            )
             content["troubles"] += troubles_of(self._troubles)
             now_s = time.monotonic()
             if (state := state_of(content)) != told or now_s - told_s >= HEALTH_EVERY_S:

@@ -6,18 +6,26 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from joulemark_agent.contract.errors import JoulemarkError
+from joulemark_agent import __version__
+from joulemark_agent.contract.errors import ConfigError, JoulemarkError
+from joulemark_agent.contract.reading import TimeQuality
 from joulemark_agent.keeper import Keeper
 from joulemark_agent.settings import SiteSettings
+from joulemark_agent.tls import own_certificate
 from joulemark_agent.troubles import Troubles
 from joulemark_agent.uplink import Uplink
 
 HEALTH_EVERY_S = 60.0
 _MOST_TROUBLES, _MOST_LETTERS = 20, 300
+_MOST_ERROR_US = 10**17
 
 
 def health_of(
-    settings: SiteSettings, keeper: Keeper, uplink: Uplink, late: Sequence[str]
+    settings: SiteSettings,
+    keeper: Keeper,
+    uplink: Uplink,
+    late: Sequence[str],
+    time_quality: TimeQuality,
 ) -> dict[str, Any]:
     """The fields of the document, see `contract.health`.
 
@@ -26,9 +34,17 @@ def health_of(
         keeper: knows the disk.
         uplink: knows the broker and the collector.
         late: lines that hang.
+        time_quality: what is known of the clock.
     """
     troubles = [*troubles_of(keeper.troubles), *_told(uplink.troubles)]
+    until_us = certificate_until_us(settings)
     return {
+        "about": {
+            "certificate_until_us": None if until_us is None else str(until_us),
+            "clock_error_us": str(min(max(time_quality.error_us, 0), _MOST_ERROR_US)),
+            "clock_sync": time_quality.sync,
+            "version": __version__,
+        },
         "agent": settings.agent,
         "level": "stopped" if keeper.is_stopped else keeper.level.name.lower(),
         "lines": {"stuck": sorted(late)},
@@ -41,6 +57,20 @@ def health_of(
         "t_utc_us": str(time.time_ns() // 1000),
         "troubles": troubles[:_MOST_TROUBLES],
     }
+
+
+def certificate_until_us(settings: SiteSettings) -> int | None:
+    """When the certificate that the broker is shown ends; None: there is none, or it is unreadable.
+
+    What is wrong with one is said where it is used.
+    """
+    if settings.uplink.tls is None:
+        return None
+    try:
+        found = own_certificate(settings.uplink.tls.files(settings.state_dir).certificate)
+    except ConfigError:
+        return None
+    return int(found.not_valid_after_utc.timestamp()) * 1_000_000
 
 
 def troubles_of(troubles: Troubles) -> list[dict[str, str]]:

@@ -6,6 +6,7 @@ Run from the root of the repository, with the project installed:
 
 from collections.abc import Iterator
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -17,8 +18,14 @@ from joulemark_gateway.settings import CollectorSettings
 
 TARGET = Path("docs/settings.md")
 UNITS = {"s": "s", "ms": "ms", "mb": "MB", "w": "W", "bytes": "bytes"}  # by the end of a key
-UNITS |= {"minutes": "min", "seconds": "s", "days": "days"}
-KINDS = {int: "whole number", float: "number", bool: "true or false", str: "text"}
+UNITS |= {"kw": "kW", "minutes": "min", "seconds": "s", "days": "days"}
+KINDS = {
+    int: "whole number",
+    float: "number",
+    Decimal: "number",
+    bool: "true or false",
+    str: "text",
+}
 KINDS |= {Path: "file or folder", dict: "mapping", tuple: "list", SecretStr: "not in the file"}
 
 HEAD = """# Settings
@@ -219,6 +226,48 @@ COLLECTOR = {
     "projects.report": "what `joulemark report --out` wrote; either this",
     "projects.follow": "or a project file, or a folder of them: the saving so far "
     "([projects](projects.md))",
+    "costs": "tariffs of the sites ([costs](costs.md))",
+    "costs.site": "which site",
+    "costs.tariffs": "tariff files; which of them holds, their days say",
+    "costs.contract_kw": "contract demand of the site, in kW",
+    "costs.warning": "peak-demand warning; without it none is raised",
+    "costs.warning.limit": "of contract, of what is billed anyway, or `limit_kw`",
+    "costs.warning.limit_kw": "with `fixed`, in kW",
+    "costs.warning.limit_ratio": "share of the limit at which it is warned",
+    "costs.warning.clear_ratio": "share of that below which the warning ends",
+    "costs.warning.uncertainties": "standard uncertainties added to the forecast",
+    "alerts": "what is told to whom ([alerts](alerts.md)); without it nothing",
+    "alerts.rules": "what is told",
+    "alerts.rules.rule": "which",
+    "alerts.rules.name": "of its alerts; without it the rule's",
+    "alerts.rules.sites": "only these; without it all",
+    "alerts.rules.limit": "in the rule's unit; without it the usual one",
+    "alerts.rules.below": "of a figure: told below the limit",
+    "alerts.rules.clear": "of a figure: where it ends; without it 5 % from the limit",
+    "alerts.rules.device": "of a figure",
+    "alerts.rules.point": "of a figure, `kpi_` ones included",
+    "alerts.rules.minutes": "it has to hold so long",
+    "alerts.rules.tell": "receivers",
+    "alerts.rules.escalate": "receivers where nobody acknowledges",
+    "alerts.rules.escalate_minutes": "after which they are told",
+    "alerts.receivers": "who is told",
+    "alerts.receivers.name": "in rules, and in the variable of the secret",
+    "alerts.receivers.webhook": "`https://...`; either this",
+    "alerts.receivers.ca": "PEM of whose certificates are believed; without it this machine's",
+    "alerts.receivers.mail": "or e-mail addresses",
+    "alerts.receivers.language": "of the text",
+    "alerts.mail_server": "by which e-mail goes",
+    "alerts.mail_server.host": "its name",
+    "alerts.mail_server.port": "of STARTTLS; with `tls` usually 465",
+    "alerts.mail_server.security": "without TLS nothing is sent",
+    "alerts.mail_server.ca": "as above",
+    "alerts.mail_server.username": "password: only `JOULEMARK_ALERTS_MAIL_PASSWORD`",
+    "alerts.mail_server.sender": "address it comes from",
+    "alerts.pages": "address of the pages, for links: `https://...`",
+    "alerts.private_addresses": "whether a webhook may be in the plant's own network",
+    "alerts.flood": "beyond it the rest comes as one digest",
+    "alerts.flood.notices": "to one receiver",
+    "alerts.flood.minutes": "in this time",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from functools import partial
@@ -10,9 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from joulemark_gateway import alive
+from joulemark_gateway.alerts import store as alerts
+from joulemark_gateway.alerts.deliver import Deliverer, ways_of
 from joulemark_gateway.api.sources import OpenSeries, Sources
 from joulemark_gateway.bookkeeping.keeper import BookkeepingThread
 from joulemark_gateway.bookkeeping.start import open_bookkeeper, open_log, others_of
+from joulemark_gateway.costs.files import load_tariffs
+from joulemark_gateway.costs.months import CostBook
+from joulemark_gateway.daily import Daily, DailyThread
 from joulemark_gateway.evidence import store as evidence
 from joulemark_gateway.evidence.compactor import CompactorThread
 from joulemark_gateway.following.so_far import Board
@@ -62,6 +68,8 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
     witness = Witness(settings.name, key.private)
     registry = LiveRegistry(settings.registry, settings.state_dir)
     others_of(settings.log)  # what is wrong with it is told before anything starts
+    costs = CostBook(load_tariffs(settings.costs))  # likewise
+    deliverer = open_deliverer(settings)
     requests = Requests(settings.state_dir)
     board = LiveBoard()
     tally = Tally()
@@ -108,13 +116,19 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
         live=board,
         savings=savings,
         tally=tally,
+        costs=costs,
+        alerts=alerts.Alerts(alerts_path(settings)),
     )
+    daily = DailyThread(Daily(sources, settings.alerts, alerts_path(settings)).turn)
     beat = living.beat("pages", alive.PAGES_S)
     pages = start_pages(settings.pages, settings.state_dir, sources, beat)
     enrolment = serve_enrolment(settings, key.public, registry)
     watch_certificates(settings, stop)
     if follower is not None:
         follower.start()
+    daily.start()
+    if deliverer is not None:
+        deliverer.start()
     living.start()
     try:
         subscriber.run(stop)
@@ -126,6 +140,9 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
             enrolment.stop()
         if follower is not None:
             follower.stop()
+        daily.stop()
+        if deliverer is not None:
+            deliverer.stop()
         mirror.stop()
         books.stop()
         compactor.stop()
@@ -151,6 +168,26 @@ def evidence_path(settings: CollectorSettings) -> Path:
 def series_path(settings: CollectorSettings) -> Path:
     """Where the embedded series is kept."""
     return settings.state_dir / embedded.FILE
+
+
+def alerts_path(settings: CollectorSettings) -> Path | None:
+    """Where alerts are kept; None where the file tells nobody of anything."""
+    return None if settings.alerts is None else settings.state_dir / alerts.FILE
+
+
+def open_deliverer(settings: CollectorSettings) -> Deliverer | None:
+    """What delivers notices; None where nobody is told.
+
+    Raises:
+        ConfigError: a secret or password is missing.
+        StoreError: the file of alerts cannot be used.
+    """
+    path = alerts_path(settings)
+    if settings.alerts is None or path is None:
+        return None
+    ways = ways_of(settings.alerts, os.environ)
+    alerts.AlertStore(path).close()  # what is wrong with it is told before anything starts
+    return Deliverer(path, settings.alerts, ways, _now_us)
 
 
 def open_follower(settings: CollectorSettings, board: Board) -> FollowerThread | None:

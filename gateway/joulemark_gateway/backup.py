@@ -4,6 +4,7 @@
 |---|---|
 | `evidence.sqlite` | the evidence and the collector's log |
 | `access.sqlite` | users, tokens and the security log |
+| `alerts.sqlite` | alerts, who took note of them, and what waits to be told |
 | `ca/ca.db`, `ca/ca.pem`, `ca/crl.pem` | what the site's authority gave out |
 | `registry.json`, `requests/` | who was enrolled or revoked; who was asked for raw records |
 | `backup.json` | size and SHA-256 of each, and the heads that stand in it |
@@ -33,6 +34,7 @@ from joulemark_agent.contract.tree import root
 from joulemark_agent.files import flush_folder, replace_file
 from joulemark_gateway import registry
 from joulemark_gateway.access import database as access
+from joulemark_gateway.alerts import store as alerts
 from joulemark_gateway.evidence import store as evidence
 from joulemark_gateway.evidence.log_store import LogStore
 from joulemark_gateway.evidence.sqlite import SqliteFile
@@ -124,6 +126,7 @@ def _copied(state_dir: Path, folder: Path) -> dict[str, Any]:
     for path in (
         state_dir / evidence.FILE,
         state_dir / access.FILE,
+        state_dir / alerts.FILE,
         ca_folder(state_dir) / records.FILE,
     ):
         if path.exists():

@@ -37,7 +37,10 @@ from joulemark_agent.contract.signature import decode64
 from joulemark_agent.contract.topics import parse_origin, require_id
 from joulemark_gateway import secret_files
 from joulemark_gateway.access.settings import PagesSettings
+from joulemark_gateway.alerts.settings import AlertSettings
 from joulemark_gateway.bookkeeping.settings import LogSettings
+from joulemark_gateway.costs.files import load_tariffs
+from joulemark_gateway.costs.settings import CostSettings
 from joulemark_gateway.evidence.entries import is_log_name
 from joulemark_gateway.evidence.store import QUARANTINE_BYTES, QUARANTINE_MESSAGES
 from joulemark_gateway.ingest.registered import Agent, Registry
@@ -216,6 +219,8 @@ class CollectorSettings(BaseSettings):
     pages: PagesSettings | None = PagesSettings()  # null: no pages
     enrolment: EnrolmentSettings | None = None  # None: agents join by hand
     projects: tuple[ProjectSettings, ...] = ()
+    costs: tuple[CostSettings, ...] = ()  # tariffs by site
+    alerts: AlertSettings | None = None  # None: nobody is told
 
     @classmethod
     def settings_customise_sources(
@@ -280,6 +285,7 @@ def load_collector(path: Path) -> CollectorSettings:
             )
     if found:
         raise _mistakes(found)
+    load_tariffs(settings.costs)
     return settings
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agent.test_app import ORIGINS, check_year, ended, enrolled, until
-from joulemark_agent import app
+from joulemark_agent import __version__, app
 from joulemark_agent.contract.health import parse_health
 from joulemark_agent.keys import AGENT_KEY, load_key
 from joulemark_agent.settings import load_site
@@ -83,6 +83,8 @@ async def test_how_the_agent_is_reaches_the_collector_signed(tmp_path, broker, c
     content = parse_health(collector.health[0], (key.public,))
     assert (content["site"], content["level"]) == (SITE, "nothing")
     assert int(content["outbox"]["capacity_bytes"]) > 1_000_000
+    assert content["about"]["version"] == __version__
+    assert content["about"]["clock_sync"] in {"ntp", "unsynchronised"}
 
 
 def destroy(place: Site) -> None:

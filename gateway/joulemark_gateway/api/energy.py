@@ -166,7 +166,7 @@ def sums_in(
     if basis == "counter":
         return WindowSums(*counted_in(reader, (site, device.id, point), edges_us))
     if basis == "held":
-        return WindowSums(*_held(reader, site, device, point, edges_us))
+        return WindowSums(*held_by(reader, site, device, point, edges_us))
     return None
 
 
@@ -221,9 +221,14 @@ def counted_in(
     return sums[0], sums[1], sums[2]
 
 
-def _held(
+def held_by(
     reader: SeriesReader, site: str, device: Device, point: str, edges_us: Integers
 ) -> tuple[Integers, Integers, Integers]:
+    """Power times time in windows: energy, and how much of each is covered and estimated.
+
+    Raises:
+        StoreError: the series cannot be read.
+    """
     samples = held_around(reader, site, device, point, (int(edges_us[0]), int(edges_us[-1])))
     windows = held(samples, point, edges_us)
     return windows.amount, windows.covered_us, windows.estimated_us  # type: ignore[return-value]  # Wh are floats here

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from joulemark_agent.contract.errors import StoreError
 from joulemark_gateway.access.roles import NOBODY, Who
+from joulemark_gateway.alerts.store import Alerts
+from joulemark_gateway.costs.months import CostBook
+from joulemark_gateway.costs.watch import DemandBoard
 from joulemark_gateway.evidence.base import EvidenceStore
 from joulemark_gateway.evidence.store import SqliteStore
 from joulemark_gateway.following.so_far import Board
@@ -68,6 +71,9 @@ class Sources:
     settings: CollectorSettings | None = None  # of the collector that runs behind the pages
     live: LiveBoard = field(default_factory=LiveBoard)  # what is shown and not evidence
     savings: Board = field(default_factory=Board)  # of running projects
+    costs: CostBook = field(default_factory=CostBook)  # tariffs by site
+    demands: DemandBoard = field(default_factory=DemandBoard)  # as it is watched
+    alerts: Alerts = field(default_factory=Alerts)  # what was told
     tally: Tally = field(default_factory=Tally)  # of what came since the start
     who: Who = NOBODY  # for whom: nothing is given of sites they do not see
     now_us: Callable[[], int] = field(default=lambda: time.time_ns() // 1000)

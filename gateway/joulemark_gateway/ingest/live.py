@@ -102,6 +102,16 @@ class LiveBoard:
         with self._lock:
             return [one for (name, _), one in sorted(self._readings.items()) if name == site]
 
+    def everyone(self) -> dict[str, AgentHealth]:
+        """How every agent is, by its name."""
+        with self._lock:
+            return dict(self._health)
+
+    def everything(self) -> list[LiveReading]:
+        """What is live of all sites."""
+        with self._lock:
+            return list(self._readings.values())
+
     def reading(self, site: str, device: str) -> LiveReading | None:
         """What is live of a device."""
         with self._lock:

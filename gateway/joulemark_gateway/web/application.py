@@ -13,6 +13,9 @@ from joulemark_gateway.access.gate import Access
 from joulemark_gateway.access.roles import Role, Scope
 from joulemark_gateway.api import admin as admin_routes
 from joulemark_gateway.api import agents, files, health, metrics, operator, routes, series
+from joulemark_gateway.api import alerts as alert_routes
+from joulemark_gateway.api import costs as cost_routes
+from joulemark_gateway.api import fleet as fleet_routes
 from joulemark_gateway.api import systems as system_routes
 from joulemark_gateway.api.doors import needs, only_admitted
 from joulemark_gateway.api.openapi import described
@@ -21,6 +24,9 @@ from joulemark_gateway.api.sources import Sources
 from joulemark_gateway.software import VERSION
 from joulemark_gateway.web import account, admin, explorer, pages, quality, savings, systems, usage
 from joulemark_gateway.web import agents as agent_pages
+from joulemark_gateway.web import alerts as alert_pages
+from joulemark_gateway.web import costs as cost_pages
+from joulemark_gateway.web import fleet as fleet_pages
 from joulemark_gateway.web.errors import add_handlers
 from joulemark_gateway.web.guard import Guard
 
@@ -29,8 +35,34 @@ STATIC: Mapping[str, str] = {
     "live.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
-_API = (routes, series, files, health, metrics, system_routes, operator, admin_routes, agents)
-_PAGES = (pages, usage, quality, explorer, savings, systems, account, admin, agent_pages)
+_API = (
+    routes,
+    series,
+    files,
+    health,
+    metrics,
+    system_routes,
+    cost_routes,
+    fleet_routes,
+    alert_routes,
+    operator,
+    admin_routes,
+    agents,
+)
+_PAGES = (
+    pages,
+    usage,
+    quality,
+    explorer,
+    savings,
+    systems,
+    cost_pages,
+    fleet_pages,
+    alert_pages,
+    account,
+    admin,
+    agent_pages,
+)
 
 
 def application(sources: Sources, access: Access) -> Guard:

@@ -188,6 +188,7 @@ def get_site(
         "site.html",
         site=now,
         systems=systems.systems(read, site),
+        has_costs=site in read.sources.costs.sites,
         zone=place.zone,
         agents=live(read, site).agents,
         days=days,

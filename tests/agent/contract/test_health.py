@@ -18,11 +18,16 @@ CONTENT: dict[str, Any] = {
     "outbox": {"capacity_bytes": "20", "unconfirmed": "3", "used_bytes": "19"},
     "t_utc_us": "1795305600000000", "troubles": [TROUBLE],
 }  # fmt: skip
+ABOUT = {"about": {
+    "certificate_until_us": "1795305600000000", "clock_error_us": "12", "clock_sync": "ntp",
+    "version": "0.1.0",
+}}  # fmt: skip
 
 
-def test_what_was_said_is_what_is_read():
-    data = health_bytes(CONTENT, KEYS.agent)
-    assert parse_health(data, (public_key(FOREIGN.agent), KEY)) == CONTENT
+@pytest.mark.parametrize("more", [{}, ABOUT], ids=["version 1", "version 2"])
+def test_what_was_said_is_what_is_read(more):
+    data = health_bytes(CONTENT | more, KEYS.agent)
+    assert parse_health(data, (public_key(FOREIGN.agent), KEY)) == CONTENT | more
 
 
 @pytest.mark.parametrize("keys", [(), (public_key(FOREIGN.agent),)])
@@ -38,6 +43,8 @@ def test_another_s_word_is_refused(keys):
         {"more": 1}, {"level": 3}, {"lines": []}, {"lines": {"stuck": [1]}}, {"outbox": {}},
         {"outbox": {**CONTENT["outbox"], "used_bytes": "-1"}}, {"t_utc_us": 17}, {"troubles": {}},
         {"outbox": {**CONTENT["outbox"], "used_bytes": "9" * 30}}, {"troubles": [{}]},
+        {"about": {}}, {"about": {**ABOUT["about"], "version": 1}}, {"about": None},
+        {"about": {**ABOUT["about"], "certificate_until_us": "soon"}},
         {"troubles": [{**TROUBLE, "what": None}]}, {"troubles": [{**TROUBLE, "since_us": "x"}]},
     ],
 )  # fmt: skip

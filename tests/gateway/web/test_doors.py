@@ -18,7 +18,7 @@ from support.guarded import OTHER, browser_of
 
 NAMED = {
     "site": SITE, "device": METER, "system": "air", "project": "pump-house", "name": "report.json",
-    "id": "00000000", "seq": "0",
+    "id": "00000000", "seq": "0", "number": "1",
 }  # fmt: skip
 WHOSE = {
     Role.ANYBODY: {"/login", "/health", "/static/{name}"},
@@ -26,15 +26,15 @@ WHOSE = {
         "/records", "/proof", "/quarantine", "/refused", "/metrics", "GET /corrections",
         "GET /raw-requests",
     },
-    Role.OPERATOR: {"POST /corrections", "POST /raw-requests"},
+    Role.OPERATOR: {"POST /corrections", "POST /raw-requests", "POST /acknowledge"},
     Role.ADMIN: {"/users", "/tokens", "/events", "/admin", "/enrolments", "/revocations"},
 }  # fmt: skip # what its addresses end with, or have as a part; all others are a viewer's
 SCOPES = {
     Scope.ANY: {"/me", "/openapi.json"},
     Scope.REPORTS: {"/projects"},
-    Scope.METRICS: {"/metrics"},
+    Scope.METRICS: {"/metrics", "/fleet", "GET /alerts"},
     Scope.EVIDENCE: {"/records", "/proof", "/quarantine", "GET /corrections", "GET /raw-requests"},
-    Scope.OPERATE: {"POST /corrections", "POST /raw-requests"},
+    Scope.OPERATE: {"POST /corrections", "POST /raw-requests", "POST /acknowledge"},
     Scope.ADMIN: {"/users", "/tokens", "/events", "/enrolments", "/revocations"},
     Scope.SERIES: {"/sites"},
 }  # what an address of the API has as a part, the first that fits; pages are for no limited token

@@ -51,6 +51,8 @@ _HEALTH: dict[str, Any] = {
     "outbox": {"capacity_bytes": "20", "unconfirmed": "3", "used_bytes": "19"},
     "t_utc_us": str(_AT_US), "troubles": [_TROUBLE],
 }  # fmt: skip
+_ABOUT = {"about": {"certificate_until_us": None, "clock_error_us": "9", "clock_sync": "ntp",
+                    "version": "0.1.0"}}  # fmt: skip
 _CORRECTION = corrections.Correction(
     _ORIGIN, 3, 8, "power_w", corrections.REPLACED, "calibration", "Anna", "17.5"
 )
@@ -117,7 +119,8 @@ JOINING_FORMS = (
     Target("raw_file", lambda: [raw_file(_tree())], parse_raw_file),
     Target("raw_lines", lambda: [raw_file(_tree())], parse_raw_file, gzipped(octets)),
     Target("live", _live, parse_live, deflated(json_text)),
-    Target("health", lambda: [health_bytes(_HEALTH, KEYS.agent)],
+    Target("health", lambda: [health_bytes(_HEALTH, KEYS.agent),
+                              health_bytes(_HEALTH | _ABOUT, KEYS.agent)],
            lambda data: parse_health(data, _KEYS), json_text),
     Target("application", lambda: [_application().data()], _apply, json_text),
     Target("certificate_request", lambda: [_application().csr], requested_key),

@@ -1,0 +1,120 @@
+"""The thread that looks after the day: demand as records arrive, and what has to be told of.
+
+It reads as the pages do, through connections of its own, and waits while nothing is new. Where
+something cannot be read it tries again; evidence goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from joulemark_agent.contract.errors import JoulemarkError
+from joulemark_gateway.alerts.engine import begun, looked
+from joulemark_gateway.alerts.facts import Gatherer
+from joulemark_gateway.alerts.settings import AlertSettings
+from joulemark_gateway.alerts.store import AlertStore
+from joulemark_gateway.api.plant import shown, sites_of
+from joulemark_gateway.api.sources import SERIES_CLOSED, Sources
+from joulemark_gateway.costs.watch import DemandWatch, Warned
+
+TURN_S = 10.0  # at least so often, whether something is new or not
+
+log = logging.getLogger(__name__)
+
+
+class DailyThread:
+    """Turns of `Daily` until told to stop."""
+
+    def __init__(self, turn: Callable[[], None]) -> None:
+        self._turn = turn
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="daily", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the turn at hand."""
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        is_down = False
+        while True:
+            try:
+                self._turn()
+            except JoulemarkError as error:
+                if not is_down and error.code != SERIES_CLOSED:
+                    fields = {"code": error.code, "what": error.what, "do": error.do}
+                    log.error("daily_down", extra=fields)  # noqa: TRY400 - said in full
+                    is_down = True
+            except Exception:
+                log.exception("daily_failed")
+            else:
+                if is_down:
+                    log.info("daily_back")
+                is_down = False
+            if self._stopping.wait(TURN_S):
+                return
+
+
+class Daily:
+    """One look at everything; used by one thread."""
+
+    def __init__(
+        self, sources: Sources, wanted: AlertSettings | None = None, path: Path | None = None
+    ) -> None:
+        """Nothing is opened yet.
+
+        Args:
+            sources: what is looked at.
+            wanted: what is told; None: nothing.
+            path: of the file of alerts.
+        """
+        self._sources, self._wanted, self._path = sources, wanted, path
+        self._watch = DemandWatch(sources.costs, sources.demands)
+        self._gatherer = None if wanted is None else Gatherer(sources, wanted)
+        self._untold: list[Warned] = []  # warnings that no look has seen
+        self._has_begun = False
+
+    def turn(self) -> None:
+        """Look at what is new; alerts are looked after also where the series cannot be read.
+
+        Raises:
+            StoreError: evidence, series or the file of alerts cannot be used.
+        """
+        trouble: JoulemarkError | None = None
+        try:
+            self._untold += self.demands()
+        except JoulemarkError as error:
+            trouble = error
+        if self._wanted is not None and self._gatherer is not None and self._path is not None:
+            facts = self._gatherer.facts(self._untold)
+            with AlertStore(self._path) as store:
+                if not self._has_begun:
+                    begun(store, self._wanted, facts.now_us)
+                    self._has_begun = True
+                looked(store, self._wanted, facts)
+        self._untold = []
+        if trouble is not None:
+            raise trouble
+
+    def demands(self) -> list[Warned]:
+        """Go on with the demand of every site that has a tariff."""
+        raised: list[Warned] = []
+        if not self._sources.costs.sites:
+            return raised
+        reader, now_us = self._sources.series.reader, self._sources.now_us()
+        with self._sources.store() as store:
+            sites = sites_of(store)
+        for name in self._sources.costs.sites:
+            if name not in sites:
+                continue
+            site_us = shown(sites[name], reader, now_us).now_us
+            if site_us is not None:
+                raised += self._watch.turn(reader, sites[name], site_us, now_us)
+        return raised
