@@ -15,6 +15,7 @@ from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from support import leaving, servers
+from support import postgres as postgres_server
 from support.needed import missing, service
 
 # No wall-clock limits: a slow machine is not a failure. The same few examples on every run of one
@@ -113,6 +114,14 @@ def plant_data() -> Path:
     if not named:
         pytest.skip("JOULEMARK_DATA is not set: it names the folder of recorded plant data")
     return Path(named)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[postgres_server.Cluster]:
+    """A running PostgreSQL server."""
+    postgres_server.programs()
+    with postgres_server.cluster() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

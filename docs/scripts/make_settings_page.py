@@ -47,9 +47,9 @@ Nothing else may be replaced.
 COLLECTOR_HEAD = """## Collector's file
 
 Environment: `JOULEMARK_COLLECTOR_STATE_DIR`, `JOULEMARK_COLLECTOR_BROKER__` and any key of
-`broker`, `JOULEMARK_COLLECTOR_SERIES__` and any key of `series` but `kind` replace what the file
-says. Nothing else may be replaced. A secret may stand in a file instead: `..._PASSWORD_FILE` and
-`..._TOKEN_FILE` name it.
+`broker`, `JOULEMARK_COLLECTOR_SERIES__` and any key of `series` but `kind`, and
+`JOULEMARK_COLLECTOR_LEDGER__URL` and `__PASSWORD` replace what the file says. Nothing else may be
+replaced. A secret may stand in a file instead: `..._PASSWORD_FILE` and `..._TOKEN_FILE` name it.
 """
 TLS = {
     "ca": "PEM of whose broker is believed; without it {0}",
@@ -164,6 +164,12 @@ COLLECTOR = {
     "broker.password": "only `JOULEMARK_COLLECTOR_BROKER__PASSWORD`",
     "broker.tls": "certificates ([security](security.md)); else any authority of this machine",
     **{f"broker.tls.{name}": text for name, text in COLLECTOR_TLS.items()},
+    "broker.group": "of collectors that share what arrives ([how](several_collectors.md))",
+    "ledger": "where evidence and the collector's log are kept",
+    "ledger.kind": "a file in the state folder, or a database that several collectors share",
+    "ledger.url": "of the database: `postgresql://USER@HOST/DATABASE?sslmode=verify-full`",
+    "ledger.objects": "where old batches go: a folder, or an address of fsspec; else the ledger",
+    "ledger.password": "only `JOULEMARK_COLLECTOR_LEDGER__PASSWORD`, or a file with `?passfile=`",
     "broker.config": "folder of mosquitto's lists, kept as enrolments and revocations say",
     "accept_simulated": "whether epochs of a replay are taken",
     "agents": "who may send, besides those that were enrolled",
@@ -179,7 +185,7 @@ COLLECTOR = {
     "revoked.time": "for people",
     "revoked.reason": "for people",
     "series": "the rebuildable copy for queries",
-    "series.kind": "`embedded` in the state folder, or a server's",
+    "series.kind": "`embedded` in the state folder, a server's, or `none`: another collector's",
     "series.url": "of the server",
     "series.org": "of InfluxDB",
     "series.bucket": "of InfluxDB",

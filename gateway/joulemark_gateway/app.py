@@ -19,7 +19,6 @@ from joulemark_gateway.bookkeeping.start import open_bookkeeper, open_log, other
 from joulemark_gateway.costs.files import load_tariffs
 from joulemark_gateway.costs.months import CostBook
 from joulemark_gateway.daily import Daily, DailyThread
-from joulemark_gateway.evidence import store as evidence
 from joulemark_gateway.evidence.compactor import CompactorThread
 from joulemark_gateway.following.so_far import Board
 from joulemark_gateway.ingest.intake import Intake, Witness
@@ -36,11 +35,14 @@ from joulemark_gateway.series.mirror import Mirror
 from joulemark_gateway.series.retention import Retention
 from joulemark_gateway.series.servers import Server
 from joulemark_gateway.settings import CollectorSettings
+from joulemark_gateway.sharing import RegistryExchange
 from joulemark_gateway.stopping import asked_to_stop
 from joulemark_gateway.web.server import start_pages
 
 if TYPE_CHECKING:
     from joulemark_gateway.following.follower import FollowerThread
+
+_OTHERS_S = 5.0  # after which evidence that another collector took is in the series, too
 
 log = logging.getLogger(__name__)
 
@@ -58,14 +60,15 @@ def run(settings: CollectorSettings) -> None:
 def collect(settings: CollectorSettings, stop: threading.Event) -> None:
     """Collect until told to stop; errors as `run`."""
     key, living = witness_key(settings.state_dir), alive.Alive()
-    path, limits = evidence_path(settings), settings.limits
+    ledger, limits = settings.evidence, settings.limits
+    ledger.claim(settings.name, key.public)
     open_store = partial(
-        evidence.SqliteStore,
-        path,
+        ledger.writer,
         quarantine_bytes=limits.quarantine_bytes,
         quarantine_messages=limits.quarantine_messages,
     )
     witness = Witness(settings.name, key.private)
+    exchange = RegistryExchange(settings.state_dir, ledger)
     registry = LiveRegistry(settings.registry, settings.state_dir)
     others_of(settings.log)  # what is wrong with it is told before anything starts
     costs = CostBook(load_tariffs(settings.costs))  # likewise
@@ -79,12 +82,15 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
         partial(open_bookkeeper, settings, registry), _now_us, living.beat("log", alive.LOG_S)
     )
     series = OpenSeries()
-    mirror = Mirror(
-        partial(evidence.SqliteStore, path, create=False),
-        partial(series.opened, partial(open_series, settings)),
-        lambda: subscriber.is_busy,
-        living.beat("series", alive.SERIES_S),
-    )
+    mirror = None
+    if settings.series.kind != "none":
+        mirror = Mirror(
+            ledger.reader,
+            partial(series.opened, partial(open_series, settings)),
+            lambda: subscriber.is_busy,
+            living.beat("series", alive.SERIES_S),
+            look_every_s=_OTHERS_S if ledger.is_shared else None,
+        )
     subscriber = Subscriber(
         settings.broker,
         intake,
@@ -93,13 +99,21 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
         on_growth=partial(_poke, mirror, books),
         greetings=intake.greetings,
         requests=requests,
+        group=settings.broker.group,
+        sharing=intake,
         tls=None if settings.broker.tls is None else settings.broker.tls.files(settings.state_dir),
         on_turn=living.beat("messages", alive.MESSAGES_S).on,
     )
-    fields = {"state_dir": str(settings.state_dir), "witness": key.fingerprint}
+    fields = {
+        "state_dir": str(settings.state_dir),
+        "ledger": ledger.where,
+        "witness": key.fingerprint,
+    }
     log.info("collector_started", extra=fields)
-    compactor = CompactorThread(path, _now_us)
-    mirror.start()
+    compactor = CompactorThread(ledger.compactor, _now_us)
+    exchange.start()
+    if mirror is not None:
+        mirror.start()
     books.start()
     compactor.start()
     reports = [project.report for project in settings.projects if project.report is not None]
@@ -108,7 +122,7 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
     sources = Sources(
         settings.name,
         key.public,
-        path,
+        ledger,
         series,
         reports,
         registry=registry,
@@ -143,7 +157,9 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
         daily.stop()
         if deliverer is not None:
             deliverer.stop()
-        mirror.stop()
+        if mirror is not None:
+            mirror.stop()
+        exchange.stop()
         books.stop()
         compactor.stop()
         intake.close()
@@ -155,14 +171,10 @@ def _now_us() -> int:
     return time.time_ns() // 1000
 
 
-def _poke(mirror: Mirror, books: BookkeepingThread) -> None:
-    mirror.poke()
+def _poke(mirror: Mirror | None, books: BookkeepingThread) -> None:
+    if mirror is not None:
+        mirror.poke()
     books.poke()
-
-
-def evidence_path(settings: CollectorSettings) -> Path:
-    """Where the evidence is kept."""
-    return settings.state_dir / evidence.FILE
 
 
 def series_path(settings: CollectorSettings) -> Path:

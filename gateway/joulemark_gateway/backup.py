@@ -2,7 +2,7 @@
 
 | in the copy | what |
 |---|---|
-| `evidence.sqlite` | the evidence and the collector's log |
+| `evidence.sqlite` | the evidence and the collector's log; not where they are in PostgreSQL |
 | `access.sqlite` | users, tokens and the security log |
 | `alerts.sqlite` | alerts, who took note of them, and what waits to be told |
 | `ca/ca.db`, `ca/ca.pem`, `ca/crl.pem` | what the site's authority gave out |
@@ -36,7 +36,7 @@ from joulemark_gateway import registry
 from joulemark_gateway.access import database as access
 from joulemark_gateway.alerts import store as alerts
 from joulemark_gateway.evidence import store as evidence
-from joulemark_gateway.evidence.log_store import LogStore
+from joulemark_gateway.evidence.ledger import Ledger, SqliteLedger
 from joulemark_gateway.evidence.sqlite import SqliteFile
 from joulemark_gateway.ingest import requests
 from joulemark_gateway.pki import records, site_ca
@@ -55,11 +55,13 @@ class Backup:
     files: dict[str, Any]
 
 
-def back_up(state_dir: Path, into: Path, now: datetime) -> Backup:
+def back_up(state_dir: Path, into: Path, now: datetime, ledger: Ledger | None = None) -> Backup:
     """Copy into a new folder below `into`, named by the time; it is there whole, or not at all.
 
     Args:
         state_dir: of the collector, which may run meanwhile.
+        ledger: None: the file in `state_dir`. One that is shared is not copied: the heads in it are
+            written down, so that a copy of the database can be compared with them.
         into: made where it is missing.
         now: aware.
 
@@ -67,9 +69,10 @@ def back_up(state_dir: Path, into: Path, now: datetime) -> Backup:
         ConfigError: the folder is there already, or a file cannot be read or written.
         StoreError: a store cannot be read, or its copy is not whole.
     """
-    if not (state_dir / evidence.FILE).exists():
+    ledger = ledger or SqliteLedger(state_dir / evidence.FILE)
+    if not ledger.exists():
         raise StoreError(
-            f"There is no evidence store in {state_dir}.",
+            f"There is no evidence store at {ledger.where}.",
             "Start the collector once, or name the state_dir it uses.",
             code="store_missing",
         )
@@ -79,7 +82,7 @@ def back_up(state_dir: Path, into: Path, now: datetime) -> Backup:
         into.mkdir(mode=_OPEN, parents=True, exist_ok=True)
         part.mkdir(mode=_OPEN)
         try:
-            found = _copied(state_dir, part)
+            found = _copied(state_dir, part, ledger)
             if folder.exists():
                 raise FileExistsError(None, "it is there already")
             part.rename(folder)
@@ -122,13 +125,12 @@ def check(folder: Path) -> Backup:
     return Backup(folder, heads, listed)
 
 
-def _copied(state_dir: Path, folder: Path) -> dict[str, Any]:
-    for path in (
-        state_dir / evidence.FILE,
-        state_dir / access.FILE,
-        state_dir / alerts.FILE,
-        ca_folder(state_dir) / records.FILE,
-    ):
+def _copied(state_dir: Path, folder: Path, ledger: Ledger) -> dict[str, Any]:
+    stores = [state_dir / file for file in (access.FILE, alerts.FILE)]
+    stores.append(ca_folder(state_dir) / records.FILE)
+    if not ledger.is_shared:
+        stores.insert(0, state_dir / evidence.FILE)
+    for path in stores:
         if path.exists():
             copy = folder / path.relative_to(state_dir)
             copy.parent.mkdir(mode=_OPEN, exist_ok=True)
@@ -136,7 +138,7 @@ def _copied(state_dir: Path, folder: Path) -> dict[str, Any]:
                 source.copy_to(copy)
     for path in _others(state_dir):
         replace_file(folder / path.relative_to(state_dir), path.read_bytes())
-    heads = _heads(folder / evidence.FILE)
+    heads = _heads(ledger if ledger.is_shared else SqliteLedger(folder / evidence.FILE))
     for copy in sorted(folder.rglob("*.sqlite")) + sorted(folder.rglob("*.db")):
         _seal(copy)
     content = {"files": _listed(folder), "format": FORMAT, "heads": heads}
@@ -153,9 +155,9 @@ def _others(state_dir: Path) -> Iterator[Path]:
     yield from sorted((state_dir / requests.FOLDER).glob("*.json"))
 
 
-def _heads(path: Path) -> dict[str, Any]:
-    """What stands in the copied evidence: every tree, and the log."""
-    with evidence.SqliteStore(path, create=False) as store, LogStore(path, write=False) as log:
+def _heads(ledger: Ledger) -> dict[str, Any]:
+    """What stands in the evidence: every tree, and the log."""
+    with ledger.reader() as store, ledger.log(write=False) as log:
         trees = {
             head.origin: {"root": encode64(head.root), "size": head.size} for head in store.heads()
         }

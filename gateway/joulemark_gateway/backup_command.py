@@ -35,14 +35,24 @@ def _run(args: argparse.Namespace) -> int:
     if args.check:
         made = check(args.folder)
     else:
-        made = back_up(settings.state_dir, args.folder, datetime.now(UTC))
+        made = back_up(settings.state_dir, args.folder, datetime.now(UTC), settings.evidence)
     if args.json:
-        told = {"files": made.files, "folder": str(made.folder), "heads": made.heads}
+        told = {
+            "files": made.files,
+            "folder": str(made.folder),
+            "heads": made.heads,
+            "not_in_it": [settings.evidence.where] if settings.evidence.is_shared else [],
+        }
         sys.stdout.write(json.dumps(told) + "\n")
         return 0
     lines = [f"{made.folder}: {len(made.files)} files, as they {'were' if args.check else 'are'}."]
     for name, head in {**made.heads["trees"], **made.heads["log"]}.items():
         lines.append(f"  {name}  {head['size']} leaves, root {head['root']}")
+    if settings.evidence.is_shared:
+        lines.append(
+            f"The evidence is NOT in it: it is in {settings.evidence.where}. Copy the database with"
+            " pg_dump; the heads above must stand in that copy (docs/backup.md)."
+        )
     if not args.check:
         lines.append("Private keys are not in it; keep a copy of them elsewhere (docs/backup.md).")
     sys.stdout.write("\n".join(lines) + "\n")

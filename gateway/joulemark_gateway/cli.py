@@ -118,12 +118,10 @@ def _collector_run(args: argparse.Namespace) -> int:
 def _collector_status(args: argparse.Namespace) -> int:
     with _needs_gateway():
         from joulemark_gateway.settings import load_collector  # noqa: PLC0415
-    from joulemark_gateway.evidence.log_store import LogStore  # noqa: PLC0415
-    from joulemark_gateway.evidence.store import FILE, SqliteStore  # noqa: PLC0415
 
     settings = load_collector(args.config)
-    path = settings.state_dir / FILE
-    with SqliteStore(path, create=False) as store, LogStore(path, write=False) as book:
+    ledger = settings.evidence
+    with ledger.reader() as store, ledger.log(write=False) as book:
         damage = []
         trees = []
         for head in store.heads():
@@ -219,20 +217,22 @@ def _collector_keys(args: argparse.Namespace) -> int:
 def _series_rebuild(args: argparse.Namespace) -> int:
     with _needs_gateway():
         from joulemark_gateway.app import (  # noqa: PLC0415
-            evidence_path,
             kept_of,
             series_on_server,
             series_path,
         )
         from joulemark_gateway.series.embedded import EmbeddedSeries  # noqa: PLC0415
         from joulemark_gateway.settings import load_collector  # noqa: PLC0415
-    from joulemark_gateway.evidence.store import SqliteStore  # noqa: PLC0415
     from joulemark_gateway.series.mirror import rebuild, refill  # noqa: PLC0415
 
     settings = load_collector(args.config)
+    if settings.series.kind == "none":
+        raise ConfigError(
+            "This collector keeps no series.", "Run it with the file of the collector that does."
+        )
     if settings.series.kind != "embedded":
         with (
-            SqliteStore(evidence_path(settings), create=False) as store,
+            settings.evidence.reader() as store,
             _needs_gateway(),
             closing(series_on_server(settings)) as server,
         ):
@@ -241,7 +241,7 @@ def _series_rebuild(args: argparse.Namespace) -> int:
         print(f"{settings.series.url}: rebuilt from the {leaves} leaves of the evidence.")
         return 0
     path = series_path(settings)
-    with SqliteStore(evidence_path(settings), create=False) as store:
+    with settings.evidence.reader() as store:
         rebuild(store, path, partial(EmbeddedSeries, kept=kept_of(settings)))
     series = EmbeddedSeries(path)
     points = series.query("SELECT count(*) FROM points")[0][0]

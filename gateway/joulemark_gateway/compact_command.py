@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from joulemark_agent.contract.errors import StoreError
+
 Add = Callable[[argparse.ArgumentParser, Callable[[argparse.Namespace], int]], None]
 
 
@@ -25,12 +27,16 @@ def add_command(commands: Any, add_config: Add) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from joulemark_gateway.evidence.compactor import Compactor  # noqa: PLC0415 - when it runs
-    from joulemark_gateway.evidence.store import FILE  # noqa: PLC0415
-    from joulemark_gateway.settings import load_collector  # noqa: PLC0415
+    from joulemark_gateway.settings import load_collector  # noqa: PLC0415 - when it runs
 
     settings = load_collector(args.config)
-    with Compactor(settings.state_dir / FILE) as compactor:
+    with settings.evidence.compactor() as compactor:
+        if not compactor.may_begin():
+            raise StoreError(
+                f"Another collector compacts {settings.evidence.where} at this moment.",
+                "Run the command again later; what it does is done by that one.",
+                code="store_busy",
+            )
         before = compactor.bytes_used()
         moved = list(compactor.moves(time.time_ns() // 1000, all_of_it=True))
         after = compactor.bytes_used()

@@ -187,13 +187,7 @@ def read_added(state_dir: Path) -> Added:
     """
     path = state_dir / FILE
     try:
-        content = parse_canonical(path.read_bytes())
-        _check_fields(content, {"agents", "revoked", "v"})
-        agents = [_agent(row) for row in content["agents"]]
-        return Added(
-            {row.agent.agent: row for row in agents},
-            tuple(map(_withdrawn, content["revoked"])),
-        )
+        return _parsed(path.read_bytes())
     except FileNotFoundError:
         return Added()
     except (OSError, EvidenceError, ValueError, TypeError, KeyError) as error:
@@ -201,6 +195,15 @@ def read_added(state_dir: Path) -> Added:
             f"{path} cannot be used: {error}.",
             "Restore it from its copy: it says who was enrolled and whose key is revoked.",
         ) from error
+
+
+def _parsed(data: bytes) -> Added:
+    content = parse_canonical(data)
+    _check_fields(content, {"agents", "revoked", "v"})
+    agents = [_agent(row) for row in content["agents"]]
+    return Added(
+        {row.agent.agent: row for row in agents}, tuple(map(_withdrawn, content["revoked"]))
+    )
 
 
 def _agent(row: Mapping[str, Any]) -> Enrolled:
@@ -237,6 +240,55 @@ def _check_new(agent: Agent, agents: Mapping[str, Agent]) -> None:
             f"The agent {agent.agent!r} cannot be enrolled: {what}.",
             "Take one of the two out, or choose another name.",
         )
+
+
+def exchange(state_dir: Path, with_others: Callable[[Callable[[bytes], bytes]], bytes]) -> bool:
+    """Have the collectors that share a ledger know the same; whether this one learned something.
+
+    What was revoked anywhere is revoked; of an agent that was enrolled twice the later time counts.
+
+    Args:
+        state_dir: the collector's state folder.
+        with_others: gives what all of them know (nothing: b"") to be merged, keeps and returns it.
+
+    Raises:
+        ConfigError: the file cannot be read or written, or what the others know cannot be read.
+        StoreError: the ledger cannot be reached.
+    """
+    path = state_dir / FILE
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _locked(path.with_name(f"{FILE}.lock")):
+            mine = read_added(state_dir)
+
+            def merge(theirs: bytes) -> bytes:
+                return _data(_merged(mine, _parsed(theirs) if theirs else Added()))
+
+            found = with_others(merge)
+            if found == _data(mine):
+                return False
+            replace_file(path, found)
+            return True
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written: {error.strerror}.", "Check the free space."
+        ) from error
+    except (EvidenceError, ValueError, TypeError, KeyError) as error:
+        raise ConfigError(
+            f"What the collectors of {path.parent} share of it cannot be used: {error}.",
+            "Use the same version of Joulemark for all of them.",
+        ) from error
+
+
+def _merged(one: Added, other: Added) -> Added:
+    agents = dict(one.agents)
+    for name, row in other.agents.items():
+        known = agents.get(name)
+        if known is None or (known.time, known.agent.key) < (row.time, row.agent.key):
+            agents[name] = row
+    rows = dict.fromkeys((*one.revoked, *other.revoked))  # each once
+    order = sorted(rows, key=lambda row: (row.time, row.agent, row.revoked.origin, row.revoked.key))
+    return Added(dict(sorted(agents.items())), tuple(order))
 
 
 def _change(state_dir: Path, change: Callable[[Added], Added]) -> None:

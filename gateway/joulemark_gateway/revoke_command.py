@@ -28,7 +28,6 @@ def add_command(commands: Any, add_config: Add) -> None:
 
 def _revoke(args: argparse.Namespace) -> int:
     from joulemark_gateway.access.console import told  # noqa: PLC0415 - when it runs
-    from joulemark_gateway.evidence.store import FILE, SqliteStore  # noqa: PLC0415 - as above
     from joulemark_gateway.pki.rights import (  # noqa: PLC0415 - as above
         left_to_do,
         withdraw_certificates,
@@ -44,10 +43,9 @@ def _revoke(args: argparse.Namespace) -> int:
             f"These are: {', '.join(sorted(agents)) or 'none'}.",
         )
     now = datetime.now(UTC)
-    path = settings.state_dir / FILE
-    heads = []
-    if path.exists():
-        with SqliteStore(path, create=False) as store:
+    ledger, heads = settings.evidence, []
+    if ledger.exists():
+        with ledger.reader() as store:
             heads = store.heads()
     rows = withdrawals(agents[args.agent], heads, f"{now:%Y-%m-%dT%H:%M:%SZ}", args.reason)
     withdrawn(settings.state_dir, rows)

@@ -10,6 +10,8 @@ the broker's password comes from there only:
 | JOULEMARK_COLLECTOR_BROKER__PASSWORD | nothing: it must not stand in the file |
 | JOULEMARK_COLLECTOR_SERIES__URL, __ORG, __BUCKET | the same key of series |
 | JOULEMARK_COLLECTOR_SERIES__TOKEN | nothing: it must not stand in the file |
+| JOULEMARK_COLLECTOR_LEDGER__URL | the same key of ledger |
+| JOULEMARK_COLLECTOR_LEDGER__PASSWORD | nothing: it must not stand in the file |
 | ..._PASSWORD_FILE, ..._TOKEN_FILE | names the file in which the secret stands |
 """
 
@@ -42,7 +44,9 @@ from joulemark_gateway.bookkeeping.settings import LogSettings
 from joulemark_gateway.costs.files import load_tariffs
 from joulemark_gateway.costs.settings import CostSettings
 from joulemark_gateway.evidence.entries import is_log_name
-from joulemark_gateway.evidence.store import QUARANTINE_BYTES, QUARANTINE_MESSAGES
+from joulemark_gateway.evidence.ledger import Ledger
+from joulemark_gateway.evidence.settings import LedgerSettings
+from joulemark_gateway.evidence.tables import QUARANTINE_BYTES, QUARANTINE_MESSAGES
 from joulemark_gateway.ingest.registered import Agent, Registry
 from joulemark_gateway.pki.settings import BrokerTls, EnrolmentSettings
 from joulemark_gateway.sections import (
@@ -95,6 +99,7 @@ Id = Annotated[str, located(lambda text: require_id(text, "site, agent or device
 Origin = Annotated[str, located(parse_origin)]
 Url = Annotated[str, AfterValidator(_check_url)]
 Token = Annotated[SecretStr, AfterValidator(_check_token)]
+GroupName = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$")]
 
 
 class BrokerSettings(Strict):
@@ -105,6 +110,7 @@ class BrokerSettings(Strict):
     password: SecretStr | None = None
     tls: BrokerTls | None = None  # None: with mqtts any authority that this machine believes
     config: Folder | None = None  # of mosquitto: kept as enrolments and revocations say
+    group: GroupName | None = None  # of collectors that share what arrives; None: all of it
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -130,9 +136,9 @@ class BrokerSettings(Strict):
 
 
 class SeriesSettings(Strict):
-    """Where the rebuildable copy for queries is kept: in state_dir, or on a server."""
+    """Where the rebuildable copy for queries is kept: in state_dir, on a server, or elsewhere."""
 
-    kind: Literal["embedded", "victoriametrics", "influx"] = "embedded"
+    kind: Literal["embedded", "victoriametrics", "influx", "none"] = "embedded"
     url: ServerUrl | None = None
     org: str = "joulemark"  # VictoriaMetrics has neither organisations nor buckets
     bucket: str = "joulemark"
@@ -152,9 +158,10 @@ class SeriesSettings(Strict):
             raise mistake(f"raw_days ({days[0]}) must not be more than quarter_days ({days[1]})")
         if self.raw_days is None and self.quarter_days is not None:
             raise mistake("quarter_days needs raw_days: quarter-hours outlive what they are of")
-        if self.kind == "embedded" and self.url is not None:
+        is_on_server = self.kind not in {"embedded", "none"}
+        if not is_on_server and self.url is not None:
             raise mistake("the embedded series has no url; set kind to the kind of the server")
-        if self.kind != "embedded" and self.url is None:
+        if is_on_server and self.url is None:
             raise mistake(f"the kind {self.kind!r} needs the url of the server")
         return self
 
@@ -209,6 +216,7 @@ class CollectorSettings(BaseSettings):
     name: Annotated[str, AfterValidator(_check_name)] = "joulemark/collector"
     state_dir: Folder = Field(default=Path("state"), validate_default=True)
     broker: BrokerSettings = BrokerSettings()
+    ledger: LedgerSettings = LedgerSettings()
     accept_simulated: bool = False
     agents: tuple[AgentSettings, ...] = ()  # besides those that were enrolled
     operators: tuple[PublicKey, ...] = Field(min_length=1)
@@ -239,6 +247,11 @@ class CollectorSettings(BaseSettings):
         return env_settings, init_settings
 
     @property
+    def evidence(self) -> Ledger:
+        """Where evidence and the collector's log are kept; errors as `LedgerSettings.ledger`."""
+        return self.ledger.ledger(self.state_dir)
+
+    @property
     def registry(self) -> Registry:
         """Who may send, in the form the judge takes."""
         agents = {
@@ -266,6 +279,18 @@ def load_collector(path: Path) -> CollectorSettings:
         FOLDER.reset(token)
     seen: dict[tuple[str, str], str] = {}
     found = []
+    if settings.series.kind == "none" and (settings.pages is not None or settings.projects):
+        line = document.line_of(("series",))
+        found.append(
+            f"{document.name}:{line}: pages and projects need the series; write 'pages: null'"
+            " and no projects, or leave 'kind: none' out"
+        )
+    if settings.broker.group is not None and settings.ledger.kind == "sqlite":
+        line = document.line_of(("broker", "group"))
+        found.append(
+            f"{document.name}:{line}: of a group each collector gets a part of the batches,"
+            " and they must stand in one ledger; set 'ledger: {kind: postgresql, url: ...}'"
+        )
     if not settings.agents and settings.enrolment is None:
         text = "'agents' is empty and nobody can join; list one, or add 'enrolment: {}'"
         found.append(f"{document.name}: {text}")
@@ -291,11 +316,13 @@ def load_collector(path: Path) -> CollectorSettings:
 
 def _refuse_secrets(document: Document) -> None:
     """A password or token in the file is refused before anything could print it."""
-    for section, secret in (("broker", "password"), ("series", "token")):
+    places = (("broker", "password"), ("series", "token"), ("ledger", "password"))
+    for section, secret in places:
         found = document.mapping.get(section)
         if not isinstance(found, Mapping):
             continue
-        for key, is_secret in ((secret, True), ("url", "@" in str(found.get("url")))):
+        urls = ((key, _has_secret(found.get(key))) for key in ("url", "objects"))
+        for key, is_secret in ((secret, True), *urls):
             if key in found and is_secret:
                 raise ConfigError(
                     f"{document.name}:{document.line_of((section, key))}: {section}.{key} holds a "
@@ -303,6 +330,14 @@ def _refuse_secrets(document: Document) -> None:
                     f"Remove it, change it at the server, and set {PREFIX}{section.upper()}__"
                     f"{secret.upper()}.",
                 )
+
+
+def _has_secret(url: object) -> bool:
+    """Whether an address names who logs in, or for a database with what."""
+    text = str(url)
+    if text.startswith("postgres"):
+        return "password=" in text or ":" in urlsplit(text).netloc.rpartition("@")[0]
+    return "@" in text
 
 
 def _check_environment(variables: Mapping[str, str]) -> None:
@@ -317,6 +352,10 @@ def _check_environment(variables: Mapping[str, str]) -> None:
         )
         for name in SeriesSettings.model_fields
         if name != "kind"
+    }
+    wiring |= {
+        "LEDGER__URL": partial(_try, LedgerSettings, "url", kind="postgresql"),
+        "LEDGER__PASSWORD": str,
     }
     allowed = {"STATE_DIR", *wiring}
     ours = {name.upper() for name in CollectorSettings.model_fields}

@@ -15,8 +15,8 @@ from joulemark_agent.contract.errors import ConfigError
 
 if TYPE_CHECKING:
     from joulemark_gateway.api.plant import Device
+    from joulemark_gateway.evidence.base import EvidenceStore
     from joulemark_gateway.evidence.slots import Account
-    from joulemark_gateway.evidence.store import SqliteStore
 
 Add = Callable[[argparse.ArgumentParser, Callable[[argparse.Namespace], int]], None]
 _STEPS_H = {"hour": 1, "day": 24}
@@ -57,13 +57,12 @@ def _instant(text: str) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     from joulemark_gateway.evidence.slots import total  # noqa: PLC0415 - when it runs
-    from joulemark_gateway.evidence.store import FILE, SqliteStore  # noqa: PLC0415
     from joulemark_gateway.settings import load_collector  # noqa: PLC0415
 
     settings = load_collector(args.config)
     rows: list[dict[str, Any]] = []
     is_whole = True
-    with SqliteStore(settings.state_dir / FILE, create=False) as store:
+    with settings.evidence.reader() as store:
         for site, device in _asked(store, args.site, args.device):
             found = list(_accounts(store, device, args))
             whole = total(found)
@@ -78,7 +77,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _asked(
-    store: SqliteStore, site: str | None, device: str | None
+    store: EvidenceStore, site: str | None, device: str | None
 ) -> Iterator[tuple[str, Device]]:
     from joulemark_gateway.api.plant import sites_of  # noqa: PLC0415 - when it runs
 
@@ -95,7 +94,7 @@ def _asked(
         )
 
 
-def _accounts(store: SqliteStore, device: Device, args: argparse.Namespace) -> Iterator[Account]:
+def _accounts(store: EvidenceStore, device: Device, args: argparse.Namespace) -> Iterator[Account]:
     from joulemark_gateway.api.slots import HOUR_US, slots_of, windows_of  # noqa: PLC0415
 
     now_us = time.time_ns() // 1000

@@ -18,6 +18,8 @@ ALLOWED = {
 }  # fmt: skip
 # Why a package with another licence may stay, each with its place.
 EXCEPTIONS = {
+    "psycopg": "LGPL-3.0-only",  # unchanged and by itself: whoever likes puts another in its place
+    "psycopg-binary": "LGPL-3.0-only",
     "asyncua": "GNU Lesser General Public License v3 or later (LGPLv3+)",  # serves the simulator
 }
 # Drone simulator; rounds integers; a server under BUSL; GPL; a name that resolves to nothing.

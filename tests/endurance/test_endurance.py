@@ -7,7 +7,18 @@ import sys
 
 import pytest
 
-from nightly import bit_flips, clocks, gaps, kills, network, power_cuts, recovery, replays
+from nightly import (
+    bit_flips,
+    clocks,
+    gaps,
+    kills,
+    network,
+    power_cuts,
+    recovery,
+    replays,
+    several_collectors,
+)
+from support.postgres import programs
 
 pytestmark = [pytest.mark.endurance, pytest.mark.timeout(600)]
 
@@ -54,3 +65,10 @@ def test_clocks_that_are_set_lose_no_energy_and_every_doubt_is_told():
 @pytest.mark.service
 def test_no_flipped_bit_of_a_whole_bundle_goes_unnoticed():
     show(bit_flips.run(1, full=False))
+
+
+@pytest.mark.service
+@pytest.mark.usefixtures("mosquitto")
+def test_two_collectors_of_which_one_is_killed_hold_what_one_alone_would():
+    programs()
+    show(several_collectors.run(1, full=False))

@@ -249,3 +249,67 @@ def test_a_token_that_no_header_takes_is_refused_without_showing_it(load, monkey
     found = mistake(load, GOOD + 'series: {kind: influx, url: "http://127.0.0.1:8086"}\n')
     assert "SERIES__TOKEN" in found
     assert "canary" not in found
+
+
+LEDGER = "{kind: postgresql, url: 'postgresql://joulemark@192.0.2.7/joulemark'}"
+
+
+def test_the_ledger_is_a_file_unless_the_file_says_otherwise(load, tmp_path):
+    pytest.importorskip("psycopg")
+    assert load(GOOD).evidence.where == str(tmp_path / "state" / "evidence.sqlite")
+    assert not load(GOOD).evidence.is_shared
+    ledger = load(f"{GOOD}ledger: {LEDGER}\n").evidence
+    assert ledger.where == "postgresql://192.0.2.7/joulemark"
+    assert ledger.is_shared
+
+
+@pytest.mark.parametrize(
+    ("ledger", "told"),
+    [
+        ("{kind: postgresql}", "needs the url of the database"),
+        ("{url: 'postgresql://a@h/d'}", "the ledger in state_dir has no url"),
+        ("{kind: postgresql, url: 'http://192.0.2.7/d'}", "not the address of a database"),
+        ("{kind: postgresql, url: 'postgresql://192.0.2.7'}", "not the address of a database"),
+        ("{kind: postgresql, url: 'postgresql://h/d?options=-c'}", "set by the collector"),
+        ("{kind: postgresql, url: 'postgresql://a:canary-7@h/d'}", "does not belong in a file"),
+        ("{kind: postgresql, url: 'postgresql://h/d?password=canary-7'}", "not belong in a file"),
+        ("{kind: postgresql, password: canary-7}", "LEDGER__PASSWORD"),
+    ],
+)
+def test_a_ledger_that_cannot_be_is_refused_without_showing_a_secret(load, ledger, told):
+    found = mistake(load, f"{GOOD}ledger: {ledger}\n")
+    assert told in found
+    assert "canary-7" not in found
+
+
+def test_the_password_of_the_ledger_comes_from_the_environment_and_is_not_shown(load, monkeypatch):
+    pytest.importorskip("psycopg")
+    monkeypatch.setenv("JOULEMARK_COLLECTOR_LEDGER__PASSWORD", "canary-7")
+    monkeypatch.setenv("JOULEMARK_COLLECTOR_LEDGER__URL", "postgresql://joulemark@db/other")
+    settings = load(f"{GOOD}ledger: {LEDGER}\n")
+    assert settings.ledger.password.get_secret_value() == "canary-7"
+    assert settings.evidence.where == "postgresql://db/other"
+    assert "canary-7" not in repr(settings) + repr(settings.evidence)
+
+
+def test_old_batches_may_be_objects(load, tmp_path):
+    pytest.importorskip("fsspec")
+    assert load(GOOD).evidence.outside is None
+    ledger = load(GOOD + "ledger: {objects: blocks}\n").evidence
+    assert ledger.outside.url == str(tmp_path / "state" / "blocks")
+    found = mistake(load, GOOD + "ledger: {objects: 's3://me:canary-7@bucket/x'}\n")
+    assert "ledger.objects holds a password" in found
+    assert "canary-7" not in found
+
+
+def test_a_collector_without_a_series_shows_no_pages(load):
+    assert "pages and projects need the series" in mistake(load, GOOD + "series: {kind: none}\n")
+    assert load(GOOD + "series: {kind: none}\npages: null\n").series.url is None
+    told = mistake(load, GOOD + "series: {kind: none, url: 'http://h:1'}\npages: null\n")
+    assert "the embedded series has no url" in told
+
+
+def test_collectors_that_share_what_arrives_share_a_ledger(load):
+    shared = GOOD.replace("username: collector", "username: collector, group: collect")
+    assert "each collector gets a part of the batches" in mistake(load, shared)
+    assert load(f"{shared}ledger: {LEDGER}\n").broker.group == "collect"

@@ -34,17 +34,22 @@ class Accounted:
 
 
 def accounted(path: Path) -> Accounted:
-    """The account of a store; AssertionError where a device-day does not add up."""
-    found: list[Account] = []
+    """The account of a store in a file; AssertionError where a device-day does not add up."""
     with SqliteStore(path, create=False) as store:
-        for site in sites_of(store).values():
-            for device in site.devices.values():
-                for window_us in windows_of(_span_us(store, device), DAY_US):
-                    one = slots_of(store, device, window_us, now_us=window_us[1])
-                    assert one.reconciles, one
-                    assert not one.unaccounted, f"{one.unaccounted} slots of {device.id}: {one}"
-                    assert not one.twice, one
-                    found.append(one)
+        return accounted_of(store)
+
+
+def accounted_of(store: EvidenceStore) -> Accounted:
+    """The account of a store; errors as `accounted`."""
+    found: list[Account] = []
+    for site in sites_of(store).values():
+        for device in site.devices.values():
+            for window_us in windows_of(_span_us(store, device), DAY_US):
+                one = slots_of(store, device, window_us, now_us=window_us[1])
+                assert one.reconciles, one
+                assert not one.unaccounted, f"{one.unaccounted} slots of {device.id}: {one}"
+                assert not one.twice, one
+                found.append(one)
     return Accounted(len(found), total(found))
 
 

@@ -12,6 +12,7 @@ from httpx import Response
 
 from joulemark_agent.contract.signature import public_key
 from joulemark_gateway.api.sources import OpenSeries, Sources
+from joulemark_gateway.evidence.ledger import SqliteLedger
 from joulemark_gateway.evidence.store import SqliteStore
 from joulemark_gateway.series.embedded import EmbeddedSeries
 from joulemark_gateway.series.mirror import catch_up
@@ -57,6 +58,7 @@ def answering(day: PlantDay) -> Iterator[Answering]:
     held = OpenSeries()
     held.opened(lambda: series)
     try:
-        yield Answering(Sources("witness", public_key(KEYS.witness), day.ledger, held))
+        ledger = SqliteLedger(day.ledger)
+        yield Answering(Sources("witness", public_key(KEYS.witness), ledger, held))
     finally:
         series.close()

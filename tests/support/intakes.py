@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from joulemark_gateway.evidence.base import Accepted
-from joulemark_gateway.evidence.store import QUARANTINE_MESSAGES, SqliteStore
+from joulemark_gateway.evidence.store import SqliteStore
+from joulemark_gateway.evidence.tables import QUARANTINE_MESSAGES
 from joulemark_gateway.ingest.intake import Intake, Witness
 from joulemark_gateway.ingest.registered import Registry
 from support.book import NOW_US, registry

@@ -21,6 +21,7 @@ from joulemark_gateway.access.roles import MACHINE
 from joulemark_gateway.access.settings import PagesLimits, PagesSettings
 from joulemark_gateway.api.sources import OpenSeries, Sources
 from joulemark_gateway.evidence.bundle import PAGE, REPORT
+from joulemark_gateway.evidence.ledger import SqliteLedger
 from joulemark_gateway.evidence.store import FILE, SqliteStore
 from joulemark_gateway.series.embedded import EmbeddedSeries
 from joulemark_gateway.series.mirror import catch_up
@@ -114,7 +115,7 @@ class State:
         given: dict[str, Any] = {
             "name": WITNESS,
             "witness_key": public_key(KEYS.witness),
-            "evidence": self.folder / FILE,
+            "evidence": SqliteLedger(self.folder / FILE),
             "series": series,
             "reports": [self.report],
             "who": MACHINE,
@@ -196,6 +197,6 @@ def gate(folder: Path, wanted: PagesSettings = WITHOUT_LOGIN) -> Access:
 
 def asking(sources: Sources, app: Guard | None = None) -> AsyncClient:
     """A client of the application over these sources, without a socket and without log-in."""
-    app = app or application(sources, gate(sources.evidence.parent))
+    app = app or application(sources, gate(Path(sources.evidence.where).parent))
     transport = ASGITransport(app, raise_app_exceptions=False)
     return AsyncClient(transport=transport, base_url="http://127.0.0.1:8080")

@@ -285,14 +285,12 @@ def _events(args: argparse.Namespace) -> int:
 
 def _check_events(args: argparse.Namespace) -> int:
     from joulemark_gateway.access.events import ends_logged  # noqa: PLC0415 - as above
-    from joulemark_gateway.evidence.log_store import LogStore  # noqa: PLC0415
-    from joulemark_gateway.evidence.store import FILE  # noqa: PLC0415
     from joulemark_gateway.settings import load_collector  # noqa: PLC0415
 
-    path = load_collector(args.config).state_dir / FILE
+    ledger = load_collector(args.config).evidence
     logged: list[Any] = []
-    if path.exists():
-        with LogStore(path, write=False) as log:
+    if ledger.exists():
+        with ledger.log(write=False) as log:
             logged = ends_logged(log)
     with _access(args) as access:
         found = access.events.breaks(logged)

@@ -10,7 +10,7 @@ from typing import Any
 from joulemark_gateway.access.chain import START, End, Ends, Event, Link, breaks
 from joulemark_gateway.access.database import FILE, Database, append_event
 from joulemark_gateway.evidence.entries import ITSELF, SECURITY, parse_entry
-from joulemark_gateway.evidence.log_store import LogStore
+from joulemark_gateway.evidence.log_store import LogTables
 
 MOST_REFUSALS = 50_000  # kept; log-ins and what was changed are kept for ever
 _GATHERED_US = 60_000_000
@@ -81,7 +81,7 @@ def ends_in(state_dir: Path) -> Ends | None:
         return Events(database).ends()
 
 
-def ends_logged(log: LogStore) -> list[Ends]:
+def ends_logged(log: LogTables) -> list[Ends]:
     """How far it stood at each closing of the collector's log, as that says.
 
     Raises:

@@ -120,7 +120,7 @@ def steps_of(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> list[
 
 def in_log(read: Open, head: Head, size: int) -> InLog | None:
     """Where the collector's log names the tree at this size or larger first; None: nowhere."""
-    with LogStore(read.sources.evidence, write=False) as log:
+    with read.sources.evidence.log(write=False) as log:
         origin = log.origin
         if origin is None:
             return None

@@ -32,7 +32,7 @@ from joulemark_gateway.api.models import PROBLEMS
 from joulemark_gateway.api.routes import Here
 from joulemark_gateway.api.sources import Sources
 from joulemark_gateway.evidence.base import Head
-from joulemark_gateway.evidence.log_store import LogStore
+from joulemark_gateway.evidence.store import FILE as EVIDENCE
 from joulemark_gateway.ingest.tally import Outcome
 from joulemark_gateway.pki.settings import ca_folder
 from joulemark_gateway.pki.site_ca import SiteCa
@@ -216,7 +216,7 @@ def _ingest(here: Sources) -> Iterator[Family]:
 
 
 def _log(here: Sources) -> Iterator[Family]:
-    with suppress(JoulemarkError), LogStore(here.evidence, write=False) as book:
+    with suppress(JoulemarkError), here.evidence.log(write=False) as book:
         size = book.edge().size
         heads = book.heads(max(size - _HEADS_BACK, 0))
         yield _gauge("log_leaves", "leaves of the collector's log", size)
@@ -253,11 +253,11 @@ def _log(here: Sources) -> Iterator[Family]:
 
 
 def _disk(here: Sources) -> Iterator[Family]:
-    folder = here.evidence.parent
+    folder = here.state_dir
     found = Family("joulemark_file_bytes", "gauge", "size of a file in state_dir")
     for name, path in (
-        ("evidence", here.evidence),
-        ("evidence_wal", here.evidence.with_name(f"{here.evidence.name}-wal")),
+        ("evidence", folder / EVIDENCE),
+        ("evidence_wal", folder / f"{EVIDENCE}-wal"),
         ("series", folder / SERIES),
         ("access", folder / ACCESS),
     ):

@@ -27,7 +27,6 @@ from joulemark_gateway.bookkeeping.correct import take
 from joulemark_gateway.bookkeeping.start import open_log
 from joulemark_gateway.evidence.corrections import Made, corrections_in, parse_correction
 from joulemark_gateway.evidence.entries import parse_entry
-from joulemark_gateway.evidence.log_store import LogStore
 from joulemark_gateway.evidence.ranges import batches_between, missing_in
 from joulemark_gateway.ingest.requests import Asked, Requests
 from joulemark_gateway.keys import witness_key
@@ -103,7 +102,7 @@ class RawAnswers(BaseModel):
 def get_corrections(here: Here, read: Reading, site: SiteId) -> CorrectionsMade:
     """What operators stated better than devices, as it stands in the collector's log."""
     read.site(site)
-    with LogStore(here.evidence, write=False) as book:
+    with here.evidence.log(write=False) as book:
         leaves = book.of_site(site)
     made = corrections_in(parse_entry(leaf, position) for position, leaf in leaves)
     return CorrectionsMade(corrections=[_shown(item) for item in made])

@@ -229,7 +229,7 @@ def _file(request: Request, table: Table, form: Format, read: Open) -> Response:
     media = f"{MEDIA[form]}; charset=utf-8" if form == "csv" else MEDIA[form]
     if request.scope["state"].get("is_head"):
         return Response(headers=headers, media_type=media)
-    pieces = _in_turn(writer_of(form, read.sources.evidence.parent)(table), name)
+    pieces = _in_turn(writer_of(form, read.sources.state_dir)(table), name)
     first = next(pieces, b"")  # what is wrong at the begin is told as a problem
     return StreamingResponse(chain([first], pieces), headers=headers, media_type=media)
 

@@ -14,7 +14,7 @@ from joulemark_gateway.alerts.store import Alerts
 from joulemark_gateway.costs.months import CostBook
 from joulemark_gateway.costs.watch import DemandBoard
 from joulemark_gateway.evidence.base import EvidenceStore
-from joulemark_gateway.evidence.store import SqliteStore
+from joulemark_gateway.evidence.ledger import Ledger
 from joulemark_gateway.following.so_far import Board
 from joulemark_gateway.ingest.live import LiveBoard
 from joulemark_gateway.ingest.registered import Registry
@@ -64,7 +64,7 @@ class Sources:
 
     name: str  # of the collector, as witness
     witness_key: bytes  # its public key
-    evidence: Path
+    evidence: Ledger
     series: OpenSeries
     reports: Sequence[Path] = ()
     registry: Callable[[], Registry] = lambda: Registry({}, frozenset())
@@ -83,6 +83,13 @@ class Sources:
         """The site of each agent that may send now."""
         return {name: agent.site for name, agent in self.registry().agents.items()}
 
+    @property
+    def state_dir(self) -> Path:
+        """The collector's state folder."""
+        if self.settings is not None:
+            return self.settings.state_dir
+        return Path(self.evidence.where).parent
+
     def seen_by(self, who: Who) -> Sources:
         """The same for one who asks."""
         return replace(self, who=who)
@@ -94,5 +101,5 @@ class Sources:
         Raises:
             StoreError: there is none yet, or it cannot be read.
         """
-        with SqliteStore(self.evidence, create=False) as store:
+        with self.evidence.reader() as store:
             yield store

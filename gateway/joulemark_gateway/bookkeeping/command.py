@@ -16,7 +16,7 @@ from joulemark_agent.contract.errors import ConfigError
 from joulemark_agent.contract.signature import encode64, parse_checkpoint, parse_note
 
 if TYPE_CHECKING:
-    from joulemark_gateway.evidence.log_store import LogHead, LogStore
+    from joulemark_gateway.evidence.log_store import LogHead, LogTables
     from joulemark_gateway.settings import CollectorSettings
 
 Add = Callable[[argparse.ArgumentParser, Callable[[argparse.Namespace], int]], None]
@@ -60,12 +60,10 @@ def add_commands(commands: Any, add_config: Add) -> None:
 
 
 def _head(args: argparse.Namespace) -> int:
-    from joulemark_gateway.evidence.log_store import LogStore  # noqa: PLC0415 - as above
-    from joulemark_gateway.evidence.store import FILE  # noqa: PLC0415
-    from joulemark_gateway.settings import load_collector  # noqa: PLC0415
+    from joulemark_gateway.settings import load_collector  # noqa: PLC0415 - as above
 
     settings = load_collector(args.config)
-    with LogStore(settings.state_dir / FILE, write=False) as store:
+    with settings.evidence.log(write=False) as store:
         head = newest(store)
         if args.out is not None:
             old = _old_size(args, settings, store)
@@ -88,12 +86,10 @@ def _head(args: argparse.Namespace) -> int:
 def _cosigned(args: argparse.Namespace) -> int:
     from joulemark_gateway.bookkeeping.start import peers_of  # noqa: PLC0415 - as above
     from joulemark_gateway.bookkeeping.witnesses import keep  # noqa: PLC0415
-    from joulemark_gateway.evidence.log_store import LogStore  # noqa: PLC0415
-    from joulemark_gateway.evidence.store import FILE  # noqa: PLC0415
     from joulemark_gateway.settings import load_collector  # noqa: PLC0415
 
     settings = load_collector(args.config)
-    with LogStore(settings.state_dir / FILE) as store:
+    with settings.evidence.log() as store:
         kept = keep(store, peers_of(settings.log), _text(args.file))
     print(f"kept: cosigned by {', '.join(kept)}")
     return 0
@@ -103,7 +99,6 @@ def _correct(args: argparse.Namespace) -> int:
     from joulemark_agent.keys import load_key  # noqa: PLC0415 - as above
     from joulemark_gateway.bookkeeping.correct import correct, load_correction  # noqa: PLC0415
     from joulemark_gateway.bookkeeping.start import open_log  # noqa: PLC0415
-    from joulemark_gateway.evidence.store import FILE, SqliteStore  # noqa: PLC0415
     from joulemark_gateway.settings import load_collector  # noqa: PLC0415
 
     settings, wanted = load_collector(args.config), load_correction(args.file)
@@ -113,7 +108,7 @@ def _correct(args: argparse.Namespace) -> int:
             f"The key {operator.fingerprint} is no operator's of this collector.",
             "Let an operator of its section 'operators' sign the correction.",
         )
-    with SqliteStore(settings.state_dir / FILE, create=False) as evidence:
+    with settings.evidence.reader() as evidence:
         book = open_log(settings)
         try:
             done, head = correct(book, evidence, wanted, operator, time.time_ns() // 1000)
@@ -125,7 +120,7 @@ def _correct(args: argparse.Namespace) -> int:
     return 0
 
 
-def newest(store: LogStore) -> LogHead:
+def newest(store: LogTables) -> LogHead:
     """The newest signed head.
 
     Raises:
@@ -151,7 +146,7 @@ def _content(head: LogHead) -> dict[str, Any]:
     }
 
 
-def _old_size(args: argparse.Namespace, settings: CollectorSettings, store: LogStore) -> int:
+def _old_size(args: argparse.Namespace, settings: CollectorSettings, store: LogTables) -> int:
     """The size that the witness is taken to have cosigned last."""
     if args.old is not None:
         return int(args.old)
@@ -168,7 +163,7 @@ def _old_size(args: argparse.Namespace, settings: CollectorSettings, store: LogS
     return store.cosigned_size(name)
 
 
-def _request(store: LogStore, head: LogHead, old: int) -> str:
+def _request(store: LogTables, head: LogHead, old: int) -> str:
     from joulemark_gateway.bookkeeping.witnesses import request_for  # noqa: PLC0415 - as above
 
     return request_for(store, head, old).text()

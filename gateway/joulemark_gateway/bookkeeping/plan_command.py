@@ -173,16 +173,16 @@ def _register(settings: CollectorSettings, signed: SignedPlan) -> None:
 
 def _dated(file: ProjectFile, project: Project, digest: str) -> Any:
     from joulemark_gateway.bookkeeping.plans import account_of  # noqa: PLC0415 - as above
-    from joulemark_gateway.evidence.log_store import LogStore  # noqa: PLC0415
+    from joulemark_gateway.evidence.ledger import Ledger, SqliteLedger  # noqa: PLC0415
     from joulemark_gateway.evidence.plans import dated  # noqa: PLC0415
-    from joulemark_gateway.evidence.store import FILE  # noqa: PLC0415
     from joulemark_gateway.settings import load_collector  # noqa: PLC0415
 
+    ledger: Ledger
     if "evidence" in file.wiring:
-        path = file.wiring["evidence"]
+        ledger = SqliteLedger(file.wiring["evidence"])
     else:
-        path = load_collector(file.wiring["collector"]).state_dir / FILE
-    with LogStore(path, write=False) as store:
+        ledger = load_collector(file.wiring["collector"]).evidence
+    with ledger.log(write=False) as store:
         account = account_of(store, project.site)
     return None if account is None else dated(account, digest)
 

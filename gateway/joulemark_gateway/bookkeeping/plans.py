@@ -20,7 +20,7 @@ from joulemark_agent.contract.signature import decode64, encode64
 from joulemark_gateway.evidence.account import Account, read_account
 from joulemark_gateway.evidence.entries import parse_entry
 from joulemark_gateway.evidence.log import CollectorLog, excerpt
-from joulemark_gateway.evidence.log_store import LogHead, LogStore
+from joulemark_gateway.evidence.log_store import LogHead, LogTables
 from joulemark_gateway.evidence.plans import (
     Registered,
     parse_statement,
@@ -136,13 +136,13 @@ def require_operator(operators: Collection[str], key: bytes) -> None:
         )
 
 
-def registrations(store: LogStore, site: str) -> list[Registered]:
+def registrations(store: LogTables, site: str) -> list[Registered]:
     """Every registration of a site, in the order of the log."""
     leaves = store.of_site(site)
     return plans_in(parse_entry(leaf, position) for position, leaf in leaves)
 
 
-def account_of(store: LogStore, site: str) -> Account | None:
+def account_of(store: LogTables, site: str) -> Account | None:
     """What the log says of a site up to its newest head; None: it has none yet."""
     heads = store.heads()
     return read_account(excerpt(store, site, heads[-1])) if heads else None

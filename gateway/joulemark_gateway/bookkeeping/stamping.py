@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from joulemark_agent.contract.errors import UplinkError
 from joulemark_agent.contract.signature import parse_note
 from joulemark_gateway.bookkeeping.outgoing import Post
-from joulemark_gateway.evidence.log_store import LogHead, LogStore, Token
+from joulemark_gateway.evidence.log_store import LogHead, LogTables, Token
 from joulemark_gateway.evidence.timestamps import QUERY_TYPE, query, stamped_at
 from joulemark_gateway.ingest.verify import EPSILON_US
 
@@ -24,7 +24,7 @@ class Authority:
     certificates: tuple[bytes, ...]  # DER, trusted
 
 
-def stamp(store: LogStore, authority: Authority, head: LogHead, post: Post, now_us: int) -> None:
+def stamp(store: LogTables, authority: Authority, head: LogHead, post: Post, now_us: int) -> None:
     """Keep a token of the authority over a head, checked before it is kept.
 
     Raises:

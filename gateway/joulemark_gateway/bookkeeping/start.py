@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 
 from joulemark_agent.contract.errors import ConfigError
 from joulemark_agent.contract.signature import decode64
+from joulemark_gateway.access.chain import Ends
 from joulemark_gateway.access.events import ends_in
 from joulemark_gateway.bookkeeping.keeper import Bookkeeper, Others
 from joulemark_gateway.bookkeeping.settings import LogSettings
 from joulemark_gateway.bookkeeping.stamping import Authority
 from joulemark_gateway.bookkeeping.witnesses import Peer
 from joulemark_gateway.evidence.log import CollectorLog
-from joulemark_gateway.evidence.log_store import LogStore
-from joulemark_gateway.evidence.store import FILE, SqliteStore
 from joulemark_gateway.evidence.timestamps import INSTALL, certificates_in, is_installed
 from joulemark_gateway.ingest.registered import Registry
 from joulemark_gateway.keys import witness_key
@@ -33,7 +32,7 @@ def open_log(settings: CollectorSettings) -> CollectorLog:
     Raises:
         StoreError: there is no evidence store, or it cannot be used.
     """
-    store = LogStore(settings.state_dir / FILE)
+    store = settings.evidence.log()
     try:
         return CollectorLog(store, settings.name, witness_key(settings.state_dir).private)
     except BaseException:
@@ -44,15 +43,21 @@ def open_log(settings: CollectorSettings) -> CollectorLog:
 def open_bookkeeper(settings: CollectorSettings, registry: Callable[[], Registry]) -> Bookkeeper:
     """All of it, opened; errors as `open_log` and `others_of`."""
     others = others_of(settings.log)
-    evidence = SqliteStore(settings.state_dir / FILE, create=False)
+    evidence = settings.evidence.reader()
     try:
         book = open_log(settings)
     except BaseException:
         evidence.close()
         raise
     every_us = settings.log.close_every_s * _US_PER_S
-    security = partial(ends_in, settings.state_dir)
+    security: Callable[[], Ends | None] = partial(ends_in, settings.state_dir)
+    if settings.evidence.is_shared and settings.pages is None:
+        security = _nobody  # the log follows one security log: that of the collector with the pages
     return Bookkeeper(book, evidence, registry, others, every_us, security=security)
+
+
+def _nobody() -> Ends | None:
+    return None
 
 
 def others_of(settings: LogSettings) -> Others:

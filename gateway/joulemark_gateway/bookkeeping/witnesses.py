@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from joulemark_agent.contract.errors import ConfigError, EvidenceError, UplinkError
 from joulemark_agent.contract.signature import parse_checkpoint, parse_note
 from joulemark_gateway.bookkeeping.outgoing import Post
-from joulemark_gateway.evidence.log_store import LogHead, LogStore
+from joulemark_gateway.evidence.log_store import LogHead, LogTables
 from joulemark_gateway.evidence.proof import consistency_path
 from joulemark_gateway.witness.exchange import (
     CONFLICT,
@@ -33,7 +33,7 @@ class Peer:
     url: str | None  # None: by file
 
 
-def request_for(store: LogStore, head: LogHead, old: int) -> Request:
+def request_for(store: LogTables, head: LogHead, old: int) -> Request:
     """What a witness is asked that cosigned the head of `old` leaves last; 0: none yet.
 
     Raises:
@@ -48,7 +48,7 @@ def request_for(store: LogStore, head: LogHead, old: int) -> Request:
     return Request(old, tuple(path), head.note)
 
 
-def ask(store: LogStore, peer: Peer, head: LogHead, post: Post) -> None:
+def ask(store: LogTables, peer: Peer, head: LogHead, post: Post) -> None:
     """Have a head cosigned and keep the line.
 
     Args:
@@ -83,7 +83,7 @@ def ask(store: LogStore, peer: Peer, head: LogHead, post: Post) -> None:
     raise _refused(peer, "one size after the other")
 
 
-def keep(store: LogStore, peers: Sequence[Peer], note: str) -> list[str]:
+def keep(store: LogTables, peers: Sequence[Peer], note: str) -> list[str]:
     """Keep the cosignatures of these witnesses on a head of this log; their names.
 
     Raises:
@@ -101,7 +101,7 @@ def keep(store: LogStore, peers: Sequence[Peer], note: str) -> list[str]:
     return _kept(store, peers, head, note.rpartition("\n\n")[2])
 
 
-def _kept(store: LogStore, peers: Sequence[Peer], head: LogHead, lines: str) -> list[str]:
+def _kept(store: LogTables, peers: Sequence[Peer], head: LogHead, lines: str) -> list[str]:
     found = {peer: cosignature_of(head.note, lines, peer.name, [peer.key]) for peer in peers}
     kept = []
     for peer, line in found.items():

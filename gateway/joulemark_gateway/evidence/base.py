@@ -7,7 +7,7 @@ one store cannot make a fork.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -116,6 +116,9 @@ class EvidenceStore(Protocol):
 
     def heads(self) -> list[Head]:
         """What is held of every tree, by origin."""
+
+    def sizes(self, origins: Collection[str]) -> dict[str, int]:
+        """How many leaves are held of each of these trees; of what is not held nothing is said."""
 
     def latest(self, site: str, device: str) -> Head | None:
         """The tree of the device's highest epoch."""

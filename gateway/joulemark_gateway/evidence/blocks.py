@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import lzma
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from joulemark_agent.contract.errors import EvidenceError
 
@@ -28,6 +28,7 @@ CREATE TABLE IF NOT EXISTS block (
 """
 PLAIN_BYTES = 2 * 1024 * 1024  # of leaves in a block, about: unpacking one takes some 20 ms
 RECORD_END = b"\x1e"
+MARK = b"sha256:"  # of a block that is an object; XZ begins with other bytes
 _WINDOW = 4 * 1024 * 1024
 _MOST_PLAIN = 64 * 1024 * 1024
 _FILTERS: list[dict[str, Any]] = [
@@ -42,6 +43,16 @@ _FILTERS: list[dict[str, Any]] = [
     }
 ]
 _MEMORY = 2 * _WINDOW
+
+
+class Outside(Protocol):
+    """Where blocks may stand outside of the ledger: `objects.Objects`."""
+
+    def put(self, data: bytes) -> bytes:
+        """Keep the bytes; what stands in the ledger instead of them."""
+
+    def get(self, mark: bytes) -> bytes:
+        """The bytes that a mark stands for."""
 
 
 class Content(NamedTuple):
@@ -96,13 +107,14 @@ def notes_of(notes: bytes) -> list[str]:
 class Blocks:
     """Reads the blocks of one store, over its connection; keeps the last that was unpacked."""
 
-    def __init__(self, rows: Callable[..., list[Any]]) -> None:
+    def __init__(self, rows: Callable[..., list[Any]], outside: Outside | None = None) -> None:
         """Nothing is read yet.
 
         Args:
             rows: gives all rows of a query with its values.
+            outside: where blocks are that do not stand in their rows; None: all do.
         """
-        self._rows = rows
+        self._rows, self._outside = rows, outside
         self._last: tuple[int, int, dict[int, bytes]] | None = None
 
     def lines(self, tree: int, first_seq: int) -> bytes:
@@ -118,10 +130,18 @@ class Blocks:
             )
             rows = self._rows(sql, tree, first_seq)
             start, leaves = rows[0] if rows else (first_seq, b"")
-            self._last = (tree, start, _placed(start, unpacked(leaves)))
+            self._last = (tree, start, _placed(start, unpacked(self._whole(leaves))))
         if first_seq not in self._last[2]:
             raise _damaged(f"no block holds the batch at leaf {first_seq}")
         return self._last[2][first_seq]
+
+    def _whole(self, leaves: bytes) -> bytes:
+        """The block itself."""
+        if not leaves.startswith(MARK):
+            return leaves
+        if self._outside is None:
+            raise _damaged("it is an object, and the collector's file does not say where those are")
+        return self._outside.get(leaves)
 
     def note(self, tree: int, first_seq: int) -> str:
         """The note of such a batch; errors as `lines`."""

@@ -17,7 +17,7 @@ from joulemark_agent.contract.errors import ConfigError
 
 if TYPE_CHECKING:
     from joulemark_gateway.evidence.base import Head
-    from joulemark_gateway.evidence.store import SqliteStore
+    from joulemark_gateway.evidence.tables import EvidenceTables
     from joulemark_gateway.settings import CollectorSettings
 
 _LOOK_S = 0.5
@@ -157,13 +157,11 @@ def _settings(args: argparse.Namespace) -> CollectorSettings:
     return load_collector(args.config)
 
 
-def _store(settings: CollectorSettings) -> SqliteStore:
-    from joulemark_gateway.evidence.store import FILE, SqliteStore  # noqa: PLC0415
-
-    return SqliteStore(settings.state_dir / FILE, create=False)
+def _store(settings: CollectorSettings) -> EvidenceTables:
+    return settings.evidence.reader()
 
 
-def _head(store: SqliteStore, args: argparse.Namespace) -> Head:
+def _head(store: EvidenceTables, args: argparse.Namespace) -> Head:
     from joulemark_agent.contract.topics import origin  # noqa: PLC0415
 
     if args.epoch is None:

@@ -10,13 +10,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from joulemark_agent.contract.batch import inflate
 from joulemark_agent.contract.errors import JoulemarkError, StoreError
-from joulemark_gateway.evidence.blocks import PLAIN_BYTES, Content, packed
+from joulemark_gateway.evidence.blocks import PLAIN_BYTES, Content, Outside, packed
+from joulemark_gateway.evidence.engine import Engine
 from joulemark_gateway.evidence.sqlite import SqliteFile
 
 AGE_US = 3600 * 1_000_000  # younger batches are left alone: they are the ones that are read
@@ -38,37 +40,19 @@ class Moved(NamedTuple):
     packed_bytes: int
 
 
-class Compactor(SqliteFile):
-    """A connection of its own to the file of an evidence store; one thread uses it."""
+class CompactorTables(Engine):
+    """A connection of its own to an evidence store; one thread uses it."""
 
     kind = "evidence store"
+    _outside: Outside | None = None  # where blocks go; None: into the ledger
 
-    def __init__(self, path: Path) -> None:
-        """Open a store that is there.
-
-        Raises:
-            StoreError: there is none, or it cannot be used.
-        """
-        if not path.exists():
-            raise StoreError(
-                f"There is no evidence store at {path}.",
-                "Start the collector once, or name the state_dir it uses.",
-                code="store_missing",
-            )
-        super().__init__(path)
-        try:
-            self._make_durable()
-        except BaseException:
-            self.close()
-            raise
-
+    @abstractmethod
     def bytes_used(self) -> int:
-        """What the file holds, without what is free in it."""
-        (pages,), (free,), (size,) = (
-            self._rows(f"PRAGMA {name}")[0]
-            for name in ("page_count", "freelist_count", "page_size")
-        )
-        return int((pages - free) * size)
+        """What is held, without what is free in it."""
+
+    def may_begin(self) -> bool:
+        """Whether no other collector compacts this store; true until this one is closed."""
+        return True
 
     def moves(self, before_us: int, *, all_of_it: bool = False) -> Iterator[Moved]:
         """Make block after block of what is old enough, each durable when it is given.
@@ -121,6 +105,8 @@ class Compactor(SqliteFile):
 
     def _move(self, tree: int, origin: str, run: list[Content]) -> Moved:
         leaves, notes = packed(run)
+        if self._outside is not None:  # before a row refers to it
+            leaves = self._outside.put(leaves)
         first_seq, after_seq = run[0].first_seq, run[-1].after_seq
         with self._transaction() as db:
             place = (tree, first_seq, after_seq)
@@ -136,24 +122,63 @@ class Compactor(SqliteFile):
                 )
             db.execute(f"DELETE {those}", place)
             db.executemany(  # anew, together: emptied where they stand, they would keep their pages
-                "INSERT INTO batch VALUES (?, ?, ?, x'', '', ?, ?)", ((tree, *row) for row in rows)
+                "INSERT INTO batch VALUES (?, ?, ?, ?, '', ?, ?)",
+                [(tree, one, size, b"", *rest) for one, size, *rest in rows],
             )
         moved = Moved(origin, len(run), after_seq - first_seq, len(leaves) + len(notes))
         log.debug("batches_compacted", extra=moved._asdict())
         return moved
 
 
+class Compactor(CompactorTables, SqliteFile):
+    """The same for a store in a file."""
+
+    def __init__(self, path: Path, outside: Outside | None = None) -> None:
+        """Open a store that is there.
+
+        Args:
+            path: the file.
+            outside: where blocks go; None: into the file.
+
+        Raises:
+            StoreError: there is none, or it cannot be used.
+        """
+        if not path.exists():
+            raise StoreError(
+                f"There is no evidence store at {path}.",
+                "Start the collector once, or name the state_dir it uses.",
+                code="store_missing",
+            )
+        super().__init__(path)
+        self._outside = outside
+        try:
+            self._make_durable()
+        except BaseException:
+            self.close()
+            raise
+
+    def bytes_used(self) -> int:
+        """What the file holds, without what is free in it."""
+        (pages,), (free,), (size,) = (
+            self._rows(f"PRAGMA {name}")[0]
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        return int((pages - free) * size)
+
+
 class CompactorThread:
     """Compacts from a thread of its own, with a share of a core, until it is stopped."""
 
-    def __init__(self, path: Path, now_us: Callable[[], int]) -> None:
+    def __init__(
+        self, open_compactor: Callable[[], CompactorTables], now_us: Callable[[], int]
+    ) -> None:
         """Nothing runs yet.
 
         Args:
-            path: of the evidence store.
+            open_compactor: of the evidence store.
             now_us: wall time, UTC. [us]
         """
-        self._path, self._now_us = path, now_us
+        self._open, self._now_us = open_compactor, now_us
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="compactor", daemon=True)
 
@@ -179,7 +204,9 @@ class CompactorThread:
                 is_down = True
 
     def _turn(self) -> None:
-        with Compactor(self._path) as compactor:
+        with self._open() as compactor:
+            if not compactor.may_begin():
+                return
             begun_s = time.thread_time()
             for _ in compactor.moves(self._now_us() - AGE_US):
                 took_s, begun_s = time.thread_time() - begun_s, time.thread_time()

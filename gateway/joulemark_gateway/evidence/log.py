@@ -26,7 +26,7 @@ from joulemark_gateway.evidence.entries import (
     heads_entry,
     log_origin,
 )
-from joulemark_gateway.evidence.log_store import LogHead, LogStore
+from joulemark_gateway.evidence.log_store import LogHead, LogTables
 
 _DAY_US = 86_400_000_000
 
@@ -34,7 +34,7 @@ _DAY_US = 86_400_000_000
 class CollectorLog:
     """The log of one collector; the same calls at any time again change nothing."""
 
-    def __init__(self, store: LogStore, name: str, private_key: bytes) -> None:
+    def __init__(self, store: LogTables, name: str, private_key: bytes) -> None:
         """Nothing is written yet.
 
         Args:
@@ -75,7 +75,7 @@ class CollectorLog:
         return self.store.sign_head(lambda head: sign_checkpoint(self._private_key, head), now_us)
 
 
-def excerpt(store: LogStore, site: str, head: LogHead) -> LogFiles:
+def excerpt(store: LogTables, site: str, head: LogHead) -> LogFiles:
     """What is to be handed out of a log about one site, up to a head.
 
     Of the heads before it come along: those that were stamped, those that went out with a report

@@ -1,14 +1,13 @@
-"""Where the collector's own log is kept: tables of their own in the file of the evidence store.
+"""Where the collector's own log is kept: tables of their own beside those of the evidence.
 
 A leaf that was committed is never changed or removed, so the root at each size is fixed before a
 head of that size can be signed: whatever happens, there are never two heads of one size.
 
-StoreError codes: those of `sqlite`, and `log_of_another`.
+StoreError codes: those of the database, and `log_of_another`.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +15,15 @@ from pathlib import Path
 from joulemark_agent.contract.errors import StoreError
 from joulemark_agent.contract.signature import Checkpoint, parse_checkpoint, parse_note
 from joulemark_agent.contract.tree import Edge, append, leaf_hash, root
+from joulemark_gateway.evidence.engine import Engine, Session
 from joulemark_gateway.evidence.entries import Entry, entry_leaf, heads_in
 from joulemark_gateway.evidence.sqlite import SqliteFile
 
 _ALL = 2**62
-_SCHEMA = """
+_NAMED = (
+    "INSERT INTO log_tree VALUES (?, ?) ON CONFLICT (origin) DO UPDATE SET size = excluded.size"
+)
+SCHEMA = """
 CREATE TABLE IF NOT EXISTS log (
     id INTEGER PRIMARY KEY CHECK (id = 1), origin TEXT NOT NULL, size INTEGER NOT NULL,
     edge BLOB NOT NULL);
@@ -65,40 +68,11 @@ class Token:
     time_us: int  # when it was received, the collector's clock
 
 
-class LogStore(SqliteFile):
-    """One connection to the file; several may be open, in one process or in more."""
+class LogTables(Engine):
+    """The log on one connection; several may be open, in one process or in more."""
 
     kind = "collector's log"
-
-    def __init__(self, path: Path, *, write: bool = True) -> None:
-        """Open the log in an evidence store.
-
-        Args:
-            path: the file of the evidence store.
-            write: False: only read; where no log was ever kept there is none, and nothing is made.
-
-        Raises:
-            StoreError: there is no such file, or it cannot be used.
-        """
-        if not path.exists():
-            raise StoreError(
-                f"There is no evidence store at {path}.",
-                "Start the collector once, or name the state_dir it uses.",
-                code="store_missing",
-            )
-        super().__init__(path)
-        try:
-            if write:
-                self._make_durable()
-                with self._errors():
-                    self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
-            else:
-                self._rows("PRAGMA query_only = 1")
-            tables = "SELECT count(*) FROM sqlite_master WHERE name = 'log_shown'"
-            self._is_there = bool(self._rows(tables)[0][0])
-        except BaseException:
-            self.close()
-            raise
+    _is_there: bool  # whether a log was ever kept here
 
     @property
     def origin(self) -> str | None:
@@ -135,6 +109,7 @@ class LogStore(SqliteFile):
             StoreError: `log_of_another`: the leaves that are there belong to another log.
         """
         with self._transaction() as db:
+            self._alone("log")
             edge = self._to_extend(db, origin)
             unless()
             first = edge.size
@@ -149,10 +124,8 @@ class LogStore(SqliteFile):
                 row = (edge.size, entry.site, n, entry.mark, leaf)
                 db.execute("INSERT INTO log_leaf VALUES (?, ?, ?, ?, ?)", row)
                 heads = heads_in(entry.fields["heads"]) if "heads" in entry.fields else ()
-                db.executemany(
-                    "INSERT OR REPLACE INTO log_tree VALUES (?, ?)",
-                    ((head.origin, head.size) for head in heads),
-                )
+                for head in heads:
+                    db.execute(_NAMED, (head.origin, head.size))
                 edge = append(edge, (leaf,))
             db.execute("UPDATE log SET size = ?, edge = ?", (edge.size, edge.to_bytes()))
             return edge.size - first
@@ -165,6 +138,7 @@ class LogStore(SqliteFile):
             time_us: the collector's clock.
         """
         with self._transaction() as db:
+            self._alone("log")
             row = db.execute("SELECT origin, size, edge FROM log").fetchone()
             if row is None or not row[1]:
                 return None
@@ -199,10 +173,7 @@ class LogStore(SqliteFile):
 
     def latest_us(self, end: int) -> int:
         """The latest time that one of the first `end` leaves claims; clocks are set back. [us]"""
-        sql = (
-            "SELECT max(CAST(json_extract(CAST(leaf AS TEXT), '$.t_utc_us') AS INTEGER)) "
-            "FROM log_leaf WHERE position < ?"
-        )
+        sql = f"SELECT max({self.leaf_time}) FROM log_leaf WHERE position < ?"
         found = self._rows(sql, end) if self._is_there else []
         return int(found[0][0] or 0) if found else 0
 
@@ -217,8 +188,10 @@ class LogStore(SqliteFile):
         """The positions of a site's leaves whose mark begins with this kind."""
         if not self._is_there:
             return []
-        sql = "SELECT position FROM log_leaf WHERE site = ? AND mark GLOB ? ORDER BY position"
-        return [int(position) for (position,) in self._rows(sql, site, f"{kind} *")]
+        begins = "substr(mark, 1, ?) = ?"
+        sql = f"SELECT position FROM log_leaf WHERE site = ? AND {begins} ORDER BY position"
+        start = f"{kind} "
+        return [int(position) for (position,) in self._rows(sql, site, len(start), start)]
 
     def hashes(self, end: int) -> list[bytes]:
         """The hashes of the first `end` leaves."""
@@ -238,18 +211,18 @@ class LogStore(SqliteFile):
         """Keep that a witness cosigned the head of this size; the first line stands."""
         with self._transaction() as db:
             row = (size, witness, line)
-            db.execute("INSERT OR IGNORE INTO log_cosignature VALUES (?, ?, ?)", row)
+            db.execute("INSERT INTO log_cosignature VALUES (?, ?, ?) ON CONFLICT DO NOTHING", row)
 
     def keep_token(self, token: Token) -> None:
         """Keep a time stamp; the first of an authority over a head stands."""
         with self._transaction() as db:
             row = (token.size, token.authority, token.token, token.time_us)
-            db.execute("INSERT OR IGNORE INTO log_token VALUES (?, ?, ?, ?)", row)
+            db.execute("INSERT INTO log_token VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", row)
 
     def mark_shown(self, size: int) -> None:
         """Remember that the head of this size went out with a report."""
         with self._transaction() as db:
-            db.execute("INSERT OR IGNORE INTO log_shown VALUES (?)", (size,))
+            db.execute("INSERT INTO log_shown VALUES (?) ON CONFLICT DO NOTHING", (size,))
 
     def shown(self) -> frozenset[int]:
         """The sizes of the heads that went out with reports."""
@@ -279,7 +252,7 @@ class LogStore(SqliteFile):
         if notes or edge != self.edge():
             raise self._damaged(f"its {edge.size} leaves are not those of its heads")
 
-    def _to_extend(self, db: sqlite3.Connection, origin: str) -> Edge:
+    def _to_extend(self, db: Session, origin: str) -> Edge:
         row = db.execute("SELECT origin, size, edge FROM log").fetchone()
         if row is None:
             db.execute("INSERT INTO log VALUES (1, ?, 0, ?)", (origin, b""))
@@ -290,14 +263,48 @@ class LogStore(SqliteFile):
     def _check_origin(self, known: str, origin: str) -> None:
         if known != origin:
             raise StoreError(
-                f"The log in {self._path} is {known!r}; the collector's name makes it {origin!r}.",
+                f"The log in {self.where} is {known!r}; the collector's name makes it {origin!r}.",
                 "Put the collector's name back: its log, its heads and their witnesses know it.",
                 code="log_of_another",
             )
 
     def _damaged(self, what: str) -> StoreError:
         return StoreError(
-            f"The collector's log {self._path} is damaged: {what}.",
-            "Stop the collector, keep the file, restore the last copy, and tell the witnesses.",
+            f"The {self.kind} {self.where} is damaged: {what}.",
+            f"Stop the collector, {self.if_lost}, and tell the witnesses.",
             code="store_damaged",
         )
+
+
+class LogStore(LogTables, SqliteFile):
+    """The log in the file of an evidence store."""
+
+    def __init__(self, path: Path, *, write: bool = True) -> None:
+        """Open the log in an evidence store.
+
+        Args:
+            path: the file of the evidence store.
+            write: False: only read; where no log was ever kept there is none, and nothing is made.
+
+        Raises:
+            StoreError: there is no such file, or it cannot be used.
+        """
+        if not path.exists():
+            raise StoreError(
+                f"There is no evidence store at {path}.",
+                "Start the collector once, or name the state_dir it uses.",
+                code="store_missing",
+            )
+        super().__init__(path)
+        try:
+            if write:
+                self._make_durable()
+                with self._errors():
+                    self._db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
+            else:
+                self._rows("PRAGMA query_only = 1")
+            tables = "SELECT count(*) FROM sqlite_master WHERE name = 'log_shown'"
+            self._is_there = bool(self._rows(tables)[0][0])
+        except BaseException:
+            self.close()
+            raise

@@ -12,16 +12,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any
 
 from joulemark_agent.contract.errors import StoreError
 from joulemark_agent.files import PRIVATE
+from joulemark_gateway.evidence.engine import Engine
 
 
-class SqliteFile:
+class SqliteFile(Engine):
     """One file; one connection, used by one thread at a time."""
 
-    kind = "store"  # what the file is, for messages
+    if_lost = "keep the file, and restore the last copy"
+    locked = ""  # a transaction that writes is the only one
+    leaf_time = "CAST(json_extract(CAST(leaf AS TEXT), '$.t_utc_us') AS INTEGER)"
 
     def __init__(self, path: Path) -> None:
         """Connect; folder and file are made where there are none, the file for nobody else.
@@ -41,11 +44,10 @@ class SqliteFile:
             self._db.close()
             raise
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    @property
+    def where(self) -> str:
+        """The file."""
+        return str(self._path)
 
     def close(self) -> None:
         """Release the file."""
@@ -120,6 +122,9 @@ class SqliteFile:
     def _rows(self, sql: str, *values: Any) -> list[Any]:
         with self._errors():
             return self._db.execute(sql, values).fetchall()
+
+    def _alone(self, table: str) -> None:
+        """Nobody else writes to the file anyway."""
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

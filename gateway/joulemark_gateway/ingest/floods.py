@@ -15,6 +15,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from joulemark_agent.contract.topics import ALL_UP
+from joulemark_gateway.ingest.live import KINDS
 
 WINDOW_S = 10.0
 MOST_DROPPED = 256  # messages of one that found its share full, within a window
@@ -61,9 +62,22 @@ class Floods:
         return frozenset(owner for owner, found in accounts if now_s < found.shut_until_s)
 
 
-def filters(agents: Collection[str], shut_out: Collection[str]) -> tuple[str, ...]:
-    """What to subscribe to: everything, or every agent's topics but theirs."""
-    if not shut_out:
-        return ALL_UP
-    heard = sorted(agent for agent in agents if agent not in shut_out)
-    return tuple(topic.replace("+", agent, 1) for agent in heard for topic in ALL_UP)
+def filters(
+    agents: Collection[str], shut_out: Collection[str], group: str | None = None
+) -> tuple[str, ...]:
+    """What to subscribe to: everything, or every agent's topics but theirs.
+
+    Args:
+        agents: all that are registered.
+        shut_out: who is not listened to.
+        group: collectors that share evidence; what is live each of them is given. While they shut
+            out different agents some batches come to two of them, which absorb one another's.
+    """
+    topics: tuple[str, ...] = ALL_UP
+    if shut_out:
+        heard = sorted(agent for agent in agents if agent not in shut_out)
+        topics = tuple(topic.replace("+", agent, 1) for agent in heard for topic in ALL_UP)
+    if group is None:
+        return topics
+    is_live = {topic: topic.rpartition("/")[2] in KINDS for topic in topics}
+    return tuple(topic if is_live[topic] else f"$share/{group}/{topic}" for topic in topics)

@@ -7,7 +7,7 @@ a kill at any moment, gets the receipt it would have had.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from joulemark_agent.contract.batch import parse_batch
@@ -26,6 +26,7 @@ from joulemark_agent.contract.topics import (
 )
 from joulemark_gateway.evidence.base import Accepted, EvidenceStore, Head, Quarantined
 from joulemark_gateway.ingest import live
+from joulemark_gateway.ingest.early import Early
 from joulemark_gateway.ingest.live import LiveBoard
 from joulemark_gateway.ingest.raw import judge_raw
 from joulemark_gateway.ingest.registered import Registry, Sender, sender_of
@@ -125,11 +126,20 @@ class Intake:
         Raises:
             StoreError: nothing was kept and nothing may be acknowledged.
         """
+        answer = self._taken(topic, payload, may_wait=False)
+        assert not isinstance(answer, Early), "it may not wait"
+        return answer
+
+    def take_or_wait(self, topic: str, payload: bytes) -> Answer | Early | None:
+        """The same, but a batch whose predecessor is missing is not refused: it came early."""
+        return self._taken(topic, payload, may_wait=True)
+
+    def _taken(self, topic: str, payload: bytes, *, may_wait: bool) -> Answer | Early | None:
         now_us = self._now_us()
         self._tally.took(payload)
         for _ in range(_TRIES):
             try:
-                return self._take(topic, payload, now_us)
+                return self._take(topic, payload, now_us, may_wait=may_wait)
             except StoreError as error:
                 if error.code != HEAD_MOVED:
                     raise
@@ -166,7 +176,17 @@ class Intake:
             for device in sorted(known.devices)
         ]
 
-    def _take(self, topic: str, payload: bytes, now_us: int) -> Answer | None:
+    def sizes(self, origins: Collection[str]) -> dict[str, int]:
+        """How far these trees are held.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        return self._store.sizes(origins)
+
+    def _take(
+        self, topic: str, payload: bytes, now_us: int, *, may_wait: bool
+    ) -> Answer | Early | None:
         try:
             sender = sender_of(topic, self._registry())
             if sender.kind == "raw":
@@ -182,6 +202,8 @@ class Intake:
                 topic, payload, self._unread(topic, error.code, error.what), now_us
             )
         if isinstance(verdict, Refused):
+            if may_wait and verdict.code == HOLE:
+                return Early(verdict.origin, batch.first_seq)
             return self._refused(topic, payload, verdict, now_us)
         agent, device = sender.agent.agent, sender.device
         if isinstance(verdict, Absorbed):
@@ -306,8 +328,8 @@ class Intake:
 
 
 def _storable(text: str) -> str:
-    """The text as a database takes it: not too long, and without halves of characters."""
-    return text[:_WHAT_LENGTH].encode(errors="replace").decode()
+    """The text as any database takes it: not too long, without halves of characters and NUL."""
+    return text[:_WHAT_LENGTH].encode(errors="replace").decode().replace("\0", "\ufffd")
 
 
 def _refusal_answer(agent: str, device: str, refused: Refused, held: str | None = None) -> Answer:

@@ -11,6 +11,9 @@ it does not take the window of the others, and once its share is worked off the 
 unpacks to the limit costs the others up to about a second of waiting, once a turn. Who goes on
 sending beyond its share is not listened to for a while, see `floods`.
 
+With a group, the broker gives each batch to one of several collectors (`early`); what is shown
+live and is no evidence goes to all of them (docs/decisions/0032).
+
 A broker whose queue to us was full may have dropped acknowledgements of our answers: paho would
 wait for them for ever and send no more than 20 further ones. So answers that are not acknowledged
 in ANSWER_S end the connection; paho sends them again on the next one.
@@ -25,7 +28,7 @@ import sys
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -42,6 +45,7 @@ from joulemark_agent.contract.errors import ConfigError, EvidenceError, StoreErr
 from joulemark_agent.contract.topics import ALL_UP, parse_topic
 from joulemark_agent.mqtt_client import LimitedClient, topic_of
 from joulemark_agent.tls import TlsFiles, client_context, read_again
+from joulemark_gateway.ingest.early import LOOK_S, Early, EarlyBatches
 from joulemark_gateway.ingest.fair import FairQueue
 from joulemark_gateway.ingest.floods import Floods, filters
 from joulemark_gateway.ingest.intake import Answer
@@ -71,6 +75,16 @@ class Taker(Protocol):
 
     def reopen(self) -> None:
         """Open the store again."""
+
+
+class Sharing(Protocol):
+    """What decides besides where collectors share what arrives: `intake.Intake`."""
+
+    def take_or_wait(self, topic: str, payload: bytes) -> Answer | Early | None:
+        """As `Taker.take`, but what came before its predecessor may wait for it."""
+
+    def sizes(self, origins: Collection[str]) -> Mapping[str, int]:
+        """How far trees are held."""
 
 
 class Broker(Protocol):
@@ -125,6 +139,8 @@ class Subscriber:
         requests: Requests | None = None,
         tls: TlsFiles | None = None,
         on_turn: Callable[[], None] = lambda: None,
+        group: str | None = None,
+        sharing: Sharing | None = None,
     ) -> None:
         """Nothing is connected yet.
 
@@ -139,6 +155,8 @@ class Subscriber:
             tls: our certificate and whose broker to believe; None: with mqtts any authority that
                 this machine believes.
             on_turn: called at every turn of `run`, and at every attempt while the store is down.
+            group: the collectors with which to share what arrives; None: all of it comes here.
+            sharing: decides with `taker` where there is a group.
 
         Raises:
             ConfigError: these files cannot be used.
@@ -146,7 +164,9 @@ class Subscriber:
         self._broker, self._taker, self._agents = broker, taker, agents
         self._on_growth, self._greetings, self._tls = on_growth, greetings, tls
         self._requests, self._on_turn = requests, on_turn
+        self._group, self._sharing = group, sharing if group is not None else None
         self._queue: FairQueue[_Message] = FairQueue(waiting_batches)
+        self._early: EarlyBatches[_Message] = EarlyBatches(waiting_batches)
         self._dropped: defaultdict[str, set[str]] = defaultdict(set)  # devices by agent
         self._floods = Floods()
         self._lock = threading.Lock()
@@ -166,7 +186,7 @@ class Subscriber:
     @property
     def is_busy(self) -> bool:
         """Whether messages wait."""
-        return not self._queue.is_empty()
+        return not self._queue.is_empty() or bool(self._early)
 
     def run(self, stop: threading.Event) -> None:
         """Serve until told to stop.
@@ -194,9 +214,13 @@ class Subscriber:
                     self._greet()
                 self._ask()
                 self._watch()
-                found = self._queue.get(TURN_S)
+                self._serve_early(stop)
+                found = self._queue.get(LOOK_S if self._early else TURN_S)
                 if found is not None:
-                    self._serve(*found, stop)
+                    owner, message, was_last = found
+                    self._serve(owner, message, stop, may_wait=True)
+                    if was_last:
+                        self._tell_dropped(owner)
         finally:
             self._client.disconnect()
             self._client.loop_stop()
@@ -260,7 +284,7 @@ class Subscriber:
             return
         if waiting and now_s - max(waiting[0][0], self._connected_s) > ANSWER_S:
             self._note_down(f"answers are not acknowledged in {ANSWER_S:.0f} s")
-        elif filters(self._agents, self._floods.shut_out(now_s)) == self._filters:
+        elif self._wanted(now_s) == self._filters:
             return
         self.is_ready.clear()
         self._is_leaving = True
@@ -280,26 +304,47 @@ class Subscriber:
             for answer in self._greetings():
                 self._publish(answer)
 
-    def _serve(self, owner: str, message: _Message, was_last: bool, stop: threading.Event) -> None:
+    def _serve_early(self, stop: threading.Event) -> None:
+        """Judge what came before its predecessor and need wait no longer."""
+        if self._sharing is None or not self._early.is_time(time.monotonic()):
+            return
         try:
-            answer = self._taken(message, stop)
+            sizes = self._sharing.sizes(self._early.origins)
+        except StoreError:  # told, and waited for, with the next message
+            sizes = {}
+        for owner, message in self._early.due(sizes, time.monotonic()):
+            self._serve(owner, message, stop, may_wait=False)
+
+    def _serve(
+        self, owner: str, message: _Message, stop: threading.Event, *, may_wait: bool
+    ) -> None:
+        try:
+            answer = self._taken(message, stop, may_wait=may_wait)
+            if isinstance(answer, Early):
+                if self._early.put(owner, message, answer, time.monotonic()):
+                    return
+                answer = self._taken(message, stop, may_wait=False)
         except StoreError:  # stopped while the store was down: not acknowledged
             return
+        assert not isinstance(answer, Early), "it was not to wait"
         if answer is not None:
             self._publish(answer)
         self._acknowledge(message)
         if answer is not None and answer.has_grown:
             self._on_growth()
-        if was_last:
-            self._tell_dropped(owner)
 
-    def _taken(self, message: _Message, stop: threading.Event) -> Answer | None:
+    def _taken(
+        self, message: _Message, stop: threading.Event, *, may_wait: bool
+    ) -> Answer | Early | None:
         """The answer, however long the store is down; nothing is acknowledged meanwhile."""
+        take: Callable[[str, bytes], Answer | Early | None] = self._taker.take
+        if may_wait and self._sharing is not None:
+            take = self._sharing.take_or_wait
         down_since: float | None = None
         while True:
             self._on_turn()
             try:
-                answer = self._taker.take(message.topic, message.payload)
+                answer = take(message.topic, message.payload)
             except StoreError as error:
                 if down_since is None:
                     down_since = time.monotonic()
@@ -370,13 +415,17 @@ class Subscriber:
         with self._lock:
             self._connection += 1
         self._connected_s = time.monotonic()
-        wanted = filters(self._agents, self._floods.shut_out(self._connected_s))
+        wanted = self._wanted(self._connected_s)
         asked = [wanted[i : i + _FILTERS] for i in range(0, len(wanted), _FILTERS)]
         self._filters, self._granting = wanted, len(asked)
         for some in asked:
             client.subscribe([(topic, SubscribeOptions(qos=1)) for topic in some])
         if not asked:  # there is nobody else
             self._listen()
+
+    def _wanted(self, now_s: float) -> tuple[str, ...]:
+        """What to subscribe to now."""
+        return filters(self._agents, self._floods.shut_out(now_s), self._group)
 
     def _on_subscribe(
         self,

@@ -25,9 +25,8 @@ from joulemark_agent.keys import load_key
 from joulemark_gateway.evidence.account import LogFiles, read_account
 from joulemark_gateway.evidence.base import EvidenceStore
 from joulemark_gateway.evidence.bundle import TreeFiles
+from joulemark_gateway.evidence.ledger import Ledger, SqliteLedger
 from joulemark_gateway.evidence.log import excerpt
-from joulemark_gateway.evidence.log_store import LogStore
-from joulemark_gateway.evidence.store import FILE, SqliteStore
 from joulemark_gateway.keys import report_key, witness_key
 from joulemark_gateway.measure.project import Project
 from joulemark_gateway.reports.standing import close_log, head_for
@@ -52,7 +51,7 @@ class Signing:
 class Source:
     """Where the evidence lies, and how many of whom must have seen the head of its log."""
 
-    path: Path
+    ledger: Ledger
     witnesses: frozenset[str] = frozenset()
     quorum: int = 0
 
@@ -73,16 +72,16 @@ class ProjectFile:
         """
         if "evidence" in self.wiring:
             if "trust" not in self.wiring:
-                return Source(self.wiring["evidence"])
+                return Source(SqliteLedger(self.wiring["evidence"]))
             trust = parse_policy(_text(self.wiring["trust"]).encode())
             names = frozenset(item.name for item in trust.log_witnesses)
-            return Source(self.wiring["evidence"], names, trust.log_quorum)
+            return Source(SqliteLedger(self.wiring["evidence"]), names, trust.log_quorum)
         from joulemark_gateway.settings import load_collector  # noqa: PLC0415 - extra [gateway]
 
         settings = load_collector(self.wiring["collector"])
         close_log(settings)
         names = frozenset(item.name for item in settings.log.witnesses)
-        return Source(settings.state_dir / FILE, names, settings.log.quorum)
+        return Source(settings.evidence, names, settings.log.quorum)
 
     def signing(self) -> Signing:
         """Who is trusted, and the key that signs the statement.
@@ -112,7 +111,7 @@ class Material:
     documents: Mapping[str, bytes]
     quarantined: Mapping[str, int]
     log: LogFiles  # of the collector, up to the head under which all this stands
-    store: Path  # where it was found
+    store: Ledger  # where the evidence lies
 
 
 def load_project(path: Path) -> ProjectFile:
@@ -152,8 +151,8 @@ def gather(project_file: ProjectFile) -> Material:
     devices = sorted({place.device for place in (plan.energy, *plan.drivers)})
     source = project_file.source()
     with (
-        SqliteStore(source.path, create=False) as store,
-        LogStore(source.path, write=False) as book,
+        source.ledger.reader() as store,
+        source.ledger.log(write=False) as book,
     ):
         head = head_for(book, source.witnesses, source.quorum)
         log = excerpt(book, plan.site, head)
@@ -168,7 +167,7 @@ def gather(project_file: ProjectFile) -> Material:
         for row in store.quarantined():
             if row.agent in senders:
                 quarantined[row.code] = quarantined.get(row.code, 0) + row.messages
-    return Material(project_file.plan, trees, documents, quarantined, log, source.path)
+    return Material(project_file.plan, trees, documents, quarantined, log, source.ledger)
 
 
 def _latest(logged: Mapping[str, Checkpoint], site: str, device: str) -> Checkpoint:
@@ -197,7 +196,7 @@ def _of_collector(file: Path, key: Path | None, site: str) -> Signing:
 
     settings = load_collector(file)
     registry = read_added(settings.state_dir).to(settings.registry)
-    with SqliteStore(settings.state_dir / FILE, create=False) as store:
+    with settings.evidence.reader() as store:
         rotations = store.rotations()
     signing = load_key(key) if key else report_key(settings.state_dir)
     witness = encode64(witness_key(settings.state_dir).public)

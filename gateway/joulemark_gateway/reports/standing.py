@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from joulemark_agent.contract.errors import ConfigError, StoreError
-from joulemark_gateway.evidence.log_store import LogHead, LogStore
+from joulemark_gateway.evidence.ledger import Ledger
+from joulemark_gateway.evidence.log_store import LogHead, LogTables
 
 if TYPE_CHECKING:
     from joulemark_gateway.settings import CollectorSettings
@@ -37,7 +37,7 @@ def close_log(settings: CollectorSettings) -> None:
             raise
 
 
-def head_for(book: LogStore, witnesses: Collection[str], quorum: int) -> LogHead:
+def head_for(book: LogTables, witnesses: Collection[str], quorum: int) -> LogHead:
     """The newest head that enough of these witnesses cosigned.
 
     Raises:
@@ -60,10 +60,10 @@ def head_for(book: LogStore, witnesses: Collection[str], quorum: int) -> LogHead
     return seen[-1]
 
 
-def mark_shown(path: Path, size: int) -> None:
+def mark_shown(ledger: Ledger, size: int) -> None:
     """Remember that a head went out with a report: every later bundle shows it, too."""
     try:
-        with LogStore(path) as book:
+        with ledger.log() as book:
             book.mark_shown(size)
     except StoreError as error:
         if error.code not in {"store_io", "store_busy"}:

@@ -147,6 +147,7 @@ class Mirror:
         open_series: Callable[[], Series],
         is_busy: Callable[[], bool] = lambda: False,
         beat: Beat = QUIET,
+        look_every_s: float | None = None,
     ) -> None:
         """Nothing is opened yet; both are opened, and opened again after a failure, by the thread.
 
@@ -155,7 +156,9 @@ class Mirror:
             open_series: opens the series.
             is_busy: whether batches wait to be taken.
             beat: told of every round, and when there is nothing to do.
+            look_every_s: how often to look without being told, where others write the evidence too.
         """
+        self._look_every_s = look_every_s
         self._open_store, self._open_series = open_store, open_series
         self._is_busy, self._beat = is_busy, beat
         self._poked, self._stopping = threading.Event(), threading.Event()
@@ -222,7 +225,7 @@ class Mirror:
 
         while not self._stopping.is_set():
             self._beat.off()
-            self._poked.wait()
+            self._poked.wait(self._look_every_s)
             self._poked.clear()
             while next_round() and not self._stopping.is_set():
                 if self._is_busy():

@@ -211,7 +211,7 @@ def test_a_running_collector_compacts_by_itself_and_goes_on_after_trouble(
     monkeypatch.setattr(compactor, "_TURN_S", 0.01)
     before, away = answers(path), path.with_suffix(".away")
     path.rename(away)
-    thread = compactor.CompactorThread(path, lambda: LATER_US)
+    thread = compactor.CompactorThread(lambda: Compactor(path), lambda: LATER_US)
     thread.start()
     try:
         until(lambda: "compaction_down" in caplog.text, "it says that there is no store")

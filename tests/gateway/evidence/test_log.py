@@ -5,23 +5,14 @@ import sys
 
 import pytest
 
-from joulemark_agent.contract.errors import StoreError
-from joulemark_agent.contract.signature import (
-    Checkpoint,
-    is_log_signed,
-    parse_checkpoint,
-    parse_note,
-    public_key,
-)
-from joulemark_agent.contract.tree import Edge, append, root
+from joulemark_agent.contract.tree import Edge, append
 from joulemark_gateway.evidence.base import Head
 from joulemark_gateway.evidence.entries import is_log_name, parse_entry
 from joulemark_gateway.evidence.log import CollectorLog
-from joulemark_gateway.evidence.log_store import LogStore, Token
+from joulemark_gateway.evidence.log_store import LogStore
 from support import killed, log_writer
 from support.evidence import KEYS, SITE, WITNESS
 from support.log_writer import ORIGIN, Breaking, Broken, HastyStore, an_entry, forks, watched
-from support.present import present
 
 DOCUMENTS = {"profile": "a" * 64, "site": "b" * 64, "factors": "c" * 64}
 
@@ -42,134 +33,9 @@ def entries(store):
     return [parse_entry(leaf, i) for i, (_, leaf) in enumerate(store.leaves(10**6))]
 
 
-def test_a_head_covers_every_leaf_and_is_signed_by_the_log(path):
-    with LogStore(path) as store:
-        book = CollectorLog(store, WITNESS, KEYS.witness)
-        assert book.close(1) is None, "of nothing there is no head"
-        assert book.approve([tree(5), tree(3, "pump")], [], 1_000) == 5
-        assert book.take_heads([tree(5), tree(3, "pump")], 2_000) == 1
-        head = present(book.close(3_000))
-        assert is_log_signed(head.note, public_key(KEYS.witness))
-        leaves = [leaf for _, leaf in store.leaves(head.size)]
-        true = Checkpoint(ORIGIN, 6, root(append(Edge(), leaves)))
-        assert parse_checkpoint(parse_note(head.note)[0]) == true
-        assert present(book.close(4_000)) == head, "the same leaves have the same head"
-        [last] = [entry for entry in entries(store) if entry.kind == "heads"]
-        assert {found.origin: (found.size, found.root) for found in last.heads} == {
-            tree(5).origin: (5, tree(5).root),
-            tree(3, "pump").origin: (3, tree(3, "pump").root),
-        }
-
-
-def test_what_stands_is_not_said_again_and_only_what_grew_is_named(path):
-    with LogStore(path) as store:
-        book = CollectorLog(store, WITNESS, KEYS.witness)
-        heads = [tree(5), tree(3, "pump"), tree(2, "mill", "pohang")]
-        assert book.approve(heads, [], 1) == 9, "a grant a tree, a document once a site"
-        assert book.approve(heads, [], 2) == 0
-        assert book.take_heads(heads, 3) == 2, "a leaf a site"
-        assert book.take_heads(heads, 4) == 0
-        assert book.take_heads([tree(5), tree(4, "pump"), heads[2]], 5) == 1
-        assert [head.origin for head in entries(store)[-1].heads] == [tree(4, "pump").origin]
-        again = tree(1, "mill", "pohang", epoch=2)
-        assert book.approve([*heads, again], [], 6) == 1, "the documents stand; the grant is new"
-
-
-def test_who_was_slower_does_not_take_a_tree_back(path, monkeypatch):
-    """The collector's thread commits while a person's command waits for the file."""
-    with LogStore(path) as one, LogStore(path) as other:
-        slow, fast = (CollectorLog(store, WITNESS, KEYS.witness) for store in (one, other))
-        fast.take_heads([tree(3)], 1)
-        commit = one.append
-
-        def after_the_other(*args):
-            fast.take_heads([tree(9)], 2)
-            return commit(*args)
-
-        monkeypatch.setattr(one, "append", after_the_other)
-        assert slow.take_heads([tree(5), tree(2, "pump")], 3) == 1
-        named = [(head.origin, head.size) for entry in entries(one) for head in entry.heads]
-        meter, pump = tree(1).origin, tree(1, "pump").origin
-        assert named == [(meter, 3), (meter, 9), (pump, 2)]
-
-
-def test_the_leaves_of_each_site_are_numbered_by_themselves(path):
-    with LogStore(path) as store:
-        book = CollectorLog(store, WITNESS, KEYS.witness)
-        for size in range(1, 6):
-            book.take_heads([tree(size), tree(size, "mill", "pohang")], size)
-        for site in (SITE, "pohang"):
-            numbers = [entry.n for entry in entries(store) if entry.site == site]
-            assert numbers == list(range(5))
-
-
-def test_the_log_of_another_name_is_not_gone_on_with(path):
-    with LogStore(path) as store:
-        CollectorLog(store, WITNESS, KEYS.witness).take_heads([tree(1)], 1)
-        with pytest.raises(StoreError, match="Put the collector's name back") as caught:
-            CollectorLog(store, "another", KEYS.witness).take_heads([tree(2)], 2)
-        assert caught.value.code == "log_of_another"
-
-
 @pytest.mark.parametrize(("name", "good"), [(WITNESS, True), ("acme", True), ("meter/1", False)])
 def test_the_log_cannot_be_taken_for_the_tree_of_a_device(name, good):
     assert is_log_name(name) == good
-
-
-def test_two_who_write_at_once_make_one_tree(path):
-    """The collector's own thread, and a person's command beside it."""
-    draw = random.Random(3)
-    with LogStore(path) as one, LogStore(path) as other:
-        for store in (one, other) * 5:
-            store.append(ORIGIN, [an_entry(draw)], 1)
-            present(CollectorLog(store, WITNESS, KEYS.witness).close(1))
-        assert one.edge() == other.edge()
-        assert one.edge().size == 10
-        one.scrub()
-
-
-def test_a_scrub_finds_a_leaf_that_was_changed_and_a_head_that_was_made_up(path):
-    with LogStore(path) as store:
-        book, draw = CollectorLog(store, WITNESS, KEYS.witness), random.Random(4)
-        for _ in range(5):
-            store.append(ORIGIN, [an_entry(draw)], 1)
-            book.close(1)
-        store.scrub()
-        [(leaf,)] = store._rows("SELECT leaf FROM log_leaf WHERE position = 2")
-        store._rows("UPDATE log_leaf SET leaf = ? WHERE position = 2", leaf + b" ")
-        with pytest.raises(StoreError, match="first 3 leaves"):
-            store.scrub()
-        store._rows("UPDATE log_leaf SET leaf = ? WHERE position = 2", leaf)
-        store._rows("INSERT INTO log_head VALUES (9, '', 0)")
-        with pytest.raises(StoreError, match="its 5 leaves"):
-            store.scrub()
-
-
-def test_a_reader_beside_the_collector_changes_nothing_and_needs_nothing(path):
-    with LogStore(path, write=False) as reader:
-        assert (reader.origin, reader.heads(), reader.edge()) == (None, [], Edge())
-        assert (reader.leaves(9), reader.tokens(), reader.logged_sizes()) == ([], [], {})
-        assert reader.cosigned_size("anchor-firm") == 0
-    with LogStore(path) as store, LogStore(path, write=False) as reader:
-        CollectorLog(store, WITNESS, KEYS.witness).take_heads([tree(1)], 1)
-        assert reader.edge().size == 1
-        with pytest.raises(StoreError):
-            reader.append(ORIGIN, [an_entry(random.Random(1))], 1)
-
-
-def test_the_first_cosignature_and_the_first_token_stand(path):
-    with LogStore(path) as store:
-        book = CollectorLog(store, WITNESS, KEYS.witness)
-        book.take_heads([tree(1)], 1)
-        size = present(book.close(1)).size
-        for line in ("— anchor-firm AAAA\n", "— anchor-firm BBBB\n"):
-            store.keep_cosignature(size, "anchor-firm", line)
-        for token in (b"first", b"second"):
-            store.keep_token(Token(size, "tsa", token, 7))
-        head = present(store.head(size))
-        assert head.cosigned == head.note + "— anchor-firm AAAA\n"
-        assert [token.token for token in store.tokens()] == [b"first"]
-        assert store.cosigned_size("anchor-firm") == size
 
 
 # --- broken off ---------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from joulemark_agent.contract.sparse import leaves_in
 from joulemark_agent.contract.topics import raw_topic, receipt_topic
 from joulemark_agent.contract.tree import leaf_hash
 from joulemark_gateway.api.records import proof_of
-from joulemark_gateway.evidence import store as stores
+from joulemark_gateway.evidence import tables as stores
 from joulemark_gateway.evidence.proof import root_of_path
 from joulemark_gateway.evidence.store import FILE, SqliteStore
 from joulemark_gateway.ingest import raw

@@ -13,6 +13,7 @@ from joulemark_agent.contract.signature import public_key as public_of
 from joulemark_agent.contract.topics import batch_topic
 from joulemark_gateway.evidence.account import read_account
 from joulemark_gateway.evidence.entries import document_entry
+from joulemark_gateway.evidence.ledger import SqliteLedger
 from joulemark_gateway.evidence.log import CollectorLog
 from joulemark_gateway.evidence.log_store import LogStore
 from joulemark_gateway.evidence.store import FILE, SqliteStore
@@ -112,7 +113,7 @@ def test_every_head_that_went_out_with_a_report_is_shown_again(project, filled, 
             between.append(present(log.close(SEALED_US + 2 * DAY_US + HOUR_US + k)).size)
     shown = [head.size for head in read_account(gather(project()).log).heads]
     assert shown == [*sizes[:2], between[1]], "the last of each day"
-    mark_shown(tmp_path / FILE, between[0])
+    mark_shown(SqliteLedger(tmp_path / FILE), between[0])
     shown = [head.size for head in read_account(gather(project()).log).heads]
     assert shown == [*sizes[:2], *between]
 

@@ -3,6 +3,7 @@
 import html
 import re
 import sys
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -38,7 +39,7 @@ def hall(tmp_path_factory):
 @pytest.fixture(scope="module")
 def served(hall):
     with hall.sources() as sources:
-        yield sources, application(sources, gate(sources.evidence.parent))
+        yield sources, application(sources, gate(Path(sources.evidence.where).parent))
 
 
 @pytest_asyncio.fixture

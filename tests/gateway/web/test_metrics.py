@@ -12,6 +12,7 @@ from joulemark_gateway.api import metrics
 from joulemark_gateway.api.exposition import Family, text_of
 from joulemark_gateway.api.sources import OpenSeries
 from joulemark_gateway.evidence.base import Quarantined
+from joulemark_gateway.evidence.ledger import SqliteLedger
 from joulemark_gateway.evidence.store import FILE, SqliteStore
 from joulemark_gateway.ingest.live import AgentHealth
 from joulemark_gateway.ingest.registered import Agent, Registry
@@ -143,7 +144,7 @@ def test_what_cannot_be_read_is_told_and_the_rest_as_well(sources):
     found = told(replace(sources, series=OpenSeries()))
     assert found["joulemark_series_up", ()] == 0
     assert found["joulemark_evidence_up", ()] == 1
-    found = told(replace(sources, evidence=sources.evidence.parent / "none"))
+    found = told(replace(sources, evidence=SqliteLedger(sources.state_dir / "none")))
     assert found["joulemark_evidence_up", ()] == 0
     assert found["joulemark_series_up", ()] == 1
 

@@ -15,6 +15,7 @@ from joulemark_agent.contract.errors import EvidenceError
 from joulemark_gateway.api import plant
 from joulemark_gateway.api.sources import OpenSeries
 from joulemark_gateway.evidence.bundle import REPORT
+from joulemark_gateway.evidence.ledger import SqliteLedger
 from joulemark_gateway.series.base import QUALITY
 from joulemark_gateway.web.pages import _near
 from joulemark_gateway.web.words import TEXTS, WORDS, language_of
@@ -132,7 +133,7 @@ async def test_before_the_series_is_open_the_pages_say_so(state):
 
 
 async def test_without_evidence_the_pages_say_so(state, tmp_path):
-    with state.sources(evidence=tmp_path / "none.sqlite") as sources:
+    with state.sources(evidence=SqliteLedger(tmp_path / "none.sqlite")) as sources:
         async with asking(sources) as client:
             answer = await client.get("/")
             assert answer.status_code == 503

@@ -1,0 +1,115 @@
+"""Blocks of old batches outside of the ledger: files of a folder, or objects of a store (`fsspec`).
+
+An object is named by the SHA-256 of its bytes and never changed or deleted. It is written, flushed
+where it is a file, read back and compared before a row of the ledger refers to it; who reads it
+later compares it again. What was written by somebody who was killed before the row is found there
+by the next who writes the same bytes.
+
+| in the ledger | what |
+|---|---|
+| `sha256:` and 64 hexadecimal digits | the block is an object of this name |
+| anything else | the block itself: XZ begins with other bytes |
+
+EvidenceError code: `bad_block`. StoreError code: `objects_away`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from joulemark_agent.contract.errors import EvidenceError, StoreError
+from joulemark_agent.files import replace_file
+from joulemark_gateway.evidence.blocks import MARK
+
+
+class Objects:
+    """The objects below one address; one thread at a time."""
+
+    def __init__(self, url: str) -> None:
+        """Nothing is read or written yet.
+
+        Args:
+            url: as fsspec takes it: a folder, `s3://bucket/folder`, `memory://folder`.
+
+        Raises:
+            StoreError: there is no such kind of store here.
+        """
+        self.url = url
+        try:
+            self._files, self._root = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            raise StoreError(
+                f"The objects of the ledger cannot be kept at {url}: {error}.",
+                "Install the package that fsspec names (for s3:// it is s3fs), or name a folder.",
+                code="objects_away",
+            ) from error
+        self._is_local = "file" in _protocols(self._files)
+
+    def put(self, data: bytes) -> bytes:
+        """Keep the bytes; what stands in the ledger instead of them.
+
+        Raises:
+            StoreError: they cannot be written, or do not come back as they were.
+        """
+        name = hashlib.sha256(data).hexdigest()
+        path = self._path(name)
+        try:
+            with suppress(FileNotFoundError):
+                if self._files.cat_file(path) == data:
+                    return MARK + name.encode()
+            if self._is_local:
+                replace_file(Path(path), data)
+            else:
+                self._files.pipe_file(path, data)
+            found = self._files.cat_file(path)
+        except Exception as error:  # each kind of store has errors of its own
+            raise self._away(error) from error
+        if found != data:
+            raise self._away(ValueError(f"{name} does not come back as it was written"))
+        return MARK + name.encode()
+
+    def get(self, mark: bytes) -> bytes:
+        """The bytes that a mark stands for.
+
+        Raises:
+            EvidenceError: `bad_block`: they are other bytes, or there are none.
+            StoreError: the store does not answer.
+        """
+        name = mark.removeprefix(MARK).decode("ascii", "replace")
+        try:
+            data = bytes(self._files.cat_file(self._path(name)))
+        except FileNotFoundError as error:
+            raise _damaged(f"{name} is not at {self.url}") from error
+        except Exception as error:
+            raise self._away(error) from error
+        if hashlib.sha256(data).hexdigest() != name:
+            raise _damaged(f"{name} at {self.url} holds other bytes")
+        return data
+
+    def _path(self, name: str) -> str:
+        return f"{self._root.rstrip('/')}/blocks/{name[:2]}/{name}"
+
+    def _away(self, error: Exception) -> StoreError:
+        return StoreError(
+            f"The objects of the ledger at {self.url}: {error}.",
+            "Check the address, the access and the room there; what is in the ledger is unchanged.",
+            code="objects_away",
+        )
+
+
+def _protocols(files: Any) -> tuple[str, ...]:
+    known = files.protocol
+    return (known,) if isinstance(known, str) else tuple(known)
+
+
+def _damaged(why: str) -> EvidenceError:
+    return EvidenceError(
+        f"A block of evidence is damaged: the object {why}.",
+        "Stop the collector, keep what is there, and restore the last copy of the objects.",
+        code="bad_block",
+    )

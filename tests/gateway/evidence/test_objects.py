@@ -1,0 +1,151 @@
+"""Blocks of old batches outside of the ledger: named by what they hold, and compared when read."""
+
+import secrets
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from joulemark_agent.contract.batch import batch_bytes
+from joulemark_agent.contract.errors import EvidenceError, StoreError
+from joulemark_agent.contract.topics import batch_topic, origin
+from joulemark_gateway.evidence import compactor
+from joulemark_gateway.evidence.ledger import Ledger, SqliteLedger
+from joulemark_gateway.evidence.objects import Objects
+from joulemark_gateway.evidence.shared import PostgresLedger
+from joulemark_gateway.evidence.store import FILE
+from joulemark_gateway.ingest.intake import Intake, Witness
+from support.book import NOW_US, registry
+from support.evidence import (
+    AGENT,
+    KEYS,
+    METER,
+    SITE,
+    WITNESS,
+    build_tree,
+    documents,
+    leaves_of,
+    meter_readings,
+    uncosigned,
+)
+
+DOCS = documents()
+READINGS = meter_readings(DOCS, [1000] * 149)
+TREE = [uncosigned(batch) for batch in build_tree(DOCS, METER, READINGS, slots_per_batch=3)]
+NAME, TOPIC = origin(SITE, METER, 1), batch_topic(AGENT, METER)
+LATER_US = NOW_US + 10**12
+
+
+@pytest.fixture(params=["folder", "memory"])
+def objects(request, tmp_path):
+    """A new place for objects of each kind."""
+    if request.param == "folder":
+        return Objects(str(tmp_path / "objects"))
+    return Objects(f"memory://{secrets.token_hex(4)}")
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.service)])
+def ledger(request, tmp_path, objects, monkeypatch):
+    """A ledger of each kind that is filled and not compacted."""
+    monkeypatch.setattr(compactor, "PLAIN_BYTES", 20_000)
+    if request.param == "sqlite":
+        made: Ledger = SqliteLedger(tmp_path / "state" / FILE, objects)
+    else:
+        made = PostgresLedger(request.getfixturevalue("postgres").ledger().server, objects)
+    witness = Witness(WITNESS, KEYS.witness)
+    with closing(Intake(made.writer, registry, witness, lambda: NOW_US)) as intake:
+        for batch in TREE:
+            intake.take(TOPIC, batch_bytes(batch))
+    return made
+
+
+def compacted(ledger):
+    with ledger.compactor() as opened:
+        return list(opened.moves(LATER_US, all_of_it=True))
+
+
+def kept(objects):
+    return sorted(objects._files.find(objects._root))
+
+
+def test_old_batches_are_objects_and_every_answer_stays(ledger, objects):
+    with ledger.reader() as store:
+        before = store.leaves(NAME), store.batches(NAME), store.head(NAME)
+    moved = compacted(ledger)
+    assert len(kept(objects)) == len(moved) > 1
+    with ledger.reader() as store:
+        assert (store.leaves(NAME), store.batches(NAME), store.head(NAME)) == before
+        store.scrub(NAME)
+        held = store._rows("SELECT leaves FROM block ORDER BY first_seq")
+    assert {bytes(leaves)[:7] for (leaves,) in held} == {b"sha256:"}
+    assert before[0] == leaves_of(TREE)
+
+
+@pytest.mark.parametrize("harm", ["changed", "cut short", "gone"])
+def test_an_object_that_is_not_what_it_was_is_damage(ledger, objects, harm):
+    compacted(ledger)
+    path = kept(objects)[0]
+    data = objects._files.cat_file(path)
+    if harm == "gone":
+        objects._files.rm_file(path)
+    else:
+        objects._files.pipe_file(path, data[:-1] + (b"?" if harm == "changed" else b""))
+    with ledger.reader() as store, pytest.raises(StoreError) as caught:
+        store.leaves(NAME)
+    assert caught.value.code == "store_damaged"
+
+
+def test_who_was_killed_before_the_row_leaves_an_object_that_the_next_one_uses(ledger, objects):
+    with ledger.compactor() as opened:
+        opened._transaction = killed
+        with pytest.raises(KeyboardInterrupt):
+            list(opened.moves(LATER_US, all_of_it=True))
+    [path] = kept(objects)
+    with ledger.reader() as store:
+        assert store._rows("SELECT count(*) FROM block") == [(0,)]
+    compacted(ledger)
+    assert path in kept(objects)
+    with ledger.reader() as store:
+        assert store.leaves(NAME) == leaves_of(TREE)
+
+
+def killed():
+    raise KeyboardInterrupt
+
+
+def test_a_place_that_does_not_keep_what_it_is_given_moves_nothing(ledger, objects, monkeypatch):
+    monkeypatch.setattr(objects, "_is_local", False)
+    monkeypatch.setattr(type(objects._files), "pipe_file", lambda *_, **__: None)
+    with pytest.raises(StoreError) as caught:
+        compacted(ledger)
+    assert caught.value.code == "objects_away"
+    with ledger.reader() as store:
+        assert store._rows("SELECT count(*) FROM block") == [(0,)]
+        assert store.leaves(NAME) == leaves_of(TREE)
+
+
+def test_a_file_that_no_longer_says_where_the_objects_are_is_told_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(compactor, "PLAIN_BYTES", 20_000)
+    ledger = SqliteLedger(tmp_path / FILE, Objects(str(tmp_path / "objects")))
+    witness = Witness(WITNESS, KEYS.witness)
+    with closing(Intake(ledger.writer, registry, witness, lambda: NOW_US)) as intake:
+        for batch in TREE:
+            intake.take(TOPIC, batch_bytes(batch))
+    compacted(ledger)
+    without = SqliteLedger(tmp_path / FILE)
+    with without.reader() as store, pytest.raises(StoreError, match="not say where those are"):
+        store.leaves(NAME)
+    files = [path for path in Path(tmp_path, "objects").rglob("*") if path.is_file()]
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+
+
+def test_what_is_no_place_for_objects_is_refused():
+    with pytest.raises(StoreError, match="cannot be kept at nowhere://x") as caught:
+        Objects("nowhere://x")
+    assert caught.value.code == "objects_away"
+
+
+def test_a_name_that_was_made_up_leads_nowhere(objects):
+    with pytest.raises(EvidenceError) as caught:
+        objects.get(b"sha256:" + b"0" * 64)
+    assert caught.value.code == "bad_block"
