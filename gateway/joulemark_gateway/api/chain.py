@@ -21,7 +21,7 @@ from joulemark_gateway.api import models, records
 from joulemark_gateway.api.answers import Open, head_of, leaf_answer
 from joulemark_gateway.evidence.base import Head
 from joulemark_gateway.evidence.entries import parse_entry
-from joulemark_gateway.evidence.log_store import LogHead, LogStore
+from joulemark_gateway.evidence.log_store import LogHead
 
 LEFT, RIGHT = "left", "right"
 
