@@ -13,6 +13,7 @@ import math
 import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import cast
 
 from joulemark_agent.contract.errors import DeviceError
 
@@ -140,8 +141,7 @@ class Exchange(Asking, asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio once."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
 
     def data_received(self, data: bytes) -> None:
         """Called by asyncio with what arrived."""

@@ -7,17 +7,20 @@ the kernel's account, after it has settled.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import random
 import shutil
+import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from paho.mqtt.client import Client, MQTTMessage
@@ -26,11 +29,11 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from joulemark_agent.contract.batch import parse_batch
 from joulemark_gateway.demo.chain import Chain, Place
 from support.limits import program
-from support.servers import free_port
 
 VALUES = 50  # of a machine
+PERIOD_US = 1_000_000
+TAIL_S = 8.0  # in which what was read is heard: a batch is open for six slots
 MODEL = "machine_of_50"
-_TICKS = os.sysconf("SC_CLK_TCK")
 _FLOATS = VALUES - 2
 
 
@@ -55,38 +58,56 @@ class Cost:
         return float(np.quantile(self.late_ms, share)) if self.late_ms.size else float("nan")
 
 
+class Heard(NamedTuple):
+    """One reading in a message."""
+
+    values: int
+    stamp_ns: int  # when it was read, 0 where it does not say [UTC]
+    heard_ns: int  # when the message came [UTC]
+    size: int  # of the message, at its first reading; else 0 [bytes]
+
+
 class Ear:
-    """A subscriber that counts values and their age; `of` says the stamps in a message. [ns]"""
+    """A subscriber that counts values; `of` says how many each reading in a message has, and when
+    it was read, 0 where that is not in it. [ns UTC]
+    """
 
     def __init__(self, port: int, topic: str, of: Callable[[bytes], list[tuple[int, int]]]) -> None:
-        self._of, self.heard, self.bytes_heard = of, list[tuple[int, int]](), 0
+        self.of, self._heard = of, list[Heard]()
         self._lock, self._ready = threading.Lock(), threading.Event()
         self._client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
         self._client.on_connect = lambda client, *_: client.subscribe(topic, 1)
         self._client.on_subscribe = lambda *_: self._ready.set()
         self._client.on_message = self._on_message
-        self._client.connect("127.0.0.1", port)
+        connect(self._client, port)
         self._client.loop_start()
         assert self._ready.wait(20)
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
-        now_ns = time.time_ns()
-        found = self._of(message.payload)
+        now_ns, size = time.time_ns(), len(message.payload)
+        found = []
+        for values, stamp_ns in self.of(message.payload):
+            found.append(Heard(values, stamp_ns, now_ns, size))
+            size = 0
         with self._lock:
-            self.bytes_heard += len(message.payload)
-            self.heard += [(count, now_ns - stamp_ns) for count, stamp_ns in found]
+            self._heard += found
 
-    def taken(self) -> tuple[list[tuple[int, int]], int]:
-        """What was heard since the last time: (values, age in ns) a set; and bytes."""
+    def taken(self) -> list[Heard]:
+        """What was heard since the last time."""
         with self._lock:
-            heard, size = self.heard, self.bytes_heard
-            self.heard, self.bytes_heard = [], 0
-        return heard, size
+            heard, self._heard = self._heard, []
+        return heard
 
     def close(self) -> None:
         """Stop listening."""
         self._client.disconnect()
         self._client.loop_stop()
+
+
+def connect(client: Client, port: int) -> None:
+    """Connect, without waiting for a full segment before anything is sent."""
+    client.connect("127.0.0.1", port)
+    client.socket().setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def named(payload: bytes) -> list[tuple[int, int]]:
@@ -98,33 +119,91 @@ def named(payload: bytes) -> list[tuple[int, int]]:
     return [(len(values), values["stamp_ns"])] if "stamp_ns" in values else []
 
 
-def batched(payload: bytes) -> list[tuple[int, int]]:
-    """Of a batch of ours: how many values each reading has, and when they were read."""
-    found = []
-    for leaf in parse_batch(payload).leaves:
-        record = json.loads(leaf)
-        if "raw" in record:
-            stamp_ns = int.from_bytes(bytes.fromhex(record["raw"][0][2][:16]))
-            found.append((len(record["val"]), stamp_ns))
-    return found
+class Batches:
+    """What our batches hold, as they come: values, when they were read, and every slot."""
+
+    def __init__(self) -> None:
+        self.slots: dict[str, set[int]] = {}  # of each tree: those with a reading [us UTC]
+        self.gaps: dict[str, set[int]] = {}  # and those with a signed gap [us UTC]
+        self.causes: dict[str, int] = {}  # how many gap slots are of which cause
+
+    def __call__(self, payload: bytes) -> list[tuple[int, int]]:
+        """How many values each reading of a batch has, and when they were read."""
+        batch, found = parse_batch(payload), []
+        tree = batch.checkpoint.partition("\n")[0]
+        read, gaps = self.slots.setdefault(tree, set()), self.gaps.setdefault(tree, set())
+        for leaf in batch.leaves:
+            record = json.loads(leaf)
+            if "raw" in record:
+                read.add(int(record["slot"]))
+                stamp_ns = int.from_bytes(bytes.fromhex(record["raw"][0][2][:16]))
+                found.append((len(record["val"]), stamp_ns))
+            elif record.get("type") == "gap":
+                first_us, last_us = int(record["first_slot"]), int(record["last_slot"])
+                new = set(range(first_us, last_us + 1, PERIOD_US)) - gaps
+                gaps |= new
+                cause = record["cause"]
+                self.causes[cause] = self.causes.get(cause, 0) + len(new)
+        return found
+
+    def unaccounted(self) -> int:
+        """Slots between the first and the last of a tree that have neither reading nor gap."""
+        missing = 0
+        for tree, read in self.slots.items():
+            known = read | self.gaps[tree]
+            missing += (max(known) - min(known)) // PERIOD_US + 1 - len(known) if known else 0
+        return missing
+
+    def missed(self) -> int:
+        """How many slots have a signed gap."""
+        return sum(len(gaps) for gaps in self.gaps.values())
 
 
 def measured(pid: int, ear: Ear, *, settle_s: float, for_s: float) -> Cost:
     """What a process cost while an ear listened."""
+    [found] = beside({"": (pid, ear)}, settle_s=settle_s, for_s=for_s, rounds=1)
+    return found[""]
+
+
+def beside(
+    runs: Mapping[str, tuple[int, Ear]], *, settle_s: float, for_s: float, rounds: int
+) -> list[dict[str, Cost]]:
+    """What several that run at once cost, by name, in spans that are the same for all.
+
+    A value is of the span in which it was read, however late it is heard.
+    """
     time.sleep(settle_s)
-    ear.taken()
-    begun_s, before_s = time.monotonic(), cpu_s(pid)
-    time.sleep(for_s)
-    heard, size = ear.taken()
-    spent_s, took_s = cpu_s(pid) - before_s, time.monotonic() - begun_s
-    ages = np.array([age for _, age in heard], dtype=np.float64) / 1e6
-    return Cost(took_s, spent_s, sum(n for n, _ in heard), peak_mb(pid), ages, size)
+    marks = [_mark(runs)]
+    for _ in range(rounds):
+        time.sleep(for_s)
+        marks.append(_mark(runs))
+    time.sleep(TAIL_S)
+    heard = {name: ear.taken() for name, (_, ear) in runs.items()}
+    return [
+        {
+            name: _cost(heard[name], (begun_ns, ended_ns), after[name] - before[name], pid)
+            for name, (pid, _) in runs.items()
+        }
+        for (begun_ns, before), (ended_ns, after) in itertools.pairwise(marks)
+    ]
+
+
+def _mark(runs: Mapping[str, tuple[int, Ear]]) -> tuple[int, dict[str, float]]:
+    return time.time_ns(), {name: cpu_s(pid) for name, (pid, _) in runs.items()}
+
+
+def _cost(heard: list[Heard], span: tuple[int, int], spent_s: float, pid: int) -> Cost:
+    of_span = [one for one in heard if span[0] <= (one.stamp_ns or one.heard_ns) < span[1]]
+    ages_ms = [(one.heard_ns - one.stamp_ns) / 1e6 for one in of_span if one.stamp_ns]
+    size = sum(one.size for one in heard if span[0] <= one.heard_ns < span[1])
+    values = sum(one.values for one in of_span)
+    return Cost((span[1] - span[0]) / 1e9, spent_s, values, peak_mb(pid), np.array(ages_ms), size)
 
 
 def cpu_s(pid: int) -> float:
-    """CPU of a process and its threads so far. [s]"""
-    fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+    """CPU of a process and its threads so far, those that have ended left out. [s]"""
+    tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(task.read_text("utf-8").split()[0]) for task in tasks) / 1e9
 
 
 def peak_mb(pid: int) -> float:
@@ -137,7 +216,7 @@ def peak_mb(pid: int) -> float:
 @contextmanager
 def machines(count: int) -> Iterator[list[int]]:
     """The ports of so many machines."""
-    ports = [free_port() for _ in range(count)]
+    ports = _free_ports(count)
     words = [str(program("factory")), *map(str, ports)]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     try:
@@ -147,6 +226,20 @@ def machines(count: int) -> Iterator[list[int]]:
     finally:
         process.kill()
         process.communicate()
+
+
+def _free_ports(count: int) -> list[int]:
+    """Below those that connections take, so that none is taken before it is listened on."""
+    found: list[int] = []
+    for port in random.sample(range(15_000, 32_000), 4 * count + 100):
+        with socket.socket() as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):
+                trial.bind(("127.0.0.1", port))
+                found.append(port)
+        if len(found) == count:
+            break
+    return found
 
 
 @contextmanager
@@ -183,7 +276,7 @@ class PlainChain(Chain):
             "factors: {set: korea, rule_set: ESG, jurisdiction: KR}\n"
             f'uplink: {{url: "mqtt://127.0.0.1:{values["broker"]}",'
             f' collector_key: "{values["collector_key"]}",'
-            f' collector_name: {values["collector_name"]}}}\nbatch: {self._batch}\ndevices:\n{rows}\n'
+            f" collector_name: {values['collector_name']}}}\nbatch: {self._batch}\ndevices:\n{rows}\n"
         )
 
     def begin(self) -> None:
@@ -198,11 +291,26 @@ def our_chain(folder: Path, ports: list[int], *, batch: str, units: int = 1) -> 
     chain = PlainChain(folder, ports, batch=batch, units=units)
     try:
         chain.prepare()
-        chain.begin()
+        with unwatched():
+            chain.begin()
         yield chain
     finally:
         chain.stop()
         shutil.rmtree(folder / "collector", ignore_errors=True)
+
+
+@contextmanager
+def unwatched() -> Iterator[None]:
+    """Without what looks at everything that tests send (`leaving`), which would be measured too."""
+    before = os.environ.get("PYTHONPATH")
+    hooked = str(Path(__file__).parent / "hooked")
+    paths = [path for path in (before or "").split(os.pathsep) if path != hooked]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ["PYTHONPATH"] = before
 
 
 def profile() -> dict[str, Any]:

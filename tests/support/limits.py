@@ -11,7 +11,12 @@ from pathlib import Path
 from support import needed
 
 SOURCES = Path(__file__).parents[1] / "data" / "limits"
-_LIBRARIES = {"factory": ["-lmodbus"], "agent": ["-lmodbus", "-lmosquitto"]}
+_LIBRARIES = {
+    "factory": ["-lmodbus"],
+    "agent": ["-lmodbus", "-lmosquitto"],
+    "reader": ["-lmodbus", "-lpthread"],
+    "publisher": ["-lmosquitto"],
+}
 
 
 def program(name: str) -> Path:
@@ -30,3 +35,12 @@ def program(name: str) -> Path:
         needed.missing(f"what {source.name} is built with", f"{libraries}; {done.stderr[-300:]}")
     Path(f"{made}.new").rename(made)
     return made
+
+
+def ran(name: str, *words: object) -> tuple[float, float]:
+    """What a program that measures itself says: seconds it took, and CPU seconds."""
+    command = [str(program(name)), *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command} ended with {done.returncode}: {done.stderr[-300:]}"
+    took_s, cpu_s = map(float, done.stdout.split())
+    return took_s, cpu_s

@@ -16,21 +16,23 @@ PINS = Path(__file__).parents[1] / "nightly" / "peers.txt"
 ASKED = "JOULEMARK_PEERS"
 
 
-def python(*, make: bool) -> Path:
+def python(*, make: bool, pins: Path = PINS) -> Path:
     """The Python of the environment; without it the caller is skipped with the reason.
 
     Args:
-        make: whether it may be made, which takes a network, a few minutes and 1.2 GB.
+        make: whether it may be made, which takes a network, and for opendsm a few minutes and
+            1.2 GB.
+        pins: the exact versions of all that is in it.
     """
-    folder = place()
+    folder = place(pins)
     found = folder / "bin/python"
     if (folder / "complete").exists():
         return found
     if not make:
-        pytest.skip(f"the peer's environment is not there: {ASKED}=1 makes it ({PINS.name})")
+        pytest.skip(f"the peer's environment is not there: {ASKED}=1 makes it ({pins.name})")
     shutil.rmtree(folder, ignore_errors=True)
     venv.create(folder, with_pip=True)
-    words = ("-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", PINS)
+    words = ("-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", pins)
     done = subprocess.run([found, *words], env=clean(), capture_output=True, text=True, check=False)
     if done.returncode:
         shutil.rmtree(folder, ignore_errors=True)
@@ -39,11 +41,11 @@ def python(*, make: bool) -> Path:
     return found
 
 
-def place() -> Path:
+def place(pins: Path = PINS) -> Path:
     """Its folder; another list of versions, or another Python, has another."""
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    said = PINS.read_bytes() + platform.python_version().encode()
-    return root / "joulemark" / f"peers-{hashlib.sha256(said).hexdigest()[:16]}"
+    said = pins.read_bytes() + platform.python_version().encode()
+    return root / "joulemark" / f"{pins.stem}-{hashlib.sha256(said).hexdigest()[:16]}"
 
 
 def clean() -> dict[str, str]:
