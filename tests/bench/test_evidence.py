@@ -7,49 +7,41 @@ what of it remains without the decoding that values need anyway. Disk is the fil
 store, with receipts, proofs and everything.
 """
 
-import random
-import struct
+import os
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from joulemark_agent.contract.reading import Reading, Response, TimeQuality
+from joulemark_agent.contract.batch import Batch, parse_batch
+from joulemark_agent.contract.signature import (
+    is_log_signed,
+    parse_checkpoint,
+    parse_note,
+    public_key,
+    sign_checkpoint,
+)
 from joulemark_agent.contract.topics import batch_topic
-from joulemark_agent.envelope import warm
+from joulemark_agent.contract.tree import Edge, append
 from joulemark_agent.kernels.decode import decode_responses
 from joulemark_agent.outbox import Outbox
 from joulemark_gateway.evidence.compactor import Compactor
 from joulemark_gateway.evidence.store import FILE, SqliteStore
 from support import evidence
 from support.book import registry
-from support.evidence import AGENT
+from support.evidence import AGENT, KEYS
+from support.evidence_load import Load, names_of, seconds_of, site_of, written
 from support.intakes import new_intake
-from support.recording import StoppedWall, batches_of, recorded, recorder, state
+from support.recording import batches_of, state
+from support.rounds import cpu_s, say
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(300)]
 
 CPU_LIMIT, DISK_LIMIT = 0.05, 20.0
-US_PER_S, VALUES_PER_S = 1_000_000, 1000
-BEGUN_US = 1_800_000_000 * US_PER_S
+VALUES_PER_S = 1000
 USUAL_S, LONG_S = 5.0, 96.0
-
-
-class Load(NamedTuple):
-    """So many devices of so many points for so long."""
-
-    points: int
-    batch_s: float
-    devices: int
-    seconds: int
-
-    @property
-    def values(self) -> int:
-        return self.points * self.devices * self.seconds
 
 
 CPU_LOADS = [
@@ -64,66 +56,6 @@ DISK_LOADS = [
     Load(50, USUAL_S, 1, 1200),
 ]
 HELD = {DISK_LOADS[1], *DISK_LOADS[3:]}  # those that keep within the limit
-
-
-def profile_of(points: int) -> dict[str, object]:
-    rows: list[dict[str, object]] = [
-        {"name": "energy_wh", "table": "holding", "address": 0, "type": "uint32", "counter": True}
-    ]
-    rows += [
-        {"name": f"p{k}_w", "table": "holding", "address": 2 + 2 * k, "type": "float32"}
-        for k in range(points - 1)
-    ]
-    golden = [{"point": "energy_wh", "words": [0, 1], "value": 1}]
-    return {
-        "model": f"of_{points}", "kind": "power_meter", "protocol": "modbus", "points": rows,
-        "source": "made up for a test", "confidence": "bench", "golden": golden,
-    }  # fmt: skip
-
-
-def names_of(load: Load) -> list[str]:
-    return [f"meter-{number:03}" for number in range(load.devices)]
-
-
-def site_of(load: Load) -> evidence.Documents:
-    profiles = dict.fromkeys(names_of(load), profile_of(load.points))
-    return evidence.documents(period_s=1, clock="system", first_slot_us=None, profiles=profiles)
-
-
-def seconds_of(load: Load) -> Iterator[list[Reading]]:
-    """What the devices answer second after second: counters that count, loads that waver."""
-    draw = random.Random(1)
-    energy_wh = [draw.randrange(10**6) for _ in range(load.devices)]
-    watts = [[draw.uniform(200, 900)] * (load.points - 1) for _ in range(load.devices)]
-    for second in range(1, load.seconds + 1):
-        slot_us, found = BEGUN_US + second * US_PER_S, []
-        quality = TimeQuality("ntp", 1500 + second % 64 * 500)
-        for device, name in enumerate(names_of(load)):
-            energy_wh[device] += draw.randrange(50, 80)
-            watts[device] = [round(value + draw.gauss(0, 0.5), 1) for value in watts[device]]
-            data = struct.pack(f">I{load.points - 1}f", energy_wh[device], *watts[device])
-            t_us = slot_us + int(draw.lognormvariate(9.8, 0.3))  # some 18 ms after its slot
-            mono_ns = (t_us - BEGUN_US + 8_123_456_789) * 1000 + draw.randrange(1000)
-            found.append(
-                Reading(name, slot_us, t_us, mono_ns, quality, (Response("holding", 0, data),))
-            )
-        yield found
-
-
-def written(load: Load, box: Outbox, site: evidence.Documents) -> float:
-    """Record it all; the CPU time that took. [s]"""
-    devices, wall = [recorded(site, name) for name in names_of(load)], StoppedWall(BEGUN_US)
-    warm(devices[0].profile, devices[0].carbon)
-    writer = recorder(box, *devices, seconds=load.batch_s, wall=wall)
-    took_s = 0.0
-    for readings in seconds_of(load):
-        wall.mono_s += 1
-        wall.now_us += US_PER_S
-        begun_s = time.process_time()
-        writer.commit(readings)
-        took_s += time.process_time() - begun_s
-    writer.seal_all()
-    return took_s
 
 
 def decoding_s(load: Load, site: evidence.Documents) -> float:
@@ -192,3 +124,29 @@ def compacted(load: Load, path: Path) -> tuple[int, int, float]:
         for head in store.heads():
             store.scrub(head.origin)
     return before, after, took_s
+
+
+def test_share_of_the_seal_and_seals_verified_a_second(tmp_path: Path) -> None:
+    """N11: hashes and signature at most 1 % of the agent's CPU at a batch a minute; 9,000/s."""
+    load = Load(50, 60.0, 10, 120)
+    site = site_of(load)
+    with closing(Outbox(state(tmp_path))) as box:
+        all_s = written(load, box, site)
+        batches = [
+            parse_batch(one.payload) for name in names_of(load) for one in batches_of(box, name)
+        ]
+    key = public_key(KEYS.agent)
+
+    def seal(batch: Batch) -> None:
+        append(Edge(), batch.leaves)
+        sign_checkpoint(KEYS.agent, parse_checkpoint(parse_note(batch.checkpoint)[0]))
+
+    seal_s = cpu_s(lambda: [seal(batch) for batch in batches])
+    many = batches * (4000 // len(batches))
+    verify_s = cpu_s(lambda: [is_log_signed(batch.checkpoint, key) for batch in many])
+    assert all(is_log_signed(batch.checkpoint, key) for batch in batches)
+    say(
+        f"N11 {load.devices} devices of {load.points} points, a batch a minute: leaf hashes and"
+        f" signatures {seal_s / all_s:.2%} of the CPU of recording;"
+        f" {len(many) / verify_s:,.0f} seals verified a second; load {os.getloadavg()[0]:.0f}"
+    )

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import joulemark_profiles
 import pytest
 from pymodbus.client import AsyncModbusTcpClient
 
+import joulemark_profiles
 from joulemark_agent.documents import load_profile
 from joulemark_agent.drivers.base import Request
 from joulemark_agent.drivers.modbus import connect
