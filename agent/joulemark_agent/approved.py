@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -46,6 +46,12 @@ def evidence_key(settings: SiteSettings, *, create: bool = False) -> Key:
 
 def terms_of(settings: SiteSettings, device: DeviceSettings, key: Key) -> Terms:
     """What the operator must have approved for a device to be read as configured."""
+    return _terms(settings, device, key, _documents(settings, device, site_document(settings)))
+
+
+def _terms(
+    settings: SiteSettings, device: DeviceSettings, key: Key, documents: Mapping[str, bytes]
+) -> Terms:
     return Terms(
         former_keys=former_keys(settings.state_dir),
         site=settings.site,
@@ -54,7 +60,7 @@ def terms_of(settings: SiteSettings, device: DeviceSettings, key: Key) -> Terms:
         agent=settings.agent,
         agent_key=key.public,
         first_slot_us=settings.first_slot_us(device),
-        documents={name: digest_hex(data) for name, data in _documents(settings, device).items()},
+        documents={name: digest_hex(data) for name, data in documents.items()},
     )
 
 
@@ -70,17 +76,20 @@ def recorded_devices(settings: SiteSettings, key: Key) -> list[Recorded]:
         settings.factors.jurisdiction,
         ZoneInfo(settings.time_zone),
     )
-    return [
-        Recorded(
-            profile=settings.profile(device)[0],
-            period_us=device.period_us,
-            grant=load_grant(settings.state_dir, terms_of(settings, device, key)),
-            documents=_documents(settings, device),
-            carbon=carbon,
-            figures=settings.figures_of(device),
+    site, found = site_document(settings), []  # the same for all, and as long as they are many
+    for device in settings.devices:
+        documents = _documents(settings, device, site)
+        found.append(
+            Recorded(
+                profile=settings.profile(device)[0],
+                period_us=device.period_us,
+                grant=load_grant(settings.state_dir, _terms(settings, device, key, documents)),
+                documents=documents,
+                carbon=carbon,
+                figures=settings.figures_of(device),
+            )
         )
-        for device in settings.devices
-    ]
+    return found
 
 
 def software_digest() -> str:
@@ -93,17 +102,20 @@ def software_digest() -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _documents(settings: SiteSettings, device: DeviceSettings) -> dict[str, bytes]:
+def _documents(settings: SiteSettings, device: DeviceSettings, site: bytes) -> dict[str, bytes]:
     return {
         "profile": settings.profile(device)[1],
-        "site": kept_site(settings.state_dir, device.id, site_document(settings)),
+        "site": kept_site(settings.state_dir, device.id, site),
         "factors": settings.factor_set()[1],
     }
 
 
 def warm_kernels(devices: Sequence[Recorded]) -> None:
     """Have the kernels ready before the first batch closes, and the models that are asked for."""
+    warmed = set[bytes]()
     for device in devices:
-        warm(device.profile, device.carbon)
+        if (profile := device.documents["profile"]) not in warmed:  # one is like the other
+            warm(device.profile, device.carbon)
+            warmed.add(profile)
         if device.figures is not None:
             warm_model(device.figures)

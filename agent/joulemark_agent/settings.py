@@ -98,6 +98,8 @@ class SiteSettings(BaseSettings):
 
     _folder: Path = PrivateAttr(default_factory=site_folder)
     _profiles: dict[str, tuple[Profile, bytes]] = PrivateAttr(default_factory=dict)
+    _factors: dict[str, tuple[FactorSet, bytes]] = PrivateAttr(default_factory=dict)
+    _plans: dict[tuple[str, Cost], tuple[Request, ...]] = PrivateAttr(default_factory=dict)
 
     @classmethod
     def settings_customise_sources(
@@ -156,12 +158,17 @@ class SiteSettings(BaseSettings):
         return self._profiles[device.profile]
 
     def factor_set(self) -> tuple[FactorSet, bytes]:
-        """The site's emission factors and their document."""
-        return load_factors(self.factors.set, self._folder)
+        """The site's emission factors and their document, read once as a profile is."""
+        if self.factors.set not in self._factors:
+            self._factors[self.factors.set] = load_factors(self.factors.set, self._folder)
+        return self._factors[self.factors.set]
 
     def _requests(self, device: DeviceSettings) -> tuple[Request, ...]:
         """What to ask the device for, and whether its server watches it in the meantime."""
-        requests = plan_requests(self.profile(device)[0], _cost(device.url))
+        like = device.profile, _cost(device.url)  # what is accepted or bounded changes no request
+        if like not in self._plans:
+            self._plans[like] = plan_requests(self.written_profile(device)[0], like[1])
+        requests = self._plans[like]
         if device.subscribe is None:
             return requests
         subscribe = Subscribe(device.subscribe.sampling_ms, device.subscribe.queue)
