@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextvars import ContextVar
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import joulemark_profiles
@@ -43,8 +43,15 @@ def load_profile(name: str, folder: Path | None = None) -> tuple[Profile, bytes]
         ConfigError: no such profile, mistakes in it, or golden words that have another value.
     """
     if name.endswith(".yaml"):
-        return checked_profile(_document("devices", name, folder))
+        path = (site_folder() if folder is None else folder) / name
+        return _written_profile(_text_of(path), str(path))
     return _shipped_profile(name)
+
+
+@lru_cache(maxsize=64)
+def _written_profile(text: str, name: str) -> tuple[Profile, bytes]:
+    """Understood once, however many devices name the file, as long as the same stands in it."""
+    return checked_profile(parse_yaml(text, name))
 
 
 @cache
@@ -85,16 +92,19 @@ def read_document(path: Path) -> Document:
     Raises:
         ConfigError: it cannot be read, is too large, or is not YAML.
     """
+    return parse_yaml(_text_of(path), str(path))
+
+
+def _text_of(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            text = file.read(MAX_BYTES + 1).decode()
+            return file.read(MAX_BYTES + 1).decode()
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be read: {error.strerror}.", "Check the path and who may read the file."
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text.", "Save it as UTF-8.") from error
-    return parse_yaml(text, str(path))
 
 
 def _document(kind: str, name: str, folder: Path | None) -> Document:
