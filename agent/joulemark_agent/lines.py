@@ -203,6 +203,7 @@ class Line:
         self._fairness = Fairness(is_shared=is_shared)
         self._book = Book() if book is None else book
         self._refusals: dict[str, Refusals] = {}
+        self._is_paced = False  # the driver there is
         self._proven: dict[str, float] = {}  # devices that said what they are: when last read
         self._holes = Holes(lost)
 
@@ -270,6 +271,7 @@ class Line:
         except DeviceError as error:
             self._rest.begin(self._now_s(), error)
             raise
+        self._is_paced = isinstance(self._driver, Paced)  # asked once: it is no cheap question
         self._rest = _Rest(FIRST_WAIT_S, self._longest_s)
         self._holes.note_connection()
         self._used_s = self._now_s()
@@ -365,8 +367,8 @@ class Line:
 
     async def _pause(self, driver: Driver, device: PlannedDevice) -> None:
         """Keep the device's quiet time, or have it kept."""
-        if isinstance(driver, Paced):
-            driver.pace(device.pause_s)
+        if self._is_paced:
+            cast("Paced", driver).pace(device.pause_s)
         elif device.pause_s:
             await asyncio.sleep(self._used_s + device.pause_s - self._now_s())
 
