@@ -166,7 +166,12 @@ def measured(pid: int, ear: Ear, *, settle_s: float, for_s: float) -> Cost:
 
 
 def beside(
-    runs: Mapping[str, tuple[int, Ear]], *, settle_s: float, for_s: float, rounds: int
+    runs: Mapping[str, tuple[int, Ear]],
+    *,
+    settle_s: float,
+    for_s: float,
+    rounds: int,
+    tail_s: float = TAIL_S,
 ) -> list[dict[str, Cost]]:
     """What several that run at once cost, by name, in spans that are the same for all.
 
@@ -177,7 +182,7 @@ def beside(
     for _ in range(rounds):
         time.sleep(for_s)
         marks.append(_mark(runs))
-    time.sleep(TAIL_S)
+    time.sleep(tail_s)
     heard = {name: ear.taken() for name, (_, ear) in runs.items()}
     return [
         {
