@@ -101,6 +101,9 @@ def test_fifty_mixed_points_against_pymodbus() -> None:
         "golden": [{"point": "p0_w", "words": [7], "value": Decimal("0.7")}],
     })  # fmt: skip
     words = [i * 331 % 65536 for i in range(at)]
+    for row in points:
+        if row["type"] == "float32":  # some 230, as a voltage; an odd exponent takes longer
+            words[row["address"]] = 0x4366
     data = b"".join(word.to_bytes(2) for word in words)
     block = np.frombuffer(data * 1000, np.uint8).reshape(1000, 2 * at)
     plan = block_plan(profile, layout)
