@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,10 +89,17 @@ KINDS = ("uint16", "int16", "uint32", "float32", "uint32 swapped")
 
 def test_fifty_mixed_points_against_pymodbus() -> None:
     """N7: 1.2 us compiled, 6 us interpreted, 60 times as fast as pymodbus's helper."""
-    layout, points, at = (), [], 0
+    points: list[dict[str, Any]] = []
+    at = 0
     for i in range(50):
         kind, _, swapped = KINDS[i % 5].partition(" ")
-        row = {"name": f"p{i}_w", "table": "holding", "address": at, "type": kind, "scale": Decimal("0.1")}
+        row = {
+            "name": f"p{i}_w",
+            "table": "holding",
+            "address": at,
+            "type": kind,
+            "scale": Decimal("0.1"),
+        }
         points.append(row | ({"word_order": "little"} if swapped else {}))
         at += 1 if kind.endswith("16") else 2
     layout = (("holding", 0, 2 * at),)
@@ -108,6 +116,7 @@ def test_fifty_mixed_points_against_pymodbus() -> None:
     block = np.frombuffer(data * 1000, np.uint8).reshape(1000, 2 * at)
     plan = block_plan(profile, layout)
     decode_block(plan, block)
+    convert: Any = AsyncModbusTcpClient.convert_from_registers
     types = AsyncModbusTcpClient.DATATYPE
     rows = [
         (row["address"], getattr(types, str(row["type"]).upper()), "word_order" in row)
@@ -116,7 +125,7 @@ def test_fifty_mixed_points_against_pymodbus() -> None:
 
     def theirs() -> list[float]:
         return [
-            0.1 * AsyncModbusTcpClient.convert_from_registers(
+            0.1 * convert(
                 words[at : at + kind.value[1]], kind, "little" if swapped else "big"
             )
             for at, kind, swapped in rows

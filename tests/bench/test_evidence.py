@@ -141,7 +141,7 @@ def test_share_of_the_seal_and_seals_verified_a_second(tmp_path: Path) -> None:
         append(Edge(), batch.leaves)
         sign_checkpoint(KEYS.agent, parse_checkpoint(parse_note(batch.checkpoint)[0]))
 
-    seal_s = cpu_s(lambda: [seal(batch) for batch in batches])
+    seal_s = cpu_s(lambda: list(map(seal, batches)))
     many = batches * (4000 // len(batches))
     verify_s = cpu_s(lambda: [is_log_signed(batch.checkpoint, key) for batch in many])
     assert all(is_log_signed(batch.checkpoint, key) for batch in batches)

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from joulemark_agent.contract.topics import batch_topic, origin
+from joulemark_agent.kernels import decode
 from joulemark_agent.outbox import Outbox
 from joulemark_gateway.evidence.store import FILE, SqliteStore
 from joulemark_gateway.series.base import Carry, Intervals, Part, Points
@@ -44,6 +45,7 @@ def test_values_a_second_that_are_taken_and_mirrored(tmp_path: Path) -> None:
     with closing(Outbox(state(tmp_path))) as box:
         written(LOAD, box, site_of(LOAD))
         sealed = [(name, one.payload) for name in names for one in batches_of(box, name)]
+    decode._decoders.cache_clear()  # a collector knows no profile of an agent's
     with closing(new_intake(path, registry(devices=names), step_us=0)) as intake:
 
         def take() -> None:
@@ -95,6 +97,7 @@ def test_writers_of_a_series_against_lines_made_before(url: str, tmp_path: Path)
     from influxdb_client.client.influxdb_client import InfluxDBClient  # noqa: PLC0415 -- heavy
     from influxdb_client.client.write.point import Point  # noqa: PLC0415
     from influxdb_client.client.write_api import SYNCHRONOUS, WriteOptions  # noqa: PLC0415
+    from influxdb_client.domain.write_precision import WritePrecision  # noqa: PLC0415
 
     numbers = iter(range(10_000))
     series = InfluxSeries("victoriametrics", Server(url, "o", "b"), tmp_path / "progress")
@@ -133,7 +136,7 @@ def test_writers_of_a_series_against_lines_made_before(url: str, tmp_path: Path)
 
     def theirs() -> float:
         found = rows(next(numbers))
-        return timed(lambda: writer.write("b", "o", made(found), write_precision="ms"))
+        return timed(lambda: writer.write("b", "o", made(found), write_precision=WritePrecision.MS))
 
     def batching() -> float:
         found = rows(next(numbers))
@@ -142,7 +145,7 @@ def test_writers_of_a_series_against_lines_made_before(url: str, tmp_path: Path)
             options = WriteOptions(batch_size=5000, flush_interval=10_000)
             with client.write_api(write_options=options) as many:
                 for point in made(found):
-                    many.write("b", "o", point, write_precision="ms")
+                    many.write("b", "o", point, write_precision=WritePrecision.MS)
 
         return timed(send)
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from paho.mqtt.client import Client, MQTTMessage
@@ -86,7 +86,7 @@ class Ear:
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
         now_ns, size = time.time_ns(), len(message.payload)
         found = []
-        for values, stamp_ns in self.of(message.payload):
+        for values, stamp_ns in self.of(bytes(message.payload)):
             found.append(Heard(values, stamp_ns, now_ns, size))
             size = 0
         with self._lock:
@@ -107,7 +107,7 @@ class Ear:
 def connect(client: Client, port: int) -> None:
     """Connect, without waiting for a full segment before anything is sent."""
     client.connect("127.0.0.1", port)
-    client.socket().setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    cast("socket.socket", client.socket()).setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def named(payload: bytes) -> list[tuple[int, int]]:
