@@ -212,7 +212,9 @@ def kept_site(state_dir: Path, device: str, site: bytes) -> bytes:
     """
     signed = _read(state_dir / _FOLDER / f"{device}.json")
     granted = None if signed is None else _granted_site(state_dir, signed["grant"])
-    return site if granted is None or not is_same_for(device, granted, site) else granted
+    if granted is None or granted == site:  # the same bytes are not understood to be compared
+        return site
+    return granted if is_same_for(device, granted, site) else site
 
 
 def opening_site(state_dir: Path, opening: bytes) -> bytes | None:

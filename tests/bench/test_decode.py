@@ -93,13 +93,8 @@ def test_fifty_mixed_points_against_pymodbus() -> None:
     at = 0
     for i in range(50):
         kind, _, swapped = KINDS[i % 5].partition(" ")
-        row = {
-            "name": f"p{i}_w",
-            "table": "holding",
-            "address": at,
-            "type": kind,
-            "scale": Decimal("0.1"),
-        }
+        row: dict[str, Any] = {"name": f"p{i}_w", "table": "holding", "address": at, "type": kind}
+        row["scale"] = Decimal("0.1")
         points.append(row | ({"word_order": "little"} if swapped else {}))
         at += 1 if kind.endswith("16") else 2
     layout = (("holding", 0, 2 * at),)

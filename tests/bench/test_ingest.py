@@ -99,6 +99,7 @@ def test_writers_of_a_series_against_lines_made_before(url: str, tmp_path: Path)
     from influxdb_client.client.write_api import SYNCHRONOUS, WriteOptions  # noqa: PLC0415
     from influxdb_client.domain.write_precision import WritePrecision  # noqa: PLC0415
 
+    precision: Any = WritePrecision.MS
     numbers = iter(range(10_000))
     series = InfluxSeries("victoriametrics", Server(url, "o", "b"), tmp_path / "progress")
     series.write([part(next(numbers))])  # the first is read back
@@ -136,7 +137,7 @@ def test_writers_of_a_series_against_lines_made_before(url: str, tmp_path: Path)
 
     def theirs() -> float:
         found = rows(next(numbers))
-        return timed(lambda: writer.write("b", "o", made(found), write_precision=WritePrecision.MS))
+        return timed(lambda: writer.write("b", "o", made(found), write_precision=precision))
 
     def batching() -> float:
         found = rows(next(numbers))
@@ -145,7 +146,7 @@ def test_writers_of_a_series_against_lines_made_before(url: str, tmp_path: Path)
             options = WriteOptions(batch_size=5000, flush_interval=10_000)
             with client.write_api(write_options=options) as many:
                 for point in made(found):
-                    many.write("b", "o", point, write_precision=WritePrecision.MS)
+                    many.write("b", "o", point, write_precision=precision)
 
         return timed(send)
 

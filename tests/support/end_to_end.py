@@ -281,7 +281,8 @@ class PlainChain(Chain):
             "factors: {set: korea, rule_set: ESG, jurisdiction: KR}\n"
             f'uplink: {{url: "mqtt://127.0.0.1:{values["broker"]}",'
             f' collector_key: "{values["collector_key"]}",'
-            f" collector_name: {values['collector_name']}}}\nbatch: {self._batch}\ndevices:\n{rows}\n"
+            f" collector_name: {values['collector_name']}}}\n"
+            f"batch: {self._batch}\ndevices:\n{rows}\n"
         )
 
     def begin(self) -> None:
