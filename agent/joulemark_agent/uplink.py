@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
+from joulemark_agent.ahead import Ahead
 from joulemark_agent.answers import (
     FORK,
     HOLE,
@@ -98,7 +99,7 @@ class Uplink:
         self._drained = asyncio.Event()
         self._window, self._retry_s, self._not_before_s = WINDOW, self._timing.retry_s, 0.0
         self._alarms: dict[str, tuple[JoulemarkError, float]] = {}
-        self._live: dict[tuple[str, int], Sealed] = {}  # the newest of each, not sent yet
+        self._ahead = Ahead()
         self._task: asyncio.Task[None] | None = None
         self._offers = 0  # batches, so far
         self._note(self._outbox.waiting())
@@ -143,7 +144,7 @@ class Uplink:
             stream.offered += 1
             self._unconfirmed += 1
             self._offers += 1
-            self._live[place] = batch
+            self._ahead.put(batch)
         self._note_drained()
         self._events.put_nowait(None)
 
@@ -308,14 +309,14 @@ class Uplink:
 
     def _send_live(self) -> None:
         """Send the newest batches ahead of those that wait, unless raw records stay here."""
-        for (device, epoch), batch in self._live.items():
+        for batch in self._ahead.due(time.monotonic()):
+            device, epoch = batch.device, batch.epoch
             is_ahead = batch.first_seq > self._streams[device, epoch].next_seq
             stays = self._withholds is not None and self._withholds(device, epoch)
             may_leave = not stays and self._outbox.has_shown(batch)
             if is_ahead and may_leave and batch.closing is not None:
                 live = Live(batch.closing.before, parse_batch(batch.payload))
                 self._newest.put(live_topic(self._collector.agent, device), live_bytes(live))
-        self._live.clear()
 
     def _acked(self, event: Acked) -> None:
         self._raw.acked(event.mid)
@@ -363,7 +364,7 @@ class Uplink:
     def _next_deadline_s(self) -> float | None:
         """Seconds until something is to be done without an event; None: only an event can."""
         now_s = time.monotonic()
-        marks = [self._not_before_s, *self._streams.marks_s()]
+        marks = [self._not_before_s, self._ahead.next_s or 0.0, *self._streams.marks_s()]
         return min((mark - now_s for mark in marks if mark > now_s), default=None)
 
     def _slow_down(self) -> None:

@@ -49,6 +49,7 @@ from joulemark_gateway.ingest.early import LOOK_S, Early, EarlyBatches
 from joulemark_gateway.ingest.fair import FairQueue
 from joulemark_gateway.ingest.floods import Floods, filters
 from joulemark_gateway.ingest.intake import Answer
+from joulemark_gateway.ingest.live import KINDS
 from joulemark_gateway.ingest.requests import Requests
 
 RECEIVE_MAXIMUM = 512
@@ -387,16 +388,17 @@ class Subscriber:
     def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
         topic = topic_of(message)
         try:
-            _, agent, device, _ = parse_topic(topic)
+            _, agent, device, kind = parse_topic(topic)
         except EvidenceError:
-            agent, device = "", ""
+            agent = device = kind = ""
         owner = agent if agent in self._agents else ""
         payload = bytes(message.payload[: MAX_WIRE_BYTES + 1])
         with self._lock:
             kept = _Message(topic, payload, message.mid, message.qos, self._connection)
-        if not self._queue.put(owner, kept):
+        is_live = kind in KINDS  # a share of its own: it takes no batch's place
+        if not self._queue.put(f"{owner}/live" if is_live else owner, kept):
             self._floods.dropped(owner, len(payload), time.monotonic())
-            if owner:
+            if owner and not is_live:
                 with self._lock:
                     self._dropped[owner].add(device)
             self._acknowledge(kept)

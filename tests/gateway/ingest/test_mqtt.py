@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from joulemark_agent.contract.batch import batch_bytes
 from joulemark_agent.contract.errors import StoreError, UplinkError
-from joulemark_agent.contract.topics import all_answers, batch_topic, origin
+from joulemark_agent.contract.topics import all_answers, batch_topic, live_topic, origin
 from joulemark_gateway.broker import start_broker
 from joulemark_gateway.evidence.store import FILE, SqliteStore
 from joulemark_gateway.ingest import mqtt
@@ -258,6 +258,22 @@ def test_a_flood_of_one_agent_takes_only_its_share_and_its_turns(broker):
             pass
         served_loud = [payload for agent, payload in gate.served if agent == AGENT]
         assert len(served_loud) < flood
+
+
+def test_what_goes_ahead_of_a_backlog_takes_no_place_of_the_backlog(broker):
+    gate, share = Gate(), 4
+    with served(broker.port, gate, waiting_batches=share) as subscriber, edge(broker.port) as agent:
+        for i in range(10 * share):
+            agent.send_raw(b"%d" % i, live_topic(AGENT, METER))
+        while f"{AGENT}/live" not in subscriber._queue._waiting:
+            subscriber.is_ready.wait(0.001)
+        for i in range(share):
+            agent.send_raw(b"batch %d" % i)
+        gate.open.set()
+        told = list(iter(agent.answer, ("receipt", f"batch {share - 1}")))
+        assert {kind for kind, _ in told} == {"receipt"}, "no batch was turned away"
+        assert {f"batch {i}" for i in range(share - 1)} <= {text for _, text in told}
+        assert not subscriber._dropped, "and of what was turned away nobody is asked for again"
 
 
 def test_a_broker_that_dies_and_returns_loses_nothing_that_is_sent_again(kind, tmp_path):
