@@ -153,7 +153,8 @@ def plant(influxdb) -> Iterator[Natively]:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         made = Natively(folder, influxdb, stack)
         (folder / "secrets").mkdir()
-        (folder / "secrets/influxdb_token").write_text(f"{SECRET}\n", "utf-8")
+        for name in ("influxdb_token", "postgres_password"):
+            (folder / "secrets" / name).write_text(f"{SECRET}\n", "utf-8")
         made.broker.mkdir(mode=0o700)
         (folder / "factory.yaml").write_text(_FACTORY, "utf-8")
         yield made

@@ -133,6 +133,6 @@ def test_what_cannot_be_searched_is_refused(n, rho, least, code):
     assert refused.value.code == code
 
 
-@pytest.mark.endurance
+@pytest.mark.nightly
 def test_steps_are_found_and_quiet_series_left_alone():
     assert step_detection.run(1, full=False)

@@ -86,9 +86,11 @@ def test_axe_finds_nothing_serious_on_the_first_pages_and_finds_what_is_planted(
     page.context.close()
 
 
-@pytest.mark.endurance
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("language", ["en", "ko"])
+@pytest.mark.parametrize(
+    "language",
+    [pytest.param("en", marks=pytest.mark.endurance), pytest.param("ko", marks=pytest.mark.nightly)],
+)
 def test_axe_finds_nothing_serious_on_any_page_light_or_dark(browser, let_in, language):
     page = entered(browser, let_in, language)
     assert looked_at(page, let_in, PAGES) == {}
