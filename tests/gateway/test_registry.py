@@ -23,6 +23,7 @@ from joulemark_gateway.registry import (
     LiveRegistry,
     Withdrawn,
     enrolled,
+    exchange,
     read_added,
     withdrawn,
 )
@@ -104,6 +105,32 @@ def test_a_file_that_contradicts_the_collectors_own_stops_the_start(tmp_path):
     enrolled(tmp_path, replace(registry(), agents={}), registry().agents[AGENT], TIME)
     with pytest.raises(ConfigError, match="in the collector's file"):
         LiveRegistry(registry(), tmp_path)
+
+
+def test_a_key_is_revoked_also_where_an_enrolment_contradicts_the_collectors_own_file(
+    tmp_path, caplog
+):
+    """As it comes from another collector of the same ledger, whose file names other agents."""
+    live = LiveRegistry(registry(), tmp_path)
+    enrolled(tmp_path, replace(registry(), agents={}), registry().agents[AGENT], TIME)
+    withdrawn(tmp_path, [revocation()])
+    assert live().revoked == (revocation().revoked,)
+    assert live().agents == registry().agents
+    assert [record.getMessage() for record in caplog.records] == ["registry_unreadable"]
+
+
+def test_who_asks_a_ledger_that_does_not_answer_holds_up_no_revocation(tmp_path):
+    def slow(merge):
+        theirs = merge(b"")  # the server takes its time; meanwhile somebody here revokes
+        command = threading.Thread(target=withdrawn, args=(tmp_path, [revocation()]), daemon=True)
+        command.start()
+        command.join(5.0)
+        assert not command.is_alive(), "the revocation waited for the server"
+        return theirs
+
+    enrolled(tmp_path, registry(), SECOND, TIME)
+    exchange(tmp_path, slow)
+    assert read_added(tmp_path).revoked == (revocation(),), "and is not overwritten"
 
 
 @pytest.mark.parametrize(
