@@ -87,7 +87,10 @@ class PostgresDatabase(Engine):
 
     if_lost = "keep the database, and restore the last copy"
     locked = " FOR NO KEY UPDATE"
-    leaf_time = "CAST(convert_from(leaf, 'UTF8')::json ->> 't_utc_us' AS bigint)"
+    leaf_time = (  # a text of its json cannot hold NUL, which people may have written elsewhere
+        "CAST(replace(convert_from(leaf, 'UTF8'), '\\u0000', '\\ufffd')::json ->> 't_utc_us' "
+        "AS bigint)"
+    )
 
     def __init__(self, server: Server) -> None:
         """Connect.
