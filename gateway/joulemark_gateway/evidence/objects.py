@@ -48,6 +48,7 @@ class Objects:
                 "Install the package that fsspec names (for s3:// it is s3fs), or name a folder.",
                 code="objects_away",
             ) from error
+        self._blocks = f"{self._root.rstrip('/')}/blocks"
         self._is_local = "file" in _protocols(self._files)
 
     def put(self, data: bytes) -> bytes:
@@ -84,6 +85,8 @@ class Objects:
         try:
             data = bytes(self._files.cat_file(self._path(name)))
         except FileNotFoundError as error:
+            if self._is_local and not Path(self._blocks).is_dir():
+                raise self._away(error) from error  # the disk of the folder is not there
             raise _damaged(f"{name} is not at {self.url}") from error
         except Exception as error:
             raise self._away(error) from error
@@ -92,7 +95,7 @@ class Objects:
         return data
 
     def _path(self, name: str) -> str:
-        return f"{self._root.rstrip('/')}/blocks/{name[:2]}/{name}"
+        return f"{self._blocks}/{name[:2]}/{name}"
 
     def _away(self, error: Exception) -> StoreError:
         return StoreError(

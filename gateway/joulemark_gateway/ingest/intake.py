@@ -45,7 +45,7 @@ from joulemark_gateway.ingest.verify import (
     judge,
 )
 
-HEAD_MOVED = "head_moved"
+HEAD_MOVED, OBJECTS_AWAY = "head_moved", "objects_away"
 RESEND = "resend"  # no refusal: from the start of this connection on, this collector listens
 _WHAT_LENGTH = 400
 _TRIES = 5
@@ -106,6 +106,7 @@ class Intake:
         # A tree's profile, period and interval never change.
         self._known: dict[str, tuple[Profile, int, int | None]] = {}
         self._flags: dict[str, tuple[str, ...]] = {}  # of each tree's last batch
+        self._objects_are_away = False
 
     def reopen(self) -> None:
         """Give the store up and open it again, with all its checks: after a failed write.
@@ -141,6 +142,9 @@ class Intake:
             try:
                 return self._take(topic, payload, now_us, may_wait=may_wait)
             except StoreError as error:
+                if error.code == OBJECTS_AWAY:
+                    self._cannot_compare(topic, error)
+                    return None
                 if error.code != HEAD_MOVED:
                     raise
             except Exception as error:  # a mistake of ours must not stop the queue
@@ -152,6 +156,13 @@ class Intake:
             "Let one collector serve an agent.",
             code=HEAD_MOVED,
         )
+
+    def _cannot_compare(self, topic: str, error: StoreError) -> None:
+        """Leave a batch that is held already without receipt: its agent asks again, all go on."""
+        if not self._objects_are_away:
+            fields = {"topic": topic, "code": error.code, "what": error.what, "do": error.do}
+            log.error("objects_away", extra=fields)
+        self._objects_are_away = True
 
     def expected(self, agent: str, device: str) -> Answer | None:
         """What an agent is told to send again from, after messages of it were dropped unread."""
@@ -286,6 +297,7 @@ class Intake:
         if batch.first_seq >= head.size:
             return Held(head, *known)
         leaves = self._store.parts(head.origin, batch.first_seq, batch.size)
+        self._objects_are_away = False
         return Held(head, *known, tuple(leaves), self._store.note_at(head.origin, batch.size))
 
     def _unread(self, topic: str, code: str, what: str) -> Refused:

@@ -2,6 +2,7 @@
 
 import secrets
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ from support.evidence import (
     meter_readings,
     uncosigned,
 )
+from support.present import present
 
 DOCS = documents()
 READINGS = meter_readings(DOCS, [1000] * 149)
@@ -146,6 +148,35 @@ def test_what_is_no_place_for_objects_is_refused():
 
 
 def test_a_name_that_was_made_up_leads_nowhere(objects):
+    objects.put(b"something else")
     with pytest.raises(EvidenceError) as caught:
         objects.get(b"sha256:" + b"0" * 64)
     assert caught.value.code == "bad_block"
+
+
+@pytest.mark.parametrize("how", ["unmounted", "unreadable"])
+def test_objects_that_are_away_hold_up_who_sends_old_batches_and_nobody_else(
+    tmp_path, monkeypatch, how
+):
+    """The comparison with what is held needs the object; a new batch needs none."""
+    monkeypatch.setattr(compactor, "PLAIN_BYTES", 20_000)
+    place, away = tmp_path / "objects", tmp_path / "away"
+    ledger = SqliteLedger(tmp_path / FILE, Objects(str(place)))
+    witness, *old = Witness(WITNESS, KEYS.witness), *map(batch_bytes, TREE)
+    with closing(Intake(ledger.writer, registry, witness, lambda: NOW_US)) as intake:
+        receipts = [intake.take(TOPIC, payload) for payload in old[:-1]]
+        compacted(ledger)
+        place.rename(away)
+        if how == "unmounted":
+            place.mkdir()
+        else:
+            place.touch()
+        assert intake.take(TOPIC, old[0]) is None, "no receipt, and no refusal"
+        assert present(intake.take(TOPIC, old[-1])).has_grown
+        assert intake.take(TOPIC, old[1]) is None
+        (place.rmdir if how == "unmounted" else place.unlink)()
+        away.rename(place)
+        again = present(intake.take(TOPIC, old[0]))
+    assert replace(again, has_grown=True) == receipts[0]
+    with ledger.reader() as store:
+        assert store.quarantined() == []
