@@ -23,7 +23,7 @@ from typing import Any
 import fsspec
 
 from joulemark_agent.contract.errors import EvidenceError, StoreError
-from joulemark_agent.files import replace_file
+from joulemark_agent.files import flush_folder, replace_file
 from joulemark_gateway.evidence.blocks import MARK
 
 
@@ -60,14 +60,18 @@ class Objects:
         name = hashlib.sha256(data).hexdigest()
         path = self._path(name)
         try:
+            found = b""
             with suppress(FileNotFoundError):
-                if self._files.cat_file(path) == data:
-                    return MARK + name.encode()
-            if self._is_local:
-                replace_file(Path(path), data)
-            else:
-                self._files.pipe_file(path, data)
-            found = self._files.cat_file(path)
+                found = self._files.cat_file(path)
+            if found != data:
+                if self._is_local:
+                    replace_file(Path(path), data)
+                else:
+                    self._files.pipe_file(path, data)
+                found = self._files.cat_file(path)
+            if self._is_local:  # it, and each folder that was made for it
+                for folder in list(Path(path).parents)[:4]:
+                    flush_folder(folder)
         except Exception as error:  # each kind of store has errors of its own
             raise self._away(error) from error
         if found != data:

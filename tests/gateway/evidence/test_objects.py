@@ -11,6 +11,8 @@ from joulemark_agent.contract.batch import batch_bytes
 from joulemark_agent.contract.errors import EvidenceError, StoreError
 from joulemark_agent.contract.topics import batch_topic, origin
 from joulemark_gateway.evidence import compactor
+from joulemark_gateway.evidence import objects as objects_module
+from joulemark_gateway.evidence.blocks import MARK
 from joulemark_gateway.evidence.ledger import Ledger, SqliteLedger
 from joulemark_gateway.evidence.objects import Objects
 from joulemark_gateway.evidence.shared import PostgresLedger
@@ -180,3 +182,15 @@ def test_objects_that_are_away_hold_up_who_sends_old_batches_and_nobody_else(
     assert replace(again, has_grown=True) == receipts[0]
     with ledger.reader() as store:
         assert store.quarantined() == []
+
+
+def test_every_folder_on_the_way_to_an_object_is_on_the_disk_before_the_row(tmp_path, monkeypatch):
+    """Also where somebody who was killed had written it, and had flushed nothing."""
+    flushed: list[Path] = []
+    monkeypatch.setattr(objects_module, "flush_folder", flushed.append)
+    objects = Objects(str(tmp_path / "objects"))
+    for _ in range(2):
+        flushed.clear()
+        name = objects.put(b"x").removeprefix(MARK).decode()
+        blocks = tmp_path / "objects" / "blocks"
+        assert flushed == [blocks / name[:2], blocks, tmp_path / "objects", tmp_path]
