@@ -71,7 +71,8 @@ class Objects:
                 found = self._files.cat_file(path)
             if self._is_local:  # it, and each folder that was made for it
                 for folder in list(Path(path).parents)[:4]:
-                    flush_folder(folder)
+                    with suppress(PermissionError):  # then it was not made here
+                        flush_folder(folder)
         except Exception as error:  # each kind of store has errors of its own
             raise self._away(error) from error
         if found != data:
