@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from joulemark_agent.contract.batch import batch_bytes
-from joulemark_agent.contract.errors import StoreError
+from joulemark_agent.contract.errors import ConfigError, StoreError
 from joulemark_agent.contract.revocation import Revoked
 from joulemark_agent.contract.signature import encode64, public_key
 from joulemark_agent.contract.topics import batch_topic, origin
@@ -126,6 +126,12 @@ def test_nothing_that_is_said_holds_the_password(postgres, ledger):
     assert caught.value.code == "store_away"
     assert "canary-7" not in str(caught.value) + repr(wrong)
     assert postgres.password not in repr(ledger) + ledger.where
+
+
+def test_an_address_that_says_what_nobody_knows_is_a_mistake_in_the_file(ledger):
+    wrong = replace(ledger, server=replace(ledger.server, url=f"{ledger.server.url}?sslmod=prefer"))
+    with pytest.raises(ConfigError, match=r"sslmod.*Correct 'ledger.url'"):
+        wrong.writer()
 
 
 def test_a_server_that_is_killed_costs_nothing_that_has_a_receipt(postgres, ledger):
