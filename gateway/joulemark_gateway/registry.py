@@ -17,6 +17,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -153,9 +154,18 @@ def enrolled(state_dir: Path, listed: Registry, agent: Agent, time: str) -> None
                 f"The key of {agent.agent!r} is an operator's; who reads must not approve.",
                 "Have the agent make a key of its own: move its state folder away and enrol again.",
             )
-        return replace(added, agents={**others, agent.agent: Enrolled(agent, time)})
+        known = added.agents.get(agent.agent)
+        row = Enrolled(agent, time if known is None else _after(known.time, time))
+        return replace(added, agents={**others, agent.agent: row})
 
     _change(state_dir, add)
+
+
+def _after(known: str, time: str) -> str:
+    """The time, or a second after the known one: of two enrolments the later counts for all."""
+    if time > known:
+        return time
+    return f"{datetime.fromisoformat(known) + timedelta(seconds=1):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def withdrawn(state_dir: Path, revoked: Iterable[Withdrawn]) -> None:
@@ -217,6 +227,7 @@ def _parsed(data: bytes) -> Added:
 
 def _agent(row: Mapping[str, Any]) -> Enrolled:
     _check_fields(row, _AGENT)
+    datetime.fromisoformat(row["time"])
     devices = frozenset(map(str, row["devices"]))
     agent = Agent(str(row["agent"]), str(row["site"]), decode64(row["key"]), devices)
     return Enrolled(agent, str(row["time"]))

@@ -119,6 +119,23 @@ def test_a_key_is_revoked_also_where_an_enrolment_contradicts_the_collectors_own
     assert [record.getMessage() for record in caplog.records] == ["registry_unreadable"]
 
 
+@pytest.mark.parametrize("newer", [TIME, "2026-11-22T11:00:00Z"])
+@pytest.mark.parametrize("keys", [(NEW, KEYS.reporter), (KEYS.reporter, NEW)])
+def test_the_key_of_the_last_enrolment_counts_for_all_though_the_clock_was_set_back(
+    tmp_path, keys, newer
+):
+    shared = [b""]
+
+    def with_others(merge):
+        shared.append(merge(shared[-1]))
+        return shared[-1]
+
+    for key, time_ in zip(keys, (TIME, newer), strict=True):
+        enrolled(tmp_path, registry(), replace(SECOND, key=public_key(key)), time_)
+        exchange(tmp_path, with_others)
+    assert read_added(tmp_path).agents["edge-2"].agent.key == public_key(keys[1])
+
+
 def test_who_asks_a_ledger_that_does_not_answer_holds_up_no_revocation(tmp_path):
     def slow(merge):
         theirs = merge(b"")  # the server takes its time; meanwhile somebody here revokes
