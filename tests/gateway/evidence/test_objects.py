@@ -194,3 +194,28 @@ def test_every_folder_on_the_way_to_an_object_is_on_the_disk_before_the_row(tmp_
         name = objects.put(b"x").removeprefix(MARK).decode()
         blocks = tmp_path / "objects" / "blocks"
         assert flushed == [blocks / name[:2], blocks, tmp_path / "objects", tmp_path]
+
+
+def test_no_block_goes_to_where_the_disk_of_the_others_is_not(tmp_path, monkeypatch):
+    """What is written below a mount point is gone from sight when the disk is back."""
+    monkeypatch.setattr(compactor, "PLAIN_BYTES", 20_000)
+    place, away = tmp_path / "objects", tmp_path / "away"
+    ledger = SqliteLedger(tmp_path / FILE, Objects(str(place)))
+    witness, middle = Witness(WITNESS, KEYS.witness), len(TREE) // 2
+    with closing(Intake(ledger.writer, registry, witness, lambda: NOW_US)) as intake:
+        for batch in TREE[:middle]:
+            intake.take(TOPIC, batch_bytes(batch))
+        compacted(ledger)
+        for batch in TREE[middle:]:
+            intake.take(TOPIC, batch_bytes(batch))
+    place.rename(away)
+    place.mkdir()
+    with pytest.raises(StoreError) as caught:
+        compacted(ledger)
+    assert caught.value.code == "objects_away"
+    assert list(place.iterdir()) == []
+    place.rmdir()
+    away.rename(place)
+    assert compacted(ledger)
+    with ledger.reader() as store:
+        assert store.leaves(NAME) == leaves_of(TREE)
