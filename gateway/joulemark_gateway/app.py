@@ -68,7 +68,9 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
         quarantine_messages=limits.quarantine_messages,
     )
     witness = Witness(settings.name, key.private)
-    exchange = RegistryExchange(settings.state_dir, ledger)
+    exchange = RegistryExchange(
+        settings.state_dir, ledger, living.beat("registry", alive.REGISTRY_S)
+    )
     registry = LiveRegistry(settings.registry, settings.state_dir)
     others_of(settings.log)  # what is wrong with it is told before anything starts
     costs = CostBook(load_tariffs(settings.costs))  # likewise

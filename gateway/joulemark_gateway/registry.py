@@ -17,6 +17,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +74,11 @@ class Added:
         for row in self.agents.values():
             _check_new(row.agent, agents)
             agents[row.agent.agent] = row.agent
-        revoked = (*listed.revoked, *(row.revoked for row in self.revoked))
-        return replace(listed, agents=agents, revoked=revoked)
+        return replace(listed, agents=agents, revoked=self.all_revoked(listed))
+
+    def all_revoked(self, listed: Registry) -> tuple[Revoked, ...]:
+        """Every key that is revoked, in the collector's file or here."""
+        return (*listed.revoked, *(row.revoked for row in self.revoked))
 
 
 class LiveRegistry:
@@ -95,12 +99,18 @@ class LiveRegistry:
         self._now = read_added(state_dir).to(listed)
 
     def __call__(self) -> Registry:
-        """Who may send now; while the file cannot be read, what it said before."""
+        """Who may send now; while the file cannot be read, what it said before.
+
+        Where it names agents that contradict the collector's file, as one that other collectors
+        share may, agents stay as they were, and what it revokes is revoked.
+        """
         mark = _mark(self._path)
         if mark != self._seen:
             self._seen = mark
             try:
-                self._now = read_added(self._path.parent).to(self._listed)
+                added = read_added(self._path.parent)
+                self._now = replace(self._now, revoked=added.all_revoked(self._listed))
+                self._now = added.to(self._listed)
             except ConfigError as error:
                 fields = {"what": error.what, "do": error.do}
                 log.error("registry_unreadable", extra=fields)  # noqa: TRY400 - said in full
@@ -144,9 +154,18 @@ def enrolled(state_dir: Path, listed: Registry, agent: Agent, time: str) -> None
                 f"The key of {agent.agent!r} is an operator's; who reads must not approve.",
                 "Have the agent make a key of its own: move its state folder away and enrol again.",
             )
-        return replace(added, agents={**others, agent.agent: Enrolled(agent, time)})
+        known = added.agents.get(agent.agent)
+        row = Enrolled(agent, time if known is None else _after(known.time, time))
+        return replace(added, agents={**others, agent.agent: row})
 
     _change(state_dir, add)
+
+
+def _after(known: str, time: str) -> str:
+    """The time, or a second after the known one: of two enrolments the later counts for all."""
+    if time > known:
+        return time
+    return f"{datetime.fromisoformat(known) + timedelta(seconds=1):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def withdrawn(state_dir: Path, revoked: Iterable[Withdrawn]) -> None:
@@ -208,6 +227,7 @@ def _parsed(data: bytes) -> Added:
 
 def _agent(row: Mapping[str, Any]) -> Enrolled:
     _check_fields(row, _AGENT)
+    datetime.fromisoformat(row["time"])
     devices = frozenset(map(str, row["devices"]))
     agent = Agent(str(row["agent"]), str(row["site"]), decode64(row["key"]), devices)
     return Enrolled(agent, str(row["time"]))
@@ -245,6 +265,7 @@ def _check_new(agent: Agent, agents: Mapping[str, Agent]) -> None:
 def exchange(state_dir: Path, with_others: Callable[[Callable[[bytes], bytes]], bytes]) -> bool:
     """Have the collectors that share a ledger know the same; whether this one learned something.
 
+    While the others are asked the file is free: a ledger that does not answer holds up no command.
     What was revoked anywhere is revoked; of an agent that was enrolled twice the later time counts.
 
     Args:
@@ -258,16 +279,18 @@ def exchange(state_dir: Path, with_others: Callable[[Callable[[bytes], bytes]], 
     path = state_dir / FILE
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mine = read_added(state_dir)
+
+        def merge(theirs: bytes) -> bytes:
+            return _data(_merged(mine, _parsed(theirs) if theirs else Added()))
+
+        found = _parsed(with_others(merge))
         with _locked(path.with_name(f"{FILE}.lock")):
-            mine = read_added(state_dir)
-
-            def merge(theirs: bytes) -> bytes:
-                return _data(_merged(mine, _parsed(theirs) if theirs else Added()))
-
-            found = with_others(merge)
-            if found == _data(mine):
+            mine = read_added(state_dir)  # a command may have been here meanwhile
+            merged = _data(_merged(mine, found))
+            if merged == _data(mine):
                 return False
-            replace_file(path, found)
+            replace_file(path, merged)
             return True
     except OSError as error:
         raise ConfigError(

@@ -23,6 +23,7 @@ from joulemark_gateway.registry import (
     LiveRegistry,
     Withdrawn,
     enrolled,
+    exchange,
     read_added,
     withdrawn,
 )
@@ -104,6 +105,49 @@ def test_a_file_that_contradicts_the_collectors_own_stops_the_start(tmp_path):
     enrolled(tmp_path, replace(registry(), agents={}), registry().agents[AGENT], TIME)
     with pytest.raises(ConfigError, match="in the collector's file"):
         LiveRegistry(registry(), tmp_path)
+
+
+def test_a_key_is_revoked_also_where_an_enrolment_contradicts_the_collectors_own_file(
+    tmp_path, caplog
+):
+    """As it comes from another collector of the same ledger, whose file names other agents."""
+    live = LiveRegistry(registry(), tmp_path)
+    enrolled(tmp_path, replace(registry(), agents={}), registry().agents[AGENT], TIME)
+    withdrawn(tmp_path, [revocation()])
+    assert live().revoked == (revocation().revoked,)
+    assert live().agents == registry().agents
+    assert [record.getMessage() for record in caplog.records] == ["registry_unreadable"]
+
+
+@pytest.mark.parametrize("newer", [TIME, "2026-11-22T11:00:00Z"])
+@pytest.mark.parametrize("keys", [(NEW, KEYS.reporter), (KEYS.reporter, NEW)])
+def test_the_key_of_the_last_enrolment_counts_for_all_though_the_clock_was_set_back(
+    tmp_path, keys, newer
+):
+    shared = [b""]
+
+    def with_others(merge):
+        shared.append(merge(shared[-1]))
+        return shared[-1]
+
+    for key, time_ in zip(keys, (TIME, newer), strict=True):
+        enrolled(tmp_path, registry(), replace(SECOND, key=public_key(key)), time_)
+        exchange(tmp_path, with_others)
+    assert read_added(tmp_path).agents["edge-2"].agent.key == public_key(keys[1])
+
+
+def test_who_asks_a_ledger_that_does_not_answer_holds_up_no_revocation(tmp_path):
+    def slow(merge):
+        theirs = merge(b"")  # the server takes its time; meanwhile somebody here revokes
+        command = threading.Thread(target=withdrawn, args=(tmp_path, [revocation()]), daemon=True)
+        command.start()
+        command.join(5.0)
+        assert not command.is_alive(), "the revocation waited for the server"
+        return theirs
+
+    enrolled(tmp_path, registry(), SECOND, TIME)
+    exchange(tmp_path, slow)
+    assert read_added(tmp_path).revoked == (revocation(),), "and is not overwritten"
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS block (
 PLAIN_BYTES = 2 * 1024 * 1024  # of leaves in a block, about: unpacking one takes some 20 ms
 RECORD_END = b"\x1e"
 MARK = b"sha256:"  # of a block that is an object; XZ begins with other bytes
+MARK_BYTES = len(MARK) + 64
 _WINDOW = 4 * 1024 * 1024
 _MOST_PLAIN = 64 * 1024 * 1024
 _FILTERS: list[dict[str, Any]] = [

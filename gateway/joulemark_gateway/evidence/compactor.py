@@ -17,7 +17,14 @@ from typing import NamedTuple
 
 from joulemark_agent.contract.batch import inflate
 from joulemark_agent.contract.errors import JoulemarkError, StoreError
-from joulemark_gateway.evidence.blocks import PLAIN_BYTES, Content, Outside, packed
+from joulemark_gateway.evidence.blocks import (
+    MARK,
+    MARK_BYTES,
+    PLAIN_BYTES,
+    Content,
+    Outside,
+    packed,
+)
 from joulemark_gateway.evidence.engine import Engine
 from joulemark_gateway.evidence.sqlite import SqliteFile
 
@@ -65,10 +72,24 @@ class CompactorTables(Engine):
             StoreError: the file cannot be read or written.
             EvidenceError: `bad_block`, or `bad_batch` where a batch is damaged.
         """
+        self._find_outside()
         trees = self._rows("SELECT id, origin FROM tree ORDER BY id")
         for tree, origin in trees:
             for run in self._runs(tree, before_us, all_of_it=all_of_it):
                 yield self._move(tree, origin, run)
+
+    def _find_outside(self) -> None:
+        """See that an object of before is there: an empty place may be a disk that is not mounted.
+
+        Raises:
+            StoreError: `objects_away`.
+            EvidenceError: `bad_block`: it is not what was written.
+        """
+        if self._outside is not None:
+            sql = "SELECT leaves FROM block WHERE length(leaves) = ? LIMIT 1"
+            for (mark,) in self._rows(sql, MARK_BYTES):
+                if mark.startswith(MARK):
+                    self._outside.get(mark)
 
     def _runs(self, tree: int, before_us: int, *, all_of_it: bool) -> Iterator[list[Content]]:
         """Consecutive batches that make a block.

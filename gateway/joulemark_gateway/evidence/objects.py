@@ -23,7 +23,7 @@ from typing import Any
 import fsspec
 
 from joulemark_agent.contract.errors import EvidenceError, StoreError
-from joulemark_agent.files import replace_file
+from joulemark_agent.files import flush_folder, replace_file
 from joulemark_gateway.evidence.blocks import MARK
 
 
@@ -48,6 +48,7 @@ class Objects:
                 "Install the package that fsspec names (for s3:// it is s3fs), or name a folder.",
                 code="objects_away",
             ) from error
+        self._blocks = f"{self._root.rstrip('/')}/blocks"
         self._is_local = "file" in _protocols(self._files)
 
     def put(self, data: bytes) -> bytes:
@@ -59,14 +60,19 @@ class Objects:
         name = hashlib.sha256(data).hexdigest()
         path = self._path(name)
         try:
+            found = b""
             with suppress(FileNotFoundError):
-                if self._files.cat_file(path) == data:
-                    return MARK + name.encode()
-            if self._is_local:
-                replace_file(Path(path), data)
-            else:
-                self._files.pipe_file(path, data)
-            found = self._files.cat_file(path)
+                found = self._files.cat_file(path)
+            if found != data:
+                if self._is_local:
+                    replace_file(Path(path), data)
+                else:
+                    self._files.pipe_file(path, data)
+                found = self._files.cat_file(path)
+            if self._is_local:  # it, and each folder that was made for it
+                for folder in list(Path(path).parents)[:4]:
+                    with suppress(PermissionError):  # then it was not made here
+                        flush_folder(folder)
         except Exception as error:  # each kind of store has errors of its own
             raise self._away(error) from error
         if found != data:
@@ -84,6 +90,8 @@ class Objects:
         try:
             data = bytes(self._files.cat_file(self._path(name)))
         except FileNotFoundError as error:
+            if self._is_local and not Path(self._blocks).is_dir():
+                raise self._away(error) from error  # the disk of the folder is not there
             raise _damaged(f"{name} is not at {self.url}") from error
         except Exception as error:
             raise self._away(error) from error
@@ -92,7 +100,7 @@ class Objects:
         return data
 
     def _path(self, name: str) -> str:
-        return f"{self._root.rstrip('/')}/blocks/{name[:2]}/{name}"
+        return f"{self._blocks}/{name[:2]}/{name}"
 
     def _away(self, error: Exception) -> StoreError:
         return StoreError(

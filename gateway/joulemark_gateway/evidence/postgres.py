@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import errors
 
-from joulemark_agent.contract.errors import StoreError
+from joulemark_agent.contract.errors import ConfigError, StoreError
 from joulemark_gateway.evidence.engine import Engine, Session
 
 SCHEMA_NAME = "joulemark"
@@ -51,8 +51,19 @@ class Server:
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
     def connect(self) -> psycopg.Connection[tuple[Any, ...]]:
-        """A new connection; errors as libpq gives them."""
+        """A new connection; errors as libpq gives them.
+
+        Raises:
+            ConfigError: the address says what libpq does not know.
+        """
         known: dict[str, Any] = {"password": self.password} if self.password else {}
+        try:
+            psycopg.conninfo.conninfo_to_dict(self.url)
+        except psycopg.ProgrammingError as error:
+            raise ConfigError(
+                f"The address of the ledger, {self.where}, cannot be used: {str(error).strip()}.",
+                "Correct 'ledger.url' in the collector's file.",
+            ) from error
         return psycopg.connect(
             self.url,
             autocommit=True,
@@ -87,7 +98,10 @@ class PostgresDatabase(Engine):
 
     if_lost = "keep the database, and restore the last copy"
     locked = " FOR NO KEY UPDATE"
-    leaf_time = "CAST(convert_from(leaf, 'UTF8')::json ->> 't_utc_us' AS bigint)"
+    leaf_time = (  # a text of its json cannot hold NUL, which people may have written elsewhere
+        "CAST(replace(convert_from(leaf, 'UTF8'), '\\u0000', '\\ufffd')::json ->> 't_utc_us' "
+        "AS bigint)"
+    )
 
     def __init__(self, server: Server) -> None:
         """Connect.

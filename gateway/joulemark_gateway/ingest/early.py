@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 
 WAIT_S = 2.0  # an agent sends again by itself after 5 s
 LOOK_S = 0.01  # between two looks at how far the trees have grown
+MOST = 256  # half of what the broker gives before it waits for acknowledgements
 
 Item = TypeVar("Item")
 
@@ -36,15 +37,17 @@ class _Waiting(Generic[Item]):
 
 
 class EarlyBatches(Generic[Item]):
-    """Those that wait; at most `share` of each owner."""
+    """Those that wait; at most `share` of each owner, and `most` of all together."""
 
-    def __init__(self, share: int) -> None:
+    def __init__(self, share: int, most: int = MOST) -> None:
         """Nobody waits.
 
         Args:
             share: how many of one owner may wait.
+            most: how many may wait: the broker gives nothing more, not even what they wait for,
+                to whom acknowledges nothing.
         """
-        self._share = share
+        self._share, self._most = share, most
         self._waiting: list[_Waiting[Item]] = []
         self._looked_s = float("-inf")
 
@@ -52,7 +55,9 @@ class EarlyBatches(Generic[Item]):
         return bool(self._waiting)
 
     def put(self, owner: str, item: Item, early: Early, now_s: float) -> bool:
-        """Whether it may wait; False where its owner's share is full."""
+        """Whether it may wait; False where its owner's share is full, or all room is taken."""
+        if len(self._waiting) >= self._most:
+            return False
         if Counter(one.owner for one in self._waiting)[owner] >= self._share:
             return False
         self._waiting.append(_Waiting(early, owner, item, now_s + WAIT_S))

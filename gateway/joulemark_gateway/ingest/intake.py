@@ -46,6 +46,7 @@ from joulemark_gateway.ingest.verify import (
 )
 
 HEAD_MOVED = "head_moved"
+OBJECTS_AWAY, WENT_BACK = "objects_away", "ledger_went_back"  # the other trees go on
 RESEND = "resend"  # no refusal: from the start of this connection on, this collector listens
 _WHAT_LENGTH = 400
 _TRIES = 5
@@ -103,6 +104,8 @@ class Intake:
         self._live = board or LiveBoard()
         self._store = open_store()
         self._registry, self._witness, self._now_us = registry, witness, now_us
+        self._sizes: dict[str, int] = {}  # of each tree, as it was seen last
+        self._left: set[tuple[str, str]] = set()  # why and whose batches got no receipt: was said
         # A tree's profile, period and interval never change.
         self._known: dict[str, tuple[Profile, int, int | None]] = {}
         self._flags: dict[str, tuple[str, ...]] = {}  # of each tree's last batch
@@ -141,6 +144,9 @@ class Intake:
             try:
                 return self._take(topic, payload, now_us, may_wait=may_wait)
             except StoreError as error:
+                if error.code in (OBJECTS_AWAY, WENT_BACK):
+                    self._leave(topic, error)
+                    return None
                 if error.code != HEAD_MOVED:
                     raise
             except Exception as error:  # a mistake of ours must not stop the queue
@@ -152,6 +158,13 @@ class Intake:
             "Let one collector serve an agent.",
             code=HEAD_MOVED,
         )
+
+    def _leave(self, topic: str, error: StoreError) -> None:
+        """Give a batch no receipt: its agent keeps it and asks again, the others go on."""
+        if (error.code, topic) not in self._left:
+            fields = {"topic": topic, "code": error.code, "what": error.what, "do": error.do}
+            log.error(error.code, extra=fields)
+        self._left.add((error.code, topic))
 
     def expected(self, agent: str, device: str) -> Answer | None:
         """What an agent is told to send again from, after messages of it were dropped unread."""
@@ -214,6 +227,7 @@ class Intake:
             self._witness.private_key, self._witness.name, batch.checkpoint, now_us // 1_000_000
         )
         self._store.accept(verdict, note=note, received_us=now_us)
+        self._sizes[verdict.origin] = verdict.after.size
         self._tally.count("accepted")
         self._say_flags(verdict)
         self._on_accepted(verdict)
@@ -266,6 +280,7 @@ class Intake:
         head = None
         if parse_origin(claimed.origin)[:2] == (site, device):
             head = self._store.head(claimed.origin)
+            self._check_grown(claimed.origin, 0 if head is None else head.size)
         latest = self._store.latest(site, device) if head is None else head
         return judge(
             batch,
@@ -277,6 +292,20 @@ class Intake:
             rotations=self._store.rotations(),
         )
 
+    def _check_grown(self, origin: str, size: int) -> None:
+        """See that a tree holds what it held: above that, another head may be cosigned already."""
+        known = self._sizes.get(origin, 0)
+        if size < known:
+            raise StoreError(
+                f"{origin} has {size} leaves now, and had {known}: the ledger lost what it had"
+                " confirmed.",
+                "Bring back the ledger that has them; where there is none, start every collector "
+                "again and go on as docs/backup.md says of an older copy.",
+                code=WENT_BACK,
+            )
+        if size:
+            self._sizes[origin] = size
+
     def _held(self, batch: AnyBatch, head: Head) -> Held:
         known = self._known.get(head.origin)
         if known is None:
@@ -286,6 +315,7 @@ class Intake:
         if batch.first_seq >= head.size:
             return Held(head, *known)
         leaves = self._store.parts(head.origin, batch.first_seq, batch.size)
+        self._left -= {left for left in self._left if left[0] == OBJECTS_AWAY}
         return Held(head, *known, tuple(leaves), self._store.note_at(head.origin, batch.size))
 
     def _unread(self, topic: str, code: str, what: str) -> Refused:

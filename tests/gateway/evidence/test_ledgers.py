@@ -18,7 +18,7 @@ from joulemark_agent.contract.topics import origin
 from joulemark_agent.contract.tree import Edge, append, root
 from joulemark_gateway.evidence import compactor
 from joulemark_gateway.evidence.base import Head, Quarantined, StoredBatch
-from joulemark_gateway.evidence.entries import parse_entry
+from joulemark_gateway.evidence.entries import Entry, parse_entry
 from joulemark_gateway.evidence.ledger import SqliteLedger
 from joulemark_gateway.evidence.log import CollectorLog
 from joulemark_gateway.evidence.log_store import Token
@@ -463,3 +463,12 @@ def test_the_latest_time_and_the_kinds_of_leaves_are_found(begun):
         ours = [at for at, mark in sorted(marks.items()) if mark.startswith(f"{kind} ")]
         assert store.of_kind(SITE, kind) == ours
         assert store.of_kind(SITE, kind[:-1]) == store.of_kind("pohang", kind) == []
+
+
+def test_the_latest_time_is_found_whatever_people_wrote_into_the_log(begun):
+    """PostgreSQL takes no NUL in a text, and the text around it must not be changed by that."""
+    for reason in ("a\0b", "a\\u0000", '","t_utc_us":"9999999'):
+        with begun.log() as store:
+            entry = Entry(SITE, "note", {"reason": reason})
+            store.append(ORIGIN, [entry], 7_000)
+            assert store.latest_us(99) == 7_000

@@ -2,6 +2,7 @@
 
 import secrets
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from joulemark_agent.contract.batch import batch_bytes
 from joulemark_agent.contract.errors import EvidenceError, StoreError
 from joulemark_agent.contract.topics import batch_topic, origin
 from joulemark_gateway.evidence import compactor
+from joulemark_gateway.evidence import objects as objects_module
+from joulemark_gateway.evidence.blocks import MARK
 from joulemark_gateway.evidence.ledger import Ledger, SqliteLedger
 from joulemark_gateway.evidence.objects import Objects
 from joulemark_gateway.evidence.shared import PostgresLedger
@@ -28,6 +31,7 @@ from support.evidence import (
     meter_readings,
     uncosigned,
 )
+from support.present import present
 
 DOCS = documents()
 READINGS = meter_readings(DOCS, [1000] * 149)
@@ -146,6 +150,72 @@ def test_what_is_no_place_for_objects_is_refused():
 
 
 def test_a_name_that_was_made_up_leads_nowhere(objects):
+    objects.put(b"something else")
     with pytest.raises(EvidenceError) as caught:
         objects.get(b"sha256:" + b"0" * 64)
     assert caught.value.code == "bad_block"
+
+
+@pytest.mark.parametrize("how", ["unmounted", "unreadable"])
+def test_objects_that_are_away_hold_up_who_sends_old_batches_and_nobody_else(
+    tmp_path, monkeypatch, how
+):
+    """The comparison with what is held needs the object; a new batch needs none."""
+    monkeypatch.setattr(compactor, "PLAIN_BYTES", 20_000)
+    place, away = tmp_path / "objects", tmp_path / "away"
+    ledger = SqliteLedger(tmp_path / FILE, Objects(str(place)))
+    witness, *old = Witness(WITNESS, KEYS.witness), *map(batch_bytes, TREE)
+    with closing(Intake(ledger.writer, registry, witness, lambda: NOW_US)) as intake:
+        receipts = [intake.take(TOPIC, payload) for payload in old[:-1]]
+        compacted(ledger)
+        place.rename(away)
+        if how == "unmounted":
+            place.mkdir()
+        else:
+            place.touch()
+        assert intake.take(TOPIC, old[0]) is None, "no receipt, and no refusal"
+        assert present(intake.take(TOPIC, old[-1])).has_grown
+        assert intake.take(TOPIC, old[1]) is None
+        (place.rmdir if how == "unmounted" else place.unlink)()
+        away.rename(place)
+        again = present(intake.take(TOPIC, old[0]))
+    assert replace(again, has_grown=True) == receipts[0]
+    with ledger.reader() as store:
+        assert store.quarantined() == []
+
+
+def test_every_folder_on_the_way_to_an_object_is_on_the_disk_before_the_row(tmp_path, monkeypatch):
+    """Also where somebody who was killed had written it, and had flushed nothing."""
+    flushed: list[Path] = []
+    monkeypatch.setattr(objects_module, "flush_folder", flushed.append)
+    objects = Objects(str(tmp_path / "objects"))
+    for _ in range(2):
+        flushed.clear()
+        name = objects.put(b"x").removeprefix(MARK).decode()
+        blocks = tmp_path / "objects" / "blocks"
+        assert flushed == [blocks / name[:2], blocks, tmp_path / "objects", tmp_path]
+
+
+def test_no_block_goes_to_where_the_disk_of_the_others_is_not(tmp_path, monkeypatch):
+    """What is written below a mount point is gone from sight when the disk is back."""
+    monkeypatch.setattr(compactor, "PLAIN_BYTES", 20_000)
+    place, away = tmp_path / "objects", tmp_path / "away"
+    ledger = SqliteLedger(tmp_path / FILE, Objects(str(place)))
+    witness, middle = Witness(WITNESS, KEYS.witness), len(TREE) // 2
+    with closing(Intake(ledger.writer, registry, witness, lambda: NOW_US)) as intake:
+        for batch in TREE[:middle]:
+            intake.take(TOPIC, batch_bytes(batch))
+        compacted(ledger)
+        for batch in TREE[middle:]:
+            intake.take(TOPIC, batch_bytes(batch))
+    place.rename(away)
+    place.mkdir()
+    with pytest.raises(StoreError) as caught:
+        compacted(ledger)
+    assert caught.value.code == "objects_away"
+    assert list(place.iterdir()) == []
+    place.rmdir()
+    away.rename(place)
+    assert compacted(ledger)
+    with ledger.reader() as store:
+        assert store.leaves(NAME) == leaves_of(TREE)

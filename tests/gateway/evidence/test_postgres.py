@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from joulemark_agent.contract.batch import batch_bytes
-from joulemark_agent.contract.errors import StoreError
+from joulemark_agent.contract.errors import ConfigError, StoreError
 from joulemark_agent.contract.revocation import Revoked
 from joulemark_agent.contract.signature import encode64, public_key
 from joulemark_agent.contract.topics import batch_topic, origin
@@ -16,7 +16,10 @@ from joulemark_gateway import sharing
 from joulemark_gateway.backup import back_up
 from joulemark_gateway.evidence import postgres as postgres_database
 from joulemark_gateway.evidence.base import Quarantined
-from joulemark_gateway.evidence.log import CollectorLog
+from joulemark_gateway.evidence.bundle import Contents, TreeFiles, make_bundle
+from joulemark_gateway.evidence.ledger import SqliteLedger
+from joulemark_gateway.evidence.log import CollectorLog, excerpt
+from joulemark_gateway.evidence.store import FILE
 from joulemark_gateway.ingest.early import Early
 from joulemark_gateway.ingest.intake import Intake, Witness, _storable
 from joulemark_gateway.ingest.registered import Agent
@@ -126,6 +129,12 @@ def test_nothing_that_is_said_holds_the_password(postgres, ledger):
     assert caught.value.code == "store_away"
     assert "canary-7" not in str(caught.value) + repr(wrong)
     assert postgres.password not in repr(ledger) + ledger.where
+
+
+def test_an_address_that_says_what_nobody_knows_is_a_mistake_in_the_file(ledger):
+    wrong = replace(ledger, server=replace(ledger.server, url=f"{ledger.server.url}?sslmod=prefer"))
+    with pytest.raises(ConfigError, match=r"sslmod.*Correct 'ledger.url'"):
+        wrong.writer()
 
 
 def test_a_server_that_is_killed_costs_nothing_that_has_a_receipt(postgres, ledger):
@@ -273,6 +282,30 @@ def test_a_copy_of_the_database_holds_what_the_copy_of_the_folder_says(ledger, p
 def intake_heads(ledger):
     with ledger.reader() as store:
         return store.heads()
+
+
+def test_a_bundle_is_the_same_bytes_whichever_ledger_it_was_made_from(ledger, tmp_path):
+    made = [bundle_of(one) for one in (SqliteLedger(tmp_path / FILE), ledger)]
+    with ledger.compactor() as compactor:
+        assert list(compactor.moves(NOW_US + 1, all_of_it=True))
+    assert made[0] == made[1] == bundle_of(ledger)
+
+
+def bundle_of(ledger):
+    """What stands in a ledger that is filled, where it is not, by two who close its log."""
+    with closing(intake_of(ledger)) as intake:
+        for batch in TREE:
+            intake.take(TOPIC, batch_bytes(batch))
+    with ledger.reader() as store, ledger.log() as one, ledger.log() as other:
+        for log in (one, other):
+            book = CollectorLog(log, WITNESS, KEYS.witness)
+            book.approve(store.heads(), [], NOW_US)
+            book.take_heads(store.heads(), NOW_US)
+            head = present(book.close(NOW_US))
+        tree = TreeFiles(METER, 1, store.parts(NAME), store.notes(NAME))
+        files = excerpt(one, SITE, head)
+        contents = Contents(b"{}", b"", b"{}", store.documents(), [tree], files)
+    return make_bundle(contents, {}, KEYS.reporter)
 
 
 def test_the_commands_of_a_collector_work_on_a_ledger_on_a_server(

@@ -30,6 +30,15 @@ def test_of_one_agent_no_more_wait_than_its_share():
     assert waiting.put("edge-2", 0, Early("two", 1), 0.0)
 
 
+def test_all_agents_together_leave_room_for_what_they_wait_for():
+    waiting: EarlyBatches[int] = EarlyBatches(2, 3)
+    owners = ("edge-1", "edge-1", "edge-2", "edge-3")
+    found = [waiting.put(owner, 0, Early(owner, 1), 0.0) for owner in owners]
+    assert found == [True, True, True, False]
+    assert list(waiting.due({"edge-1": 1}, 0.1)) == [("edge-1", 0)] * 2
+    assert waiting.put("edge-3", 0, Early("edge-3", 1), 0.1)
+
+
 def test_the_trees_are_looked_at_now_and_then_and_only_for_who_waits():
     waiting: EarlyBatches[int] = EarlyBatches(2)
     assert not waiting.is_time(0.0)

@@ -1,6 +1,8 @@
 import json
 import logging
 import zlib
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -138,6 +140,32 @@ def test_messages_of_strangers_share_one_small_place(path):
     assert intake.take("joulemark/v1/up/+/#/batch", b"") is None
     intake.close()
     assert quarantined(path) == {("", "unknown_agent"): (20, 5), ("", "bad_topic"): (1, 0)}
+
+
+def test_nothing_is_cosigned_where_a_ledger_has_lost_what_it_confirmed(path, tmp_path, caplog):
+    """As of a server that failed over to a copy that was behind: two heads of one size could be."""
+    behind = tmp_path / "behind.sqlite"
+    readings = meter_readings(DOCS, [999] * 7)
+    other = [uncosigned(batch) for batch in build_tree(DOCS, METER, readings, slots_per_batch=4)]
+    with closing(new_intake(behind)) as intake:
+        intake.take(TOPIC, batch_bytes(TREE[0]))
+    ledgers = [behind, path, path]
+    witness = Witness(WITNESS, KEYS.witness)
+    with closing(
+        Intake(lambda: SqliteStore(ledgers.pop()), registry, witness, lambda: NOW_US)
+    ) as intake:
+        receipts = [intake.take(TOPIC, batch_bytes(batch)) for batch in TREE]
+        intake.reopen()
+        again = present(intake.take(TOPIC, batch_bytes(TREE[1])))
+        assert replace(again, has_grown=True) == receipts[1]
+        intake.reopen()
+        for batch in (TREE[1], TREE[0], other[1], TREE[1]):
+            assert intake.take(TOPIC, batch_bytes(batch)) is None
+    assert [record.getMessage() for record in caplog.records] == ["ledger_went_back"]
+    with SqliteStore(behind, create=False) as store:
+        assert present(store.head(NAME)).size == TREE[0].size
+    with closing(new_intake(behind)) as intake:  # a person has looked, and started it again
+        assert present(intake.take(TOPIC, batch_bytes(TREE[1]))).has_grown
 
 
 def test_a_fork_is_a_security_alarm_and_the_proof_is_kept(intake, path, caplog):
