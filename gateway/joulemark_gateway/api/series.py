@@ -97,7 +97,8 @@ def get_series(
     chosen = _points(read, site, found, points, resolution)
     span_us = span_asked(read, site, device, start, end)
     if start is None and resolution != "raw":  # the first window began before its first reading
-        span_us = (midnight_us(day_of(span_us[0], found.zone), found.zone), span_us[1])
+        first_us = read.reader.begun_us(site, found.id) or span_us[0]
+        span_us = (midnight_us(day_of(first_us, found.zone), found.zone), span_us[1])
     now_us = read.shown(read.site(site)).now_us or 0
     table = Table(read.reader, site, found, chosen, resolution, span_us, now_us)
     if wanted == "json":
