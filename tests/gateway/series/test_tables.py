@@ -236,8 +236,11 @@ def test_a_long_step_is_counted_while_its_days_are_forgotten(tmp_path, lost, pha
             assert found.amount.sum() == expected.amount.sum()
             assert found.covered_us.sum() == expected.covered_us.sum()
             assert found.estimated_us.sum() == expected.estimated_us.sum()
-        assert kept.begun_us(SITE, METER) == whole.extent(SITE, METER)[0]
-        first_us, last_us = kept.extent(SITE, METER)
+        extent, ends = kept.extent(SITE, METER), whole.extent(SITE, METER)
+        assert extent is not None
+        assert ends is not None
+        assert kept.begun_us(SITE, METER) == ends[0]
+        first_us, last_us = extent
         assert 2 * DAY_US <= last_us - first_us < 3 * DAY_US
         assert kept.latest(SITE) == whole.latest(SITE)
         kept.close()
