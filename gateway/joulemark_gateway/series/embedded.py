@@ -124,9 +124,8 @@ class EmbeddedSeries:
             try:
                 self._insert("points", points, _SEEN)
                 self._insert("intervals", intervals)
-                for part in parts:
-                    for table in part.others:
-                        self._insert(table.measurement.removeprefix(_PREFIX), _other(part, table))
+                for table, columns in _others(parts).items():
+                    self._insert(table, columns)
                 for part in parts:
                     self._db.execute("DELETE FROM projected WHERE origin = ?", [part.origin])
                     row = [part.origin, part.size, part.carry.to_text()]
@@ -280,6 +279,19 @@ class EmbeddedSeries:
 def _plain(column: Any, dtype: Any) -> NDArray[Any]:
     """A column without a mask: it has no row without a value."""
     return np.ma.getdata(column).astype(dtype)
+
+
+def _others(parts: Sequence[Part]) -> dict[str, dict[str, Any]]:
+    """The columns of each other table, of all parts one below the other."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for part in parts:
+        for table in part.others:
+            name = table.measurement.removeprefix(_PREFIX)
+            found.setdefault(name, []).append(_other(part, table))
+    return {
+        name: {key: np.ma.concatenate([row[key] for row in rows]) for key in rows[0]}
+        for name, rows in found.items()
+    }
 
 
 def _other(part: Part, table: Rows) -> dict[str, Any]:
