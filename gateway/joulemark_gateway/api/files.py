@@ -122,7 +122,8 @@ def handed_out(
         if _names(given.get("if-none-match", ""), tag):
             os.close(descriptor)
             return Response(status_code=304, headers=headers)
-        part = _part(given, tag, size)
+        is_head = request.scope["state"].get("is_head")  # of it no part is asked: RFC 9110, 14.2
+        part = None if is_head else _part(given, tag, size)
     except BaseException:
         os.close(descriptor)
         raise
