@@ -329,7 +329,7 @@ async def test_a_file_with_too_many_values_is_not_begun(client, monkeypatch):
 async def test_files_wait_for_each_other_and_say_so(client, monkeypatch):
     monkeypatch.setattr(series_routes, "_exporting", threading.BoundedSemaphore(1))
     held: Any = series_routes._in_turn(iter([b"a", b"b"]), "held")
-    assert next(held) == b"a"
+    assert next(held) == b""
     answer = await client.get(f"{SERIES}?format=csv")
     assert (answer.status_code, answer.json()["code"]) == (503, "export_busy")
     assert int(answer.headers["retry-after"]) > 0
