@@ -172,10 +172,10 @@ def sums_in(
 
 def recorded_in(reader: SeriesReader, site: str, device: Device, now_us: int) -> tuple[int, int]:
     """From the device's first reading to its last slot, or to now: outside of it nothing is due."""
-    extent = reader.extent(site, device.id)
-    if extent is None:
+    begun_us = reader.begun_us(site, device.id)
+    if begun_us is None:
         return 0, 0
-    return extent[0], now_us if device.last_slot_us is None else device.last_slot_us
+    return begun_us, now_us if device.last_slot_us is None else device.last_slot_us
 
 
 def carbon_of(

@@ -12,11 +12,11 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from functools import lru_cache
 
 from fastapi import APIRouter, Path, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 
 from joulemark_agent.contract.errors import StoreError
 from joulemark_gateway.access.roles import Role, Scope
@@ -26,6 +26,7 @@ from joulemark_gateway.api.models import PROBLEMS, Responses
 from joulemark_gateway.api.problems import Problem, unknown
 from joulemark_gateway.api.routes import Here, ProjectId
 from joulemark_gateway.api.sources import Sources
+from joulemark_gateway.api.streamed import Streamed
 
 _PIECE = 256 * 1024
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
@@ -122,7 +123,8 @@ def handed_out(
         if _names(given.get("if-none-match", ""), tag):
             os.close(descriptor)
             return Response(status_code=304, headers=headers)
-        part = _part(given, tag, size)
+        is_head = request.scope["state"].get("is_head")  # of it no part is asked: RFC 9110, 14.2
+        part = None if is_head else _part(given, tag, size)
     except BaseException:
         os.close(descriptor)
         raise
@@ -133,7 +135,7 @@ def handed_out(
     pieces = _pieces(descriptor, start, end)
     next(pieces)  # from here on it closes the file, whatever happens
     status = 200 if part is None else 206
-    return StreamingResponse(pieces, status, headers, projects.FILES[name])
+    return Streamed(pieces, status, headers, projects.FILES[name])
 
 
 def _opened(found: projects.Project, name: str) -> int:
@@ -180,7 +182,7 @@ def _remembered(opened: _Opened) -> bytes:
     return made.digest()
 
 
-def _pieces(descriptor: int, start: int, end: int) -> Iterator[bytes]:
+def _pieces(descriptor: int, start: int, end: int) -> Generator[bytes]:
     """The bytes of a part; the first piece is empty."""
     try:
         yield b""

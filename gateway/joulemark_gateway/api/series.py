@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Generator, Iterator, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response
 
 from joulemark_agent.contract.errors import JoulemarkError
 from joulemark_gateway.access.roles import Role, Scope
@@ -33,6 +32,7 @@ from joulemark_gateway.api.routes import (
 )
 from joulemark_gateway.api.series_files import MEDIA, Format, form_of, told, writer_of
 from joulemark_gateway.api.series_rows import NO_MEAN, STEP_US, Resolution, Table, finest_us
+from joulemark_gateway.api.streamed import Streamed
 
 MOST_POINTS = 100
 MOST_VALUES = 100_000_000  # of one file
@@ -97,7 +97,8 @@ def get_series(
     chosen = _points(read, site, found, points, resolution)
     span_us = span_asked(read, site, device, start, end)
     if start is None and resolution != "raw":  # the first window began before its first reading
-        span_us = (midnight_us(day_of(span_us[0], found.zone), found.zone), span_us[1])
+        first_us = read.reader.begun_us(site, found.id) or span_us[0]
+        span_us = (midnight_us(day_of(first_us, found.zone), found.zone), span_us[1])
     now_us = read.shown(read.site(site)).now_us or 0
     table = Table(read.reader, site, found, chosen, resolution, span_us, now_us)
     if wanted == "json":
@@ -230,12 +231,12 @@ def _file(request: Request, table: Table, form: Format, read: Open) -> Response:
     if request.scope["state"].get("is_head"):
         return Response(headers=headers, media_type=media)
     pieces = _in_turn(writer_of(form, read.sources.state_dir)(table), name)
-    first = next(pieces, b"")  # what is wrong at the begin is told as a problem
-    return StreamingResponse(chain([first], pieces), headers=headers, media_type=media)
+    next(pieces)  # what is wrong at the begin is told as a problem
+    return Streamed(pieces, 200, headers, media)
 
 
-def _in_turn(pieces: Iterator[bytes], name: str) -> Iterator[bytes]:
-    """The pieces, of at most some files at a time.
+def _in_turn(pieces: Iterator[bytes], name: str) -> Generator[bytes]:
+    """The pieces, of at most some files at a time; before them an empty one, once there is one.
 
     Raises:
         Problem: `export_busy`: as many are made already.
@@ -250,9 +251,11 @@ def _in_turn(pieces: Iterator[bytes], name: str) -> Iterator[bytes]:
         )
     is_begun = False
     try:
-        for piece in pieces:
-            yield piece
-            is_begun = True
+        first = next(pieces, b"")
+        yield b""
+        is_begun = True
+        yield first
+        yield from pieces
     except JoulemarkError as error:
         if is_begun:  # the answer is cut off, and whoever reads it sees that
             fields = {"file": name, "code": error.code, "what": error.what, "do": error.do}

@@ -178,6 +178,9 @@ class SeriesReader(Protocol):
     def extent(self, site: str, device: str) -> tuple[int, int] | None:
         """The times of the first and the last sample of a device; None: there is none. [us UTC]"""
 
+    def begun_us(self, site: str, device: str) -> int | None:
+        """The time of the first sample of a device, also where it is forgotten. [us UTC]"""
+
 
 class Series(SeriesReader, Protocol):
     """Keeps points and intervals for queries."""

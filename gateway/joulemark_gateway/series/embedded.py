@@ -7,7 +7,10 @@
 |           | one a slot; one alone for a step over more than `project.LONGEST_STEP` slots |
 | quarter, day, gauge, co2e, | of `tables.MEASUREMENTS`: site, device, the tags, t_us, the fields |
 | slot, gap, batch | (NULL: not there) |
-| kept | site, device, raw_us, quarter_us: from when on its rows are here, see `retention` |
+| seen | site, device, point, first_us (ever), t_us, value and quality (of the newest): so that |
+|      | nobody has to look through all points for their ends |
+| kept | site, device, raw_us, quarter_us: from when on its rows are here, see `retention`; |
+|      | first_us: of its oldest point that is here |
 | projected | origin, size, carry: up to where each tree is written |
 
 Rows go in as numpy columns: 2 M rows/s, where `executemany` makes 2,000. There is no index: rows
@@ -35,7 +38,7 @@ from joulemark_gateway.series.retention import AMOUNTS, SCHEMA, Retention, forge
 from joulemark_gateway.series.tables import MEASUREMENTS
 
 FILE = "series.duckdb"
-_VERSION = 2
+_VERSION = 3
 _PREFIX = "joulemark_"
 _TABLES = "\n".join(
     f"CREATE TABLE {name.removeprefix(_PREFIX)} (site VARCHAR, device VARCHAR, "
@@ -51,11 +54,23 @@ CREATE TABLE points (site VARCHAR, device VARCHAR, point VARCHAR, t_utc_us BIGIN
     quality UTINYINT);
 CREATE TABLE intervals (site VARCHAR, device VARCHAR, point VARCHAR, start_us BIGINT,
     end_us BIGINT, amount BIGINT, covered_us BIGINT, estimated_us BIGINT, missing_us BIGINT);
+CREATE TABLE seen (site VARCHAR, device VARCHAR, point VARCHAR, first_us BIGINT, t_us BIGINT,
+    value DOUBLE, quality UTINYINT, PRIMARY KEY (site, device, point));
 {_TABLES}
 {SCHEMA}
 CREATE TABLE version AS SELECT {_VERSION} AS version;
 """
-
+# Of two samples of one time the one that is written last stands.
+_SEEN = """
+INSERT INTO seen
+    SELECT site, device, point, min(t_utc_us), max(t_utc_us), arg_max_null(value, t_utc_us),
+        arg_max(quality, t_utc_us) FROM new_rows GROUP BY ALL
+    ON CONFLICT DO UPDATE SET
+        first_us = least(first_us, excluded.first_us),
+        value = CASE WHEN excluded.t_us >= t_us THEN excluded.value ELSE value END,
+        quality = CASE WHEN excluded.t_us >= t_us THEN excluded.quality ELSE quality END,
+        t_us = greatest(t_us, excluded.t_us)
+"""
 
 FOR_EVER = Retention()
 _preparing = threading.Lock()  # two that open a new file at once must not both make its tables
@@ -107,11 +122,10 @@ class EmbeddedSeries:
         with self._errors():
             self._db.begin()
             try:
-                self._insert("points", points)
+                self._insert("points", points, _SEEN)
                 self._insert("intervals", intervals)
-                for part in parts:
-                    for table in part.others:
-                        self._insert(table.measurement.removeprefix(_PREFIX), _other(part, table))
+                for table, columns in _others(parts).items():
+                    self._insert(table, columns)
                 for part in parts:
                     self._db.execute("DELETE FROM projected WHERE origin = ?", [part.origin])
                     row = [part.origin, part.size, part.carry.to_text()]
@@ -152,9 +166,8 @@ class EmbeddedSeries:
     def latest(self, site: str) -> list[Latest]:
         """The newest sample of every point of the site, by device and point."""
         rows = self.query(
-            "SELECT device, point, max(t_utc_us), arg_max_null(value, t_utc_us), "
-            "arg_max(quality, t_utc_us) FROM points WHERE site = ? "
-            "GROUP BY device, point ORDER BY device, point",
+            "SELECT device, point, t_us, value, quality FROM seen WHERE site = ? "
+            "ORDER BY device, point",
             (site,),
         )
         return [Latest(*row) for row in rows]
@@ -162,10 +175,17 @@ class EmbeddedSeries:
     def extent(self, site: str, device: str) -> tuple[int, int] | None:
         """The times of the first and the last sample of a device; None: there is none. [us UTC]"""
         first_us, last_us = self.query(
-            "SELECT min(t_utc_us), max(t_utc_us) FROM points WHERE site = ? AND device = ?",
-            (site, device),
+            "SELECT coalesce((SELECT first_us FROM kept WHERE site = ? AND device = ?), "
+            "min(first_us)), max(t_us) FROM seen WHERE site = ? AND device = ?",
+            (site, device, site, device),
         )[0]
         return None if first_us is None else (first_us, last_us)
+
+    def begun_us(self, site: str, device: str) -> int | None:
+        """The time of the first sample of a device, also where it is forgotten. [us UTC]"""
+        sql = "SELECT min(first_us) FROM seen WHERE site = ? AND device = ?"
+        first_us: int | None = self.query(sql, (site, device))[0][0]
+        return first_us
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """The rows a query gives."""
@@ -224,13 +244,16 @@ class EmbeddedSeries:
         """What is older than it is kept, seen from the newest row of the device."""
         site, device, _ = parse_origin(part.origin)
         if self._kept.raw_days is not None and part.points.t_utc_us.size:
-            span_us = int(part.points.t_utc_us.min()), int(part.points.t_utc_us.max())
+            oldest_us = min(part.points.t_utc_us.min(), part.intervals.start_us.min(initial=2**62))
+            span_us = int(oldest_us), int(part.points.t_utc_us.max())
             forget(self._db, self._kept, site, device, span_us)
 
-    def _insert(self, table: str, columns: dict[str, Any]) -> None:
+    def _insert(self, table: str, columns: dict[str, Any], also: str = "") -> None:
         if columns["site"].size:
             self._db.register("new_rows", columns)
             self._db.execute(f"INSERT INTO {table} BY NAME SELECT * FROM new_rows")
+            if also:
+                self._db.execute(also)
             self._db.unregister("new_rows")
 
     @contextmanager
@@ -256,6 +279,19 @@ class EmbeddedSeries:
 def _plain(column: Any, dtype: Any) -> NDArray[Any]:
     """A column without a mask: it has no row without a value."""
     return np.ma.getdata(column).astype(dtype)
+
+
+def _others(parts: Sequence[Part]) -> dict[str, dict[str, Any]]:
+    """The columns of each other table, of all parts one below the other."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for part in parts:
+        for table in part.others:
+            name = table.measurement.removeprefix(_PREFIX)
+            found.setdefault(name, []).append(_other(part, table))
+    return {
+        name: {key: np.ma.concatenate([row[key] for row in rows]) for key in rows[0]}
+        for name, rows in found.items()
+    }
 
 
 def _other(part: Part, table: Rows) -> dict[str, Any]:

@@ -184,6 +184,11 @@ class InfluxSeries:
         with understood(self._server):
             return self._backend.extent(site, device)
 
+    def begun_us(self, site: str, device: str) -> int | None:
+        """The time of the first sample of a device: a server forgets all of a time at once."""
+        extent = self.extent(site, device)
+        return None if extent is None else extent[0]
+
     def close(self) -> None:
         """Release the connections and the progress."""
         if self._client is not None:

@@ -91,6 +91,11 @@ class InfluxQl:
         )
         return (first[0], last[0]) if first and last else None
 
+    def begun_us(self, site: str, device: str) -> int | None:
+        """The time of the first sample of a device: a server forgets all of a time at once."""
+        extent = self.extent(site, device)
+        return None if extent is None else extent[0]
+
     def settle(self) -> None:
         """What was acknowledged can be read at once."""
 

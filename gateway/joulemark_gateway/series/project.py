@@ -2,8 +2,8 @@
 
 Intervals are differences of carried counters, never max - min (which loses what lies between two
 windows), followed as measurement follows them: what a reading alone cannot tell waits for the next.
-A step over more than LONGEST_STEP slots stands as one row, or as one for each local day, so that no
-reading asks for rows without end and every day has its own.
+A step over more than LONGEST_STEP slots, or windows.LONGEST_US, stands as one row, or as one for
+each local day, so that no reading asks for rows without end and every day has its own.
 """
 
 from __future__ import annotations
@@ -42,7 +42,15 @@ from joulemark_gateway.series.base import (
 )
 from joulemark_gateway.series.gauges import gauges_of
 from joulemark_gateway.series.tables import QUARTER
-from joulemark_gateway.series.windows import FactorOn, co2e_of, days, quarters, windows_of
+from joulemark_gateway.series.windows import (
+    DAY_US,
+    LONGEST_US,
+    FactorOn,
+    co2e_of,
+    days,
+    quarters,
+    windows_of,
+)
 
 LONGEST_STEP = 1000  # slots that a step is spread over, or days
 
@@ -177,15 +185,20 @@ def _counted(followed: Followed, period_us: int, zone: ZoneInfo) -> Sequence[Int
 
 
 def _edges(t_us: Integers, period_us: int, zone: ZoneInfo) -> Integers:
-    """The slots from the first node to the last; of a very long step only the midnights in it."""
-    is_long = np.flatnonzero(np.diff(t_us) > LONGEST_STEP * period_us)
+    """The slots from the first node to the last; of a very long step only the midnights in it.
+
+    Where such a step has no quarter-hours of its own, it is cut as they are at its ends.
+    """
+    is_long = np.flatnonzero(np.diff(t_us) > min(LONGEST_STEP * period_us, LONGEST_US))
     starts = t_us[np.append(0, is_long + 1)].tolist()
     ends = t_us[np.append(is_long, t_us.size - 1)].tolist()
     edges: list[Integers] = []
     for start, end, following in zip(starts, ends, [*starts[1:], ends[-1]], strict=True):
         edges.append(np.arange(start, end + 1, period_us, dtype=np.int64))
         edges.append(midnights_us(end, following, zone, LONGEST_STEP))
-    return np.concatenate(edges)
+        if LONGEST_US < following - end <= LONGEST_STEP * DAY_US:
+            edges.append(quarters().edges(end, following, True))
+    return np.unique(np.concatenate(edges))
 
 
 def _steps_ok(

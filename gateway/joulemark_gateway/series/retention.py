@@ -16,11 +16,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from joulemark_gateway.series.base import INSIDE_US
+from joulemark_gateway.series.windows import DAY_US, QUARTER_US
 
-DAY_US = 86_400_000_000
-SCHEMA = "CREATE TABLE kept (site VARCHAR, device VARCHAR, raw_us BIGINT, quarter_us BIGINT);"
-_RAW = {"points": "t_utc_us", "intervals": "start_us", "slot": "t_us", "batch": "t_us"}
+SCHEMA = """CREATE TABLE kept (site VARCHAR, device VARCHAR, raw_us BIGINT, quarter_us BIGINT,
+    first_us BIGINT);"""
+_RAW = {"points": "t_utc_us", "slot": "t_us", "batch": "t_us"}
 _QUARTERS = {"quarter": "t_us", "gauge": "t_us", "co2e": "t_us", "gap": "t_us"}
+# A step over more than `windows.LONGEST_US` has no quarter-hours: it stays until its days stand.
+_FORGET_STEPS = f"""
+    DELETE FROM intervals WHERE site = ? AND device = ? AND start_us < ? AND (start_us < ? OR
+        (point, start_us // {QUARTER_US}) IN (SELECT (point, t_us // {QUARTER_US}) FROM quarter
+            WHERE site = ? AND device = ?))
+"""
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ def forget(db: Any, kept: Retention, site: str, device: str, span_us: tuple[int,
         kept: for how long.
         site: of the device.
         device: its id.
-        span_us: times of the oldest and the newest reading that was just added. [us UTC]
+        span_us: times of the oldest row and the newest reading that were just added. [us UTC]
     """
     if kept.raw_days is None:
         return
@@ -49,6 +56,7 @@ def forget(db: Any, kept: Retention, site: str, device: str, span_us: tuple[int,
         "SELECT raw_us, quarter_us FROM kept WHERE site = ? AND device = ?", place
     ).fetchone() or (0, 0)
     raw_us = max((newest_us // DAY_US - kept.raw_days) * DAY_US, before[0])
+    raw_us = _between_steps(db, place, raw_us, before[0])
     quarter_us = before[1]
     if kept.quarter_days is not None:
         wanted_us = newest_us - kept.quarter_days * DAY_US
@@ -62,8 +70,24 @@ def forget(db: Any, kept: Retention, site: str, device: str, span_us: tuple[int,
         for table, column in tables.items():
             where = f"site = ? AND device = ? AND {column} < ?"
             db.execute(f"DELETE FROM {table} WHERE {where}", [*place, until_us])
+    db.execute(_FORGET_STEPS, [*place, raw_us, quarter_us, *place])
     db.execute("DELETE FROM kept WHERE site = ? AND device = ?", place)
-    db.execute("INSERT INTO kept VALUES (?, ?, ?, ?)", [*place, raw_us, quarter_us])
+    db.execute(
+        "INSERT INTO kept SELECT ?, ?, ?, ?, min(t_utc_us) FROM points "
+        "WHERE site = ? AND device = ?",
+        [*place, raw_us, quarter_us, *place],
+    )
+
+
+def _between_steps(db: Any, place: list[str], raw_us: int, least_us: int) -> int:
+    """The last midnight of UTC until then at which no step is cut; else a part of it is lost."""
+    while raw_us > least_us:
+        sql = "SELECT min(start_us) FROM intervals WHERE site = ? AND device = ? AND start_us < ? "
+        (start_us,) = db.execute(sql + "AND end_us > ?", [*place, raw_us, raw_us]).fetchone()
+        if start_us is None:
+            return raw_us
+        raw_us = start_us // DAY_US * DAY_US
+    return least_us
 
 
 # What a counter counted: from slot to slot, before that by quarter-hour, before that by day.

@@ -122,6 +122,11 @@ class VictoriaMetrics:
             return None
         return _us(float(first[0]["value"][1])), _us(float(last[0]["value"][1]))
 
+    def begun_us(self, site: str, device: str) -> int | None:
+        """The time of the first sample of a device: a server forgets all of a time at once."""
+        extent = self.extent(site, device)
+        return None if extent is None else extent[0]
+
     def settle(self) -> None:
         """Make what was written visible to reads, which takes up to a second by itself."""
         try:

@@ -111,7 +111,9 @@ def until(reader, end_us):
         keep = rows.end_us <= end_us
         return type(rows)(**{name: column[keep] for name, column in vars(rows).items()})
 
-    return SimpleNamespace(extent=extent, amounts=amounts, samples=reader.samples)
+    return SimpleNamespace(
+        extent=extent, begun_us=reader.begun_us, amounts=amounts, samples=reader.samples
+    )
 
 
 def test_demand_is_watched_in_the_time_of_the_slots(read):

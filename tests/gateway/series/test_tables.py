@@ -218,6 +218,35 @@ def test_what_is_forgotten_is_still_counted_by_quarter_hour_and_by_day(store, tm
     again.close()
 
 
+@pytest.mark.parametrize(("lost", "phase"), [(250, 30), (990, 2), (1100, 1)])
+def test_a_long_step_is_counted_while_its_days_are_forgotten(tmp_path, lost, phase):
+    """Whichever day is the last that is kept: also one inside the step."""
+    energies = [100 + i % 7 for i in range(lost + 96 * 9)]
+    readings = with_gap(meter_readings(DOCS, energies), 200 + phase, lost)
+    place = (SITE, METER, "energy_wh", 0, 2**52)
+    with SqliteStore(tmp_path / FILE) as store:
+        fill(store, build_tree(DOCS, METER, readings))
+        whole = EmbeddedSeries(tmp_path / "whole.duckdb")
+        kept = EmbeddedSeries(tmp_path / "kept.duckdb", Retention(raw_days=2))
+        is_left = True
+        while is_left:
+            is_left = catch_up(store, whole, leaves=90)
+            catch_up(store, kept, leaves=90)
+            expected, found = whole.amounts(*place), kept.amounts(*place)
+            assert found.amount.sum() == expected.amount.sum()
+            assert found.covered_us.sum() == expected.covered_us.sum()
+            assert found.estimated_us.sum() == expected.estimated_us.sum()
+        extent, ends = kept.extent(SITE, METER), whole.extent(SITE, METER)
+        assert extent is not None
+        assert ends is not None
+        assert kept.begun_us(SITE, METER) == ends[0]
+        first_us, last_us = extent
+        assert 2 * DAY_US <= last_us - first_us < 3 * DAY_US
+        assert kept.latest(SITE) == whole.latest(SITE)
+        kept.close()
+        whole.close()
+
+
 @pytest.mark.parametrize(
     ("words", "match"),
     [

@@ -74,6 +74,13 @@ async def test_a_part_is_that_part(verifier, bundle, header, cut):
     assert int(answer.headers["content-length"]) == len(bundle[cut])
 
 
+async def test_a_part_of_a_head_is_passed_over(verifier, bundle):
+    for part in ("bytes=0-9", f"bytes={len(bundle)}-"):
+        answer = await verifier.head(f"{FILES}/bundle.zip", headers={"Range": part})
+        assert answer.status_code == 200
+        assert answer.headers["content-length"] == str(len(bundle))
+
+
 @pytest.mark.parametrize(
     "header",
     ["bytes=5-4", "bytes=0-1,4-5", "lines=1-2", "bytes=", "bytes=-", "x" * 500, "bytes=\u0661-"],

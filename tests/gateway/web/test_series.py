@@ -4,6 +4,7 @@ import csv
 import http.client
 import io
 import json
+import shutil
 import threading
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -21,8 +22,13 @@ from joulemark_gateway.api import answers, plant, series_files, series_rows
 from joulemark_gateway.api import series as series_routes
 from joulemark_gateway.api.problems import Problem
 from joulemark_gateway.api.series_rows import Resolution
+from joulemark_gateway.evidence.store import FILE as STORE
+from joulemark_gateway.evidence.store import SqliteStore
 from joulemark_gateway.series.base import Carry, Intervals, Part, Points
 from joulemark_gateway.series.embedded import EmbeddedSeries
+from joulemark_gateway.series.mirror import catch_up
+from joulemark_gateway.series.retention import Retention
+from joulemark_gateway.web.application import application
 from joulemark_gateway.web.server import PagesServer
 from support import pages
 from support.evidence import METER, SITE, START_US
@@ -62,6 +68,35 @@ async def test_windows_add_up_to_the_days_that_are_shown(client, resolution):
         told = sum(day[f"{part}_us"] for day in days["days"])
         assert sum(row[f"energy_wh_{part}_s"] for row in rows) * 1e6 == pytest.approx(told)
     assert any(row["energy_wh_missing_s"] for row in rows), "there is a gap to be told"
+
+
+async def test_what_is_forgotten_is_told_as_it_was_known_and_never_as_whole(state, tmp_path):
+    """The gap of a day whose readings are forgotten is still missing, in days and in windows."""
+    found = {}
+    for name, kept in (("whole", Retention()), ("kept", Retention(raw_days=2))):
+        (tmp_path / name).mkdir()
+        shutil.copy(state.folder / STORE, tmp_path / name / STORE)
+        with SqliteStore(tmp_path / name / STORE) as store:
+            series = EmbeddedSeries(tmp_path / name / "series.duckdb", kept)
+            while catch_up(store, series):
+                pass
+            series.close()
+        shown = pages.State(tmp_path / name, state.report)
+        with shown.sources() as sources:
+            access = pages.gate(tmp_path / name)
+            async with pages.asking(sources, application(sources, access)) as client:
+                asked = {"from": "2018-01-01", "to": "2018-01-04"}
+                days = (await client.get(f"{API}/days", params=asked)).json()["devices"][0]
+                rows = await rows_of(client, SERIES, resolution="15min", point="energy_wh")
+                means = await rows_of(client, SERIES, resolution="day", point="power_w", **SPAN)
+                found[name] = days["days"], rows, means
+    for whole, some in zip(*(one[0] for one in found.values()), strict=True):
+        assert [some[k] for k in ("energy_wh", "missing_us")] == [
+            whole[k] for k in ("energy_wh", "missing_us")
+        ]
+    assert found["kept"][1] == found["whole"][1]
+    assert found["kept"][2][0]["mean_power_w"] is None
+    assert found["kept"][2][0]["power_w_missing_s"] == 86_400
 
 
 async def test_the_days_are_those_of_the_site(client):
@@ -294,7 +329,7 @@ async def test_a_file_with_too_many_values_is_not_begun(client, monkeypatch):
 async def test_files_wait_for_each_other_and_say_so(client, monkeypatch):
     monkeypatch.setattr(series_routes, "_exporting", threading.BoundedSemaphore(1))
     held: Any = series_routes._in_turn(iter([b"a", b"b"]), "held")
-    assert next(held) == b"a"
+    assert next(held) == b""
     answer = await client.get(f"{SERIES}?format=csv")
     assert (answer.status_code, answer.json()["code"]) == (503, "export_busy")
     assert int(answer.headers["retry-after"]) > 0
