@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from joulemark_agent.contract.errors import JoulemarkError
-from joulemark_gateway.alerts.engine import begun, looked
+from joulemark_gateway.alerts.engine import begun, looked, tidied
 from joulemark_gateway.alerts.facts import Gatherer
 from joulemark_gateway.alerts.settings import AlertSettings
 from joulemark_gateway.alerts.store import AlertStore
@@ -20,6 +20,7 @@ from joulemark_gateway.api.plant import shown, sites_of
 from joulemark_gateway.api.sources import SERIES_CLOSED, Sources
 from joulemark_gateway.costs.watch import DemandWatch, Warned
 
+_TIDY_US = 86_400_000_000  # so often what is old is forgotten
 TURN_S = 10.0  # at least so often, whether something is new or not
 
 log = logging.getLogger(__name__)
@@ -80,6 +81,7 @@ class Daily:
         self._gatherer = None if wanted is None else Gatherer(sources, wanted)
         self._untold: list[Warned] = []  # warnings that no look has seen
         self._has_begun = False
+        self._tidied_us: int | None = None
 
     def turn(self) -> None:
         """Look at what is new; alerts are looked after also where the series cannot be read.
@@ -99,6 +101,9 @@ class Daily:
                     begun(store, self._wanted, facts.now_us)
                     self._has_begun = True
                 looked(store, self._wanted, facts)
+                if self._tidied_us is None or not 0 <= facts.now_us - self._tidied_us < _TIDY_US:
+                    tidied(store, self._wanted, facts.now_us)
+                    self._tidied_us = facts.now_us
         self._untold = []
         if trouble is not None:
             raise trouble

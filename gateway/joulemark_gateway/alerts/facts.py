@@ -51,6 +51,7 @@ class Gatherer:
 
     def facts(self, warned: Sequence[Warned]) -> Facts:
         """As they are now."""
+        self._started_us = min(self._started_us, self._sources.now_us())  # the clock was set back
         known: set[RuleKind] = {"peak_demand", "saving"}
         agents = self._tried("agents", lambda: fleet_of(self._sources))
         if agents is not None:
