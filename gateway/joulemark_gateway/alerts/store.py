@@ -129,12 +129,13 @@ class AlertStore(SqliteFile):
 
         Args:
             rule: of the collector's file.
-            found: every condition that holds of it now.
+            found: every condition that holds of it now, or of which nobody knows whether it does.
             now_us: wall time, UTC. [us]
         """
         with self._transaction() as db:
             for condition in found:
-                self._hold(db, rule, condition, now_us)
+                if condition.is_known:
+                    self._hold(db, rule, condition, now_us)
             keys = {condition.key for condition in found}
             open_ = db.execute(
                 f"SELECT {_COLUMNS} FROM alert WHERE rule = ? AND state <> 'resolved'",

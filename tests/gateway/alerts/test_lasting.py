@@ -1,4 +1,4 @@
-"""What would silence alerts for good: a name said twice, a clock that goes back, years of notices."""
+"""What would silence alerts for good: names that stand twice, clocks set back, years of notices."""
 
 import pytest
 
