@@ -217,6 +217,22 @@ def test_a_secret_that_is_missing_is_told_before_anything_starts():
             ways_of(settings, environment)
 
 
+def test_a_secret_may_come_by_a_file(tmp_path):
+    name = "JOULEMARK_ALERTS_SECRET_OPS"
+    path = tmp_path / "secret"
+    path.write_text(f"{SECRET}\n", "utf-8")
+    with http_receiver() as taken:
+        ways = ways_of(wanted(taken.url), {f"{name}_FILE": str(path)})
+        ways["ops"].tell(NOTICE, 0)
+    [(headers, body)] = taken.requests
+    expected = hmac.new(SECRET.encode(), b"0." + body, hashlib.sha256).hexdigest()
+    assert headers["Joulemark-Signature"] == f"v1={expected}"
+    for environment in ({f"{name}_FILE": str(path), name: SECRET}, {f"{name}_FILE": "/none"}):
+        with pytest.raises(ConfigError, match=name) as caught:
+            ways_of(wanted(taken.url), environment)
+        assert SECRET not in str(caught.value)
+
+
 def test_a_server_without_tls_is_given_nothing(tls):
     with mail_receiver(tls, starttls=None) as box, pytest.raises(NotDelivered, match="STARTTLS"):
         mail(box, tls).send("a", "s", "t", 0)
