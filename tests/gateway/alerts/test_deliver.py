@@ -3,6 +3,9 @@
 import hashlib
 import hmac
 import json
+import socket
+import threading
+from contextlib import suppress
 from email.header import decode_header, make_header
 from functools import partial
 from types import MappingProxyType
@@ -74,6 +77,50 @@ def test_a_private_address_is_not_reached_unless_that_is_meant(url):
         with pytest.raises(NotDelivered, match="private network"):
             Webhook(url.format(port=port), SECRET.encode()).send("a", b"{}", 0)
     assert taken.requests == []
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["64:ff9b::7f00:1", "64:ff9b::a00:1", "2002:7f00:1::", "::10.0.0.1", "fec0::1", "ff02::1",
+     "224.0.0.1"],
+)  # fmt: skip
+def test_an_address_that_leads_to_a_private_one_is_refused(address):
+    host = f"[{address}]" if ":" in address else address
+    with pytest.raises(NotDelivered, match="private network"):
+        Webhook(f"https://{host}/", SECRET.encode(), timeout_s=0.5).send("a", b"{}", 0)
+
+
+@pytest.mark.parametrize(
+    "said", [b"HTTP/1.1 100 Continue\r\n\r\n", b"X", b"HTTP/1.1 200 OK\r\nA: "]
+)
+def test_an_answer_that_comes_letter_by_letter_ends(said):
+    """Each letter comes in time; a reader that bounds each wait alone would read for ever."""
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip():
+            client, _ = server.accept()
+            with client, suppress(OSError):
+                client.sendall(said)
+                while not ended.wait(0.05):
+                    client.sendall(said if said.endswith(b"\n\r\n") else b"y")
+
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        sender = Webhook(url, SECRET.encode(), may_be_private=True, timeout_s=0.3)
+        told = threading.Thread(target=_refused, args=(sender,), daemon=True)
+        told.start()
+        told.join(20)
+        is_over = not told.is_alive()
+        ended.set()
+        thread.join(5)
+    assert is_over
+
+
+def _refused(sender):
+    with pytest.raises(NotDelivered, match="time"):
+        sender.send("a", b"{}", 0)
 
 
 def test_a_slow_or_endless_answer_ends():
