@@ -220,8 +220,8 @@ def demands_in(
 ) -> Demands:
     """The demand of the intervals of some days."""
     grid = grid_of(tariff, *days)
-    energies, users = site_energies(reader, site, grid, now_us)
-    return demands_of(tariff, grid, energies, len(users))
+    energies, _ = site_energies(reader, site, grid, now_us)
+    return demands_of(tariff, grid, energies, now_us)
 
 
 def _peak_of(reader: SeriesReader, site: Site, tariff: Tariff, month: Month, now_us: int) -> Peak:
