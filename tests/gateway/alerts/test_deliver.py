@@ -250,6 +250,21 @@ def test_a_server_that_is_busy_is_asked_again(tls):
     assert len(box.messages) == 1
 
 
+def test_who_has_a_message_is_not_sent_it_again_for_another_who_is_refused(tls):
+    anna, bo = "anna@plant.example", "bo@plant.example"
+    with mail_receiver(tls) as box:
+        box.refuses = {bo}
+        way = mail(box, tls)
+        for _ in range(3):
+            with pytest.raises(NotDelivered, match=r"refused|Refused"):
+                way.send("a", "s", "t", 0)
+        assert box.recipients == [[anna]]
+        box.refuses = set()
+        way.send("a", "s", "t", 0)
+        way.send("b", "s", "t", 0)
+    assert box.recipients == [[anna], [bo], [anna, bo]]
+
+
 def test_a_subject_cannot_add_headers(tls):
     with mail_receiver(tls) as box:
         mail(box, tls).send("a", "edge\r\nBcc: eve@example.com", "t", 0)
