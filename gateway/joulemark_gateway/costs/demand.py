@@ -65,7 +65,7 @@ def demands_of(tariff: Tariff, grid: Grid, energies: Energies, now_us: int) -> D
     last = np.searchsorted(grid.window, np.arange(count), side="right") - 1
     start_us, end_us = grid.start_us[first], grid.end_us[last]
     length_us = tariff.interval_minutes * 60_000_000
-    known_us = np.minimum(sums[2], length_us) - sums[1]
+    known_us = (np.minimum(sums[2], length_us) - sums[1]).astype(np.float64)
     power_w = demand(sums[0] / 1000, known_us, length_us)
     has_passed = (end_us <= now_us) & (sums[2] >= end_us - start_us)
     counting = None if tariff.demand is None else set(tariff.demand.bands)
