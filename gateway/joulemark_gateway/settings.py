@@ -279,11 +279,12 @@ def load_collector(path: Path) -> CollectorSettings:
         FOLDER.reset(token)
     seen: dict[tuple[str, str], str] = {}
     found = []
-    if settings.series.kind == "none" and (settings.pages is not None or settings.projects):
+    needing = settings.pages is not None or settings.projects or settings.costs
+    if settings.series.kind == "none" and needing:
         line = document.line_of(("series",))
         found.append(
-            f"{document.name}:{line}: pages and projects need the series; write 'pages: null'"
-            " and no projects, or leave 'kind: none' out"
+            f"{document.name}:{line}: pages, projects and costs need the series; write 'pages:"
+            " null' and neither projects nor costs, or leave 'kind: none' out"
         )
     if settings.broker.group is not None and settings.ledger.kind == "sqlite":
         line = document.line_of(("broker", "group"))

@@ -303,7 +303,8 @@ def test_old_batches_may_be_objects(load, tmp_path):
 
 
 def test_a_collector_without_a_series_shows_no_pages(load):
-    assert "pages and projects need the series" in mistake(load, GOOD + "series: {kind: none}\n")
+    needed = "pages, projects and costs need the series"
+    assert needed in mistake(load, GOOD + "series: {kind: none}\n")
     assert load(GOOD + "series: {kind: none}\npages: null\n").series.url is None
     told = mistake(load, GOOD + "series: {kind: none, url: 'http://h:1'}\npages: null\n")
     assert "the embedded series has no url" in told

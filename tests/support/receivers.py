@@ -100,6 +100,18 @@ class Mailbox:
     messages: list[Message] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)  # the next ones; then 250
     asks: bool = True
+    refuses: set[str] = field(default_factory=set)  # addresses
+    recipients: list[list[str]] = field(default_factory=list)  # of each message
+
+    async def handle_RCPT(  # noqa: N802 - its name
+        self, server: Any, session: Any, envelope: Any, address: str, options: Any
+    ) -> str:
+        """Take a recipient."""
+        del server, session, options
+        if address in self.refuses:
+            return "550 nobody of that name"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 - its name
         """Take a message."""
@@ -108,6 +120,7 @@ class Mailbox:
             assert session.ssl is not None, "nothing is sent without TLS"
         if self.answers:
             return self.answers.pop(0)
+        self.recipients.append(list(envelope.rcpt_tos))
         self.messages.append(message_from_bytes(envelope.content))
         return "250 OK"
 

@@ -43,7 +43,8 @@ def parse_health(data: bytes, keys: tuple[bytes, ...]) -> dict[str, Any]:
     if not isinstance(content, dict) or not isinstance(signature, str):
         raise _bad("its parts are of another kind")
     named = _FIELDS | ({ABOUT} if content.get("v") == VERSION else set())
-    if set(content) != named | {"type", "v"} or content["type"] != _KIND:
+    is_ours = content.get("type") == _KIND and content.get("v") in (FIRST, VERSION)
+    if not is_ours or set(content) != named | {"type", "v"}:
         raise _bad("its fields are not those of this version")
     if not _has_form(content):
         raise _bad("a field is of another kind")

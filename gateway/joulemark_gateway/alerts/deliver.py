@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,8 +16,10 @@ from joulemark_gateway.alerts.settings import AlertSettings, ReceiverSettings
 from joulemark_gateway.alerts.store import AlertStore, Notice
 from joulemark_gateway.alerts.texts import Language, kind_of, what_of
 from joulemark_gateway.alerts.webhook import NotDelivered, Webhook, secret_of
+from joulemark_gateway.secret_files import secret as given_secret
 
 POLL_S = 1.0
+_STOP_S = 5.0
 _LEAST_SECRET = 32
 _PASSWORD = "JOULEMARK_ALERTS_MAIL_PASSWORD"  # noqa: S105 - a name
 
@@ -96,8 +99,9 @@ class Deliverer:
     def stop(self) -> None:
         """End; what is being sent is sent again after the next start if it is not done soon."""
         self._stopping.set()
+        until_s = time.monotonic() + _STOP_S  # of all of them together
         for thread in self._threads:
-            thread.join(5)
+            thread.join(max(until_s - time.monotonic(), 0))
 
     def _run(self, receiver: str) -> None:
         is_down = False
@@ -149,7 +153,7 @@ def ways_of(wanted: AlertSettings, environment: Mapping[str, str]) -> dict[str, 
     """How each receiver is reached.
 
     Raises:
-        ConfigError: a secret or password is missing.
+        ConfigError: a secret or password is missing, or its file cannot be read.
     """
     return {row.name: _way(row, wanted, environment) for row in wanted.receivers}
 
@@ -157,12 +161,12 @@ def ways_of(wanted: AlertSettings, environment: Mapping[str, str]) -> dict[str, 
 def _way(row: ReceiverSettings, wanted: AlertSettings, environment: Mapping[str, str]) -> Way:
     if row.webhook is not None:
         variable = row.secret_variable
-        secret = secret_of(environment.get(variable), variable, _LEAST_SECRET)
+        secret = secret_of(given_secret(environment, variable), variable, _LEAST_SECRET)
         hook = Webhook(row.webhook, secret, row.ca, wanted.private_addresses)
         return ByWebhook(hook, wanted.pages)
     server = wanted.mail_server
     assert server is not None  # the settings say so
-    password = environment.get(_PASSWORD)
+    password = given_secret(environment, _PASSWORD)
     if server.username is not None and not password:
         raise ConfigError(
             f"{_PASSWORD} is not set.", f"Set it to the password of {server.username!r}."

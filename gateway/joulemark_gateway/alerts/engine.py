@@ -24,3 +24,8 @@ def begun(store: AlertStore, wanted: AlertSettings, now_us: int) -> None:
     """End what belongs to rules that were removed from the collector's file."""
     rules: Sequence[str] = [rule.id for rule in wanted.rules]
     store.close_unruled(rules, now_us)
+
+
+def tidied(store: AlertStore, wanted: AlertSettings, now_us: int) -> None:
+    """Forget what is old; the file is then no larger after years than after weeks."""
+    store.tidy([row.name for row in wanted.receivers], now_us)

@@ -49,9 +49,12 @@ class Gatherer:
         self._coverage: tuple[int, Sequence[Coverage]] | None = None
         self._down: set[str] = set()
 
-    def facts(self, warned: Sequence[Warned]) -> Facts:
+    def facts(self, warned: Sequence[Warned], *, are_demands_known: bool = True) -> Facts:
         """As they are now."""
-        known: set[RuleKind] = {"peak_demand", "saving"}
+        self._started_us = min(self._started_us, self._sources.now_us())  # the clock was set back
+        known: set[RuleKind] = {"peak_demand"} if are_demands_known else set()
+        if self._are_savings_known():
+            known.add("saving")
         agents = self._tried("agents", lambda: fleet_of(self._sources))
         if agents is not None:
             known.update(_OF_AGENTS)
@@ -97,6 +100,12 @@ class Gatherer:
             return None
         self._down.discard(what)
         return found
+
+    def _are_savings_known(self) -> bool:
+        """Whether the board was shown the running projects since the start, or there are none."""
+        settings, board = self._sources.settings, self._sources.savings
+        is_any = settings is not None and any(row.follow is not None for row in settings.projects)
+        return not is_any or bool(board.projects or board.unfollowed)
 
     def _quarantined(self) -> Sequence[QuarantineCount]:
         with self._sources.store() as store:

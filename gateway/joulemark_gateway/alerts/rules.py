@@ -26,6 +26,7 @@ class Condition:
     subject: str  # agent, device or project
     code: str  # of the text
     values: Mapping[str, str] = field(default_factory=dict)  # that stand in the text
+    is_known: bool = True  # False: nobody knows whether it still holds; an open alert stays open
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,13 @@ def _key(rule: RuleSettings, site: str, subject: str) -> str:
     return f"{rule.id}/{site}/{subject}"
 
 
+def _unknown(rule: RuleSettings, site: str, subject: str, is_open: _Open) -> Iterator[Condition]:
+    """What is open stays so, where nobody knows whether it holds; nothing is raised."""
+    key = _key(rule, site, subject)
+    if is_open(key):
+        yield Condition(key, rule.id, site, subject, rule.rule, is_known=False)
+
+
 def _peak_demand(rule: RuleSettings, facts: Facts, _: _Open) -> Iterator[Condition]:
     told: set[str] = set()
     for row in reversed(facts.warned):  # the newest of each site
@@ -119,13 +127,14 @@ def _demand(rule: RuleSettings, row: Warned) -> Condition:
     )
 
 
-def _agent_silent(rule: RuleSettings, facts: Facts, _: _Open) -> Iterator[Condition]:
+def _agent_silent(rule: RuleSettings, facts: Facts, is_open: _Open) -> Iterator[Condition]:
     after_us = rule.bound * _US_PER_MINUTE
     for row in _of_agents(rule, facts):
-        since_us = max(row.seen_us or 0, facts.started_us)
-        if facts.now_us - since_us > after_us:
-            seen_us = row.seen_us or 0
+        seen_us = row.seen_us or 0
+        if facts.now_us - max(seen_us, facts.started_us) > after_us:
             yield _condition(rule, row.site, row.agent, seen_us=seen_us, minutes=f"{rule.bound:g}")
+        elif seen_us < facts.started_us:  # not heard of since; a start is no sign of life
+            yield from _unknown(rule, row.site, row.agent, is_open)
 
 
 def _backlog(rule: RuleSettings, facts: Facts, is_open: _Open) -> Iterator[Condition]:
@@ -135,21 +144,27 @@ def _backlog(rule: RuleSettings, facts: Facts, is_open: _Open) -> Iterator[Condi
             yield _condition(
                 rule, row.site, row.agent, records=row.backlog_records, limit=f"{rule.bound:g}"
             )
+        elif row.clock_offset_us is None:  # it has not said how it is
+            yield from _unknown(rule, row.site, row.agent, is_open)
 
 
-def _clock(rule: RuleSettings, facts: Facts, _: _Open) -> Iterator[Condition]:
+def _clock(rule: RuleSettings, facts: Facts, is_open: _Open) -> Iterator[Condition]:
     for row in _of_agents(rule, facts):
         if row.clock_sync == "simulated":
             continue
-        offset_s = (row.clock_offset_us or 0) / 1_000_000
+        if row.clock_offset_us is None:
+            yield from _unknown(rule, row.site, row.agent, is_open)
+            continue
+        offset_s = row.clock_offset_us / 1_000_000
         if row.clock_sync == NOT_SYNCHRONISED or abs(offset_s) > rule.bound:
             sync = row.clock_sync or "unknown"
             yield _condition(rule, row.site, row.agent, offset_s=f"{offset_s:.1f}", sync=sync)
 
 
-def _certificate(rule: RuleSettings, facts: Facts, _: _Open) -> Iterator[Condition]:
+def _certificate(rule: RuleSettings, facts: Facts, is_open: _Open) -> Iterator[Condition]:
     for row in _of_agents(rule, facts):
         if row.certificate_until_us is None:
+            yield from _unknown(rule, row.site, row.agent, is_open)
             continue
         days = (row.certificate_until_us - facts.now_us) / _US_PER_DAY
         if days < rule.bound:
@@ -158,7 +173,10 @@ def _certificate(rule: RuleSettings, facts: Facts, _: _Open) -> Iterator[Conditi
 
 def _coverage(rule: RuleSettings, facts: Facts, is_open: _Open) -> Iterator[Condition]:
     for row in facts.coverage:
-        if not rule.is_of(row.site) or not row.due:
+        if not rule.is_of(row.site):
+            continue
+        if not row.due:
+            yield from _unknown(rule, row.site, row.device, is_open)
             continue
         is_up = is_open(_key(rule, row.site, row.device))
         least = min(rule.bound + 0.01, 1.0) if is_up else rule.bound
@@ -188,6 +206,9 @@ def _disk(rule: RuleSettings, facts: Facts, is_open: _Open) -> Iterator[Conditio
         for row in _of_agents(rule, facts)
         if row.backlog_bytes is not None and row.capacity_bytes
     ]
+    for row in _of_agents(rule, facts):
+        if row.backlog_bytes is None or not row.capacity_bytes:
+            yield from _unknown(rule, row.site, row.agent, is_open)
     if facts.disk_used is not None and not rule.sites:
         rows.append(("", COLLECTOR, facts.disk_used, "nothing"))
     for site, subject, used, level in rows:
@@ -203,12 +224,14 @@ def _saving(rule: RuleSettings, facts: Facts, _: _Open) -> Iterator[Condition]:
 
 
 def _figure(rule: RuleSettings, facts: Facts, is_open: _Open) -> Iterator[Condition]:
-    for row in facts.values:
-        if (row.site, row.device, row.point) != (rule.sites[0], rule.device, rule.point):
-            continue
+    place = (rule.sites[0], rule.device, rule.point)
+    subject, sign = f"{rule.device}/{rule.point}", -1 if rule.below else 1
+    rows = [row for row in facts.values if (row.site, row.device, row.point) == place]
+    if not any(row.value is not None for row in rows):
+        yield from _unknown(rule, rule.sites[0], subject, is_open)
+    for row in rows:
         if row.value is None:
             continue
-        subject, sign = f"{row.device}/{row.point}", -1 if rule.below else 1
         bound = rule.bound
         if is_open(_key(rule, row.site, subject)):
             default = rule.bound - sign * _CLEAR_RATIO * abs(rule.bound)

@@ -1,6 +1,6 @@
 """The section `alerts` of the collector's file: rules, who is told, and by what way.
 
-Secrets stand in the environment only:
+Secrets stand in the environment only, or in a file that NAME_FILE names:
 
 | variable | what it is |
 |---|---|

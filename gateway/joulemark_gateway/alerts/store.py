@@ -47,6 +47,7 @@ _AGAIN_US = 86_400_000_000  # within this after its end the same alert is raised
 _FIRST_WAIT_US, _LONGEST_WAIT_US = 10_000_000, 3_600_000_000
 _GIVEN_UP_US = 7 * 86_400_000_000
 MOST_KEPT = 10_000  # resolved alerts
+MOST_LINES = 500  # of the log of one alert, the newest
 _MOST_IN_DIGEST = 100
 _COLUMNS = (
     "id, key, rule, site, subject, code, facts, state, raised_us, seen_us, times, by_whom, note, "
@@ -128,12 +129,13 @@ class AlertStore(SqliteFile):
 
         Args:
             rule: of the collector's file.
-            found: every condition that holds of it now.
+            found: every condition that holds of it now, or of which nobody knows whether it does.
             now_us: wall time, UTC. [us]
         """
         with self._transaction() as db:
             for condition in found:
-                self._hold(db, rule, condition, now_us)
+                if condition.is_known:
+                    self._hold(db, rule, condition, now_us)
             keys = {condition.key for condition in found}
             open_ = db.execute(
                 f"SELECT {_COLUMNS} FROM alert WHERE rule = ? AND state <> 'resolved'",
@@ -155,12 +157,29 @@ class AlertStore(SqliteFile):
                 if rule not in rules:
                     _end(db, id_, now_us)
                     _log(db, id_, now_us, "resolved", note="the rule was removed")
+
+    def tidy(self, receivers: Sequence[str], now_us: int) -> None:
+        """Forget what is old, and what waits for receivers that are no longer there."""
+        with self._transaction() as db:
             done = (
                 "SELECT id FROM alert WHERE state = 'resolved' ORDER BY id DESC LIMIT -1 OFFSET ?"
             )
             old = db.execute(done, (MOST_KEPT,)).fetchall()
             db.executemany("DELETE FROM line WHERE alert = ?", old)
             db.executemany("DELETE FROM alert WHERE id = ?", old)
+            many = "SELECT alert FROM line GROUP BY alert HAVING count(*) > ?"
+            for (id_,) in db.execute(many, (MOST_LINES,)).fetchall():
+                db.execute(
+                    "DELETE FROM line WHERE alert = ? AND id <= (SELECT id FROM line "
+                    "WHERE alert = ? ORDER BY id DESC LIMIT 1 OFFSET ?)",
+                    (id_, id_, MOST_LINES),
+                )
+            marks = ", ".join("?" for _ in receivers)
+            db.execute(
+                "UPDATE notice SET state = 'given_up', error = 'the receiver was removed' "
+                f"WHERE state = 'waiting' AND receiver NOT IN ({marks})",
+                tuple(receivers),
+            )
             db.execute(
                 "DELETE FROM notice WHERE state <> 'waiting' AND made_us < ?",
                 (now_us - 4 * _GIVEN_UP_US,),
@@ -217,10 +236,10 @@ class AlertStore(SqliteFile):
         """What a receiver is told next; where there is too much of it, one digest of the rest."""
         with self._transaction() as db:
             window_us = int(flood.minutes * 60_000_000)
-            since = "receiver = ? AND state = 'done' AND done_us > ?"
+            since = "receiver = ? AND state = 'done' AND done_us > ? AND done_us <= ?"
             sent = db.execute(
                 f"SELECT count(*) FROM notice WHERE {since} AND kind <> 'digest'",
-                (receiver, now_us - window_us),
+                (receiver, now_us - window_us, now_us),
             ).fetchone()[0]
             waits = "receiver = ? AND state = 'waiting'"
             new = db.execute(
@@ -231,10 +250,13 @@ class AlertStore(SqliteFile):
             if len(new) > max(flood.notices - sent, 0):
                 rest = [id_ for (id_,) in new[max(flood.notices - sent, 0) :]]
                 _gather(db, receiver, rest, now_us, now_us + window_us)
+            # Further off than any wait: it was put there before the clock was set back.
+            far_us = now_us + max(window_us, _LONGEST_WAIT_US)
             row = db.execute(
                 "SELECT id, receiver, kind, body, made_us, attempts FROM notice "
-                f"WHERE {waits} AND next_us <= ? ORDER BY next_us, made_us, rowid LIMIT 1",
-                (receiver, now_us),
+                f"WHERE {waits} AND (next_us <= ? OR next_us > ?) "
+                "ORDER BY next_us, made_us, rowid LIMIT 1",
+                (receiver, now_us, far_us),
             ).fetchone()
         return None if row is None else _notice(row)
 
@@ -266,6 +288,10 @@ class AlertStore(SqliteFile):
             "GROUP BY receiver ORDER BY receiver"
         )
 
+    def notices(self) -> int:
+        """How many are kept, whatever became of them."""
+        return int(self._rows("SELECT count(*) FROM notice")[0][0])
+
     def _hold(
         self, db: sqlite3.Connection, rule: RuleSettings, one: Condition, now_us: int
     ) -> None:
@@ -277,12 +303,17 @@ class AlertStore(SqliteFile):
         last = None if row is None else _alert(row)
         if last is not None and last.state != "resolved":
             db.execute(
-                "UPDATE alert SET seen_us = ?, facts = ? WHERE id = ?", (now_us, facts, last.id)
+                "UPDATE alert SET seen_us = ?, facts = ?, raised_us = min(raised_us, ?) "
+                "WHERE id = ?",
+                (now_us, facts, now_us, last.id),
             )
             self._escalate(db, rule, last, one, now_us)
             return
         if rule.minutes:
-            insert = "INSERT INTO pending VALUES (?, ?) ON CONFLICT DO NOTHING"
+            insert = (  # a clock that was set back begins anew
+                "INSERT INTO pending VALUES (?, ?) ON CONFLICT DO UPDATE "
+                "SET since_us = min(since_us, excluded.since_us)"
+            )
             db.execute(insert, (one.key, now_us))
             find = "SELECT since_us FROM pending WHERE key = ?"
             (since_us,) = db.execute(find, (one.key,)).fetchone()
@@ -309,7 +340,7 @@ class AlertStore(SqliteFile):
             )
             id_ = made.lastrowid or 0
         _log(db, id_, now_us, kind)
-        for receiver in rule.tell:
+        for receiver in dict.fromkeys(rule.tell):
             _queue(db, receiver, kind, id_, one, now_us, link)
 
     def _escalate(
@@ -324,7 +355,7 @@ class AlertStore(SqliteFile):
             (now_us, _digest(link), row.id),
         )
         _log(db, row.id, now_us, "escalated", note=", ".join(rule.escalate))
-        for receiver in rule.escalate:
+        for receiver in dict.fromkeys(rule.escalate):
             _queue(db, receiver, "escalated", row.id, one, now_us, link)
 
     def _resolve(self, db: sqlite3.Connection, rule: RuleSettings, row: Alert, now_us: int) -> None:

@@ -14,10 +14,12 @@ import hmac
 import http.client
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,6 +28,8 @@ from joulemark_agent.contract.errors import ConfigError
 TIMEOUT_S = 10.0
 MOST_ANSWER = 64 * 1024
 _TAKEN = range(200, 300)
+_EMBEDDING = (IPv6Network("64:ff9b::/96"), IPv6Network("::/96"))  # RFC 6052; RFC 4291, 2.5.5.1
+_LAST_32 = 2**32 - 1
 
 
 class NotDelivered(Exception):  # noqa: N818 - no error of ours: tried again
@@ -72,29 +76,70 @@ class Webhook:
             try:
                 if is_tls:
                     context = ssl.create_default_context(cafile=self.ca)
-                    sock = context.wrap_socket(sock, server_hostname=host)
-                connection = http.client.HTTPConnection(host, port, timeout=self.timeout_s)
-                connection.sock = sock
-                connection.request("POST", path, body, dict(headers))
-                return _answer(connection, sock, until_s)
+                    sock = context.wrap_socket(
+                        sock, server_hostname=host, do_handshake_on_connect=False
+                    )
+                # The timeout of a socket bounds each wait; one that answers letter by letter, all.
+                end = threading.Timer(until_s - time.monotonic(), _cut, (sock,))
+                end.start()
+                try:
+                    return self._asked(sock, (host, port), (path, body, headers), until_s)
+                finally:
+                    end.cancel()
             finally:
                 sock.close()
         except TimeoutError as error:
             raise NotDelivered("it did not answer in time") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
+            if time.monotonic() >= until_s:
+                raise NotDelivered("it did not answer in time") from error
             raise NotDelivered(f"{type(error).__name__}: {error!s:.200}") from error
+
+    def _asked(
+        self,
+        sock: socket.socket,
+        server: tuple[str, int],
+        request: tuple[str, bytes, Mapping[str, str]],
+        until_s: float,
+    ) -> int:
+        if isinstance(sock, ssl.SSLSocket):
+            sock.do_handshake()
+        connection = http.client.HTTPConnection(*server, timeout=self.timeout_s)
+        connection.sock = sock
+        path, body, headers = request
+        connection.request("POST", path, body, dict(headers))
+        return _answer(connection, sock, until_s)
 
     def _address(self, host: str, port: int) -> IPv4Address | IPv6Address:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         addresses = [ip_address(str(row[4][0]).partition("%")[0]) for row in found]
         for address in addresses:
-            mapped = getattr(address, "ipv4_mapped", None) or address
-            if not self.may_be_private and not mapped.is_global:
+            if not self.may_be_private and not all(map(_is_public, (address, *_within(address)))):
                 raise NotDelivered(
                     f"{host} is {address}, an address of a private network; where that is meant, "
                     "set alerts.private_addresses"
                 )
         return addresses[0]
+
+
+def _cut(sock: socket.socket) -> None:
+    with suppress(OSError):
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)  # of the connection, not of its TLS
+
+
+def _is_public(address: IPv4Address | IPv6Address) -> bool:
+    is_local = isinstance(address, IPv6Address) and address.is_site_local
+    return address.is_global and not (is_local or address.is_multicast)
+
+
+def _within(address: IPv4Address | IPv6Address) -> list[IPv4Address]:
+    """The IPv4 addresses that a gateway may reach by an IPv6 address."""
+    if isinstance(address, IPv4Address):
+        return []
+    found = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
+    if any(address in net for net in _EMBEDDING):
+        found.append(IPv4Address(int(address) & _LAST_32))
+    return [one for one in found if one is not None]
 
 
 def signature(secret: bytes, stamp: str, body: bytes) -> str:

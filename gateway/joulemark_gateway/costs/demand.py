@@ -46,19 +46,18 @@ class Billing:
     unknown_months: tuple[Month, ...] = ()
 
 
-def demands_of(tariff: Tariff, grid: Grid, energies: Energies, devices: int) -> Demands:
+def demands_of(tariff: Tariff, grid: Grid, energies: Energies, now_us: int) -> Demands:
     """The demand of each interval of the grid.
 
     Args:
         tariff: its interval, and the bands in which demand counts.
         grid: the steps.
-        energies: of the site.
-        devices: how many were added up: each has to be known.
+        energies: of the site; each of its devices that was due has to be known.
+        now_us: what lies after it has not passed. [us UTC]
     """
     count = int(grid.window[-1]) + 1
     sums = []
-    known_us = energies.covered_us + energies.estimated_us
-    for column in (energies.milliwatt_h, known_us, energies.due_us):
+    for column in (energies.milliwatt_h, energies.most_missing_us, energies.due_us):
         total = np.zeros(count, np.int64)
         np.add.at(total, grid.window, column)
         sums.append(total)
@@ -66,8 +65,9 @@ def demands_of(tariff: Tariff, grid: Grid, energies: Energies, devices: int) -> 
     last = np.searchsorted(grid.window, np.arange(count), side="right") - 1
     start_us, end_us = grid.start_us[first], grid.end_us[last]
     length_us = tariff.interval_minutes * 60_000_000
-    power_w = demand(sums[0] / 1000, sums[1] / max(devices, 1), length_us)
-    has_passed = sums[2] >= (end_us - start_us) * max(devices, 1)
+    known_us = (np.minimum(sums[2], length_us) - sums[1]).astype(np.float64)
+    power_w = demand(sums[0] / 1000, known_us, length_us)
+    has_passed = (end_us <= now_us) & (sums[2] >= end_us - start_us)
     counting = None if tariff.demand is None else set(tariff.demand.bands)
     counts = np.ones(count, np.bool_)
     if counting:

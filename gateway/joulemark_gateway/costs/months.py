@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from calendar import monthrange
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from fractions import Fraction
@@ -24,7 +24,7 @@ from joulemark_gateway.costs.demand import (
 )
 from joulemark_gateway.costs.files import SiteTariffs
 from joulemark_gateway.costs.steps import Energies, Grid, grid_of, on_grid
-from joulemark_gateway.costs.tariff import Tariff, in_force
+from joulemark_gateway.costs.tariff import DemandCharge, Tariff, in_force
 from joulemark_gateway.series.base import SeriesReader
 
 _DAY = timedelta(days=1)
@@ -80,14 +80,16 @@ class CostBook:
         self._lock = threading.Lock()
 
     def peaks(
-        self, site: str, month: Month, now_us: int, find: Callable[[Month], Peak]
+        self,
+        site: str,
+        rule: DemandCharge,
+        month: Month,
+        now_us: int,
+        find: Callable[[Month], Peak],
     ) -> Mapping[Month, Peak]:
         """The peaks of the months before that may count for this one."""
-        rule = _rule_of(self.sites[site], month)
-        if rule is None or rule.demand is None:
-            return {}
         found = {}
-        for one in months_that_count(rule.demand, month):
+        for one in months_that_count(rule, month):
             with self._lock:
                 made_us, peak = self._peaks.get((site, one), (None, None))
             if peak is None or made_us is None or not 0 <= now_us - made_us < _KEPT_US:
@@ -96,10 +98,6 @@ class CostBook:
                     self._peaks[site, one] = (now_us, peak)
             found[one] = peak
         return found
-
-
-def _rule_of(own: SiteTariffs, month: Month) -> Tariff | None:
-    return in_force(own.tariffs, last_day(month))
 
 
 def last_day(month: Month) -> date:
@@ -173,14 +171,18 @@ def month_cost(
     count = (last - first).days + 1
     spans = _spans(own.tariffs, first, last)
     peak, has_ended = Peak(None, None, is_lower_bound=True), False
-    rule = in_force(own.tariffs, last) or (spans[-1][0] if spans else None)
+    rule = _rule_of([tariff for tariff, _, _ in spans])
     billing = None
     if rule is not None:
         demands = demands_in(reader, site, rule, (first, last), now_us)
         peak, has_ended = demands.peak, bool(demands.end_us[-1] <= now_us)
         if rule.demand is not None:
             before = book.peaks(
-                site.id, month, now_us, lambda one: _peak_of(reader, site, rule, one, now_us)
+                site.id,
+                rule.demand,
+                month,
+                now_us,
+                lambda one: _peak_of(reader, site, rule, one, now_us),
             )
             billing = billing_demand(rule.demand, {**before, month: peak}, month, own.contract_kw)
     parts: list[Cost] = []
@@ -220,8 +222,14 @@ def demands_in(
 ) -> Demands:
     """The demand of the intervals of some days."""
     grid = grid_of(tariff, *days)
-    energies, users = site_energies(reader, site, grid, now_us)
-    return demands_of(tariff, grid, energies, len(users))
+    energies, _ = site_energies(reader, site, grid, now_us)
+    return demands_of(tariff, grid, energies, now_us)
+
+
+def _rule_of(tariffs: Sequence[Tariff]) -> Tariff | None:
+    """By which the demand of a month is billed: the last of its tariffs that charges for it."""
+    charging = [tariff for tariff in tariffs if tariff.demand is not None]
+    return (charging or [*tariffs] or [None])[-1]
 
 
 def _peak_of(reader: SeriesReader, site: Site, tariff: Tariff, month: Month, now_us: int) -> Peak:

@@ -47,6 +47,7 @@ class Energies:
     covered_us: Integers
     estimated_us: Integers
     due_us: Integers  # how much of the step has passed, times the devices it is of
+    lacking_us: Integers | None = None  # of the one device that is known least; None: of one device
 
     def __add__(self, other: Self) -> Energies:
         return Energies(
@@ -54,7 +55,13 @@ class Energies:
             self.covered_us + other.covered_us,
             self.estimated_us + other.estimated_us,
             self.due_us + other.due_us,
+            np.maximum(self.most_missing_us, other.most_missing_us),
         )
+
+    @property
+    def most_missing_us(self) -> Integers:
+        """What is not known of the device that is known least."""
+        return self.missing_us if self.lacking_us is None else self.lacking_us
 
     @property
     def missing_us(self) -> Integers:
@@ -70,6 +77,7 @@ class Energies:
             self.covered_us[part],
             self.estimated_us[part],
             self.due_us[part],
+            self.most_missing_us[part],
         )
 
 

@@ -163,7 +163,7 @@ class DemandWatch:
                 tariff.interval_minutes,
                 one.newest,
                 warning.limit,
-                one.warnings,
+                one.warnings if own.warning else (),
                 counts,
             )
         )
@@ -218,6 +218,7 @@ class DemandWatch:
             return 0.0
         peaks = self._book.peaks(
             site.id,
+            tariff.demand,
             month,
             site_us,
             lambda one: (

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from joulemark_agent.contract.canonical import canonical_bytes
 from joulemark_agent.contract.errors import EvidenceError
 from joulemark_agent.contract.health import MAX_BYTES, health_bytes, parse_health
-from joulemark_agent.contract.signature import public_key
+from joulemark_agent.contract.signature import encode64, public_key, sign
 from support.evidence import FOREIGN, KEYS
 
 KEY = public_key(KEYS.agent)
@@ -56,4 +57,13 @@ def test_another_form_is_refused_though_it_is_signed(fields):
 @pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'{"health":{}}', b"1" * (MAX_BYTES + 1)])
 def test_what_is_no_such_document_is_refused(data):
     with pytest.raises(EvidenceError):
+        parse_health(data, (KEY,))
+
+
+@pytest.mark.parametrize("version", [0, 3, "1", None])
+def test_another_version_is_refused_though_its_fields_are_those_of_the_first(version):
+    whole = CONTENT | {"type": "health", "v": version}
+    signature = encode64(sign(KEYS.agent, canonical_bytes(whole)))
+    data = canonical_bytes({"health": whole, "signature": signature})
+    with pytest.raises(EvidenceError, match="this version"):
         parse_health(data, (KEY,))

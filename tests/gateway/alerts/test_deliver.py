@@ -3,6 +3,9 @@
 import hashlib
 import hmac
 import json
+import socket
+import threading
+from contextlib import suppress
 from email.header import decode_header, make_header
 from functools import partial
 from types import MappingProxyType
@@ -74,6 +77,50 @@ def test_a_private_address_is_not_reached_unless_that_is_meant(url):
         with pytest.raises(NotDelivered, match="private network"):
             Webhook(url.format(port=port), SECRET.encode()).send("a", b"{}", 0)
     assert taken.requests == []
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["64:ff9b::7f00:1", "64:ff9b::a00:1", "2002:7f00:1::", "::10.0.0.1", "fec0::1", "ff02::1",
+     "224.0.0.1"],
+)  # fmt: skip
+def test_an_address_that_leads_to_a_private_one_is_refused(address):
+    host = f"[{address}]" if ":" in address else address
+    with pytest.raises(NotDelivered, match="private network"):
+        Webhook(f"https://{host}/", SECRET.encode(), timeout_s=0.5).send("a", b"{}", 0)
+
+
+@pytest.mark.parametrize(
+    "said", [b"HTTP/1.1 100 Continue\r\n\r\n", b"X", b"HTTP/1.1 200 OK\r\nA: "]
+)
+def test_an_answer_that_comes_letter_by_letter_ends(said):
+    """Each letter comes in time; a reader that bounds each wait alone would read for ever."""
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip():
+            client, _ = server.accept()
+            with client, suppress(OSError):
+                client.sendall(said)
+                while not ended.wait(0.05):
+                    client.sendall(said if said.endswith(b"\n\r\n") else b"y")
+
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        sender = Webhook(url, SECRET.encode(), may_be_private=True, timeout_s=0.3)
+        told = threading.Thread(target=_refused, args=(sender,), daemon=True)
+        told.start()
+        told.join(20)
+        is_over = not told.is_alive()
+        ended.set()
+        thread.join(5)
+    assert is_over
+
+
+def _refused(sender):
+    with pytest.raises(NotDelivered, match="time"):
+        sender.send("a", b"{}", 0)
 
 
 def test_a_slow_or_endless_answer_ends():
@@ -203,6 +250,21 @@ def test_a_server_that_is_busy_is_asked_again(tls):
     assert len(box.messages) == 1
 
 
+def test_who_has_a_message_is_not_sent_it_again_for_another_who_is_refused(tls):
+    anna, bo = "anna@plant.example", "bo@plant.example"
+    with mail_receiver(tls) as box:
+        box.refuses = {bo}
+        way = mail(box, tls)
+        for _ in range(3):
+            with pytest.raises(NotDelivered, match=r"refused|Refused"):
+                way.send("a", "s", "t", 0)
+        assert box.recipients == [[anna]]
+        box.refuses = set()
+        way.send("a", "s", "t", 0)
+        way.send("b", "s", "t", 0)
+    assert box.recipients == [[anna], [bo], [anna, bo]]
+
+
 def test_a_subject_cannot_add_headers(tls):
     with mail_receiver(tls) as box:
         mail(box, tls).send("a", "edge\r\nBcc: eve@example.com", "t", 0)
@@ -215,6 +277,22 @@ def test_a_secret_that_is_missing_is_told_before_anything_starts():
         environment = {} if value is None else {"JOULEMARK_ALERTS_SECRET_OPS": value}
         with pytest.raises(ConfigError, match="JOULEMARK_ALERTS_SECRET_OPS"):
             ways_of(settings, environment)
+
+
+def test_a_secret_may_come_by_a_file(tmp_path):
+    name = "JOULEMARK_ALERTS_SECRET_OPS"
+    path = tmp_path / "secret"
+    path.write_text(f"{SECRET}\n", "utf-8")
+    with http_receiver() as taken:
+        ways = ways_of(wanted(taken.url), {f"{name}_FILE": str(path)})
+        ways["ops"].tell(NOTICE, 0)
+    [(headers, body)] = taken.requests
+    expected = hmac.new(SECRET.encode(), b"0." + body, hashlib.sha256).hexdigest()
+    assert headers["Joulemark-Signature"] == f"v1={expected}"
+    for environment in ({f"{name}_FILE": str(path), name: SECRET}, {f"{name}_FILE": "/none"}):
+        with pytest.raises(ConfigError, match=name) as caught:
+            ways_of(wanted(taken.url), environment)
+        assert SECRET not in str(caught.value)
 
 
 def test_a_server_without_tls_is_given_nothing(tls):

@@ -108,6 +108,36 @@ def test_what_is_not_known_ends_nothing(tmp_path):
         assert store.alerts(["raised"], 10) == []
 
 
+UNKNOWN = {"clock_sync": None, "clock_offset_us": None, "backlog_bytes": None,
+           "capacity_bytes": None, "certificate_until_us": None}  # fmt: skip
+JUST_STARTED = replace(of(**UNKNOWN, seen_us=NOW_US - DAY_US), started_us=NOW_US)
+STARTED = {
+    "silent": (rule("agent_silent"), of(seen_us=NOW_US - DAY_US), JUST_STARTED),
+    "backlog": (rule("backlog"), of(backlog_records=2000), JUST_STARTED),
+    "clock": (rule("clock"), of(clock_sync="unsynchronised"), JUST_STARTED),
+    "certificate": (rule("certificate"), of(certificate_until_us=NOW_US), JUST_STARTED),
+    "disk": (rule("disk"), of(backlog_bytes=90), JUST_STARTED),
+    "coverage": (
+        rule("coverage"), COVERED, replace(FACTS, coverage=[Coverage("a", "meter", 0, 0)]),
+    ),
+    "figure bad": (
+        rule("figure", **FIGURE), LEAK,
+        replace(FACTS, values=[Value("a", "air", "leak_ratio", None, NOW_US)]),
+    ),
+    "figure gone": (rule("figure", **FIGURE), LEAK, FACTS),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("one", "holds", "unknown"), STARTED.values(), ids=STARTED)
+def test_an_alert_does_not_end_while_nobody_knows(tmp_path, one, holds, unknown):
+    with AlertStore(tmp_path / "alerts.sqlite") as store:
+        for k, facts in enumerate((unknown, holds, unknown, holds)):
+            store.apply(one, conditions(one, facts, store.is_open), k)
+            assert len(store.alerts(["raised"], 10)) == (k > 0)
+        assert store.alert(1).times == 1
+        assert [line.what for line in store.lines(1)] == ["raised"]
+
+
 OPS = {"name": "ops", "webhook": "https://hooks.example/"}
 WRONG = {
     "no receiver": {"rules": [{"rule": "disk", "tell": ["ops"]}]},

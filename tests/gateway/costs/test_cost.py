@@ -147,14 +147,41 @@ def test_demand_is_that_of_its_bands_and_windows_that_have_passed():
     milli[0], milli[40], milli[44] = 9_000_000, 5_000_000, 8_000_000  # 0 h: low; 10 h and 11 h
     energies = whole(grid, milli)
     due = energies.due_us.copy()
-    due[44:] = 0  # it is 11 h
+    due[44:], now_us = 0, int(grid.start_us[44])  # it is 11 h
     running = Energies(energies.milliwatt_h, energies.covered_us, energies.estimated_us, due)
-    assert demands_of(tariff, grid, running, 1).peak == Peak(
+    assert demands_of(tariff, grid, running, now_us).peak == Peak(
         20_000.0, int(grid.start_us[40]), False
     )
     unknown = Energies(milli, np.where(np.arange(96) == 40, 0, due), due * 0, due)
-    found = demands_of(tariff, grid, unknown, 1).peak
+    found = demands_of(tariff, grid, unknown, now_us).peak
     assert (found.power_w, found.is_lower_bound) == (4_000.0, True)
+
+
+def machine(grid, kw, first=0, missing=()):
+    """A load from a step on; of some steps nothing is known."""
+    length = grid.end_us - grid.start_us
+    at = np.arange(length.size)
+    due = np.where(at >= first, length, 0)
+    known = np.where(np.isin(at, missing), 0, due)
+    return Energies(np.where(known > 0, int(kw * 250_000), 0), known, known * 0, due)
+
+
+def test_a_peak_before_a_machine_was_added_stays_the_peak():
+    grid = grid_of(made(flat()), DAY, DAY)
+    first, second = machine(grid, 10), machine(grid, 1, first=48)
+    first.milliwatt_h[10] = 5_000_000
+    found = demands_of(made(flat()), grid, first + second, int(grid.end_us[-1])).peak
+    assert found == Peak(20_000.0, int(grid.start_us[10]), False)
+
+
+def test_one_machine_of_many_that_is_not_known_makes_no_demand():
+    grid = grid_of(made(flat()), DAY, DAY)
+    total = machine(grid, 100, missing=[40])
+    for _ in range(30):
+        total += machine(grid, 1)
+    found = demands_of(made(flat()), grid, total, int(grid.end_us[-1]))
+    assert np.flatnonzero(np.isnan(found.power_w)).tolist() == [40]
+    assert found.peak.is_lower_bound
 
 
 def peak_of(kw):

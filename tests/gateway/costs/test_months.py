@@ -1,5 +1,6 @@
 """The cost of a site by month, over real evidence and a real series; on the API and on pages."""
 
+from dataclasses import replace
 from datetime import date
 from fractions import Fraction
 from types import SimpleNamespace
@@ -7,9 +8,11 @@ from types import SimpleNamespace
 import pytest
 import pytest_asyncio
 
+from joulemark_gateway.alerts.rules import Facts, conditions
+from joulemark_gateway.alerts.settings import RuleSettings
 from joulemark_gateway.api import answers
 from joulemark_gateway.costs.files import SiteTariffs
-from joulemark_gateway.costs.forecast import Level
+from joulemark_gateway.costs.forecast import Level, Standing
 from joulemark_gateway.costs.months import CostBook, month_cost
 from joulemark_gateway.costs.settings import PeakWarning
 from joulemark_gateway.costs.watch import DemandBoard, DemandWatch
@@ -66,6 +69,17 @@ def test_a_month_of_two_tariffs_is_priced_by_the_days_of_each(read):
     assert [tariff.tariff for tariff in found.tariffs] == ["one", "two"]
 
 
+def test_the_demand_of_days_before_a_tariff_without_one_is_charged(read):
+    charge = {"price_per_kw": "31000", "months_back": 1}
+    first = flat(valid_to="2018-01-02", tariff="one", demand=charge)
+    second = flat(valid_from="2018-01-03", tariff="two")
+    whole = month_of(read, book_of(flat(demand=charge)))
+    for book in (book_of(first, second), book_of(first)):
+        found = month_of(read, book)
+        assert found.cost.line("demand") == whole.cost.line("demand") * Fraction(2, 31)
+        assert found.cost.demand.unknown_months == ((2017, 12),)
+
+
 def test_days_without_a_tariff_are_told(read):
     found = month_of(read, book_of(flat(valid_from="2018-01-03")))
     assert found.days_without_tariff == 2
@@ -114,6 +128,16 @@ def until(reader, end_us):
     return SimpleNamespace(
         extent=extent, begun_us=reader.begun_us, amounts=amounts, samples=reader.samples
     )
+
+
+def test_without_a_warning_in_the_file_nobody_is_warned(read):
+    raised, now = watched(read, None)
+    assert (raised, now.warnings) == ([], ())
+    assert now.newest is not None
+    rule = RuleSettings(rule="peak_demand", tell=("ops",))
+    up = replace(now.newest, standing=Standing(Level.WARNED, 0, 0))
+    facts = Facts(1, {"peak_demand"}, demands={SITE: replace(now, newest=up)})
+    assert conditions(rule, facts, lambda _: False) == []
 
 
 def test_demand_is_watched_in_the_time_of_the_slots(read):
