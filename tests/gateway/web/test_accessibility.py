@@ -89,7 +89,10 @@ def test_axe_finds_nothing_serious_on_the_first_pages_and_finds_what_is_planted(
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "language",
-    [pytest.param("en", marks=pytest.mark.endurance), pytest.param("ko", marks=pytest.mark.nightly)],
+    [
+        pytest.param("en", marks=pytest.mark.endurance),
+        pytest.param("ko", marks=pytest.mark.nightly),
+    ],
 )
 def test_axe_finds_nothing_serious_on_any_page_light_or_dark(browser, let_in, language):
     page = entered(browser, let_in, language)
