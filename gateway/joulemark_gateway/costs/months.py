@@ -228,8 +228,8 @@ def demands_in(
 
 def _rule_of(tariffs: Sequence[Tariff]) -> Tariff | None:
     """By which the demand of a month is billed: the last of its tariffs that charges for it."""
-    charging = [tariff for tariff in tariffs if tariff.demand is not None]
-    return (charging or [*tariffs] or [None])[-1]
+    found = [tariff for tariff in tariffs if tariff.demand is not None] or tariffs
+    return found[-1] if found else None
 
 
 def _peak_of(reader: SeriesReader, site: Site, tariff: Tariff, month: Month, now_us: int) -> Peak:

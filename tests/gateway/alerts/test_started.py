@@ -26,4 +26,4 @@ def test_a_start_before_the_series_is_open_ends_no_warning(tmp_path):
     with pytest.raises(StoreError, match="not open yet"):
         Daily(sources, told, path).turn()
     with AlertStore(path) as store:
-        assert store.alert(1).state == "raised"
+        assert [alert.id for alert in store.alerts(["raised"], 10)] == [1]
