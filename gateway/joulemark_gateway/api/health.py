@@ -1,7 +1,7 @@
 """Whether the collector lives, and whether it is ready: for what watches over it.
 
 Alive says nothing but that. Ready says 200 or 503 to anybody, and why to whoever verifies all
-sites: a cause names files and servers.
+sites, by a limited token where it has the scope of metrics: a cause names files and servers.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 
 from joulemark_agent.contract.errors import JoulemarkError
-from joulemark_gateway.access.roles import Role
+from joulemark_gateway.access.roles import Role, Scope
 from joulemark_gateway.api import models
 from joulemark_gateway.api.doors import needs
 from joulemark_gateway.api.models import Responses
@@ -34,7 +34,8 @@ def get_live() -> models.Alive:
 def get_ready(here: Here) -> Response:
     """Whether evidence and series can be read; the causes for who verifies all sites."""
     found = causes(here)
-    may_know = here.who.may(Role.VERIFIER) and here.who.sites is None
+    who = here.who
+    may_know = who.may(Role.VERIFIER) and who.sites is None and who.reaches(Scope.METRICS)
     answer = models.Ready(status="degraded" if found else "ok", causes=found if may_know else None)
     return JSONResponse(answer.model_dump(), 503 if found else 200)
 

@@ -184,6 +184,13 @@ async def test_alive_says_nothing_and_ready_says_why_to_who_may_know(filled, tmp
                 answer = await client.get("/health/ready", headers=let.header(role))
                 assert answer.status_code == 503
                 assert answer.json() == {"status": "degraded", "causes": None}
+            for limit, is_told in (("reports:read", False), ("metrics:read", True)):
+                made = let.access.tokens.add(
+                    limit[:7], Role.VERIFIER, None, 0, 4 * 10**15, scopes=[limit]
+                )
+                header = {"Authorization": f"Bearer {made[1]}"}
+                answer = await client.get("/health/ready", headers=header)
+                assert (answer.json()["causes"] is not None) == is_told
             answer = await client.get("/health/ready", headers=let.header(Role.ADMIN))
             [cause] = answer.json()["causes"]
             assert (cause["part"], cause["code"]) == ("series", "series_closed")
