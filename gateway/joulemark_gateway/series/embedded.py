@@ -289,7 +289,7 @@ def _others(parts: Sequence[Part]) -> dict[str, dict[str, Any]]:
             name = table.measurement.removeprefix(_PREFIX)
             found.setdefault(name, []).append(_other(part, table))
     return {
-        name: {key: np.ma.concatenate([row[key] for row in rows]) for key in rows[0]}
+        name: {key: np.ma.concatenate([row[key] for row in rows]) for key in rows[0]}  # type: ignore[no-untyped-call]
         for name, rows in found.items()
     }
 
