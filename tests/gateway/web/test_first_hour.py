@@ -48,7 +48,7 @@ def page(browser):
 
 @pytest.fixture(scope="module")
 def address(served):
-    server = PagesServer(served[0], gate(served[0].evidence.parent), port=0)
+    server = PagesServer(served[0], gate(Path(served[0].evidence.where).parent), port=0)
     yield server.url.rstrip("/")
     server.stop()
 
