@@ -29,7 +29,14 @@ HOUSE = {
     "members": {"compressors": [pages.COMPRESSOR]},
     "parameters": {},
 }
-NAMED = {"site": SITE, "device": METER, "system": "air", "project": "pump-house", "name": "anna", "number": "1"}
+NAMED = {
+    "site": SITE,
+    "device": METER,
+    "system": "air",
+    "project": "pump-house",
+    "name": "anna",
+    "number": "1",
+}
 ASKED = {
     "samples": {"point": "power_w", "limit": 1},
     "amounts": {"point": "energy_wh", "limit": 1},
