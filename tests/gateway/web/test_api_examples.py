@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from joulemark_gateway.access.roles import Role
 from support import guarded
 from support.evidence import SITE
+from support.needed import service
 
 PAGE = Path(__file__).parents[3] / "docs/api_examples.md"
 BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
@@ -52,8 +52,8 @@ def run(kind, text, environment, folder):
 @pytest.mark.parametrize("k", range(len(BLOCKS)))
 def test_a_block_of_the_page_runs(k, environment, folder):
     kind, text = BLOCKS[k]
-    if kind == "sh" and shutil.which("curl") is None:
-        pytest.skip("curl is not installed")
+    if kind == "sh":
+        service("curl", "curl")
     done = run(kind, text, environment, folder)
     assert done.returncode == 0, (text, done.stdout, done.stderr)
     assert done.stdout or "-o " in text
