@@ -6,7 +6,6 @@ compute it again from the downloads. Whose the keys are, nobody learns here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from joulemark_agent.contract.signature import (
@@ -16,23 +15,13 @@ from joulemark_agent.contract.signature import (
     parse_checkpoint,
     parse_note,
 )
-from joulemark_agent.contract.tree import leaf_hash, node_hash
+from joulemark_agent.contract.tree import leaf_hash
 from joulemark_gateway.api import models, records
 from joulemark_gateway.api.answers import Open, head_of, leaf_answer
 from joulemark_gateway.evidence.base import Head
 from joulemark_gateway.evidence.entries import parse_entry
 from joulemark_gateway.evidence.log_store import LogHead
-
-LEFT, RIGHT = "left", "right"
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step from the leaf to the root."""
-
-    side: str  # on which the neighbour stands
-    beside: str  # its hash, hex
-    gives: str  # the hash of both, hex
+from joulemark_gateway.evidence.proof import Joined, joined_up, root_of_path
 
 
 @dataclass(frozen=True)
@@ -56,7 +45,7 @@ class Chain:
     leaf: models.Leaf
     size_bytes: int
     hash_holds: bool
-    steps: tuple[Step, ...]
+    steps: tuple[Joined, ...]  # none where the path fits no tree of that size
     root_hex: str  # of the signed head
     root_holds: bool  # the steps end in it
     agent_fingerprint: str
@@ -77,12 +66,12 @@ def chain_of(read: Open, site: str, name: str, seq: int, epoch: int | None) -> C
     given = models.Proof(**records.proof_of(read.store, head, seq, read.witness))
     data = given.leaf.encode()
     path = [bytes.fromhex(text) for text in given.path_sha256]
-    steps = steps_of(data, seq, given.tree_size, path)
+    steps = joined_up(data, seq, given.tree_size, path)
     text, signatures = parse_note(given.checkpoint)
     checkpoint = parse_checkpoint(text)
     key = decode64(given.agent_key)
     over = records.checkpoint_over(read.store, head, seq, read.witness)
-    last = steps[-1].gives if steps else leaf_hash(data).hex()
+    root = root_of_path(data, seq, given.tree_size, path)
     is_named = (checkpoint.origin, checkpoint.size) == (given.origin, given.tree_size)
     known = {given.origin, read.sources.name}
     return Chain(
@@ -90,32 +79,15 @@ def chain_of(read: Open, site: str, name: str, seq: int, epoch: int | None) -> C
         leaf=leaf_answer(site, name, head.epoch, records.leaf_of(data, seq)),
         size_bytes=len(data),
         hash_holds=leaf_hash(data).hex() == given.leaf_sha256,
-        steps=tuple(steps),
+        steps=tuple(steps or ()),
         root_hex=checkpoint.root.hex(),
-        root_holds=is_named and last == checkpoint.root.hex(),
+        root_holds=is_named and root == checkpoint.root,
         agent_fingerprint=fingerprint(key),
         agent_holds=is_log_signed(given.checkpoint, key),
         cosigned_s=over.cosigned_s,
         others=tuple(sorted({one.name for one in signatures} - known)),
         log=in_log(read, head, given.tree_size),
     )
-
-
-def steps_of(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> list[Step]:
-    """From the leaf up, neighbour by neighbour (RFC 9162, section 2.1.3.2)."""
-    node, place, last = leaf_hash(leaf), index, size - 1
-    found = []
-    for beside in path:
-        is_left = bool(place & 1) or place == last
-        if is_left:
-            node = node_hash(beside, node)
-            while not place & 1 and place:
-                place, last = place >> 1, last >> 1
-        else:
-            node = node_hash(node, beside)
-        place, last = place >> 1, last >> 1
-        found.append(Step(LEFT if is_left else RIGHT, beside.hex(), node.hex()))
-    return found
 
 
 def in_log(read: Open, head: Head, size: int) -> InLog | None:

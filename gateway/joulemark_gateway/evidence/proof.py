@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 
 from joulemark_agent.contract.sparse import Part, Withheld, numbered
@@ -77,29 +78,54 @@ def path_over(nodes: Sequence[Node], size: int, index: int) -> list[bytes]:
     return path[::-1]
 
 
-def root_of_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes | None:
-    """The root of the tree of that size in which the path puts the leaf; None: it fits no tree.
+@dataclass(frozen=True)
+class Joined:
+    """One step up a tree: what stands beside the node, on which side, and what the two give."""
+
+    is_left: bool  # the neighbour
+    beside: bytes
+    node: bytes
+
+
+def joined_up(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> list[Joined] | None:
+    """From the leaf up, neighbour by neighbour; None: the path fits no tree of that size.
 
     Args:
         leaf: its bytes.
         index: where it stands.
         size: of the tree.
         path: from `inclusion_path`.
+
+    Source: RFC 9162, section 2.1.3.2.
     """
     if not 0 <= index < size:
         return None
     node, place, last = leaf_hash(leaf), index, size - 1
+    found = []
     for beside in path:
         if last == 0:
             return None
-        if place & 1 or place == last:
+        is_left = bool(place & 1) or place == last
+        if is_left:
             node = node_hash(beside, node)
             while not place & 1 and place:
                 place, last = place >> 1, last >> 1
         else:
             node = node_hash(node, beside)
         place, last = place >> 1, last >> 1
-    return node if last == 0 else None
+        found.append(Joined(is_left, beside, node))
+    return found if last == 0 else None
+
+
+def root_of_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes | None:
+    """The root of the tree of that size in which the path puts the leaf; None: it fits no tree.
+
+    Args: as of `joined_up`.
+    """
+    steps = joined_up(leaf, index, size, path)
+    if steps is None:
+        return None
+    return steps[-1].node if steps else leaf_hash(leaf)
 
 
 def consistency_path(hashes: Sequence[bytes], old: int) -> list[bytes]:

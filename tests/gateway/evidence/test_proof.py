@@ -14,6 +14,7 @@ from joulemark_gateway.evidence.proof import (
     consistency_path,
     inclusion_path,
     is_consistent,
+    joined_up,
     root_of_path,
 )
 from support.vectors import FOLDER
@@ -174,3 +175,19 @@ def test_the_empty_tree_and_the_same_tree_need_no_proof():
     for old in (0, 3):
         with pytest.raises(ValueError, match=f"no tree of {old} leaves"):
             consistency_path([b"", b""], old)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 97])
+def test_the_steps_end_in_the_root_of_any_tree(size):
+    leaves = [b"%d" % k for k in range(size)]
+    hashes = [leaf_hash(leaf) for leaf in leaves]
+    level = hashes
+    while len(level) > 1:
+        pairs = [
+            hashlib.sha256(b"\1" + level[k] + level[k + 1]).digest()
+            for k in range(0, len(level) - 1, 2)
+        ]
+        level = [*pairs, *level[len(pairs) * 2 :]]
+    for index in range(size):
+        steps = joined_up(leaves[index], index, size, inclusion_path(hashes, index))
+        assert (steps[-1].node if steps else hashes[0]) == level[0]

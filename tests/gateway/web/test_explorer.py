@@ -6,11 +6,9 @@ import re
 import pytest
 
 from joulemark_agent.contract.signature import is_log_signed, public_key
-from joulemark_agent.contract.tree import leaf_hash
 from joulemark_gateway.access.roles import Role
 from joulemark_gateway.api import answers, records
-from joulemark_gateway.api.chain import chain_of, steps_of
-from joulemark_gateway.evidence.proof import inclusion_path
+from joulemark_gateway.api.chain import chain_of
 from joulemark_gateway.evidence.store import SqliteStore
 from support import guarded
 from support.evidence import KEYS, METER, SITE
@@ -25,22 +23,6 @@ FOREIGN = "A" * 43 + "="  # a key of nobody
 def read(state):
     with state.sources() as sources, answers.opened(sources) as opened:
         yield opened
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 97])
-def test_the_steps_end_in_the_root_of_any_tree(size):
-    leaves = [b"%d" % k for k in range(size)]
-    hashes = [leaf_hash(leaf) for leaf in leaves]
-    level = hashes
-    while len(level) > 1:
-        pairs = [
-            hashlib.sha256(b"\1" + level[k] + level[k + 1]).digest()
-            for k in range(0, len(level) - 1, 2)
-        ]
-        level = [*pairs, *level[len(pairs) * 2 :]]
-    for index in range(size):
-        steps = steps_of(leaves[index], index, size, inclusion_path(hashes, index))
-        assert (steps[-1].gives if steps else hashes[0].hex()) == level[0].hex()
 
 
 @pytest.mark.parametrize("seq", [0, 1, 97, 150, 384])
