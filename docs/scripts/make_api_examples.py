@@ -11,6 +11,7 @@ import asyncio
 import json
 import sys
 import tempfile
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,17 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / part) for part in ("agent", "gateway", "configs", "tests")]
 
 from joulemark_gateway.access.roles import Role  # noqa: E402
+from joulemark_gateway.alerts.rules import Condition  # noqa: E402
+from joulemark_gateway.alerts.settings import RuleSettings  # noqa: E402
+from joulemark_gateway.alerts.store import Alerts, AlertStore  # noqa: E402
+from joulemark_gateway.costs.files import SiteTariffs  # noqa: E402
+from joulemark_gateway.costs.months import CostBook  # noqa: E402
+from joulemark_gateway.costs.watch import DemandBoard  # noqa: E402
+from joulemark_gateway.daily import Daily  # noqa: E402
 from support import guarded, pages  # noqa: E402
-from support.evidence import METER, SITE  # noqa: E402
+from support.evidence import AGENT, METER, SITE, START_US  # noqa: E402
 from support.guarded import browser_of  # noqa: E402
+from support.tariffs import banded, made  # noqa: E402
 
 OUT = ROOT / "gateway/joulemark_gateway/api/examples.json"
 HOUSE = {
@@ -83,13 +92,31 @@ async def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         state = pages.fill(folder / "state", systems=[HOUSE])
-        settings = guarded.collector_of(state.folder)
-        with guarded.guarded(state, folder / "access", settings=settings) as (let, app):
+        changes: dict[str, Any] = {
+            "settings": guarded.collector_of(state.folder),
+            "costs": CostBook({SITE: SiteTariffs(SITE, (made(banded()),), Decimal(200), None)}),
+            "demands": DemandBoard(),
+            "alerts": _alerted(folder / "alerts.sqlite"),
+        }
+        with state.sources(**changes) as sources:
+            Daily(sources, None, None).demands()
+        with guarded.guarded(state, folder / "access", **changes) as (let, app):
             async with browser_of(app) as client:
                 client.headers.update(let.header(Role.ADMIN))
-                made = await _examples(client)
-    OUT.write_text(json.dumps(made, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
-    print(f"{len(made)} examples, {OUT.stat().st_size} bytes")
+                examples = await _examples(client)
+    OUT.write_text(json.dumps(examples, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    print(f"{len(examples)} examples, {OUT.stat().st_size} bytes")
+
+
+def _alerted(path: Path) -> Alerts:
+    """A file in which somebody is told that an agent is silent."""
+    rule = RuleSettings(rule="agent_silent", tell=("ops",))
+    silent = Condition(
+        f"agent-silent/{SITE}/{AGENT}", rule.id, SITE, AGENT, "agent_silent", {"minutes": "10"}
+    )
+    with AlertStore(path) as store:
+        store.apply(rule, [silent], START_US)
+    return Alerts(path)
 
 
 async def _examples(client: Any) -> dict[str, Any]:

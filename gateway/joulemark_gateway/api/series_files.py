@@ -1,7 +1,8 @@
 """A table of the series as a file: CSV and lines of JSON as it is read, Parquet at its end.
 
 A number that is not there is an empty cell, or null; never 0. Times are UTC. CSV is that of
-RFC 4180: a head, `,` between cells, lines that end in CR LF, `.` before decimals.
+RFC 4180: a head, `,` between cells, lines that end in CR LF, `.` before decimals. A text that a
+spreadsheet would compute has an apostrophe before it.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ _MEMORY = "256MB"  # of DuckDB while it makes a Parquet file; more goes to the d
 _PIECE = 256 * 1024
 _LEFT_S = 86_400  # after which a folder that a killed process left is removed
 _FOLDER = ".export-"
+# What a formula begins with, also in its full-width form (OWASP, "CSV Injection").
+_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+_SPECIAL = frozenset(',"\r\n')
 _TYPES = {"time": "TIMESTAMP", "local_time": "VARCHAR", "number": "DOUBLE", "word": "VARCHAR"}
 
 Cells = Sequence[object]
@@ -61,7 +65,7 @@ def _times(t_us: NDArray[np.generic]) -> list[str]:
 def csv_of(table: Table) -> Iterator[bytes]:
     """The table as CSV, in pieces."""
     columns = table.columns
-    yield (",".join(column.name for column in columns) + "\r\n").encode()
+    yield (",".join(_harmless(column.name) for column in columns) + "\r\n").encode()
     for chunk in table.chunks():
         cells = [_written(c, a) for c, a in zip(columns, chunk, strict=True)]
         yield ("\r\n".join(map(",".join, zip(*cells, strict=True))) + "\r\n").encode()
@@ -72,8 +76,19 @@ def _written(column: Column, cells: NDArray[np.generic]) -> list[str]:
         return _times(cells)
     if column.kind == "number":
         return ["" if x != x else repr(x).removesuffix(".0") for x in cells.tolist()]  # noqa: PLR0124 - NaN
-    found: list[str] = cells.tolist()
-    return found
+    words: list[str] = cells.tolist()
+    harmless = {word: _harmless(word) for word in set(words)}
+    return [harmless[word] for word in words]
+
+
+def _harmless(text: str) -> str:
+    """A text as a cell: never a formula, and in quotes where it has to be."""
+    if text.startswith(_FORMULA):
+        text = f"'{text}"
+    if _SPECIAL.isdisjoint(text):
+        return text
+    doubled = text.replace('"', '""')
+    return f'"{doubled}"'
 
 
 def lines_of(table: Table) -> Iterator[bytes]:

@@ -26,7 +26,7 @@ from joulemark_gateway.evidence.blocks import (
     packed,
 )
 from joulemark_gateway.evidence.engine import Engine
-from joulemark_gateway.evidence.sqlite import SqliteFile
+from joulemark_gateway.evidence.sqlite import SqliteFile, require_there
 
 AGE_US = 3600 * 1_000_000  # younger batches are left alone: they are the ones that are read
 _LEAST = 8  # batches that are worth a block where no more can come to it
@@ -164,12 +164,7 @@ class Compactor(CompactorTables, SqliteFile):
         Raises:
             StoreError: there is none, or it cannot be used.
         """
-        if not path.exists():
-            raise StoreError(
-                f"There is no evidence store at {path}.",
-                "Start the collector once, or name the state_dir it uses.",
-                code="store_missing",
-            )
+        require_there(path)
         super().__init__(path)
         self._outside = outside
         try:

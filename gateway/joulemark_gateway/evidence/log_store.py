@@ -17,7 +17,7 @@ from joulemark_agent.contract.signature import Checkpoint, parse_checkpoint, par
 from joulemark_agent.contract.tree import Edge, append, leaf_hash, root
 from joulemark_gateway.evidence.engine import Engine, Session
 from joulemark_gateway.evidence.entries import Entry, entry_leaf, heads_in
-from joulemark_gateway.evidence.sqlite import SqliteFile
+from joulemark_gateway.evidence.sqlite import SqliteFile, require_there
 
 _ALL = 2**62
 _NAMED = (
@@ -289,12 +289,7 @@ class LogStore(LogTables, SqliteFile):
         Raises:
             StoreError: there is no such file, or it cannot be used.
         """
-        if not path.exists():
-            raise StoreError(
-                f"There is no evidence store at {path}.",
-                "Start the collector once, or name the state_dir it uses.",
-                code="store_missing",
-            )
+        require_there(path)
         super().__init__(path)
         try:
             if write:

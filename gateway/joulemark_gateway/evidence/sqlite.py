@@ -19,6 +19,20 @@ from joulemark_agent.files import PRIVATE
 from joulemark_gateway.evidence.engine import Engine
 
 
+def require_there(path: Path) -> None:
+    """Refuse to go on without a file that a collector has made.
+
+    Raises:
+        StoreError: there is none.
+    """
+    if not path.exists():
+        raise StoreError(
+            f"There is no evidence store at {path}.",
+            "Start the collector once, or name the state_dir it uses.",
+            code="store_missing",
+        )
+
+
 class SqliteFile(Engine):
     """One file; one connection, used by one thread at a time."""
 

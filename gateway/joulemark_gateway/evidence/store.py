@@ -10,7 +10,7 @@ from pathlib import Path
 
 from joulemark_agent.contract.errors import StoreError
 from joulemark_gateway.evidence.blocks import Blocks, Outside
-from joulemark_gateway.evidence.sqlite import SqliteFile
+from joulemark_gateway.evidence.sqlite import SqliteFile, require_there
 from joulemark_gateway.evidence.tables import (
     ADDED,
     QUARANTINE_BYTES,
@@ -49,12 +49,8 @@ class SqliteStore(EvidenceTables, SqliteFile):
             StoreError: the file is missing, damaged, of another program, or cannot be used.
         """
         self._quarantine = (quarantine_bytes, quarantine_messages)
-        if not create and not path.exists():
-            raise StoreError(
-                f"There is no evidence store at {path}.",
-                "Start the collector once, or name the state_dir it uses.",
-                code="store_missing",
-            )
+        if not create:
+            require_there(path)
         super().__init__(path)
         self._blocks = Blocks(self._rows, outside)
         try:

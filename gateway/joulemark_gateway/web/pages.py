@@ -120,6 +120,13 @@ def page(request: Request, template: str, *, status: int = 200, **values: Any) -
     return response
 
 
+def of_first_site(request: Request, read: Open, name: str) -> Response:
+    """On to this page of the first site, which leads on to the others."""
+    if not read.sites:
+        return page(request, "no_sites.html", title=f"nav_{name}", banner=None)
+    return RedirectResponse(f"/sites/{next(iter(read.sites))}/{name}", 303)
+
+
 @router.get("/")
 @needs(Role.VIEWER)
 def get_overview(request: Request, here: Here) -> Response:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse, Response
 
 from joulemark_gateway.access.roles import Role
 from joulemark_gateway.api import answers, plant, upkeep
@@ -18,7 +18,7 @@ from joulemark_gateway.api.live import live
 from joulemark_gateway.api.plant import Device
 from joulemark_gateway.api.routes import ID, FirstDay, LastDay, Reading, SiteId
 from joulemark_gateway.evidence.slots import GOOD
-from joulemark_gateway.web.pages import banner_of, own_days, page, steps_of
+from joulemark_gateway.web.pages import banner_of, of_first_site, own_days, page, steps_of
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
@@ -34,9 +34,7 @@ Chosen = Annotated[str | None, Query(pattern=ID, description="the device that is
 @needs(Role.VIEWER)
 def get_quality(request: Request, read: Reading) -> Response:
     """The page of the first site; it leads on to the others."""
-    if not read.sites:
-        return page(request, "no_sites.html", title="nav_quality", banner=None)
-    return RedirectResponse(f"/sites/{next(iter(read.sites))}/quality", 303)
+    return of_first_site(request, read, "quality")
 
 
 @router.get("/sites/{site}/quality")
@@ -87,9 +85,7 @@ def get_site_quality(
             "grade": grade,
             "steps": steps_of(span, kept, ("step_day", "step_week", "step_month")),
             "hidden": list(kept.items()),
-            "url": lambda name, a, b: (
-                f"?{urlencode({'device': name, 'from': a, 'to': b})}#h-device"
-            ),
+            "url": _url,
             **_device(read, chosen, place, span),
         }
     return page(request, "quality.html", **values)

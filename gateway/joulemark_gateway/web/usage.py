@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import numpy as np
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse, Response
 
 from joulemark_gateway.access.roles import Role
 from joulemark_gateway.api import answers, energy, plant, usage
@@ -23,7 +23,7 @@ from joulemark_gateway.series.base import QUALITY, Samples
 from joulemark_gateway.web import charts, figures, usage_charts
 from joulemark_gateway.web.drawing import Frame
 from joulemark_gateway.web.figures import Shown
-from joulemark_gateway.web.pages import banner_of, page, steps_of, words_of
+from joulemark_gateway.web.pages import banner_of, of_first_site, page, steps_of, words_of
 from joulemark_gateway.web.words import Words
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
@@ -40,9 +40,7 @@ Of = Annotated[str | None, Query(pattern=ID, description="one device; unsaid: th
 @needs(Role.VIEWER)
 def get_energy(request: Request, read: Reading) -> Response:
     """The page of the first site; it leads on to the others."""
-    if not read.sites:
-        return page(request, "no_sites.html", title="nav_energy", banner=None)
-    return RedirectResponse(f"/sites/{next(iter(read.sites))}/energy", 303)
+    return of_first_site(request, read, "energy")
 
 
 @router.get("/sites/{site}/energy")

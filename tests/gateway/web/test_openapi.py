@@ -12,9 +12,6 @@ WITHOUT = {  # what the filled state cannot show
     "GET /api/v1/projects/{project}/saving",
     "GET /api/v1/sites/{site}/systems/{system}",  # a house of two compressors or more
     "GET /api/v1/projects/{project}/files/{name}",  # a file
-    "GET /api/v1/sites/{site}/costs",  # its site has no tariff
-    "GET /api/v1/sites/{site}/demand",
-    "GET /api/v1/alerts/{number}",  # nobody is told of anything there
 }
 
 
