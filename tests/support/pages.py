@@ -147,15 +147,20 @@ def fill(
     }
     folder.mkdir(parents=True, exist_ok=True)
     _collect(folder, site, results)
-    report = folder / "report"
-    report.mkdir()
-    issued = true_report()
-    (report / REPORT).write_bytes(issued.report_json)
-    (report / PAGE).write_bytes(issued.report_html)
-    (report / "bundle.zip").write_bytes(true_bundle())
-    (report / "policy.json").write_bytes(canonical_bytes(policy_mapping()))
+    report = write_report(folder / "report")
     (report / "secret.txt").write_text("not yours")
     return State(folder, report)
+
+
+def write_report(folder: Path) -> Path:
+    """A report, its page, its bundle and its policy in a new folder."""
+    folder.mkdir()
+    issued = true_report()
+    (folder / REPORT).write_bytes(issued.report_json)
+    (folder / PAGE).write_bytes(issued.report_html)
+    (folder / "bundle.zip").write_bytes(true_bundle())
+    (folder / "policy.json").write_bytes(canonical_bytes(policy_mapping()))
+    return folder
 
 
 def _collect(folder: Path, site: Documents, results: Mapping[str, Sequence[Reading | Gap]]) -> None:

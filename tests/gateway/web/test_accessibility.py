@@ -1,7 +1,6 @@
 """axe-core finds no serious fault on any page, in both languages, light and dark."""
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from joulemark_gateway.access.roles import Role
 from joulemark_gateway.following.calculation import calculated
@@ -9,7 +8,7 @@ from joulemark_gateway.following.so_far import Board, so_far_of
 from joulemark_gateway.reports.project_file import gather, load_project
 from support import followed, guarded
 from support.axe import faults, faults_light_and_dark
-from support.browsing import FLAGS, Watched, fits
+from support.browsing import Watched, fits
 from support.evidence import SITE
 from support.pages import COMPRESSOR, PLACE
 
@@ -23,14 +22,6 @@ PAGES = [
 ]  # fmt: skip
 PLANTED = '<img src="/static/icon.svg"><p class="planted">dark on dark</p>'
 pytestmark = pytest.mark.service
-
-
-@pytest.fixture(scope="module")
-def browser(chromium):
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")

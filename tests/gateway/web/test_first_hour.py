@@ -6,33 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from joulemark_agent.cli import main
-from joulemark_agent.contract.canonical import canonical_bytes
 from joulemark_gateway.access.roles import Role
-from joulemark_gateway.evidence.bundle import PAGE, REPORT
 from joulemark_gateway.evidence.proof import root_of_path
 from joulemark_gateway.evidence.store import FILE, SqliteStore
 from joulemark_gateway.series.embedded import EmbeddedSeries
 from joulemark_gateway.series.mirror import catch_up
-from joulemark_gateway.web.server import PagesServer
 from support import followed, guarded, pages
-from support.browsing import FLAGS, Watched, fits, follow
-from support.bundles import policy_mapping, true_bundle, true_report
+from support.browsing import Watched, fits, follow
 from support.evidence import METER, SITE
-from support.pages import COMPRESSOR, energies, gate
+from support.pages import COMPRESSOR, energies
 
 _MOST_TABS = 250
 pytestmark = pytest.mark.service
-
-
-@pytest.fixture(scope="module")
-def browser(chromium):
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield launched
-        launched.close()
 
 
 @pytest.fixture
@@ -44,13 +32,6 @@ def page(browser):
     yield made
     watched.require_clean()
     context.close()
-
-
-@pytest.fixture(scope="module")
-def address(served):
-    server = PagesServer(served[0], gate(Path(served[0].evidence.where).parent), port=0)
-    yield server.url.rstrip("/")
-    server.stop()
 
 
 def menu(page: Page, name: str) -> None:
@@ -124,14 +105,7 @@ def plant(tmp_path_factory):
         while catch_up(store, series):
             pass
         series.close()
-    report = folder / "report"
-    report.mkdir()
-    issued = true_report()
-    (report / REPORT).write_bytes(issued.report_json)
-    (report / PAGE).write_bytes(issued.report_html)
-    (report / "bundle.zip").write_bytes(true_bundle())
-    (report / "policy.json").write_bytes(canonical_bytes(policy_mapping()))
-    return pages.State(folder, report)
+    return pages.State(folder, pages.write_report(folder / "report"))
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from joulemark_agent.contract.canonical import canonical_bytes, parse_canonical
 from joulemark_gateway.access.roles import Role
@@ -13,7 +13,7 @@ from joulemark_gateway.evidence.bundle import REPORT
 from joulemark_gateway.evidence.proof import root_of_path
 from joulemark_gateway.web.server import PagesServer
 from support import guarded
-from support.browsing import FLAGS, Watched, fits, follow
+from support.browsing import Watched, fits, follow
 from support.bundles import true_bundle, true_report
 from support.evidence import METER, SITE
 from support.pages import COMPRESSOR, gate
@@ -33,21 +33,6 @@ WORDS = {
 PAYLOADS = json.loads((Path(__file__).parents[2] / "data/page_injections.json").read_text())
 WALKERS = [(1280, "en"), pytest.param((375, "ko"), marks=pytest.mark.endurance)]
 pytestmark = pytest.mark.service
-
-
-@pytest.fixture(scope="module")
-def address(served):
-    server = PagesServer(served[0], gate(Path(served[0].evidence.where).parent), port=0)
-    yield server.url.rstrip("/")
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def browser(chromium):
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield launched
-        launched.close()
 
 
 @pytest.fixture
