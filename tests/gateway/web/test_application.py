@@ -96,7 +96,9 @@ def test_seen_by_others_it_goes_by_its_address_and_the_names_it_was_given(host, 
 async def test_head_says_what_get_says_without_its_body(client, path):
     asked, told = await client.head(path), await client.get(path)
     assert asked.status_code == told.status_code
-    assert asked.headers == told.headers
+    assert asked.headers.keys() == told.headers.keys()
+    differ = {name for name in asked.headers if asked.headers[name] != told.headers[name]}
+    assert differ <= {"ratelimit"}, "how many questions are left is of its instant"
     assert asked.content == b""
     assert told.content
 
