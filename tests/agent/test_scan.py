@@ -300,7 +300,7 @@ async def test_what_does_not_speak_modbus_is_told_in_a_few_questions(said: bytes
 
     async with serving(serve) as port:
         result = Scan(f"modbus-tcp://127.0.0.1:{port}", tuple(range(1, 31)))
-        await scan(result, timeout_s=5 * TIMEOUT_S, progress=lambda _: None, pause_s=0.0)
+        await scan(result, timeout_s=3 * TIMEOUT_S, progress=lambda _: None, pause_s=0.0)
 
     assert result.found == []
     assert result.asked == [1, 2, 3]
