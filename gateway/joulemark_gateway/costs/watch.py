@@ -78,6 +78,11 @@ class DemandBoard:
         with self._lock:
             self._now[now.site] = now
 
+    def clear(self, site: str) -> None:
+        """Show nothing: no tariff is in force there."""
+        with self._lock:
+            self._now.pop(site, None)
+
     def get(self, site: str) -> DemandNow | None:
         """The demand of a site; None where none is watched."""
         with self._lock:
@@ -132,6 +137,7 @@ class DemandWatch:
         today = day_of(newest_us - 1, own.tariffs[-1].zone)
         tariff = in_force(own.tariffs, today)
         if tariff is None:
+            self._board.clear(site.id)
             return []
         interval_us = tariff.interval_minutes * 60_000_000
         waited = [us for us in known_us if newest_us - us <= _SILENT_INTERVALS * interval_us]

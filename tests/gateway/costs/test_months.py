@@ -166,6 +166,14 @@ def test_the_same_is_found_in_one_turn_and_in_many(read, limit):
     assert one.newest == many.newest == after.newest
 
 
+def test_a_tariff_that_has_ended_is_watched_no_more(read):
+    ends = flat(demand={"price_per_kw": "1"}, valid_to="2018-01-03")
+    _, now = watched(read, None, ends, turns=(0.0,))
+    assert now is not None
+    _, now = watched(read, None, ends, turns=(0.0, 1.0))
+    assert now is None
+
+
 def test_nothing_is_warned_of_where_nobody_asked(read):
     raised, now = watched(read, None)
     assert (raised, now is None) == ([], False)
