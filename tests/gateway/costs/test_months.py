@@ -168,9 +168,9 @@ def test_the_same_is_found_in_one_turn_and_in_many(read, limit):
 
 def test_a_tariff_that_has_ended_is_watched_no_more(read):
     ends = flat(demand={"price_per_kw": "1"}, valid_to="2018-01-03")
-    _, now = watched(read, None, ends, turns=(0.0,))
+    _, now = watched(read, None, ends, turns=(-0.1,))
     assert now is not None
-    _, now = watched(read, None, ends, turns=(0.0, 1.0))
+    _, now = watched(read, None, ends, turns=(-0.1, 1.0))
     assert now is None
 
 
