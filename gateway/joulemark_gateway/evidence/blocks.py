@@ -30,6 +30,8 @@ PLAIN_BYTES = 2 * 1024 * 1024  # of leaves in a block, about: unpacking one take
 RECORD_END = b"\x1e"
 MARK = b"sha256:"  # of a block that is an object; XZ begins with other bytes
 MARK_BYTES = len(MARK) + 64
+AWAY, LOST = "objects_away", "object_lost"  # the store, or one object of it
+OUTSIDE = {AWAY, LOST}  # codes of what holds up those who need it, and nobody else
 _WINDOW = 4 * 1024 * 1024
 _MOST_PLAIN = 64 * 1024 * 1024
 _FILTERS: list[dict[str, Any]] = [
@@ -53,7 +55,11 @@ class Outside(Protocol):
         """Keep the bytes; what stands in the ledger instead of them."""
 
     def get(self, mark: bytes) -> bytes:
-        """The bytes that a mark stands for."""
+        """The bytes that a mark stands for.
+
+        Raises:
+            StoreError: one of the codes OUTSIDE.
+        """
 
 
 class Content(NamedTuple):

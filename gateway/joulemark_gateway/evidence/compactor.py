@@ -18,6 +18,7 @@ from typing import NamedTuple
 from joulemark_agent.contract.batch import inflate
 from joulemark_agent.contract.errors import JoulemarkError, StoreError
 from joulemark_gateway.evidence.blocks import (
+    LOST,
     MARK,
     MARK_BYTES,
     PLAIN_BYTES,
@@ -32,6 +33,7 @@ AGE_US = 3600 * 1_000_000  # younger batches are left alone: they are the ones t
 _LEAST = 8  # batches that are worth a block where no more can come to it
 _TURN_S = 300.0
 _SHARE = 0.2  # of a core, at most
+_LOOKED_FOR = 8  # objects, before the place is taken for another: one of them may be lost
 _BLOB_LIMIT = 64 * 1024 * 1024
 _WITHHELD = b'{"withheld":'  # a line that may still be filled
 
@@ -69,7 +71,7 @@ class CompactorTables(Engine):
             all_of_it: also of batches that do not yet fill a block.
 
         Raises:
-            StoreError: the file cannot be read or written.
+            StoreError: the file, or what is outside of it, cannot be read or written.
             EvidenceError: `bad_block`, or `bad_batch` where a batch is damaged.
         """
         self._find_outside()
@@ -82,14 +84,24 @@ class CompactorTables(Engine):
         """See that an object of before is there: an empty place may be a disk that is not mounted.
 
         Raises:
-            StoreError: `objects_away`.
-            EvidenceError: `bad_block`: it is not what was written.
+            StoreError: one of OUTSIDE: none is, of those that were looked for.
         """
-        if self._outside is not None:
-            sql = "SELECT leaves FROM block WHERE length(leaves) = ? LIMIT 1"
-            for (mark,) in self._rows(sql, MARK_BYTES):
-                if mark.startswith(MARK):
-                    self._outside.get(mark)
+        if self._outside is None:
+            return
+        sql = (
+            "SELECT leaves FROM block WHERE length(leaves) = ? ORDER BY tree DESC, first_seq DESC "
+            f"LIMIT {_LOOKED_FOR}"
+        )
+        rows = self._rows(sql, MARK_BYTES)
+        marks = [mark for (mark,) in rows if mark.startswith(MARK)]
+        for left, mark in enumerate(marks, 1 - len(marks)):
+            try:
+                self._outside.get(mark)
+            except StoreError as error:
+                if error.code != LOST or left == 0:
+                    raise
+            else:
+                return
 
     def _runs(self, tree: int, before_us: int, *, all_of_it: bool) -> Iterator[list[Content]]:
         """Consecutive batches that make a block.

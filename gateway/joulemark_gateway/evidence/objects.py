@@ -10,7 +10,7 @@ by the next who writes the same bytes.
 | `sha256:` and 64 hexadecimal digits | the block is an object of this name |
 | anything else | the block itself: XZ begins with other bytes |
 
-EvidenceError code: `bad_block`. StoreError code: `objects_away`.
+StoreError codes: `objects_away`, the store itself; `object_lost`, this object alone.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import Any
 
 import fsspec
 
-from joulemark_agent.contract.errors import EvidenceError, StoreError
+from joulemark_agent.contract.errors import StoreError
 from joulemark_agent.files import flush_folder, replace_file
-from joulemark_gateway.evidence.blocks import MARK
+from joulemark_gateway.evidence.blocks import AWAY, LOST, MARK
 
 
 class Objects:
@@ -46,7 +46,7 @@ class Objects:
             raise StoreError(
                 f"The objects of the ledger cannot be kept at {url}: {error}.",
                 "Install the package that fsspec names (for s3:// it is s3fs), or name a folder.",
-                code="objects_away",
+                code=AWAY,
             ) from error
         self._blocks = f"{self._root.rstrip('/')}/blocks"
         self._is_local = "file" in _protocols(self._files)
@@ -83,8 +83,8 @@ class Objects:
         """The bytes that a mark stands for.
 
         Raises:
-            EvidenceError: `bad_block`: they are other bytes, or there are none.
-            StoreError: the store does not answer.
+            StoreError: `object_lost`: they are other bytes, or there are none; or the store does
+                not answer.
         """
         name = mark.removeprefix(MARK).decode("ascii", "replace")
         try:
@@ -92,11 +92,11 @@ class Objects:
         except FileNotFoundError as error:
             if self._is_local and not Path(self._blocks).is_dir():
                 raise self._away(error) from error  # the disk of the folder is not there
-            raise _damaged(f"{name} is not at {self.url}") from error
+            raise _lost(f"{name} is not at {self.url}") from error
         except Exception as error:
             raise self._away(error) from error
         if hashlib.sha256(data).hexdigest() != name:
-            raise _damaged(f"{name} at {self.url} holds other bytes")
+            raise _lost(f"{name} at {self.url} holds other bytes")
         return data
 
     def _path(self, name: str) -> str:
@@ -106,7 +106,7 @@ class Objects:
         return StoreError(
             f"The objects of the ledger at {self.url}: {error}.",
             "Check the address, the access and the room there; what is in the ledger is unchanged.",
-            code="objects_away",
+            code=AWAY,
         )
 
 
@@ -115,9 +115,9 @@ def _protocols(files: Any) -> tuple[str, ...]:
     return (known,) if isinstance(known, str) else tuple(known)
 
 
-def _damaged(why: str) -> EvidenceError:
-    return EvidenceError(
-        f"A block of evidence is damaged: the object {why}.",
-        "Stop the collector, keep what is there, and restore the last copy of the objects.",
-        code="bad_block",
+def _lost(what: str) -> StoreError:
+    return StoreError(
+        f"The object {what}.",
+        "Bring it back from a copy of the objects; what does not need it goes on.",
+        code=LOST,
     )

@@ -25,6 +25,7 @@ from joulemark_agent.contract.topics import (
     refusal_topic,
 )
 from joulemark_gateway.evidence.base import Accepted, EvidenceStore, Head, Quarantined
+from joulemark_gateway.evidence.blocks import AWAY, OUTSIDE
 from joulemark_gateway.ingest import live
 from joulemark_gateway.ingest.early import Early
 from joulemark_gateway.ingest.live import LiveBoard
@@ -46,7 +47,8 @@ from joulemark_gateway.ingest.verify import (
 )
 
 HEAD_MOVED = "head_moved"
-OBJECTS_AWAY, WENT_BACK = "objects_away", "ledger_went_back"  # the other trees go on
+WENT_BACK = "ledger_went_back"
+ALONE = {*OUTSIDE, WENT_BACK}  # the other trees go on
 RESEND = "resend"  # no refusal: from the start of this connection on, this collector listens
 _WHAT_LENGTH = 400
 _TRIES = 5
@@ -144,7 +146,7 @@ class Intake:
             try:
                 return self._take(topic, payload, now_us, may_wait=may_wait)
             except StoreError as error:
-                if error.code in (OBJECTS_AWAY, WENT_BACK):
+                if error.code in ALONE:
                     self._leave(topic, error)
                     return None
                 if error.code != HEAD_MOVED:
@@ -315,7 +317,7 @@ class Intake:
         if batch.first_seq >= head.size:
             return Held(head, *known)
         leaves = self._store.parts(head.origin, batch.first_seq, batch.size)
-        self._left -= {left for left in self._left if left[0] == OBJECTS_AWAY}
+        self._left -= {left for left in self._left if left[0] == AWAY}
         return Held(head, *known, tuple(leaves), self._store.note_at(head.origin, batch.size))
 
     def _unread(self, topic: str, code: str, what: str) -> Refused:

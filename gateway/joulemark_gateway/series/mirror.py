@@ -24,6 +24,7 @@ from joulemark_agent.contract.topics import parse_origin
 from joulemark_gateway.alive import QUIET, Beat
 from joulemark_gateway.evidence import history
 from joulemark_gateway.evidence.base import EvidenceStore, Head
+from joulemark_gateway.evidence.blocks import OUTSIDE
 from joulemark_gateway.evidence.emission_factors import approved_carbon, factor_on
 from joulemark_gateway.series.base import HELD, Carry, Part, Series
 from joulemark_gateway.series.project import Known, part_of
@@ -45,6 +46,7 @@ def catch_up(
     *,
     leaves: int = LEAVES_A_REBUILD_ROUND,
     known: _Known | None = None,
+    on_lost: Callable[[str, StoreError], None] | None = None,
 ) -> bool:
     """Project leaves the series does not have yet, those of the tree furthest behind first.
 
@@ -53,6 +55,8 @@ def catch_up(
         series: the copy.
         leaves: how many at most.
         known: what the documents say of each tree, filled and used again.
+        on_lost: told of a tree whose old batches are out of reach; the others go on. None: it is
+            an error.
 
     Returns:
         whether leaves are left for another round.
@@ -71,7 +75,13 @@ def catch_up(
         start, carry = starts[head.origin]
         end = min(head.size, start + left)
         if end > start:
-            parts.append(_part(store, head, (start, end), carry, known))
+            try:
+                parts.append(_part(store, head, (start, end), carry, known))
+            except StoreError as error:
+                if on_lost is None or error.code not in OUTSIDE:
+                    raise
+                on_lost(head.origin, error)
+                continue
             left -= end - start
     if parts:
         series.write(parts)
@@ -161,6 +171,7 @@ class Mirror:
         self._look_every_s = look_every_s
         self._open_store, self._open_series = open_store, open_series
         self._is_busy, self._beat = is_busy, beat
+        self._lost: set[tuple[str, str]] = set()  # of which trees it was said, and why
         self._poked, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="series", daemon=True)
 
@@ -221,7 +232,9 @@ class Mirror:
 
         def next_round() -> bool:
             self._beat.on()
-            return catch_up(store, series, leaves=LEAVES_A_ROUND, known=known)
+            return catch_up(
+                store, series, leaves=LEAVES_A_ROUND, known=known, on_lost=self._say_lost
+            )
 
         while not self._stopping.is_set():
             self._beat.off()
@@ -234,6 +247,13 @@ class Mirror:
         until = time.monotonic() + _LAST_ROUNDS_S
         while next_round() and time.monotonic() < until:
             pass
+
+    def _say_lost(self, origin: str, error: StoreError) -> None:
+        """Say once that a tree stays behind."""
+        if (origin, error.what) not in self._lost:
+            fields = {"origin": origin, "code": error.code, "what": error.what, "do": error.do}
+            log.error("series_behind", extra=fields)
+        self._lost.add((origin, error.what))
 
 
 def _part(

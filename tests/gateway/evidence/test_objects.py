@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from joulemark_agent.contract.batch import batch_bytes
-from joulemark_agent.contract.errors import EvidenceError, StoreError
+from joulemark_agent.contract.errors import StoreError
 from joulemark_agent.contract.topics import batch_topic, origin
 from joulemark_gateway.evidence import compactor
 from joulemark_gateway.evidence import objects as objects_module
@@ -18,14 +18,18 @@ from joulemark_gateway.evidence.objects import Objects
 from joulemark_gateway.evidence.shared import PostgresLedger
 from joulemark_gateway.evidence.store import FILE
 from joulemark_gateway.ingest.intake import Intake, Witness
+from joulemark_gateway.series.embedded import EmbeddedSeries
+from joulemark_gateway.series.mirror import catch_up
 from support.book import NOW_US, registry
 from support.evidence import (
     AGENT,
+    COUNTER,
     KEYS,
     METER,
     SITE,
     WITNESS,
     build_tree,
+    counter_readings,
     documents,
     leaves_of,
     meter_readings,
@@ -37,6 +41,10 @@ DOCS = documents()
 READINGS = meter_readings(DOCS, [1000] * 149)
 TREE = [uncosigned(batch) for batch in build_tree(DOCS, METER, READINGS, slots_per_batch=3)]
 NAME, TOPIC = origin(SITE, METER, 1), batch_topic(AGENT, METER)
+COUNTED = build_tree(DOCS, COUNTER, counter_readings(DOCS, [10] * 29), slots_per_batch=3)
+OTHERS = [uncosigned(batch) for batch in COUNTED]
+OTHER, OTHER_TOPIC = origin(SITE, COUNTER, 1), batch_topic(AGENT, COUNTER)
+WITNESSING = Witness(WITNESS, KEYS.witness)
 LATER_US = NOW_US + 10**12
 
 
@@ -56,8 +64,7 @@ def ledger(request, tmp_path, objects, monkeypatch):
         made: Ledger = SqliteLedger(tmp_path / "state" / FILE, objects)
     else:
         made = PostgresLedger(request.getfixturevalue("postgres").ledger().server, objects)
-    witness = Witness(WITNESS, KEYS.witness)
-    with closing(Intake(made.writer, registry, witness, lambda: NOW_US)) as intake:
+    with closing(Intake(made.writer, registry, WITNESSING, lambda: NOW_US)) as intake:
         for batch in TREE:
             intake.take(TOPIC, batch_bytes(batch))
     return made
@@ -66,6 +73,17 @@ def ledger(request, tmp_path, objects, monkeypatch):
 def compacted(ledger):
     with ledger.compactor() as opened:
         return list(opened.moves(LATER_US, all_of_it=True))
+
+
+def first_object(ledger, objects):
+    """The object with the first batches of the tree."""
+    with ledger.reader() as store:
+        [(mark,)] = store._rows(
+            "SELECT leaves FROM block WHERE first_seq = 0 AND tree = "
+            "(SELECT id FROM tree WHERE origin = ?)",
+            NAME,
+        )
+    return objects._path(bytes(mark).removeprefix(MARK).decode())
 
 
 def kept(objects):
@@ -94,9 +112,61 @@ def test_an_object_that_is_not_what_it_was_is_damage(ledger, objects, harm):
         objects._files.rm_file(path)
     else:
         objects._files.pipe_file(path, data[:-1] + (b"?" if harm == "changed" else b""))
-    with ledger.reader() as store, pytest.raises(StoreError) as caught:
+    with ledger.reader() as store, pytest.raises(StoreError, match=Path(path).name) as caught:
         store.leaves(NAME)
-    assert caught.value.code == "store_damaged"
+    assert caught.value.code == "object_lost"
+
+
+def test_a_lost_object_holds_up_who_sends_its_batches_and_nothing_else(ledger, objects):
+    """Neither other batches, nor blocks that are still to be made."""
+    old = [batch_bytes(batch) for batch in TREE]
+    *_, last = compacted(ledger)
+    assert last.batches < len(TREE) // 2
+    path = first_object(ledger, objects)
+    data = objects._files.cat_file(path)
+    objects._files.rm_file(path)
+    with closing(Intake(ledger.writer, registry, WITNESSING, lambda: NOW_US)) as intake:
+        assert intake.take(TOPIC, old[0]) is None, "no receipt, and no refusal"
+        assert present(intake.take(TOPIC, old[-1])).payload, "of another block"
+        assert present(intake.take(OTHER_TOPIC, batch_bytes(OTHERS[0]))).has_grown
+        assert intake.take(TOPIC, old[0]) is None
+        for batch in OTHERS[1:]:
+            assert present(intake.take(OTHER_TOPIC, batch_bytes(batch))).has_grown
+        assert compacted(ledger), "the others say that this is the place"
+        objects._files.pipe_file(path, data)
+        assert present(intake.take(TOPIC, old[0])).payload
+    with ledger.reader() as store:
+        assert store.quarantined() == []
+
+
+def test_the_series_of_the_others_goes_on_where_an_object_is_lost(tmp_path):
+    objects = Objects(f"memory://{secrets.token_hex(4)}")
+    ledger = SqliteLedger(tmp_path / FILE, objects)
+    with closing(Intake(ledger.writer, registry, WITNESSING, lambda: NOW_US)) as intake:
+        for own, other in zip(TREE[:4], OTHERS[:4], strict=True):
+            intake.take(TOPIC, batch_bytes(own))
+            intake.take(OTHER_TOPIC, batch_bytes(other))
+    compacted(ledger)
+    path = first_object(ledger, objects)
+    data = objects._files.cat_file(path)
+    objects._files.rm_file(path)
+    lost = []
+    with (
+        closing(EmbeddedSeries(tmp_path / "series.duckdb")) as series,
+        ledger.reader() as store,
+    ):
+        with pytest.raises(StoreError, match="is not at"):  # as somebody who makes it anew is told
+            catch_up(store, series)
+        while catch_up(store, series, on_lost=lambda *told: lost.append(told)):
+            pass
+        assert {name: size for name, (size, _) in series.progress().items()} == {
+            OTHER: store.sizes([OTHER])[OTHER]
+        }
+        assert {(name, error.code) for name, error in lost} == {(NAME, "object_lost")}
+        objects._files.pipe_file(path, data)
+        while catch_up(store, series):
+            pass
+        assert series.progress().keys() == {NAME, OTHER}
 
 
 def test_who_was_killed_before_the_row_leaves_an_object_that_the_next_one_uses(ledger, objects):
@@ -131,8 +201,7 @@ def test_a_place_that_does_not_keep_what_it_is_given_moves_nothing(ledger, objec
 def test_a_file_that_no_longer_says_where_the_objects_are_is_told_so(tmp_path, monkeypatch):
     monkeypatch.setattr(compactor, "PLAIN_BYTES", 20_000)
     ledger = SqliteLedger(tmp_path / FILE, Objects(str(tmp_path / "objects")))
-    witness = Witness(WITNESS, KEYS.witness)
-    with closing(Intake(ledger.writer, registry, witness, lambda: NOW_US)) as intake:
+    with closing(Intake(ledger.writer, registry, WITNESSING, lambda: NOW_US)) as intake:
         for batch in TREE:
             intake.take(TOPIC, batch_bytes(batch))
     compacted(ledger)
@@ -151,9 +220,9 @@ def test_what_is_no_place_for_objects_is_refused():
 
 def test_a_name_that_was_made_up_leads_nowhere(objects):
     objects.put(b"something else")
-    with pytest.raises(EvidenceError) as caught:
+    with pytest.raises(StoreError) as caught:
         objects.get(b"sha256:" + b"0" * 64)
-    assert caught.value.code == "bad_block"
+    assert caught.value.code == "object_lost"
 
 
 @pytest.mark.parametrize("how", ["unmounted", "unreadable"])
@@ -164,8 +233,8 @@ def test_objects_that_are_away_hold_up_who_sends_old_batches_and_nobody_else(
     monkeypatch.setattr(compactor, "PLAIN_BYTES", 20_000)
     place, away = tmp_path / "objects", tmp_path / "away"
     ledger = SqliteLedger(tmp_path / FILE, Objects(str(place)))
-    witness, *old = Witness(WITNESS, KEYS.witness), *map(batch_bytes, TREE)
-    with closing(Intake(ledger.writer, registry, witness, lambda: NOW_US)) as intake:
+    old = [batch_bytes(batch) for batch in TREE]
+    with closing(Intake(ledger.writer, registry, WITNESSING, lambda: NOW_US)) as intake:
         receipts = [intake.take(TOPIC, payload) for payload in old[:-1]]
         compacted(ledger)
         place.rename(away)
@@ -201,8 +270,8 @@ def test_no_block_goes_to_where_the_disk_of_the_others_is_not(tmp_path, monkeypa
     monkeypatch.setattr(compactor, "PLAIN_BYTES", 20_000)
     place, away = tmp_path / "objects", tmp_path / "away"
     ledger = SqliteLedger(tmp_path / FILE, Objects(str(place)))
-    witness, middle = Witness(WITNESS, KEYS.witness), len(TREE) // 2
-    with closing(Intake(ledger.writer, registry, witness, lambda: NOW_US)) as intake:
+    middle = len(TREE) // 2
+    with closing(Intake(ledger.writer, registry, WITNESSING, lambda: NOW_US)) as intake:
         for batch in TREE[:middle]:
             intake.take(TOPIC, batch_bytes(batch))
         compacted(ledger)
