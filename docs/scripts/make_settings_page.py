@@ -229,7 +229,8 @@ COLLECTOR = {
     "enrolment.port": "likewise",
     "enrolment.days": "that a certificate holds",
     "projects": "that the pages show",
-    "projects.report": "what `joulemark report --out` wrote; either this",
+    "projects.report": "what `joulemark report --out` wrote, or an address that it was given "
+    "([several collectors](several_collectors.md)); either this",
     "projects.follow": "or a project file, or a folder of them: the saving so far "
     "([projects](projects.md))",
     "costs": "tariffs of the sites ([costs](costs.md))",
@@ -345,6 +346,8 @@ def _takes(name: str, field: FieldInfo) -> str:
 
 def _kind(annotation: Any) -> str:
     options = [one for one in get_args(annotation) if one is not type(None)]
+    if options == [Path, str]:
+        return "file or folder, or address"
     origin = get_origin(annotation)
     if origin is Literal:
         return ", ".join(f"`{one}`" for one in options)

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 from joulemark_gateway import alive
 from joulemark_gateway.alerts import store as alerts
 from joulemark_gateway.alerts.deliver import Deliverer, ways_of
-from joulemark_gateway.api.sources import OpenSeries, Sources
+from joulemark_gateway.api.sources import SERIES_CLOSED, OpenSeries, Sources
 from joulemark_gateway.bookkeeping.keeper import BookkeepingThread
 from joulemark_gateway.bookkeeping.start import open_bookkeeper, open_log, others_of
 from joulemark_gateway.costs.files import load_tariffs
 from joulemark_gateway.costs.months import CostBook
-from joulemark_gateway.daily import Daily, DailyThread
+from joulemark_gateway.daily import TURN_S, Daily
 from joulemark_gateway.evidence.compactor import CompactorThread
+from joulemark_gateway.evidence.settings import open_objects
 from joulemark_gateway.following.so_far import Board
 from joulemark_gateway.ingest.intake import Intake, Witness
 from joulemark_gateway.ingest.live import LiveBoard
@@ -29,6 +30,7 @@ from joulemark_gateway.ingest.tally import Tally
 from joulemark_gateway.keys import witness_key
 from joulemark_gateway.pki.running import serve_enrolment, watch_certificates
 from joulemark_gateway.registry import LiveRegistry
+from joulemark_gateway.reports import stored
 from joulemark_gateway.series import embedded, influx, progress
 from joulemark_gateway.series.base import Series
 from joulemark_gateway.series.mirror import Mirror
@@ -37,6 +39,7 @@ from joulemark_gateway.series.servers import Server
 from joulemark_gateway.settings import CollectorSettings
 from joulemark_gateway.sharing import RegistryExchange
 from joulemark_gateway.stopping import asked_to_stop
+from joulemark_gateway.turning import TurningThread
 from joulemark_gateway.web.server import start_pages
 
 if TYPE_CHECKING:
@@ -75,6 +78,12 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
     others_of(settings.log)  # what is wrong with it is told before anything starts
     costs = CostBook(load_tariffs(settings.costs))  # likewise
     deliverer = open_deliverer(settings)
+    reports = [project.report for project in settings.projects if project.report is not None]
+    copies = stored.Copies(
+        [place for place in reports if isinstance(place, str)],
+        settings.state_dir,
+        partial(open_objects, folder=stored.KIND),
+    )
     requests = Requests(settings.state_dir)
     board = LiveBoard()
     tally = Tally()
@@ -112,13 +121,13 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
         "witness": key.fingerprint,
     }
     log.info("collector_started", extra=fields)
-    compactor = CompactorThread(ledger.compactor, _now_us)
+    beat = living.beat("compaction", alive.COMPACTION_S)
+    compactor = CompactorThread(ledger.compactor, _now_us, beat)
     exchange.start()
     if mirror is not None:
         mirror.start()
     books.start()
     compactor.start()
-    reports = [project.report for project in settings.projects if project.report is not None]
     savings = Board()
     follower = open_follower(settings, savings)
     sources = Sources(
@@ -126,7 +135,8 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
         key.public,
         ledger,
         series,
-        reports,
+        [place for place in reports if isinstance(place, Path)],
+        copies,
         registry=registry,
         settings=settings,
         live=board,
@@ -135,7 +145,19 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
         costs=costs,
         alerts=alerts.Alerts(alerts_path(settings)),
     )
-    daily = DailyThread(Daily(sources, settings.alerts, alerts_path(settings)).turn)
+    daily = TurningThread(
+        "daily",
+        Daily(sources, settings.alerts, alerts_path(settings)).turn,
+        every_s=TURN_S,
+        beat=living.beat("daily", alive.DAILY_S),
+        untold=frozenset({SERIES_CLOSED}),
+    )
+    copier = TurningThread(
+        "reports",
+        copies.turn,
+        every_s=stored.EVERY_S,
+        beat=living.beat("reports", alive.REPORTS_S),
+    )
     beat = living.beat("pages", alive.PAGES_S)
     pages = start_pages(settings.pages, settings.state_dir, sources, beat)
     enrolment = serve_enrolment(settings, key.public, registry)
@@ -143,6 +165,7 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
     if follower is not None:
         follower.start()
     daily.start()
+    copier.start()
     if deliverer is not None:
         deliverer.start()
     living.start()
@@ -157,6 +180,7 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
         if follower is not None:
             follower.stop()
         daily.stop()
+        copier.stop()
         if deliverer is not None:
             deliverer.stop()
         if mirror is not None:

@@ -1,14 +1,12 @@
-"""The thread that looks after the day: demand as records arrive, and what has to be told of.
+"""What looks after the day: demand as records arrive, and what has to be told of.
 
-It reads as the pages do, through connections of its own, and waits while nothing is new. Where
-something cannot be read it tries again; evidence goes on.
+It reads as the pages do, through connections of its own. Where something cannot be read it is tried
+again; evidence goes on.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 from joulemark_agent.contract.errors import JoulemarkError
@@ -17,50 +15,11 @@ from joulemark_gateway.alerts.facts import Gatherer
 from joulemark_gateway.alerts.settings import AlertSettings
 from joulemark_gateway.alerts.store import AlertStore
 from joulemark_gateway.api.plant import shown, sites_of
-from joulemark_gateway.api.sources import SERIES_CLOSED, Sources
+from joulemark_gateway.api.sources import Sources
 from joulemark_gateway.costs.watch import DemandWatch, Warned
 
 _TIDY_US = 86_400_000_000  # so often what is old is forgotten
 TURN_S = 10.0  # at least so often, whether something is new or not
-
-log = logging.getLogger(__name__)
-
-
-class DailyThread:
-    """Turns of `Daily` until told to stop."""
-
-    def __init__(self, turn: Callable[[], None]) -> None:
-        self._turn = turn
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="daily", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End after the turn at hand."""
-        self._stopping.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        is_down = False
-        while True:
-            try:
-                self._turn()
-            except JoulemarkError as error:
-                if not is_down and error.code != SERIES_CLOSED:
-                    fields = {"code": error.code, "what": error.what, "do": error.do}
-                    log.error("daily_down", extra=fields)  # noqa: TRY400 - said in full
-                    is_down = True
-            except Exception:
-                log.exception("daily_failed")
-            else:
-                if is_down:
-                    log.info("daily_back")
-                is_down = False
-            if self._stopping.wait(TURN_S):
-                return
 
 
 class Daily:
@@ -84,12 +43,16 @@ class Daily:
         self._are_demands_known = False  # of every site, since the start
         self._tidied_us: int | None = None
 
-    def turn(self) -> None:
+    def turn(self, stop: threading.Event | None = None) -> None:
         """Look at what is new; alerts are looked after also where the series cannot be read.
+
+        Args:
+            stop: a look is short: it is not asked.
 
         Raises:
             StoreError: evidence, series or the file of alerts cannot be used.
         """
+        del stop
         trouble: JoulemarkError | None = None
         try:
             self.demands()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 from pydantic_core import PydanticCustomError
 
 from joulemark_agent.contract.document import MAX_BYTES, Document, parse_yaml
@@ -19,9 +19,21 @@ FOLDER: ContextVar[Path] = ContextVar("FOLDER", default=Path())  # of the file t
 Folder = Annotated[Path, AfterValidator(lambda path: FOLDER.get() / path)]
 
 
+def is_address(text: str) -> bool:
+    """Whether this is an address of an object store, and no path."""
+    return "://" in text
+
+
 def mistake(text: str) -> PydanticCustomError:
     """What a person reads beside file and line."""
     return PydanticCustomError("collector_file", "{text}", {"text": text})
+
+
+def _placed(text: str) -> Path | str:
+    return text if is_address(text) else FOLDER.get() / text
+
+
+Place = Annotated[Path | str, BeforeValidator(str), AfterValidator(_placed)]
 
 
 class Strict(BaseModel):

@@ -18,10 +18,10 @@ the broker's password comes from there only:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
@@ -52,9 +52,11 @@ from joulemark_gateway.pki.settings import BrokerTls, EnrolmentSettings
 from joulemark_gateway.sections import (
     FOLDER,
     Folder,
+    Place,
     PublicKey,
     ServerUrl,
     Strict,
+    is_address,
     located,
     mistake,
     read_yaml,
@@ -196,13 +198,15 @@ class LimitSettings(Strict):
 class ProjectSettings(Strict):
     """One project that the pages show, or several that run."""
 
-    report: Folder | None = None  # what `joulemark report --out` wrote
+    report: Place | None = None  # what `joulemark report --out` wrote
     follow: Folder | None = None  # a project file, or a folder of them: the saving so far
 
     @model_validator(mode="after")
     def _is_one_of_them(self) -> Self:
         if (self.report is None) == (self.follow is None):
-            raise mistake("name either 'report', the folder of a report, or 'follow', a project")
+            raise mistake(
+                "name either 'report', the folder or address of a report, or 'follow', a project"
+            )
         return self
 
 
@@ -320,17 +324,34 @@ def _refuse_secrets(document: Document) -> None:
     places = (("broker", "password"), ("series", "token"), ("ledger", "password"))
     for section, secret in places:
         found = document.mapping.get(section)
-        if not isinstance(found, Mapping):
-            continue
-        urls = ((key, _has_secret(found.get(key))) for key in ("url", "objects"))
-        for key, is_secret in ((secret, True), *urls):
-            if key in found and is_secret:
-                raise ConfigError(
-                    f"{document.name}:{document.line_of((section, key))}: {section}.{key} holds a "
-                    f"{secret}, and a {secret} does not belong in a file.",
-                    f"Remove it, change it at the server, and set {PREFIX}{section.upper()}__"
-                    f"{secret.upper()}.",
-                )
+        if isinstance(found, Mapping):
+            variable = f"{PREFIX}{section.upper()}__{secret.upper()}"
+            if secret in found or _has_secret(found.get("url")):
+                key = secret if secret in found else "url"
+                raise _secret(document, (section, key), secret, f"set {variable}")
+    for place, address in _addresses(document.mapping):
+        if _has_secret(address):
+            do = "give it to the environment as the package of that store reads it"
+            raise _secret(document, place, "password", do)
+
+
+def _addresses(mapping: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], object]]:
+    """Where the file may hold the address of an object store, and what stands there."""
+    ledger, projects = mapping.get("ledger"), mapping.get("projects")
+    if isinstance(ledger, Mapping):
+        yield ("ledger", "objects"), ledger.get("objects")
+    for index, row in enumerate(projects if isinstance(projects, Sequence) else ()):
+        if isinstance(row, Mapping) and is_address(str(row.get("report"))):
+            yield ("projects", index, "report"), row["report"]
+
+
+def _secret(document: Document, place: tuple[str | int, ...], secret: str, do: str) -> ConfigError:
+    name = ".".join(str(part) for part in place)
+    return ConfigError(
+        f"{document.name}:{document.line_of(place)}: {name} holds a {secret}, and a {secret} does "
+        "not belong in a file.",
+        f"Remove it, change it at the server, and {do}.",
+    )
 
 
 def _has_secret(url: object) -> bool:

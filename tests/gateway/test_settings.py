@@ -302,6 +302,15 @@ def test_old_batches_may_be_objects(load, tmp_path):
     assert "canary-7" not in found
 
 
+def test_a_report_may_be_at_an_address(load, tmp_path):
+    url = "s3://bucket/joulemark/pump-house"
+    shown = load(GOOD + f"projects: [{{report: '{url}'}}, {{report: out}}]\n").projects
+    assert [one.report for one in shown] == [url, tmp_path / "out"]
+    found = mistake(load, GOOD + "projects: [{report: 's3://me:canary-7@bucket/x'}]\n")
+    assert "projects.0.report holds a password" in found
+    assert "canary-7" not in found
+
+
 def test_a_collector_without_a_series_shows_no_pages(load):
     needed = "pages, projects and costs need the series"
     assert needed in mistake(load, GOOD + "series: {kind: none}\n")

@@ -838,19 +838,27 @@ def head_of(read: Open, site: str, name: str, seq: int, epoch: int | None = None
 
 def project_list(sources: Sources) -> models.Projects:
     """Every project whose report can be shown, and every one that runs."""
-    found, unreadable = projects.projects_of(sources.reports)
+    found, unreadable = _reports(sources)
     sees = sources.who.sees
     rows = [_project(one) for one in found.values() if sees(one.report.project.site)]
     running = [_running(one) for one in sources.savings.projects.values() if sees(one.site)]
     told = [f"{one.what} {one.do}" for one in unreadable]
+    if sources.copies is not None:
+        told += [f"{one.what} {one.do}" for one in sources.copies.troubles]
     told += [f"{one.what} {one.do}" for one in sources.savings.unfollowed]
     folders = told if sources.who.sites is None else []  # whose they are nobody knows
     return models.Projects(projects=rows, running=running, unreadable=folders)
 
 
+def _reports(sources: Sources) -> tuple[dict[str, projects.Project], list[projects.Unreadable]]:
+    """Those in folders, and copies of those in an object store."""
+    copies = [] if sources.copies is None else sources.copies.folders
+    return projects.projects_of([*sources.reports, *copies])
+
+
 def project(sources: Sources, name: str) -> projects.Project:
     """One project; Problem where there is none."""
-    found, _ = projects.projects_of(sources.reports)
+    found, _ = _reports(sources)
     if name not in found or not sources.who.sees(found[name].report.project.site):
         raise unknown("project", name)
     return found[name]
@@ -858,7 +866,7 @@ def project(sources: Sources, name: str) -> projects.Project:
 
 def has_report(sources: Sources, name: str) -> bool:
     """Whether there is a report of this project that whoever asks may see."""
-    found, _ = projects.projects_of(sources.reports)
+    found, _ = _reports(sources)
     return name in found and sources.who.sees(found[name].report.project.site)
 
 

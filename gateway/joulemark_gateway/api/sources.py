@@ -19,6 +19,7 @@ from joulemark_gateway.following.so_far import Board
 from joulemark_gateway.ingest.live import LiveBoard
 from joulemark_gateway.ingest.registered import Registry
 from joulemark_gateway.ingest.tally import Tally
+from joulemark_gateway.reports.stored import Copies
 from joulemark_gateway.series.base import Series, SeriesReader
 from joulemark_gateway.settings import CollectorSettings
 
@@ -66,7 +67,8 @@ class Sources:
     witness_key: bytes  # its public key
     evidence: Ledger
     series: OpenSeries
-    reports: Sequence[Path] = ()
+    reports: Sequence[Path] = ()  # folders
+    copies: Copies | None = None  # of reports that are in an object store
     registry: Callable[[], Registry] = lambda: Registry({}, frozenset())
     settings: CollectorSettings | None = None  # of the collector that runs behind the pages
     live: LiveBoard = field(default_factory=LiveBoard)  # what is shown and not evidence

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from joulemark_agent.contract.batch import inflate
-from joulemark_agent.contract.errors import JoulemarkError, StoreError
+from joulemark_agent.contract.errors import StoreError
+from joulemark_gateway.alive import QUIET, Beat
 from joulemark_gateway.evidence.blocks import (
     LOST,
     MARK,
@@ -28,6 +29,7 @@ from joulemark_gateway.evidence.blocks import (
 )
 from joulemark_gateway.evidence.engine import Engine
 from joulemark_gateway.evidence.sqlite import SqliteFile, require_there
+from joulemark_gateway.turning import TurningThread
 
 AGE_US = 3600 * 1_000_000  # younger batches are left alone: they are the ones that are read
 _LEAST = 8  # batches that are worth a block where no more can come to it
@@ -194,49 +196,32 @@ class Compactor(CompactorTables, SqliteFile):
         return int((pages - free) * size)
 
 
-class CompactorThread:
+class CompactorThread(TurningThread):
     """Compacts from a thread of its own, with a share of a core, until it is stopped."""
 
     def __init__(
-        self, open_compactor: Callable[[], CompactorTables], now_us: Callable[[], int]
+        self,
+        open_compactor: Callable[[], CompactorTables],
+        now_us: Callable[[], int],
+        beat: Beat = QUIET,
     ) -> None:
         """Nothing runs yet.
 
         Args:
             open_compactor: of the evidence store.
             now_us: wall time, UTC. [us]
+            beat: told of every block.
         """
-        self._open, self._now_us = open_compactor, now_us
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="compactor", daemon=True)
+        self._open, self._now_us, self._on_block = open_compactor, now_us, beat.on
+        super().__init__("compaction", self._compact, every_s=_TURN_S, beat=beat, rests_first=True)
 
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End when the block at hand is done."""
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        is_down = False
-        while not self._stop.wait(_TURN_S):
-            try:
-                self._turn()
-                is_down = False
-            except JoulemarkError as error:
-                if not is_down:
-                    fields = {"code": error.code, "what": error.what, "do": error.do}
-                    log.error("compaction_down", extra=fields)  # noqa: TRY400 - said in full
-                is_down = True
-
-    def _turn(self) -> None:
+    def _compact(self, stop: threading.Event) -> None:
         with self._open() as compactor:
             if not compactor.may_begin():
                 return
             begun_s = time.thread_time()
             for _ in compactor.moves(self._now_us() - AGE_US):
+                self._on_block()
                 took_s, begun_s = time.thread_time() - begun_s, time.thread_time()
-                if self._stop.wait(took_s * (1 / _SHARE - 1)):
+                if stop.wait(took_s * (1 / _SHARE - 1)):
                     return

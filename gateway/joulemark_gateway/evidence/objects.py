@@ -1,14 +1,16 @@
-"""Blocks of old batches outside of the ledger: files of a folder, or objects of a store (`fsspec`).
+"""What stands outside of the ledger: files of a folder, or objects of a store (`fsspec`).
 
 An object is named by the SHA-256 of its bytes and never changed or deleted. It is written, flushed
-where it is a file, read back and compared before a row of the ledger refers to it; who reads it
-later compares it again. What was written by somebody who was killed before the row is found there
-by the next who writes the same bytes.
+where it is a file, read back and compared before anything refers to it; who reads it later compares
+it again. What was written by somebody who was killed before that is found there by the next who
+writes the same bytes.
 
-| in the ledger | what |
-|---|---|
-| `sha256:` and 64 hexadecimal digits | the block is an object of this name |
-| anything else | the block itself: XZ begins with other bytes |
+| folder | its objects | what refers to them |
+|---|---|---|
+| `blocks` | blocks of old batches | rows of the ledger: `sha256:` and the name |
+| `files` | files of reports | a named file, put last, replaced as a whole (`reports.stored`) |
+
+A block that stands in its row begins with other bytes than `sha256:`, as XZ does.
 
 StoreError codes: `objects_away`, the store itself; `object_lost`, this object alone.
 """
@@ -30,11 +32,12 @@ from joulemark_gateway.evidence.blocks import AWAY, LOST, MARK
 class Objects:
     """The objects below one address; one thread at a time."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, folder: str = "blocks") -> None:
         """Nothing is read or written yet.
 
         Args:
             url: as fsspec takes it: a folder, `s3://bucket/folder`, `memory://folder`.
+            folder: below it, of one kind of objects.
 
         Raises:
             StoreError: there is no such kind of store here.
@@ -44,11 +47,12 @@ class Objects:
             self._files, self._root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as error:
             raise StoreError(
-                f"The objects of the ledger cannot be kept at {url}: {error}.",
+                f"Objects cannot be kept at {url}: {error}.",
                 "Install the package that fsspec names (for s3:// it is s3fs), or name a folder.",
                 code=AWAY,
             ) from error
-        self._blocks = f"{self._root.rstrip('/')}/blocks"
+        self._root = self._root.rstrip("/")
+        self._folder = f"{self._root}/{folder}"
         self._is_local = "file" in _protocols(self._files)
 
     def put(self, data: bytes) -> bytes:
@@ -64,10 +68,7 @@ class Objects:
             with suppress(FileNotFoundError):
                 found = self._files.cat_file(path)
             if found != data:
-                if self._is_local:
-                    replace_file(Path(path), data)
-                else:
-                    self._files.pipe_file(path, data)
+                self._write(path, data)
                 found = self._files.cat_file(path)
             if self._is_local:  # it, and each folder that was made for it
                 for folder in list(Path(path).parents)[:4]:
@@ -90,7 +91,7 @@ class Objects:
         try:
             data = bytes(self._files.cat_file(self._path(name)))
         except FileNotFoundError as error:
-            if self._is_local and not Path(self._blocks).is_dir():
+            if self._is_local and not Path(self._folder).is_dir():
                 raise self._away(error) from error  # the disk of the folder is not there
             raise _lost(f"{name} is not at {self.url}") from error
         except Exception as error:
@@ -99,13 +100,49 @@ class Objects:
             raise _lost(f"{name} at {self.url} holds other bytes")
         return data
 
+    def replace(self, name: str, data: bytes) -> None:
+        """Put a named file beside the objects that it refers to, in the place of what was there.
+
+        Raises:
+            StoreError: it cannot be written, or does not come back as it was.
+        """
+        path = f"{self._root}/{name}"
+        try:
+            self._write(path, data)
+            found = self._files.cat_file(path)
+        except Exception as error:  # each kind of store has errors of its own
+            raise self._away(error) from error
+        if found != data:
+            raise self._away(ValueError(f"{name} does not come back as it was written"))
+
+    def read(self, name: str) -> bytes | None:
+        """A named file; None where there is none.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        try:
+            return bytes(self._files.cat_file(f"{self._root}/{name}"))
+        except FileNotFoundError as error:
+            if self._is_local and not Path(self._root).is_dir():
+                raise self._away(error) from error
+            return None
+        except Exception as error:
+            raise self._away(error) from error
+
+    def _write(self, path: str, data: bytes) -> None:
+        if self._is_local:
+            replace_file(Path(path), data)
+        else:
+            self._files.pipe_file(path, data)
+
     def _path(self, name: str) -> str:
-        return f"{self._blocks}/{name[:2]}/{name}"
+        return f"{self._folder}/{name[:2]}/{name}"
 
     def _away(self, error: Exception) -> StoreError:
         return StoreError(
-            f"The objects of the ledger at {self.url}: {error}.",
-            "Check the address, the access and the room there; what is in the ledger is unchanged.",
+            f"The objects at {self.url}: {error}.",
+            "Check the address, the access and the room there; all else is unchanged.",
             code=AWAY,
         )
 

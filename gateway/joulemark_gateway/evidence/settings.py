@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, SecretStr, model_validator
 
 from joulemark_agent.contract.errors import ConfigError
-from joulemark_gateway.evidence.blocks import Outside
 from joulemark_gateway.evidence.ledger import Ledger, SqliteLedger
 from joulemark_gateway.evidence.store import FILE
-from joulemark_gateway.sections import Strict, mistake
+from joulemark_gateway.sections import Strict, is_address, mistake
+
+if TYPE_CHECKING:
+    from joulemark_gateway.evidence.blocks import Outside
+    from joulemark_gateway.evidence.objects import Objects
 
 _SCHEMES = {"postgresql", "postgres"}
 
@@ -64,21 +67,31 @@ class LedgerSettings(Strict):
         Raises:
             ConfigError: the package that talks to the server is not installed.
         """
-        outside = None if self.objects is None else _objects(self.objects, state_dir)
+        outside = None
+        if self.objects is not None:
+            is_folder = not is_address(self.objects)
+            url = str((state_dir / self.objects).absolute()) if is_folder else self.objects
+            outside = open_objects(url)
         if self.url is None:
             return SqliteLedger(state_dir / FILE, outside)
         return _on_server(self.url, self.password, outside)
 
 
-def _objects(url: str, state_dir: Path) -> Outside:
+def open_objects(url: str, folder: str = "blocks") -> Objects:
+    """The objects of one kind at an address; nothing is read or written yet.
+
+    Raises:
+        ConfigError: the package for it is not installed.
+        StoreError: there is no such kind of store here.
+    """
     try:
         from joulemark_gateway.evidence.objects import Objects  # noqa: PLC0415 - extra [objects]
     except ImportError as error:
         raise ConfigError(
-            f"Objects outside of the ledger need the package fsspec: {error}.",
+            f"Objects at an address need the package fsspec: {error}.",
             "Run: pip install 'joulemark[gateway,objects]'",
         ) from error
-    return Objects(url if "://" in url else str((state_dir / url).absolute()))
+    return Objects(url, folder)
 
 
 def _on_server(url: str, password: SecretStr | None, outside: Outside | None) -> Ledger:

@@ -6,8 +6,9 @@ Adding the commands imports nothing heavy: what they need is imported when they 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,9 @@ def add_command(subparsers: Any) -> None:
         "report.ko.pdf, and report.json, bundle.zip and policy.json.",
     )
     report.add_argument("project", type=Path, metavar="PROJECT.yaml")
-    report.add_argument("--out", type=Path, required=True, metavar="DIR")
+    report.add_argument(
+        "--out", required=True, metavar="DIR", help="a folder, or an address of fsspec (s3://...)"
+    )
     report.set_defaults(run=run_report)
 
 
@@ -56,10 +59,11 @@ def run_report(args: argparse.Namespace) -> int:
 
     project = load_project(args.project)
     signing = project.signing()  # a missing key is told before the work
+    write = _writer(args.out)  # as is a missing package
     material = gather(project)
     issued = issued_of(material, _now())
     files = files_of(material, issued, signing)
-    _write(args.out, files)
+    write(files)
     mark_shown(material.store, read_account(material.log).newest.size)
     print("\n".join(lines(issued.report)))
     print(f"\nwritten to {args.out}")
@@ -71,6 +75,16 @@ def run_report(args: argparse.Namespace) -> int:
 
 def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _writer(place: str) -> Callable[[Mapping[str, bytes]], None]:
+    """What keeps the files of a report there."""
+    if "://" not in place:
+        return partial(_write, Path(place))
+    from joulemark_gateway.evidence.settings import open_objects  # noqa: PLC0415 - [gateway]
+    from joulemark_gateway.reports.stored import KIND, publish  # noqa: PLC0415 - likewise
+
+    return partial(publish, open_objects(place, KIND))
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -12,6 +12,7 @@ import pytest
 from joulemark_agent.contract.batch import batch_bytes
 from joulemark_agent.contract.errors import StoreError
 from joulemark_agent.contract.topics import batch_topic, origin
+from joulemark_gateway.alive import Beat
 from joulemark_gateway.evidence import blocks, compactor
 from joulemark_gateway.evidence.blocks import Content, packed, unpacked
 from joulemark_gateway.evidence.compactor import Compactor
@@ -221,6 +222,29 @@ def test_a_running_collector_compacts_by_itself_and_goes_on_after_trouble(
         thread.stop()
     assert caplog.text.count("compaction_down") == 1
     assert answers(path) == before
+
+
+def test_a_mistake_of_ours_is_told_and_the_next_turn_compacts(path, monkeypatch, caplog):
+    monkeypatch.setattr(compactor, "_TURN_S", 0.01)
+    opened = iter([ValueError("of ours"), OSError("of ours, too")])
+
+    def open_compactor():
+        if (mistake := next(opened, None)) is not None:
+            raise mistake
+        return Compactor(path)
+
+    beats = []
+    beat = Beat(lambda: beats.append("on"), lambda: beats.append("off"))
+    thread = compactor.CompactorThread(open_compactor, lambda: LATER_US, beat)
+    thread.start()
+    try:
+        until(lambda: blocks_in(path) > 4, "blocks are made")
+    finally:
+        thread.stop()
+    assert "compaction_failed" in caplog.text
+    assert "ValueError: of ours" in caplog.text
+    assert beats.count("on") > blocks_in(path), "each block says that it goes on"
+    assert beats[-1] == "off"
 
 
 def blocks_in(path) -> int:

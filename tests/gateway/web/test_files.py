@@ -2,10 +2,15 @@
 
 import base64
 import hashlib
+import secrets
+import threading
 
 import pytest
 
 from joulemark_gateway.access.roles import Role
+from joulemark_gateway.api import projects
+from joulemark_gateway.evidence.objects import Objects
+from joulemark_gateway.reports import stored
 from support import guarded, pages
 from support.guarded import browser_of
 
@@ -142,3 +147,45 @@ async def test_a_file_that_is_made_anew_has_another_digest(tmp_path):
             (own.report / "bundle.zip").unlink()
             (own.report / "bundle.zip").symlink_to(own.report / "secret.txt")
             assert (await client.get(BUNDLE)).status_code == 404
+
+
+async def test_collectors_of_one_object_store_offer_the_same_also_while_it_is_away(state, tmp_path):
+    """Two state folders, one address: the same list, the same ETag, the same parts."""
+    url, empty = f"memory://{secrets.token_hex(4)}", "memory://empty"
+    made = {
+        name: (state.report / name).read_bytes() for name in projects.FILES.keys() & files_in(state)
+    }
+    stored.publish(Objects(url, stored.KIND), made)
+    answers = []
+    for name in ("north", "south"):
+        place = tmp_path / name
+        place.mkdir()
+        copies = stored.Copies([empty, url], place, lambda at: Objects(at, stored.KIND))
+        copies.turn(threading.Event())
+        shown = copies if name == "north" else stored.Copies([url], place, no_store)
+        with guarded.guarded(state, place, reports=[], copies=shown) as (let, app):
+            async with browser_of(app) as client:
+                client.headers.update(let.header(Role.VERIFIER))
+                listed = (await client.get(FILES)).json()
+                given = await client.get(BUNDLE, headers={"Range": "bytes=10-99"})
+                hidden = (await client.get("/api/v1/projects")).json()["unreadable"]
+                client.headers.update(let.header(Role.ADMIN))
+                told = (await client.get("/api/v1/projects")).json()["unreadable"]
+        answers.append((listed, given.headers["etag"], given.content))
+        assert hidden == [], "whose it is nobody knows"
+        assert len(told) == (name == "north")
+        assert all(f"There is no report at {empty}." in one for one in told)
+    assert answers[0] == answers[1]
+    assert {row["name"]: row["sha256"] for row in listed["files"]} == {
+        name: hashlib.sha256(data).hexdigest() for name, data in made.items()
+    }
+    assert given.headers["etag"] == f'"{hashlib.sha256(made["bundle.zip"]).hexdigest()}"'
+    assert given.content == made["bundle.zip"][10:100]
+
+
+def files_in(state):
+    return {path.name for path in state.report.iterdir()}
+
+
+def no_store(_url):
+    """What a collector that starts while the store is away may have of it."""
