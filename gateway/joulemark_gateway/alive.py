@@ -17,7 +17,8 @@ from joulemark_agent.watchdog import ServiceManager
 
 MESSAGES_S = 120.0  # one batch and its COMMIT; a slow disk flushes within seconds
 # A round or a turn asks servers that may be slow, each with a time-out of its own.
-SERIES_S = LOG_S = DAILY_S = COMPACTION_S = REPORTS_S = 900.0
+SERIES_S = LOG_S = DAILY_S = COMPACTION_S = 900.0
+REPORTS_S = 7200.0  # several stores, each of which may take its time
 PAGES_S = REGISTRY_S = 120.0
 _LOOK_S = 1.0
 

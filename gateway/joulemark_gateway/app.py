@@ -20,7 +20,6 @@ from joulemark_gateway.costs.files import load_tariffs
 from joulemark_gateway.costs.months import CostBook
 from joulemark_gateway.daily import TURN_S, Daily
 from joulemark_gateway.evidence.compactor import CompactorThread
-from joulemark_gateway.evidence.settings import open_objects
 from joulemark_gateway.following.so_far import Board
 from joulemark_gateway.ingest.intake import Intake, Witness
 from joulemark_gateway.ingest.live import LiveBoard
@@ -79,11 +78,7 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
     costs = CostBook(load_tariffs(settings.costs))  # likewise
     deliverer = open_deliverer(settings)
     reports = [project.report for project in settings.projects if project.report is not None]
-    copies = stored.Copies(
-        [place for place in reports if isinstance(place, str)],
-        settings.state_dir,
-        partial(open_objects, folder=stored.KIND),
-    )
+    copies = stored.Copies([one for one in reports if isinstance(one, str)], settings.state_dir)
     requests = Requests(settings.state_dir)
     board = LiveBoard()
     tally = Tally()
@@ -135,7 +130,7 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
         key.public,
         ledger,
         series,
-        [place for place in reports if isinstance(place, Path)],
+        [one for one in reports if isinstance(one, Path)],
         copies,
         registry=registry,
         settings=settings,

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from joulemark_agent.contract.errors import JoulemarkError
 from joulemark_gateway.alive import QUIET, Beat
 
+_LEAVE_S = 30.0
+
 log = logging.getLogger(__name__)
 
 
@@ -48,9 +50,9 @@ class TurningThread:
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the turn at hand."""
+        """End after the turn at hand; one that hangs is left behind."""
         self._stop.set()
-        self._thread.join()
+        self._thread.join(_LEAVE_S)
 
     def _run(self) -> None:
         said = ""  # of what is wrong since the last turn that went well

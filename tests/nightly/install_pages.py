@@ -119,8 +119,8 @@ class Machine:
         return user, given, folder, command
 
     @contextmanager
-    def service(self, name: str, says: str) -> Iterator[None]:
-        """A unit's command, as its user, until the log says this; ended in order."""
+    def service(self, name: str, says: str = "") -> Iterator[None]:
+        """A unit's command, as its user, from when the log says this; ended in order."""
         user, given, folder, command = self.unit(name)
         log = self.root / f"tmp/{name}.log"
         words = ["chroot", str(self.root), "/usr/sbin/runuser", "-u", user, "--",
@@ -151,7 +151,7 @@ def commands(name: str) -> list[str]:
 
 def _served(pc: Machine) -> str:
     with (
-        pc.service("joulemark-mosquitto", "mosquitto version"),
+        pc.service("joulemark-mosquitto"),  # of how it starts its file has it say nothing
         pc.service("joulemark-collector", "broker_connected"),
     ):
         pass

@@ -18,9 +18,11 @@ StoreError codes: `objects_away`, the store itself; `object_lost`, this object a
 from __future__ import annotations
 
 import hashlib
+import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 
@@ -28,21 +30,26 @@ from joulemark_agent.contract.errors import StoreError
 from joulemark_agent.files import flush_folder, replace_file
 from joulemark_gateway.evidence.blocks import AWAY, LOST, MARK
 
+ANSWER_S = 60.0  # less than the watchdog gives whoever takes messages; s3fs tries for many minutes
+T = TypeVar("T")
+
 
 class Objects:
-    """The objects below one address; one thread at a time."""
+    """The objects below one address; a store that hangs is away for those who ask it."""
 
-    def __init__(self, url: str, folder: str = "blocks") -> None:
+    def __init__(self, url: str, folder: str = "blocks", answer_s: float = ANSWER_S) -> None:
         """Nothing is read or written yet.
 
         Args:
             url: as fsspec takes it: a folder, `s3://bucket/folder`, `memory://folder`.
             folder: below it, of one kind of objects.
+            answer_s: in which the store answers a call.
 
         Raises:
             StoreError: there is no such kind of store here.
         """
-        self.url = url
+        self.url, self._answer_s = url, answer_s
+        self._hanging: list[threading.Thread] = []  # calls that were given up
         try:
             self._files, self._root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as error:
@@ -66,10 +73,10 @@ class Objects:
         try:
             found = b""
             with suppress(FileNotFoundError):
-                found = self._files.cat_file(path)
+                found = self._answered(lambda: self._files.cat_file(path))
             if found != data:
-                self._write(path, data)
-                found = self._files.cat_file(path)
+                self._answered(lambda: self._write(path, data))
+                found = self._answered(lambda: self._files.cat_file(path))
             if self._is_local:  # it, and each folder that was made for it
                 for folder in list(Path(path).parents)[:4]:
                     with suppress(PermissionError):  # then it was not made here
@@ -89,7 +96,7 @@ class Objects:
         """
         name = mark.removeprefix(MARK).decode("ascii", "replace")
         try:
-            data = bytes(self._files.cat_file(self._path(name)))
+            data = bytes(self._answered(lambda: self._files.cat_file(self._path(name))))
         except FileNotFoundError as error:
             if self._is_local and not Path(self._folder).is_dir():
                 raise self._away(error) from error  # the disk of the folder is not there
@@ -108,8 +115,8 @@ class Objects:
         """
         path = f"{self._root}/{name}"
         try:
-            self._write(path, data)
-            found = self._files.cat_file(path)
+            self._answered(lambda: self._write(path, data))
+            found = self._answered(lambda: self._files.cat_file(path))
         except Exception as error:  # each kind of store has errors of its own
             raise self._away(error) from error
         if found != data:
@@ -122,13 +129,44 @@ class Objects:
             StoreError: the store does not answer.
         """
         try:
-            return bytes(self._files.cat_file(f"{self._root}/{name}"))
+            return bytes(self._answered(lambda: self._files.cat_file(f"{self._root}/{name}")))
         except FileNotFoundError as error:
             if self._is_local and not Path(self._root).is_dir():
                 raise self._away(error) from error
             return None
         except Exception as error:
             raise self._away(error) from error
+
+    def _answered(self, call: Callable[[], T]) -> T:
+        """What a call gives.
+
+        One that hangs is left to a thread that nobody waits for; until it has ended nobody asks.
+
+        Raises:
+            TimeoutError: it hangs, or one before does.
+            BaseException: what it raises.
+        """
+        self._hanging = [thread for thread in self._hanging if thread.is_alive()]
+        if self._hanging:
+            raise TimeoutError("a call of before has not been answered yet")
+        given: list[T] = []
+        raised: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                given.append(call())
+            except BaseException as error:  # noqa: BLE001 - raised below, whatever it is
+                raised.append(error)
+
+        thread = threading.Thread(target=run, name="objects", daemon=True)
+        thread.start()
+        thread.join(self._answer_s)
+        if raised:
+            raise raised[0]
+        if not given:
+            self._hanging.append(thread)
+            raise TimeoutError(f"no answer in {self._answer_s:g} s")
+        return given[0]
 
     def _write(self, path: str, data: bytes) -> None:
         if self._is_local:

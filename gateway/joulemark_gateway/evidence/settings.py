@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, SecretStr, model_validator
@@ -77,8 +77,12 @@ class LedgerSettings(Strict):
         return _on_server(self.url, self.password, outside)
 
 
-def open_objects(url: str, folder: str = "blocks") -> Objects:
-    """The objects of one kind at an address; nothing is read or written yet.
+def open_objects(url: str, **options: Any) -> Objects:
+    """The objects at an address; nothing is read or written yet.
+
+    Args:
+        url: of the store.
+        options: as `Objects` takes them.
 
     Raises:
         ConfigError: the package for it is not installed.
@@ -91,7 +95,7 @@ def open_objects(url: str, folder: str = "blocks") -> Objects:
             f"Objects at an address need the package fsspec: {error}.",
             "Run: pip install 'joulemark[gateway,objects]'",
         ) from error
-    return Objects(url, folder)
+    return Objects(url, **options)
 
 
 def _on_server(url: str, password: SecretStr | None, outside: Outside | None) -> Ledger:

@@ -81,10 +81,9 @@ def _writer(place: str) -> Callable[[Mapping[str, bytes]], None]:
     """What keeps the files of a report there."""
     if "://" not in place:
         return partial(_write, Path(place))
-    from joulemark_gateway.evidence.settings import open_objects  # noqa: PLC0415 - [gateway]
-    from joulemark_gateway.reports.stored import KIND, publish  # noqa: PLC0415 - likewise
+    from joulemark_gateway.reports.stored import open_place, publish  # noqa: PLC0415 - [gateway]
 
-    return partial(publish, open_objects(place, KIND))
+    return partial(publish, open_place(place))
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:

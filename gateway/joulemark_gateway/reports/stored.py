@@ -28,6 +28,7 @@ from joulemark_agent.contract.canonical import canonical_bytes, parse_canonical
 from joulemark_agent.contract.errors import EvidenceError, JoulemarkError, StoreError
 from joulemark_agent.files import flush_folder, replace_file
 from joulemark_gateway.evidence.blocks import MARK
+from joulemark_gateway.evidence.settings import open_objects
 
 if TYPE_CHECKING:
     from joulemark_gateway.evidence.objects import Objects  # extra [objects]
@@ -35,10 +36,16 @@ if TYPE_CHECKING:
 LIST, KIND = "report.files.json", "files"
 FOLDER = "report-copies"  # in state_dir
 EVERY_S = 10.0
+ANSWER_S = 600.0  # a bundle over a slow line; nobody waits for it
 _NAME = re.compile(r"[a-z][a-z0-9.]{0,39}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 log = logging.getLogger(__name__)
+
+
+def open_place(url: str) -> Objects:
+    """Where reports are put; nothing is read or written yet. Errors as `open_objects`."""
+    return open_objects(url, folder=KIND, answer_s=ANSWER_S)
 
 
 def publish(objects: Objects, files: Mapping[str, bytes]) -> None:
@@ -119,20 +126,23 @@ class Copies:
     """The copies of the reports at some addresses; one thread makes them, every request reads."""
 
     def __init__(
-        self, urls: Sequence[str], state_dir: Path, open_objects: Callable[[str], Objects]
+        self,
+        urls: Sequence[str],
+        state_dir: Path,
+        open_at: Callable[[str], Objects] = open_place,
     ) -> None:
         """Nothing is read yet; what was copied before is shown.
 
         Args:
             urls: of the reports.
             state_dir: of the collector.
-            open_objects: at an address.
+            open_at: what is at an address.
 
         Raises:
             JoulemarkError: there is no such kind of store here.
         """
         names = {url: hashlib.sha256(url.encode()).hexdigest()[:16] for url in urls}
-        self._places = {url: (open_objects(url), state_dir / FOLDER / names[url]) for url in urls}
+        self._places = {url: (open_at(url), state_dir / FOLDER / names[url]) for url in urls}
         self._troubles: dict[str, JoulemarkError] = {}
 
     @property

@@ -1,6 +1,7 @@
 """Blocks of old batches outside of the ledger: named by what they hold, and compared when read."""
 
 import secrets
+import threading
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -251,6 +252,29 @@ def test_objects_that_are_away_hold_up_who_sends_old_batches_and_nobody_else(
     assert replace(again, has_grown=True) == receipts[0]
     with ledger.reader() as store:
         assert store.quarantined() == []
+
+
+def test_a_store_that_hangs_is_away_for_those_who_ask_and_back_when_it_answers(monkeypatch):
+    """The control, the store itself, would be waited for without end."""
+    objects = Objects(f"memory://{secrets.token_hex(4)}", answer_s=0.05)
+    mark, goes_on, asked = objects.put(b"held"), threading.Event(), []
+    cat = objects._files.cat_file
+
+    def hang(path):
+        asked.append(path)
+        assert goes_on.wait(20)
+        return cat(path)
+
+    monkeypatch.setattr(objects._files, "cat_file", hang)
+    for why in ("no answer in 0.05 s", "a call of before has not been answered yet"):
+        with pytest.raises(StoreError, match=why) as caught:
+            objects.get(mark)
+        assert caught.value.code == "objects_away"
+    assert len(asked) == 1
+    [hanging] = objects._hanging
+    goes_on.set()
+    hanging.join(20)
+    assert objects.get(mark) == b"held"
 
 
 def test_every_folder_on_the_way_to_an_object_is_on_the_disk_before_the_row(tmp_path, monkeypatch):

@@ -2,13 +2,11 @@
 
 import secrets
 import threading
-from functools import partial
 
 import pytest
 
 from joulemark_agent.contract.errors import StoreError
 from joulemark_gateway.evidence.objects import Objects
-from joulemark_gateway.evidence.settings import open_objects
 from joulemark_gateway.reports.stored import FOLDER, KIND, LIST, Copies, copy, publish
 
 NAMES = ("report.html", "report.json", "bundle.zip", "policy.json")
@@ -158,7 +156,7 @@ def test_where_nothing_was_published_it_is_said_how(url, tmp_path):
 def test_one_report_that_cannot_be_had_holds_up_no_other(url, tmp_path, caplog):
     publish(objects_at(url), OLD)
     empty = f"memory://{secrets.token_hex(4)}"
-    copies = Copies([empty, url], tmp_path, partial(open_objects, folder=KIND))
+    copies = Copies([empty, url], tmp_path)
     assert copies.folders == []
     for _ in range(2):
         copies.turn(threading.Event())

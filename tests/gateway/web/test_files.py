@@ -9,7 +9,6 @@ import pytest
 
 from joulemark_gateway.access.roles import Role
 from joulemark_gateway.api import projects
-from joulemark_gateway.evidence.objects import Objects
 from joulemark_gateway.reports import stored
 from support import guarded, pages
 from support.guarded import browser_of
@@ -155,12 +154,12 @@ async def test_collectors_of_one_object_store_offer_the_same_also_while_it_is_aw
     made = {
         name: (state.report / name).read_bytes() for name in projects.FILES.keys() & files_in(state)
     }
-    stored.publish(Objects(url, stored.KIND), made)
+    stored.publish(stored.open_place(url), made)
     answers = []
     for name in ("north", "south"):
         place = tmp_path / name
         place.mkdir()
-        copies = stored.Copies([empty, url], place, lambda at: Objects(at, stored.KIND))
+        copies = stored.Copies([empty, url], place)
         copies.turn(threading.Event())
         shown = copies if name == "north" else stored.Copies([url], place, no_store)
         with guarded.guarded(state, place, reports=[], copies=shown) as (let, app):
