@@ -21,6 +21,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ PYTHONS = ("3.11", "3.12", "3.13")
 GLIBC = ("2_28", "2_27", "2_17", "2_12", "2_5")
 REQUIREMENTS, SBOM = "requirements.txt", "sbom.cdx.json"
 AGENT, BUILD = "docker/requirements-agent.txt", "docker/requirements-build.txt"
+PIP = 25  # tried: 24.3.1 leaves expressions out, 25.0 does not
 _WHAT = {
     REQUIREMENTS: "Every package of joulemark[all]",
     AGENT: "Every package of joulemark[agent]",
@@ -100,14 +102,14 @@ def sbom_text(found: Iterable[Package], version: str) -> str:
     ) + "\n"  # fmt: skip
 
 
-def licence_of(metadata: dict[str, Any]) -> str:
+def licence_of(stated: dict[str, Any]) -> str:
     """The licence as a package states it: the expression, else classifiers, else its own words."""
-    if expression := metadata.get("license_expression"):
+    if expression := stated.get("license_expression"):
         return str(expression)
-    told = [text for text in metadata.get("classifier", ()) if text.startswith("License ::")]
+    told = [text for text in stated.get("classifier", ()) if text.startswith("License ::")]
     names = [text.rpartition(" :: ")[2] for text in told]
     plain = [name for name in names if name != "OSI Approved"]
-    return " OR ".join(plain) or str(metadata.get("license") or "").strip().partition("\n")[0]
+    return " OR ".join(plain) or str(stated.get("license") or "").strip().partition("\n")[0]
 
 
 def _component(name: str, version: str, licence: str, kind: str = "library") -> dict[str, Any]:
@@ -123,10 +125,10 @@ def _component(name: str, version: str, licence: str, kind: str = "library") -> 
 
 
 def _package(item: dict[str, Any]) -> Package:
-    metadata = item["metadata"]
-    name = str(metadata["name"]).lower().replace("_", "-").replace(".", "-")
+    stated = item["metadata"]
+    name = str(stated["name"]).lower().replace("_", "-").replace(".", "-")
     sha256 = item["download_info"]["archive_info"]["hashes"]["sha256"]
-    return Package(name, metadata["version"], licence_of(metadata), frozenset({sha256}))
+    return Package(name, stated["version"], licence_of(stated), frozenset({sha256}))
 
 
 def _same(package: Package) -> tuple[str, str, str]:
@@ -162,8 +164,22 @@ def _extras(named: Iterable[str]) -> list[str]:
     return text.partition("[")[2].rstrip("]").split(",")
 
 
+def check_pip(version: str) -> None:
+    """See that this pip reports licences as packages state them now.
+
+    Raises:
+        SystemExit: it leaves licence expressions (PEP 639) out, and others would be written down.
+    """
+    if int(version.partition(".")[0]) < PIP:
+        raise SystemExit(
+            f"pip {version} does not report licence expressions; {PIP}.0 and later do. "
+            f"Run: python -m pip install 'pip>={PIP}', and then this again."
+        )
+
+
 def main() -> None:
     """Write both files."""
+    check_pip(metadata.version("pip"))
     sys.path[:0] = [str(ROOT / "agent")]
     from joulemark_agent import __version__  # noqa: PLC0415 - only now found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import tomllib
 from pathlib import Path
 
@@ -65,6 +66,14 @@ def test_every_licence_is_on_the_list(components):
 def test_a_licence_that_is_not_on_the_list_would_be_found():
     gpl = {"licenses": [{"license": {"name": "MIT AND GPL-3.0-or-later"}}]}
     assert _licences(gpl) - ALLOWED == {"GPL-3.0-or-later"}
+
+
+def test_a_pip_that_leaves_licence_expressions_out_writes_nothing():
+    check_pip = runpy.run_path(str(ROOT / "deploy" / "supply_chain.py"))["check_pip"]
+    check_pip("25.0")
+    for old in ("24.3.1", "23.2.1"):
+        with pytest.raises(SystemExit, match=rf"pip {old} does not report .* Run: python -m pip"):
+            check_pip(old)
 
 
 def test_none_of_the_traps_is_taken(components):
