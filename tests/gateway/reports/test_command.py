@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import secrets
 
 import pytest
 import yaml
@@ -12,13 +13,14 @@ from joulemark_agent.contract.document import document_bytes
 from joulemark_agent.contract.errors import ConfigError, MeasureError, StoreError
 from joulemark_agent.contract.signature import encode64
 from joulemark_agent.contract.topics import batch_topic
+from joulemark_gateway.api import projects
 from joulemark_gateway.bookkeeping.plans import register, sign_plan
 from joulemark_gateway.evidence.bundle import open_bundle
 from joulemark_gateway.evidence.log import CollectorLog
 from joulemark_gateway.evidence.log_store import LogStore
 from joulemark_gateway.evidence.store import FILE, SqliteStore
 from joulemark_gateway.ingest.intake import Intake, Witness
-from joulemark_gateway.reports import command
+from joulemark_gateway.reports import command, stored
 from joulemark_gateway.reports.project_file import load_project
 from joulemark_gateway.verify.policy import parse_policy
 from joulemark_gateway.verify.verdict import verify
@@ -137,8 +139,13 @@ def test_a_report_tells_nobody_whom_else_the_collector_serves(held, tmp_path):
     assert [row["agent"] for row in policy_["agents"]] == [AGENT]
 
 
-def test_the_plan_in_the_bundle_holds_no_wiring(held, tmp_path):
-    run("report", project(held), "--out", tmp_path)
+def test_a_report_may_be_put_in_an_object_store(held, tmp_path, capsys):
+    """And the plan in its bundle holds no wiring."""
+    url, tmp_path = f"memory://{secrets.token_hex(4)}", tmp_path / "copy"
+    assert run("report", project(held), "--out", url) == 0
+    assert f"written to {url}" in capsys.readouterr().out
+    stored.copy(stored.open_place(url), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == projects.FILES.keys()
     plan = open_bundle((tmp_path / "bundle.zip").read_bytes()).members["plan.json"]
     assert plan == small().plan == document_bytes(plan_mapping())
     assert json.loads((tmp_path / "report.json").read_bytes())["plan_sha256"] == digest_hex(plan)
@@ -246,6 +253,11 @@ def test_wrong_wiring_is_told_before_any_work(held, tmp_path, wiring, message):
     with pytest.raises(ConfigError, match=message):
         run("report", path, "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_kind_of_store_that_there_is_not_is_told_before_any_work(held):
+    with pytest.raises(StoreError, match="Objects cannot be kept at nowhere://x"):
+        run("report", project(held), "--out", "nowhere://x")
 
 
 def test_a_mistake_in_the_plan_is_told_with_its_line(held):
