@@ -263,7 +263,8 @@ def _responses(item: _Item) -> list[Response]:
     found, item.arrived = item.arrived, []
     if not found and item.latest is not None:
         found = [item.latest]
-    return [Response(NODE, item.request.address, data) for data in found]
+    address = item.request.address
+    return [Response(NODE, address, data) for data in found]
 
 
 def _wanted(session: Session, request: Request, number: int) -> bytes:

@@ -105,6 +105,8 @@ def parse(data: bytes) -> DataValue | None:
 
 def status_of(data: bytes) -> int:
     """The StatusCode of a DataValue; good where it has none."""
+    if data and not data[0] & _STATUS:  # as most, and then nothing else of it matters
+        return 0
     shape = shape_of(data)
     return 0 if shape is None else _status(data, shape)
 
