@@ -19,7 +19,7 @@ from joulemark_agent.contract.raw import instant_us, raw_file
 from joulemark_agent.settings import load_site
 
 
-def add_command(subparsers: Any) -> None:
+def add_commands(subparsers: Any) -> None:
     """Add `joulemark agent archive` and what it can do."""
     parser = subparsers.add_parser("archive", help="raw records that stay at this gateway")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)

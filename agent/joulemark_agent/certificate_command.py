@@ -18,7 +18,7 @@ from joulemark_agent.settings import SiteSettings, load_site
 from joulemark_agent.site_sections import SecuritySettings
 
 
-def add_command(subparsers: Any) -> None:
+def add_commands(subparsers: Any) -> None:
     """Add the command to those of `joulemark agent`."""
     parser = subparsers.add_parser(
         "certificate", help="make and show the certificate by which OPC UA servers know this agent"

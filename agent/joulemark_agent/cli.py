@@ -13,7 +13,6 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
-from importlib.util import find_spec
 from typing import Any
 
 from joulemark_agent import __version__
@@ -24,6 +23,19 @@ INTERRUPTED = 130
 GROUP = "joulemark.commands"
 KERNELS = "JOULEMARK_KERNELS"
 _COMPILED, _PLAIN = "compiled", "plain"
+
+# Modules of the agent with a function `add_commands`, and the commands it adds.
+AGENT_COMMANDS = {
+    "commands": ("check", "read", "profiles"),
+    "commission": ("commission",),
+    "scan_command": ("scan",),
+    "simulate.command": ("simulate",),
+    "certificate_command": ("certificate",),
+    "archive_command": ("archive",),
+    "warmup_command": ("warmup",),
+    "sets.command": ("sets",),
+    "service": ("run", "enroll", "renew", "rotate-key"),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,33 +91,19 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     agent = commands.add_parser("agent", help="read devices, sign what they say, send it on")
     if words[:1] == ["agent"]:
-        _add_agent_commands(agent.add_subparsers(metavar="COMMAND", required=True))
+        word = next(iter(words[1:]), "")
+        _add_agent_commands(agent.add_subparsers(metavar="COMMAND", required=True), word)
     else:
         for entry in entry_points(group=GROUP):
             entry.load()(commands)
     return parser
 
 
-def _add_agent_commands(commands: Any) -> None:
-    from joulemark_agent import archive_command as archiving  # noqa: PLC0415 - needs [agent]
-    from joulemark_agent import certificate_command  # noqa: PLC0415 - as above
-    from joulemark_agent import commands as reading  # noqa: PLC0415 - as above
-    from joulemark_agent import commission as commissioning  # noqa: PLC0415 - as above
-    from joulemark_agent import scan_command as scanning  # noqa: PLC0415 - as above
-    from joulemark_agent import warmup_command as warming  # noqa: PLC0415 - as above
-    from joulemark_agent.sets import command as fetching  # noqa: PLC0415 - as above
-    from joulemark_agent.simulate import command as simulating  # noqa: PLC0415 - as above
-
-    reading.add_commands(commands)
-    commissioning.add_command(commands)
-    scanning.add_command(commands)
-    simulating.add_command(commands)
-    certificate_command.add_command(commands)
-    archiving.add_command(commands)
-    warming.add_command(commands)
-    fetching.add_command(commands)
-    if find_spec("joulemark_agent.service"):
-        import_module("joulemark_agent.service").add_commands(commands)
+def _add_agent_commands(commands: Any, word: str) -> None:
+    """Import only what the command that is asked for needs: the service starts sooner by it."""
+    asked = [module for module, words in AGENT_COMMANDS.items() if word in words]
+    for module in asked or AGENT_COMMANDS:  # a word that is none, and --help, are shown them all
+        import_module(f"joulemark_agent.{module}").add_commands(commands)
 
 
 if __name__ == "__main__":

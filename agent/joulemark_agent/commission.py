@@ -98,7 +98,7 @@ class Report:
         return all(verdict.holds is not False for verdict in self.verdicts)
 
 
-def add_command(subparsers: Any) -> None:
+def add_commands(subparsers: Any) -> None:
     """Add the command to those of `joulemark agent`."""
     parser = subparsers.add_parser(
         "commission", help="test under load whether devices are read the right way"

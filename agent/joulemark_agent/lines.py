@@ -66,7 +66,8 @@ def protocol_of(url: str) -> str:
     """
     scheme = urlsplit(url).scheme
     known: list[str] = []
-    for name in protocols():
+    # The one whose name the scheme begins with first: the others need not be imported then.
+    for name in sorted(protocols(), key=lambda name: not scheme.startswith(name.replace("_", "-"))):
         if scheme in (schemes := _module(name).SCHEMES):
             return name
         known += schemes

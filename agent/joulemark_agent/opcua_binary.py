@@ -10,8 +10,9 @@ from __future__ import annotations
 import base64
 import struct
 import uuid
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+from joulemark_agent.kernels.datavalue import FIELDS, shape_at
 
 NULL = b"\xff\xff\xff\xff"  # length of a string, byte string or array that is not there
 MAX_DEPTH = 8  # of values in values
@@ -27,20 +28,18 @@ _NODE_ID, _EXPANDED, _QUALIFIED, _LOCALIZED, _EXTENSION = 17, 18, 20, 21, 22
 _DATA_VALUE, _VARIANT, _DIAGNOSTIC = 23, 24, 25
 _ARRAY, _DIMENSIONS, _TYPE = 0x80, 0x40, 0x3F
 _HAS_VALUE, _RESERVED = 1, 0xC0
-# After the value: the bits of a DataValue's mask and how many bytes each stands for, in order.
-_FIELDS = ((2, 4), (4, 8), (16, 2), (8, 8), (32, 2))
 
 
 class MalformedError(ValueError):
     """The bytes are not what they should be."""
 
 
-@dataclass(frozen=True)
-class Variable:
+class Variable(NamedTuple):
     """A DataValue in the bytes that were received."""
 
     data: bytes
     value_end: int  # where its Variant ends; 1: it has none
+    is_number: bool  # it is one number, or says why it has none
 
     @property
     def without_value(self) -> bytes:
@@ -77,7 +76,7 @@ class Cursor:
 
     def u32(self) -> int:
         """The next UInt32."""
-        return int(self.number(_U32))
+        return int.from_bytes(self.take(4), "little")
 
     def blob(self) -> bytes | None:
         """The next ByteString."""
@@ -113,8 +112,12 @@ class Cursor:
     def variable(self) -> Variable:
         """The next DataValue."""
         start = self.at
+        shape = shape_at(self._data, start)  # most are one number, of which everything is known
+        if shape is not None and start + shape.size <= len(self._data):
+            self.at = start + shape.size
+            return Variable(self._data[start : self.at], shape.value_end, True)
         value_end = self._skip_data_value(0)
-        return Variable(self._data[start : self.at], value_end - start)
+        return Variable(self._data[start : self.at], value_end - start, False)
 
     def skip_extension(self) -> None:
         """Step over an ExtensionObject."""
@@ -149,7 +152,7 @@ class Cursor:
         if mask & _HAS_VALUE:
             self._skip_variant(depth)
         value_end = self.at
-        self.take(sum(size for bit, size in _FIELDS if mask & bit))
+        self.take(sum(size for bit, size in FIELDS if mask & bit))
         return value_end
 
     def _skip_variant(self, depth: int) -> None:

@@ -72,7 +72,7 @@ class _Item:
         """A DataValue has come."""
         self.latest = data
         self.arrived.append(data)
-        self.is_known = status_of(data) not in NOT_KNOWN
+        self.is_known = datavalue.status_of(data) not in NOT_KNOWN
 
 
 @dataclass
@@ -256,20 +256,15 @@ class Subscription:
 
 def numeric(variable: Variable) -> bytes:
     """The DataValue as it was received, without its value where that is no number."""
-    return variable.without_value if datavalue.parse(variable.data) is None else variable.data
-
-
-def status_of(data: bytes) -> int:
-    """The StatusCode of a DataValue; good where it has none."""
-    found = datavalue.parse(data)
-    return 0 if found is None else found.status
+    return variable.data if variable.is_number else variable.without_value
 
 
 def _responses(item: _Item) -> list[Response]:
     found, item.arrived = item.arrived, []
     if not found and item.latest is not None:
         found = [item.latest]
-    return [Response(NODE, item.request.address, data) for data in found]
+    address = item.request.address
+    return [Response(NODE, address, data) for data in found]
 
 
 def _wanted(session: Session, request: Request, number: int) -> bytes:

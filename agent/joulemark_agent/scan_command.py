@@ -29,7 +29,7 @@ LEAST_HTTP_S = 5.0  # as does a controller for all its selectors at once
 SHORTEST_S, LONGEST_S = 0.01, 60.0
 
 
-def add_command(subparsers: Any) -> None:
+def add_commands(subparsers: Any) -> None:
     """Add the command to those of `joulemark agent`."""
     parser = subparsers.add_parser(
         "scan",

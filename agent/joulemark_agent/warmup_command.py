@@ -13,7 +13,7 @@ from joulemark_agent.documents import load_profile
 _PROFILE = "virtual_main_meter"
 
 
-def add_command(subparsers: Any) -> None:
+def add_commands(subparsers: Any) -> None:
     """Add the command to those of `joulemark agent`."""
     parser = subparsers.add_parser("warmup", help="compile the kernels, so that no start waits")
     parser.add_argument("--json", action="store_true", help="one JSON document")

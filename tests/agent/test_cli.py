@@ -1,5 +1,6 @@
 """The command line: one clear message for every mistake, the right exit code, never a traceback."""
 
+import argparse
 import asyncio
 import json
 import os
@@ -7,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from importlib import import_module
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,18 @@ def started(*words: str | Path) -> "subprocess.Popen[str]":
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def printed(script: str) -> str:
+    """What a process of its own prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PYTHONPATH": SOURCES},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
 
 
 def site(folder: Path, *replacements: tuple[str, str]) -> Path:
@@ -324,18 +338,29 @@ def test_the_agents_commands_work_where_other_packages_cannot_be_imported(
     assert "'a_package_that_is_not_there', which is not installed" in capsys.readouterr().err
 
 
+def test_every_command_of_the_agent_stands_beside_the_module_that_adds_it() -> None:
+    for module, words in cli.AGENT_COMMANDS.items():
+        added = argparse.ArgumentParser().add_subparsers()
+        import_module(f"joulemark_agent.{module}").add_commands(added)
+        assert tuple(added.choices) == words
+
+
+def test_the_service_starts_without_what_it_does_not_need() -> None:
+    """Other commands, HTTP where all devices speak Modbus, and the BLAS that numba looks for."""
+    script = (
+        "import sys; from joulemark_agent import cli; cli._parser(['agent', 'run']);"
+        "from joulemark_agent.lines import line_of; line_of('modbus-tcp://127.0.0.1');"
+        "import joulemark_agent.kernels.jit, numba.np.arraymath;"
+        "other = ('joulemark_agent.scan', 'joulemark_agent.simulate', 'h11', 'scipy.linalg');"
+        "print(*sorted({*other} & {*sys.modules}))"
+    )
+    assert printed(script) == ""
+
+
 def test_a_command_of_another_package_needs_nothing_of_the_agents_extras() -> None:
     """`joulemark verify` runs on the base install: no YAML, no settings, no Modbus."""
     script = (
         "import sys; from joulemark_agent import cli; cli._parser(['verify']);"
         "print(*sorted({'yaml', 'pydantic_settings', 'asyncio'} & set(sys.modules)))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env=os.environ | {"PYTHONPATH": SOURCES},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-
-    assert done.stdout.strip() == ""
+    assert printed(script) == ""

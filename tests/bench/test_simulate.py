@@ -23,9 +23,9 @@ pytestmark = pytest.mark.bench
 FIRST_US, PERIOD_US, SLOTS = 1_514_732_400_000_000, 900_000_000, 3000
 MAIN = """
 import argparse, sys
-from joulemark_agent.simulate.command import add_command
+from joulemark_agent.simulate.command import add_commands
 parser = argparse.ArgumentParser()
-add_command(parser.add_subparsers())
+add_commands(parser.add_subparsers())
 args = parser.parse_args(["simulate", "-c", "unchanged", "--json", *sys.argv[1:]])
 sys.exit(args.run(args))
 """

@@ -9,8 +9,19 @@ import time
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from joulemark_agent.kernels.stream import INST, Rule, begun, rules_of, step_many
+from joulemark_agent.kernels.jit import compiled
+from joulemark_agent.kernels.stream import (
+    INST,
+    Rule,
+    State,
+    Times,
+    Values,
+    begun,
+    rules_of,
+    step_many,
+)
 from support.apart import apart
 from support.rounds import in_turns, say, show
 from support.streams import FIRST_US, QUARTER, S
@@ -18,6 +29,19 @@ from support.streams import FIRST_US, QUARTER, S
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(600)]
 
 CHANNELS, SECONDS = 20, 2000
+
+
+@compiled
+def does_nothing(  # noqa: PLR0917 -- as `step_rows`
+    _rules: Times,
+    state: State,
+    _t_us: Times,
+    _x: Values,
+    _q: NDArray[np.uint8],
+    _cut: NDArray[np.bool_],
+) -> Values:
+    """The arrays of a step in, and one out."""
+    return state[:0]
 
 
 def stepped(seconds: int) -> tuple[float, str]:
@@ -44,17 +68,20 @@ def test_a_second_of_twenty_channels() -> None:
         assert mark == stepped(300)[1], "compiled and interpreted differ"
         return float(cost)
 
-    def nothing() -> float:
+    block = np.ones((1, CHANNELS)), np.zeros((1, CHANNELS), np.uint8), np.zeros(1, np.bool_)
+    columns = rules_of([Rule(INST, 3 * S, QUARTER)] * CHANNELS), begun(CHANNELS), np.arange(1)
+
+    def empty() -> float:
         begun_s = time.process_time()
         for _ in range(SECONDS):
-            np.add(1, 2)
+            does_nothing(*columns, *block)
         return (time.process_time() - begun_s) / SECONDS * 1e6
 
     seen = in_turns(
         {
             "compiled": lambda: stepped(SECONDS)[0],
             "interpreted": interpreted,
-            "a numpy call": nothing,
+            "a kernel that does nothing": empty,
         }
     )
     show(f"N13 a second of {CHANNELS} channels", seen, "us", to="compiled")

@@ -19,8 +19,7 @@ _PATIENCE_US = 10_000_000
 CLOCK_STEP_US = 500_000  # by so much two clocks part only where one of them was set
 
 
-@dataclass(frozen=True)
-class Response:
+class Response(NamedTuple):
     """One checked reply: the data words as bytes, exactly as received."""
 
     table: str

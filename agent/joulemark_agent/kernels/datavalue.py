@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import NamedTuple
 
 UNCERTAIN, BAD_STATUS, TYPE, STALE = "uncertain", "bad_status", "type", "stale"
 
@@ -27,8 +29,9 @@ NUMBERS: dict[str, tuple[int, str]] = {
     "float32": (10, "<f"),
     "float64": (11, "<d"),
 }
-_FORMS = {number: (name, struct.Struct(form)) for name, (number, form) in NUMBERS.items()}
 _VALUE, _STATUS, _SOURCE_TIME, _SERVER_TIME, _SOURCE_PICO, _SERVER_PICO = 1, 2, 4, 8, 16, 32
+# After the value: the bits of the mask and how many bytes each stands for, in order.
+FIELDS = ((_STATUS, 4), (_SOURCE_TIME, 8), (_SOURCE_PICO, 2), (_SERVER_TIME, 8), (_SERVER_PICO, 2))
 _NULL = 0  # the type of a Variant that holds nothing
 _SEVERITY = 30  # bits below it
 _TICKS_PER_US = 10
@@ -46,12 +49,66 @@ class DataValue:
     server_time_us: int | None = None  # when the server had it, by its own clock, UTC
 
 
+class Shape(NamedTuple):
+    """Where everything stands in a DataValue of one number or none; 0: that is not in it."""
+
+    type: str | None  # a key of NUMBERS
+    size: int  # of all of it
+    value_end: int  # where its Variant ends; 1: it has none
+    status_at: int
+    source_time_at: int
+    server_time_at: int
+
+
+def _shapes() -> dict[bytes, Shape]:
+    """Every shape there is, by the bytes that tell it: the mask, and the type where it has one."""
+    sizes = {number: (name, struct.calcsize(form)) for name, (number, form) in NUMBERS.items()}
+    found = {}
+    for mask in range(_SERVER_PICO << 1):
+        values = {_NULL: (None, 0), **sizes} if mask & _VALUE else {None: (None, -1)}
+        for number, (name, size) in values.items():
+            lengths = [length if mask & bit else 0 for bit, length in FIELDS]
+            *places, end = accumulate(lengths, initial=2 + size)
+            at = [
+                place if mask & bit else 0 for place, (bit, _) in zip(places, FIELDS, strict=True)
+            ]
+            key = bytes([mask] if number is None else [mask, number])
+            found[key] = Shape(name, end, places[0], at[0], at[1], at[3])
+    return found
+
+
+_SHAPES = _shapes()
+
+
+def shape_at(data: bytes, at: int) -> Shape | None:
+    """The shape of the DataValue that begins there; None: its value is no number."""
+    return _SHAPES.get(data[at : at + 2]) or _SHAPES.get(data[at : at + 1])
+
+
+def shape_of(data: bytes) -> Shape | None:
+    """The shape of a DataValue; None: the bytes are no whole one, or its value is no number."""
+    shape = shape_at(data, 0)
+    return None if shape is None or shape.size != len(data) else shape
+
+
 def parse(data: bytes) -> DataValue | None:
     """The DataValue; None: the bytes are no whole DataValue, or its value is no number."""
-    try:
-        return _parse(data)
-    except (struct.error, IndexError):
+    shape = shape_of(data)
+    if shape is None:
         return None
+    raw = b"" if shape.type is None else data[shape.value_end - 1 : 1 : -1]
+    source_us, server_us = (
+        _time_us(data, at) if at else None for at in (shape.source_time_at, shape.server_time_at)
+    )
+    return DataValue(shape.type, raw, _status(data, shape), source_us, server_us)
+
+
+def status_of(data: bytes) -> int:
+    """The StatusCode of a DataValue; good where it has none."""
+    if data and not data[0] & _STATUS:  # as most, and then nothing else of it matters
+        return 0
+    shape = shape_of(data)
+    return 0 if shape is None else _status(data, shape)
 
 
 def number_of(data: bytes, wanted: str) -> tuple[int | bytes | None, str | None]:
@@ -112,32 +169,9 @@ def encode(value: DataValue) -> bytes:
     return b"".join(parts)
 
 
-def _parse(data: bytes) -> DataValue | None:
-    mask, at = data[0], 1
-    name, raw, status = None, b"", 0
-    source_us: int | None = None
-    server_us: int | None = None
-    if mask & _VALUE and data[at] == _NULL:
-        at += 1
-    elif mask & _VALUE:
-        form = _FORMS.get(data[at])  # an array has bit 7 set and is in no table
-        if form is None:
-            return None
-        name, layout = form
-        raw, at = data[at + 1 : at + 1 + layout.size][::-1], at + 1 + layout.size
-        if len(raw) != layout.size:
-            return None
-    if mask & _STATUS:
-        (status,) = struct.unpack_from("<I", data, at)
-        at += 4
-    if mask & _SOURCE_TIME:
-        source_us, at = _time_us(data, at), at + 8
-    at += 2 * bool(mask & _SOURCE_PICO)
-    if mask & _SERVER_TIME:
-        server_us, at = _time_us(data, at), at + 8
-    at += 2 * bool(mask & _SERVER_PICO)
-    is_whole = at == len(data) and not mask >> 6
-    return DataValue(name, raw, status, source_us, server_us) if is_whole else None
+def _status(data: bytes, shape: Shape) -> int:
+    at = shape.status_at
+    return int.from_bytes(data[at : at + 4], "little") if at else 0
 
 
 def _time_us(data: bytes, at: int) -> int:

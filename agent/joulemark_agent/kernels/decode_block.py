@@ -147,9 +147,10 @@ def decode_block(
 
     Error: none beside what rounding the exact decimal to a float64 costs.
     """
-    values = np.full((len(data), len(plan.points)), np.nan)
-    quality = np.zeros(values.shape, np.uint8)
-    _decode(data, plan.integers, plan.bounds, plan.sentinels, values, quality)
+    values = np.empty((len(data), len(plan.points)))
+    quality = np.empty(values.shape, np.uint8)
+    if not _decode(data, plan.integers, plan.bounds, plan.sentinels, values, quality):
+        return values, quality, CODES
     codes = list(CODES)
     for i, k in np.argwhere(quality == _LEFT):
         text, code = _exactly(plan, int(k), data[i])
@@ -223,95 +224,123 @@ def _decode(  # noqa: PLR0917 -- compiled code takes its arguments by position
     sentinels: NDArray[np.int64],
     values: NDArray[np.float64],
     quality: NDArray[np.uint8],
-) -> None:
-    for i in range(data.shape[0]):
-        row = data[i]
-        for k in range(plan.shape[0]):
-            value, code = _value(row, plan[k], sentinels)
+) -> int:
+    """Fill in values and quality, and tell how many are left to `decode_point`.
+
+    Point by point: what is the same for all readings is looked up once. Numbers alone go from
+    function to function: an array that does costs more than a value.
+    """
+    left = 0
+    for k in range(plan.shape[0]):
+        kind, start, size, mask = plan[k, _KIND], plan[k, _START], plan[k, _SIZE], plan[k, _MASK]
+        model, head, needed = plan[k, _MODEL], plan[k, _HEAD], plan[k, _NEEDED]
+        factor, factor_mask = plan[k, _FACTOR], plan[k, _FACTOR_MASK]
+        numerator, below = plan[k, _NUMERATOR], plan[k, _PLACES]
+        added, added_below = plan[k, _ADDED], plan[k, _ADDED_PLACES]
+        signed, bit, counts = plan[k, _SIGNED], plan[k, _BIT], plan[k, _IS_COUNTER]
+        first, end = plan[k, _FIRST_SENTINEL], plan[k, _END_SENTINEL]
+        low, high = bounds[k, 0], bounds[k, 1]
+        good = _DISPUTED if plan[k, _IS_DISPUTED] else _GOOD
+        for i in range(data.shape[0]):
+            code, value = _code_of(kind), np.nan
+            if model > 0 and (
+                _integer(data, i, head, 2, 0) != model
+                or _integer(data, i, head + 2, 2, 0) + 2 < needed
+            ):
+                code = _MISSING
             if code == _GOOD:
-                low, high = bounds[k, 0], bounds[k, 1]
-                if value < low or value > high:
-                    code = _RANGE
-                elif plan[k, _IS_DISPUTED]:
-                    code = _DISPUTED
-            if code in (_GOOD, _RANGE, _DISPUTED):
-                values[i, k] = value
-            quality[i, k] = code
+                raw = _integer(data, i, start, size, mask)
+                is_sentinel = False
+                for s in range(first, end):
+                    if sentinels[s] == raw:
+                        is_sentinel = True
+                exponent = np.int64(0)
+                if factor >= 0:
+                    exponent = _signed(_integer(data, i, factor, 2, factor_mask), 2)
+                    code = _code_of_factor(exponent, counts, numerator)
+                if is_sentinel and (code == _GOOD or (model > 0 and abs(exponent) <= 10)):
+                    code = _SENTINEL
+                if code == _GOOD and kind == _FLOAT64:
+                    is_scaled = numerator != 1 or below != exponent or added != 0
+                    value, code = _double(raw, is_scaled)
+                elif code == _GOOD:
+                    number, places, code = _number(raw, kind, size, signed, bit)
+                    if code == _GOOD:
+                        value, code = _exact(
+                            number, places - exponent, numerator, below, added, added_below
+                        )
+                if code == _GOOD:
+                    code = _RANGE if value < low or value > high else good
+            left += code == _LEFT
+            values[i, k], quality[i, k] = value, code
+    return left
 
 
 @compiled
-def _value(
-    data: NDArray[np.uint8], row: NDArray[np.int64], sentinels: NDArray[np.int64]
-) -> tuple[float, int]:
-    """One value and its code, before it is compared with its bounds."""
-    kind = row[_KIND]
+def _code_of(kind: int) -> int:
+    """What comes of a point of that kind, whatever its words are; good: it depends on them."""
     if kind == _ABSENT:
-        return np.nan, _MISSING
+        return _MISSING
     if kind == _UNASKED:
-        return np.nan, _NOT_DUE
-    if row[_MODEL] > 0:
-        head = row[_HEAD]
-        if _integer(data, head, 2, 0) != row[_MODEL]:
-            return np.nan, _MISSING
-        if _integer(data, head + 2, 2, 0) + 2 < row[_NEEDED]:
-            return np.nan, _MISSING
+        return _NOT_DUE
     if kind == _NO_NUMBER:
-        return np.nan, _TEXT
-    if kind == _DEFERRED:
-        return np.nan, _LEFT
-    raw = _integer(data, row[_START], row[_SIZE], row[_MASK])
-    is_sentinel = False
-    for k in range(row[_FIRST_SENTINEL], row[_END_SENTINEL]):
-        if sentinels[k] == raw:
-            is_sentinel = True
-    exponent = np.int64(0)
-    if row[_FACTOR] >= 0:
-        exponent = _signed(_integer(data, row[_FACTOR], 2, row[_FACTOR_MASK]), 2)
-        if exponent < -10 or exponent > 10:
-            return np.nan, _SCALE
-        if row[_IS_COUNTER] and exponent < 0 and row[_NUMERATOR] % _INT_TENS[-exponent] != 0:
-            if row[_MODEL] > 0 and is_sentinel:
-                return np.nan, _SENTINEL
-            return np.nan, _SCALE
-    if is_sentinel:
-        return np.nan, _SENTINEL
-    if kind == _FLOAT64:
-        return _double(raw, row, exponent)
-    number, places = raw, exponent * 0
+        return _TEXT
+    return _LEFT if kind == _DEFERRED else _GOOD
+
+
+@compiled
+def _code_of_factor(exponent: np.int64, counts: int, numerator: np.int64) -> int:
+    """Whether a scale factor is one, and leaves a counter whole."""
+    if exponent < -10 or exponent > 10:
+        return _SCALE
+    if counts and exponent < 0 and numerator % _INT_TENS[-exponent] != 0:
+        return _SCALE
+    return _GOOD
+
+
+@compiled
+def _number(
+    raw: np.int64, kind: int, size: int, signed: int, bit: int
+) -> tuple[np.int64, np.int64, int]:
+    """The raw value as number / 10^places, and its code."""
+    nothing = np.int64(0)
     if kind == _FLOAT32:
         if (raw >> 23) & 0xFF == 0xFF:
-            return np.nan, _NAN
+            return nothing, nothing, _NAN
         number, places, is_found = _shortest(raw)
-        if not is_found:
-            return np.nan, _LEFT
-    elif kind == _BCD:
-        number = _digits(raw, row[_SIZE])
-        if number < 0:
-            return np.nan, _NAN
-    elif row[_BIT] >= 0:
-        number = (raw >> row[_BIT]) & 1
-    elif row[_SIGNED]:
-        number = _signed(raw, row[_SIZE])
-    elif raw < 0:
-        return np.nan, _LEFT  # an unsigned integer from 2^63 on
-    return _exact(number, places - exponent, row)
+        return number, places, _GOOD if is_found else _LEFT
+    if kind == _BCD:
+        number = _digits(raw, size)
+        return number, nothing, _NAN if number < 0 else _GOOD
+    if bit >= 0:
+        return (raw >> bit) & 1, nothing, _GOOD
+    if signed:
+        return _signed(raw, size), nothing, _GOOD
+    return raw, nothing, _LEFT if raw < 0 else _GOOD  # an unsigned integer from 2^63 on
 
 
 @compiled
-def _exact(number: np.int64, places: np.int64, row: NDArray[np.int64]) -> tuple[float, int]:
+def _exact(  # noqa: PLR0917 -- as above
+    number: np.int64,
+    places: np.int64,
+    numerator: np.int64,
+    numerator_places: np.int64,
+    added: np.int64,
+    added_places: np.int64,
+) -> tuple[float, int]:
     """Gives number / 10^places * scale + offset, rounded once; what has no exact parts is left."""
-    if abs(float(number) * float(row[_NUMERATOR])) >= _EXACT:
+    if abs(float(number) * float(numerator)) >= _EXACT:
         return np.nan, _LEFT
-    top, below = number * row[_NUMERATOR], places + row[_PLACES]
-    if row[_ADDED] != 0:
-        common = max(below, row[_ADDED_PLACES])
-        if common - below > _MOST_PLACES or common - row[_ADDED_PLACES] > _MOST_PLACES:
+    top, below = number * numerator, places + numerator_places
+    if added != 0:
+        common = max(below, added_places)
+        if common - below > _MOST_PLACES or common - added_places > _MOST_PLACES:
             return np.nan, _LEFT
         first = float(top) * _TENS[common - below]
-        second = float(row[_ADDED]) * _TENS[common - row[_ADDED_PLACES]]
+        second = float(added) * _TENS[common - added_places]
         if abs(first) >= _EXACT or abs(second) >= _EXACT:
             return np.nan, _LEFT
-        top = top * _INT_TENS[common - below] + row[_ADDED] * _INT_TENS[common - row[_ADDED_PLACES]]
+        top = top * _INT_TENS[common - below] + added * _INT_TENS[common - added_places]
         below = common
     if below < -_MOST_PLACES or below > _MOST_PLACES or abs(top) >= _EXACT:
         return np.nan, _LEFT
@@ -321,13 +350,13 @@ def _exact(number: np.int64, places: np.int64, row: NDArray[np.int64]) -> tuple[
 
 
 @compiled
-def _double(raw: np.int64, row: NDArray[np.int64], exponent: np.int64) -> tuple[float, int]:
+def _double(raw: np.int64, is_scaled: bool) -> tuple[float, int]:
     """A float64 is its own nearest decimal; with a scale, only the text is exact."""
-    if (raw >> 52) & 0x7FF == 0x7FF:
-        return np.nan, _NAN
-    if row[_NUMERATOR] != 1 or row[_PLACES] != exponent or row[_ADDED] != 0:
-        return np.nan, _LEFT
     power = (raw >> 52) & 0x7FF
+    if power == 0x7FF:
+        return np.nan, _NAN
+    if is_scaled:
+        return np.nan, _LEFT
     if power == 0:  # 0, or too small for what follows
         return (0.0, _GOOD) if raw << 1 == 0 else (np.nan, _LEFT)
     value = float((raw & ((1 << 52) - 1)) | (1 << 52)) * 2.0 ** float(power - 1075)
@@ -390,11 +419,11 @@ def _rounded(mantissa: np.int64, shift: np.int64, places: np.int64) -> np.int64:
 
 
 @compiled
-def _integer(data: NDArray[np.uint8], start: int, size: int, mask: int) -> np.int64:
-    """The bytes as one integer, the byte that arrives at i ^ mask being the i-th highest."""
+def _integer(data: NDArray[np.uint8], i: int, start: int, size: int, mask: int) -> np.int64:
+    """The bytes as one integer, the byte that arrives at j ^ mask being the j-th highest."""
     raw = np.int64(0)
-    for i in range(size):
-        raw = (raw << 8) | np.int64(data[start + (i ^ mask)])
+    for j in range(size):
+        raw = (raw << 8) | np.int64(data[i, start + (j ^ mask)])
     return raw
 
 

@@ -16,6 +16,7 @@ from joulemark_agent.kernels.jit import compiled
 
 US_PER_H = 3_600_000_000
 _MOST = np.int64(2**63 - 1)
+_STRETCH = 32  # readings that are booked as one where nothing about them is odd
 
 Times = NDArray[np.int64]
 
@@ -63,7 +64,27 @@ def counter_energy(  # noqa: PLR0917 -- compiled code takes its arguments by pos
     left = _MOST  # that can still be booked: a counter that falls may rise as far again
     is_masked = is_sum = False
     window = 0
+    looked = done = 0  # readings before these were looked at, or booked, as a stretch
     for i in range(t_us.size):
+        if i < done:
+            continue
+        if i >= looked and 0 <= last == i - 1 and i + _STRETCH <= t_us.size:
+            looked = i + _STRETCH
+            while window < windows and edges_us[window + 1] <= t_us[last]:
+                window += 1
+            difference = counter[looked - 1] - counter[last]
+            if (
+                window < windows
+                and edges_us[window] <= t_us[last]
+                and t_us[looked - 1] <= edges_us[window + 1]
+                and 0 <= difference <= left
+                and _is_plain(t_us, counter, good, step_ok, i, max_gap_us)
+            ):
+                left -= difference
+                energy_wh[window] += difference
+                covered_us[window] += t_us[looked - 1] - t_us[last]
+                last, done = looked - 1, looked
+                continue
         if i > 0 and step_ok[i - 1] <= 0:
             is_masked = True
         if i > 0 and step_ok[i - 1] == 2:
@@ -82,14 +103,18 @@ def counter_energy(  # noqa: PLR0917 -- compiled code takes its arguments by pos
                 while window < windows and edges_us[window + 1] <= start_us:
                     window += 1
                 is_known = end_us - start_us <= max_gap_us and not is_sum
-                booked_us = covered_us if is_known else estimated_us
                 if window < windows and (
                     edges_us[window] <= start_us and end_us <= edges_us[window + 1]
                 ):
                     energy_wh[window] += difference
-                    booked_us[window] += end_us - start_us
+                    if is_known:  # an array that is chosen would cost more than all the rest
+                        covered_us[window] += end_us - start_us
+                    else:
+                        estimated_us[window] += end_us - start_us
+                elif is_known:
+                    _book(start_us, end_us, difference, edges_us, window, energy_wh, covered_us)
                 else:
-                    _book(start_us, end_us, difference, edges_us, window, energy_wh, booked_us)
+                    _book(start_us, end_us, difference, edges_us, window, energy_wh, estimated_us)
         last = i
         is_masked = is_sum = False
     missing_us = np.empty(windows, np.int64)
@@ -210,6 +235,37 @@ def left_hold(
     for k in range(windows):
         amount_h[k] /= US_PER_H
     return amount_h, covered_us
+
+
+@compiled
+def _is_plain(  # noqa: PLR0917 -- as above
+    t_us: Times,
+    counter: NDArray[np.int64],
+    good: NDArray[np.bool_],
+    step_ok: NDArray[np.bool_] | NDArray[np.int64],
+    first: int,
+    max_gap_us: int,
+) -> bool:
+    """Whether every step to the readings of the stretch from `first` on is a good one, and known.
+
+    All of them are looked at, which is faster than to leave at the first that is not: the loop has
+    no branches, so eight readings are compared at a time.
+    """
+    end = first + _STRETCH
+    t0, t1 = t_us[first - 1 : end - 1], t_us[first:end]
+    count0, count1 = counter[first - 1 : end - 1], counter[first:end]
+    is_good, code = good[first:end], step_ok[first - 1 : end - 1]
+    odd = 0
+    for k in range(_STRETCH):
+        step_us = t1[k] - t0[k]
+        odd |= (
+            (step_us <= 0)
+            | (step_us > max_gap_us)
+            | (count1[k] < count0[k])
+            | (not is_good[k])
+            | (code[k] != 1)
+        )
+    return odd == 0
 
 
 @compiled

@@ -17,6 +17,27 @@ except (ImportError, OSError) as error:  # not installed, blocked, or for anothe
 else:
     _WHY = "NUMBA_DISABLE_JIT is set" if config.DISABLE_JIT else ""  # type: ignore[attr-defined]
 
+
+def _load_without_blas() -> None:
+    """Load numba's array functions without scipy's BLAS, which no kernel calls.
+
+    numba looks for it once, where scipy is installed: a fifth of a second and 15 MB at each start.
+    """
+    from numba.np import linalg  # noqa: PLC0415 - numba is there
+
+    def refuse() -> None:
+        raise ImportError("no kernel calls BLAS")
+
+    ensure_blas, linalg.ensure_blas = linalg.ensure_blas, refuse
+    try:
+        import numba.np.arraymath  # noqa: F401, PLC0415 - as above
+    finally:
+        linalg.ensure_blas = ensure_blas
+
+
+if not _WHY:
+    _load_without_blas()
+
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 _KERNELS: list[Any] = []  # those that numba has, in the order in which they were imported

@@ -164,8 +164,6 @@ def step_many(  # noqa: PLR0917 -- one block of samples: its columns
     shape = (t_us.shape[0], state.shape[0])
     if x.shape != shape or q.shape != shape or cut.shape != shape[:1] or len(rules) != shape[1]:
         raise ValueError(f"x is {x.shape}, q {q.shape}, cut {cut.shape}: of {shape} samples, rules")
-    if shape[0] and max(abs(int(t_us.min())), abs(int(t_us.max()))) >= _LAST_US:
-        raise ValueError("an instant is 2^53 us from 1970 or more")
     columns = np.ascontiguousarray(x), np.ascontiguousarray(q), np.ascontiguousarray(cut)
     return step_rows(rules, state, np.ascontiguousarray(t_us), *columns)
 
@@ -179,7 +177,10 @@ def step_rows(  # noqa: PLR0917 -- compiled code takes its arguments by position
     q: NDArray[np.uint8],
     cut: NDArray[np.bool_],
 ) -> Rows:
-    """As `step_many`, for compiled callers: arrays in C order, unchecked."""
+    """As `step_many`, for compiled callers: arrays in C order, of shapes that agree."""
+    for i in range(t_us.size):
+        if not -_LAST_US < t_us[i] < _LAST_US:
+            raise ValueError("an instant is 2^53 us from 1970 or more")
     rows = np.empty((max(state.shape[0], 8), _WIDTH))
     size = 0
     for p in range(state.shape[0]):

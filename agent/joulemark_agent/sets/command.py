@@ -12,7 +12,7 @@ from joulemark_agent.contract.canonical import digest_hex
 from joulemark_agent.contract.errors import ConfigError
 
 
-def add_command(subparsers: Any) -> None:
+def add_commands(subparsers: Any) -> None:
     """Add `sets` to the commands of `joulemark agent`."""
     parser = subparsers.add_parser("sets", help="fetch or publish factor and profile sets (TUF)")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)

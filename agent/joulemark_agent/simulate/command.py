@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 
-def add_command(subparsers: Any) -> None:
+def add_commands(subparsers: Any) -> None:
     """Add `simulate` to an argparse parser's subcommands; `args.run(args)` is the exit code."""
     parser = subparsers.add_parser(
         "simulate",

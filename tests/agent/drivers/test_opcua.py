@@ -4,6 +4,8 @@ import asyncio
 import struct
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
+from itertools import product
+from unittest.mock import patch
 
 import pytest
 import pytest_asyncio
@@ -13,7 +15,7 @@ from asyncua.ua.ua_binary import struct_from_binary, struct_to_binary, variant_f
 from hypothesis import given
 from hypothesis import strategies as st
 
-from joulemark_agent import exchange, opcua_channel, opcua_session
+from joulemark_agent import exchange, opcua_binary, opcua_channel, opcua_session
 from joulemark_agent.contract.errors import DeviceError
 from joulemark_agent.contract.profile import Golden, NodePoint, NodeType, Profile
 from joulemark_agent.drivers import opcua
@@ -317,6 +319,29 @@ def test_no_bytes_of_an_answer_raise_anything_else(place: int, mask: int, cut: i
         return
     for variable in found:
         assert parse(numeric(variable)) is not None
+
+
+def stepped(data: bytes) -> tuple[bytes, int, int] | str:
+    """What a cursor finds where a DataValue begins."""
+    cursor = Cursor(data)
+    try:
+        found = cursor.variable()
+    except MalformedError as error:
+        return str(error)
+    return found.data, found.value_end, cursor.at
+
+
+def test_a_number_is_stepped_over_at_once_as_it_is_part_by_part() -> None:
+    """Every mask and every type that has a number, and some that have none, of every length."""
+    kinds = (*range(14), 24, 31, 0x4B, 0x8B)
+    masks = (*range(64), 64, 129)
+    texts = [
+        bytes((mask, kind, *range(1, size)))
+        for mask, kind, size in product(masks, kinds, range(1, 38, 3))
+    ]
+    at_once = [stepped(data) for data in texts]
+    with patch.object(opcua_binary, "shape_at", lambda *_: None):
+        assert [stepped(data) for data in texts] == at_once
 
 
 @given(st.binary(max_size=200))

@@ -1,5 +1,9 @@
+import itertools
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from joulemark_agent.kernels.energy import Times, _share, counter_energy, power_energy
 
@@ -147,3 +151,30 @@ def test_assuming_the_declared_period_is_wrong_where_times_are_known():
     energy, covered = power_energy(t_us, power, t_us[[0, -1]], 90_000_000)
     assert energy[0] == pytest.approx(60_000 * covered[0] / 3.6e9, rel=1e-12)
     assert power[1:].sum() / 60 == pytest.approx(energy[0] * 60 / 59, rel=1e-12)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_readings_booked_as_a_stretch_give_what_they_give_one_by_one(seed: int) -> None:
+    """With a bad reading after each of them no stretch is without one, and nothing else changes."""
+    draw, n = np.random.default_rng(seed), 800
+    odd = draw.random((4, n)) < 0.01
+    steps_us = np.where(odd[0], draw.choice([-GAP_US, 0, GAP_US, GAP_US + 1], n), 1_000_000)
+    t_us = np.cumsum(steps_us + draw.integers(0, 2, n))
+    rises = np.where(odd[1], draw.choice([-(2**63), -9, 2**62], n), draw.integers(0, 9, n)).tolist()
+    counts = itertools.accumulate(rises, lambda was, rise: min(max(was + rise, 0), 2**63 - 1))
+    counter = np.array(list(counts))
+    good, code = ~odd[2], np.where(odd[3], draw.choice([0, 2], n), 1)
+    edges = np.unique(draw.choice(t_us, 4) + draw.integers(-9, 9, 4))
+    found = counter_energy(t_us, counter, good, code[:-1], edges, GAP_US)
+
+    split = counter_energy(
+        np.repeat(t_us, 2),
+        np.column_stack([counter, np.full(n, -1)]).ravel(),
+        np.column_stack([good, np.zeros(n, np.bool_)]).ravel(),
+        np.column_stack([np.ones(n, np.int64), code]).ravel()[:-1],
+        edges,
+        GAP_US,
+    )
+    for one, other in zip(found[:4], split[:4], strict=True):
+        assert one.tolist() == other.tolist()
+    assert found[4] == split[4]

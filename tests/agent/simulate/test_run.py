@@ -143,9 +143,9 @@ async def test_a_port_that_is_taken_from_the_furnace_closes_the_rest_of_the_hall
 
 MAIN = """
 import argparse, sys
-from joulemark_agent.simulate.command import add_command
+from joulemark_agent.simulate.command import add_commands
 parser = argparse.ArgumentParser()
-add_command(parser.add_subparsers())
+add_commands(parser.add_subparsers())
 args = parser.parse_args()
 sys.exit(args.run(args))
 """
