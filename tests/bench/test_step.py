@@ -32,7 +32,7 @@ CHANNELS, SECONDS = 20, 2000
 
 
 @compiled
-def does_nothing(  # noqa: PLR0917 -- as `step_rows`
+def does_nothing(
     _rules: Times,
     state: State,
     _t_us: Times,
