@@ -140,9 +140,10 @@ def collect(settings: CollectorSettings, stop: threading.Event) -> None:
         costs=costs,
         alerts=alerts.Alerts(alerts_path(settings)),
     )
+    looker = Daily(sources, settings.alerts, alerts_path(settings))
     daily = TurningThread(
         "daily",
-        Daily(sources, settings.alerts, alerts_path(settings)).turn,
+        lambda _: looker.turn(),
         every_s=TURN_S,
         beat=living.beat("daily", alive.DAILY_S),
         untold=frozenset({SERIES_CLOSED}),

@@ -6,7 +6,6 @@ again; evidence goes on.
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 from joulemark_agent.contract.errors import JoulemarkError
@@ -43,16 +42,12 @@ class Daily:
         self._are_demands_known = False  # of every site, since the start
         self._tidied_us: int | None = None
 
-    def turn(self, stop: threading.Event | None = None) -> None:
+    def turn(self) -> None:
         """Look at what is new; alerts are looked after also where the series cannot be read.
-
-        Args:
-            stop: a look is short: it is not asked.
 
         Raises:
             StoreError: evidence, series or the file of alerts cannot be used.
         """
-        del stop
         trouble: JoulemarkError | None = None
         try:
             self.demands()
