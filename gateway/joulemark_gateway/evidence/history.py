@@ -138,6 +138,13 @@ class Tree:
         """The first line of this tree's checkpoints."""
         return origin(self.site, self.device, self.epoch)
 
+    @property
+    def instants(self) -> list[Instant | None]:
+        """When each record was read, by both clocks."""
+        if isinstance(self.records, ProvenRecords):
+            return self.records.instants()
+        return [record.instant for record in self.records]
+
     @cached_property
     def columns(self) -> Columns:
         """The records in columns."""
@@ -666,7 +673,7 @@ def history_of(tree: Tree, documents: Mapping[str, bytes]) -> DeviceHistory:
         withheld=tuple(withheld_slots(tree, period_us)),
         lost=tuple(lost_slots(tree)),
         is_partial=_partial(tree) if tree.withheld else None,
-        late_us=late_us([record.instant for record in tree.records]),
+        late_us=late_us(tree.instants),
     )
 
 
