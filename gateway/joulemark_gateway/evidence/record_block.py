@@ -63,9 +63,7 @@ class Block(NamedTuple):
     sync: str
 
 
-def proven(
-    profile: Profile, device: str, epoch: int, leaves: Mapping[int, bytes]
-) -> list[Block]:
+def proven(profile: Profile, device: str, epoch: int, leaves: Mapping[int, bytes]) -> list[Block]:
     """The records among some leaves of a tree that are proven.
 
     Args:
@@ -294,7 +292,9 @@ def _compare(  # noqa: PLR0917 -- as above
 
 
 @compiled
-def _after(text: Bytes, at: int, end: int, parts: Bytes, edges: Integers, k: int) -> int:
+def _after(  # noqa: PLR0917 -- as above
+    text: Bytes, at: int, end: int, parts: Bytes, edges: Integers, k: int
+) -> int:
     """Where the text goes on after part k, or -1; also where it was lost before."""
     size = edges[k + 1] - edges[k]
     if at < 0 or at + size > end:
