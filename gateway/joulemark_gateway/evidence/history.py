@@ -257,8 +257,9 @@ def parse_part(
     device, epoch = grant["dev"], grant["epoch"]
     records: list[Record] | Packed[Record] = Packed(_plain, _unpacked) if packed else []
     blocks: list[Block] = []
+    here = {} if profile is None else dict(present(leaves, first_seq))
     if profile is not None and is_compiled():
-        blocks = proven(profile, device, epoch, dict(present(leaves, first_seq)))
+        blocks = proven(profile, device, epoch, here)
     is_proven = {seq for block in blocks for seq in block.seq.tolist()}
     gaps: list[tuple[int, Gap]] = []
     envelopes: list[Event] = []
@@ -293,12 +294,9 @@ def parse_part(
             raise _bad("bad_sequence", f"leaf {index} of {device}/{epoch} opens the epoch again")
     found: Sequence[Record] = records if isinstance(records, Packed) else tuple(records)
     if profile is not None and blocks:
-        by_seq = dict(present(leaves, first_seq))
-
-        def read(seq: int) -> Record:
-            return _record(seq, parse_leaf(by_seq[seq]))
-
-        found = ProvenRecords(profile, blocks, found, read)
+        found = ProvenRecords(
+            profile, blocks, found, lambda seq: _record(seq, parse_leaf(here[seq]))
+        )
     return Tree(
         grant["site"],
         device,

@@ -296,13 +296,14 @@ def _after(  # noqa: PLR0917 -- as above
     text: Bytes, at: int, end: int, parts: Bytes, edges: Integers, k: int
 ) -> int:
     """Where the text goes on after part k, or -1; also where it was lost before."""
-    size = edges[k + 1] - edges[k]
-    if at < 0 or at + size > end:
+    start, after = edges[k], edges[k + 1]
+    if at < 0 or at + after - start > end:
         return -1
-    for i in range(size):
-        if text[at + i] != parts[edges[k] + i]:
+    for i in range(start, after):
+        if text[at] != parts[i]:
             return -1
-    return at + size
+        at += 1
+    return at
 
 
 @compiled
@@ -314,17 +315,17 @@ def _next(text: Bytes, at: int, end: int, is_first: bool) -> int:
 
 
 @compiled
-def _whole(text: Bytes, at: int, end: int) -> tuple[int, int]:
-    """A number of up to 15 or, if a text, 18 digits without zeros before it; and what follows."""
+def _whole(text: Bytes, at: int, end: int) -> tuple[np.int64, int]:
+    """A number of up to 15 or, if a text, 18 digits without zeros before it; and where it ends."""
     if at < 0:
-        return 0, -1
-    number, start = 0, at
+        return np.int64(0), -1
+    number, start = np.int64(0), at
     while at < end and _ZERO <= text[at] <= _NINE and at - start < 19:
         number = number * 10 + np.int64(text[at] - _ZERO)
         at += 1
     most = 18 if text[start - 1] == _QUOTE else 15
     if at == start or at - start > most or (text[start] == _ZERO and at - start > 1):
-        return 0, -1
+        return np.int64(0), -1
     return number, at
 
 
@@ -352,7 +353,7 @@ def _decimal(text: Bytes, at: int, end: int) -> tuple[float, int]:
         return 0.0, -1
     is_negative = at < end and text[at] == _MINUS
     at += is_negative
-    start, number, point = at, 0, -1
+    start, number, point = at, np.int64(0), -1
     while at < end and at - start <= _MOST_PLACES + 1:
         if text[at] == _POINT and point < 0:
             point = at

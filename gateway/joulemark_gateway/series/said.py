@@ -35,7 +35,7 @@ class Said(NamedTuple):
 
     def is_sample(self) -> NDArray[np.bool_]:
         """Where there is a sample: what nobody asked is none, shape (n, points)."""
-        return (self.quality != _NOT_DUE) & (self.quality != _NOTHING)
+        return np.isin(self.quality, (_NOT_DUE, _NOTHING), invert=True)
 
 
 def said_by(records: Sequence[Record], profile: Profile) -> Said:
@@ -50,7 +50,7 @@ def said_by(records: Sequence[Record], profile: Profile) -> Said:
     column = {name: k for k, name in enumerate(names)}
     value = np.full((len(records), len(names)), np.nan)
     quality = np.full(value.shape, _NOTHING, np.uint8)
-    mine = [column[name] for name in own]
+    mine = np.array([column[name] for name in own], np.int64)
     for places, block in blocks:
         numbers = np.array([_quality(code) for code in block.codes], np.uint8)
         value[np.ix_(places, mine)] = block.values
