@@ -28,6 +28,8 @@ MAX_PLAIN_BYTES = 8 * 1024 * 1024  # as it stands in memory: letters beyond ASCI
 MAX_LEAVES = 4096
 MAX_DOCUMENTS = 8
 _FIELDS = {"checkpoint", "documents", "first_seq", "leaves", "v"}
+_LEAVES, _NEXT, _END = b',"leaves":["', b'","', b'"],"v":1}'
+_CONTROLS, _MARK = bytes(range(0x20)), b"\0"
 _ASTRAL = re.compile(rb"[\xf0-\xff]")  # how letters of four bytes in memory begin in UTF-8
 
 
@@ -80,14 +82,16 @@ def batch_of(plain: bytes) -> Batch:
     Raises:
         EvidenceError: not canonical, or fields of another kind.
     """
-    check_memory(plain, MAX_LEAVES + 2 * MAX_DOCUMENTS + 2 * len(_FIELDS))
-    content = parse_canonical(plain)
+    frame, bare = _without_leaves(plain)
+    others = 2 * MAX_DOCUMENTS + 2 * len(_FIELDS)
+    check_memory(frame, others + (0 if bare else MAX_LEAVES), len(plain))
+    content = parse_canonical(frame)
     if not isinstance(content, dict) or set(content) != _FIELDS:
         raise _bad("its fields are not those of a batch")
     if content["v"] != VERSION:
         raise _bad(f"its version is {str(content['v'])[:20]!r}, not {VERSION}")
     leaves, documents = content["leaves"], content["documents"]
-    if not isinstance(leaves, list) or not 1 <= len(leaves) <= MAX_LEAVES:
+    if not isinstance(leaves, list) or not 1 <= len(bare or leaves) <= MAX_LEAVES:
         raise _bad(f"it must hold 1 to {MAX_LEAVES} leaves")
     if not isinstance(documents, dict) or len(documents) > MAX_DOCUMENTS:
         raise _bad(f"it may hold up to {MAX_DOCUMENTS} documents")
@@ -103,20 +107,43 @@ def batch_of(plain: bytes) -> Batch:
             raise _bad(f"document {digest[:16]} has another digest")
     return Batch(
         parse_u64(content["first_seq"], "first_seq"),
-        tuple(leaf.encode() for leaf in leaves),
+        tuple(bare or [leaf.encode() for leaf in leaves]),
         checkpoint,
         by_digest,
     )
 
 
-def check_memory(plain: bytes, values: int) -> None:
+def _without_leaves(plain: bytes) -> tuple[bytes, list[bytes]]:
+    """The batch as it would be without leaves, and these; no leaf where it is to be read whole.
+
+    Leaves are nearly all of its bytes, and nearly always printable ASCII that only escapes quotes.
+    Then they are texts in their one form, and the batch is canonical where the rest of it is.
+    """
+    head, begun, tail = plain.partition(_LEAVES)
+    inside = tail[: -len(_END)]
+    if not begun or not tail.endswith(_END) or not inside.isascii():
+        return plain, []
+    if len(inside.translate(None, _CONTROLS)) < len(inside) or inside.count(_NEXT) >= MAX_LEAVES:
+        return plain, []
+    leaves = inside.replace(b'\\"', _MARK).split(_NEXT)
+    if any(b'"' in leaf or b"\\" in leaf for leaf in leaves):
+        return plain, []
+    return head + _LEAVES[:-1] + _END[1:], [leaf.replace(_MARK, b'"') for leaf in leaves]
+
+
+def check_memory(plain: bytes, values: int, size: int = 0) -> None:
     """Refuse what would take far more memory than it has bytes, before it is read.
+
+    Args:
+        plain: JSON.
+        values: that it may have.
+        size: of a text that holds it, and beside it ASCII only. [bytes]
 
     Raises:
         EvidenceError: longer than `MAX_PLAIN_BYTES` in memory, or with more values than these.
     """
     width = 1 if plain.isascii() else 4 if _ASTRAL.search(plain) else 2
-    if width * len(plain) > MAX_PLAIN_BYTES:
+    if width * max(len(plain), size) > MAX_PLAIN_BYTES:
         raise _bad(f"it takes more than {MAX_PLAIN_BYTES} bytes of memory")
     check_values(plain, values)
 

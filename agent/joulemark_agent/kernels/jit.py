@@ -70,6 +70,11 @@ def compiled(kernel: Kernel) -> Kernel:
     return cast("Kernel", made)
 
 
+def is_compiled() -> bool:
+    """Whether kernels are machine code here; plain Python may know a shorter way than they."""
+    return not _WHY
+
+
 def _keep_if_possible(made: Any) -> None:
     """A disk that is full is no reason for a kernel not to run; numba would raise the error."""
     save = made._cache.save_overload  # noqa: SLF001 -- numba has no other place for it

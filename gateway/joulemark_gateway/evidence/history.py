@@ -43,14 +43,17 @@ from joulemark_agent.contract.reading import (
 )
 from joulemark_agent.contract.rotation import KEY_ROTATION, Rotation, parse_rotation
 from joulemark_agent.contract.signature import decode64, is_signed_by
-from joulemark_agent.contract.sparse import Part, Withheld, numbered
+from joulemark_agent.contract.sparse import Part, Withheld, numbered, present
 from joulemark_agent.contract.topics import is_id, origin
 from joulemark_agent.figures import EVENT as FIGURES
 from joulemark_agent.figures import FIELDS, states_figures
 from joulemark_agent.kernels.counter import LARGEST, count_of
 from joulemark_agent.kernels.decode import NOT_DUE, decode_responses
+from joulemark_agent.kernels.jit import is_compiled
 from joulemark_agent.kernels.stamps import late_us
 from joulemark_gateway.evidence.packed import Packed
+from joulemark_gateway.evidence.proven import ProvenRecords
+from joulemark_gateway.evidence.record_block import Block, proven
 from joulemark_gateway.evidence.withheld import (
     DISCONTINUITY,
     UNKNOWN_SLOT,
@@ -135,9 +138,18 @@ class Tree:
         """The first line of this tree's checkpoints."""
         return origin(self.site, self.device, self.epoch)
 
+    @property
+    def instants(self) -> list[Instant | None]:
+        """When each record was read, by both clocks."""
+        if isinstance(self.records, ProvenRecords):
+            return self.records.instants()
+        return [record.instant for record in self.records]
+
     @cached_property
     def columns(self) -> Columns:
         """The records in columns."""
+        if isinstance(self.records, ProvenRecords):
+            return Columns(*self.records.columns())
         numbers = array("q")
         sync: list[str] = []
         packed = self.records if isinstance(self.records, Packed) else None
@@ -227,6 +239,7 @@ def parse_part(
     operator_signature: bytes,
     *,
     packed: bool = False,
+    profile: Profile | None = None,
 ) -> Tree:
     """A run of leaves of a tree whose grant is known: what `parse_tree` gives, for these leaves.
 
@@ -236,12 +249,18 @@ def parse_part(
         grant: the grant that opened the tree.
         operator_signature: its signature.
         packed: as for `parse_tree`.
+        profile: with it, what can be proven of many records at once is not read one by one.
 
     Raises:
         EvidenceError: as `parse_tree`.
     """
     device, epoch = grant["dev"], grant["epoch"]
     records: list[Record] | Packed[Record] = Packed(_plain, _unpacked) if packed else []
+    blocks: list[Block] = []
+    here = {} if profile is None else dict(present(leaves, first_seq))
+    if profile is not None and is_compiled():
+        blocks = proven(profile, device, epoch, here)
+    is_proven = {seq for block in blocks for seq in block.seq.tolist()}
     gaps: list[tuple[int, Gap]] = []
     envelopes: list[Event] = []
     figures: list[Event] = []
@@ -250,16 +269,12 @@ def parse_part(
     withheld: list[Run] = []
     discontinuities: list[Event] = []
     for index, leaf in numbered(leaves, first_seq):
+        if index in is_proven:
+            continue
         if isinstance(leaf, Withheld):
             withheld.append(Run(index, leaf.count))
             continue
-        content = parse_leaf(leaf)
-        if content["dev"] != device or content["epoch"] != epoch or content["seq"] != str(index):
-            raise _bad(
-                "bad_sequence",
-                f"leaf {index} of {device}/{epoch} says dev {content['dev']!r}, epoch "
-                f"{content['epoch']!r}, seq {content['seq']!r}",
-            )
+        content = _content(leaf, index, device, epoch)
         kind = content.get("type")
         if kind is None:
             records.append(_record(index, content))
@@ -277,6 +292,11 @@ def parse_part(
             discontinuities.append(Event(index, DISCONTINUITY, content))
         elif kind == "epoch_start" and index:
             raise _bad("bad_sequence", f"leaf {index} of {device}/{epoch} opens the epoch again")
+    found: Sequence[Record] = records if isinstance(records, Packed) else tuple(records)
+    if profile is not None and blocks:
+        found = ProvenRecords(
+            profile, blocks, found, lambda seq: _record(seq, parse_leaf(here[seq]))
+        )
     return Tree(
         grant["site"],
         device,
@@ -284,7 +304,7 @@ def parse_part(
         grant["clock"],
         grant,
         operator_signature,
-        records if isinstance(records, Packed) else tuple(records),
+        found,
         tuple(gaps),
         tuple(envelopes),
         tuple(figures),
@@ -294,6 +314,18 @@ def parse_part(
         tuple(discontinuities),
         first_seq,
     )
+
+
+def _content(leaf: bytes, index: int, device: str, epoch: int) -> dict[str, Any]:
+    """What stands in a leaf that is leaf `index` of the tree of this device and epoch."""
+    content = parse_leaf(leaf)
+    if content["dev"] != device or content["epoch"] != epoch or content["seq"] != str(index):
+        raise _bad(
+            "bad_sequence",
+            f"leaf {index} of {device}/{epoch} says dev {content['dev']!r}, epoch "
+            f"{content['epoch']!r}, seq {content['seq']!r}",
+        )
+    return content
 
 
 def grant_of(leaf: bytes) -> tuple[dict[str, Any], bytes]:
@@ -410,6 +442,12 @@ def check_decode(tree: Tree, profile: Profile) -> None:
     Raises:
         EvidenceError: `decode_mismatch` at the first record that differs.
     """
+    if isinstance(tree.records, ProvenRecords) and tree.records.profile == profile:
+        for record in tree.records.others.values():
+            wrong = _mismatch(tree, record, *decode_responses(profile, record.responses))
+            if wrong is not None:
+                raise wrong
+        return
     wrong = decoded(tree, profile).wrong
     if wrong is not None:
         raise wrong
@@ -430,12 +468,7 @@ def _decoded(tree: Tree, profile: Profile) -> Decoded:
     not_due = {p.name: bytearray(n) for p in profile.registers if p.every_s}
     for i, record in enumerate(tree.records):
         values, quality = decode_responses(profile, record.responses)
-        if wrong is None and (values != record.values or quality != record.quality):
-            wrong = _bad(
-                "decode_mismatch",
-                f"leaf {record.seq} of {tree.origin}: the raw words decode to {values} {quality}, "
-                f"the record says {dict(record.values)} {dict(record.quality)}",
-            )
+        wrong = wrong or _mismatch(tree, record, values, quality)
         for name, column in not_due.items():
             column[i] = quality.get(name) == NOT_DUE
         for name, text in values.items():
@@ -454,6 +487,19 @@ def _decoded(tree: Tree, profile: Profile) -> Decoded:
         {name: np.frombuffer(column, np.bool_) for name, column in good.items()},
         {name: np.frombuffer(column, np.bool_) for name, column in not_due.items()},
         wrong,
+    )
+
+
+def _mismatch(
+    tree: Tree, record: Record, values: Mapping[str, str], quality: Mapping[str, str]
+) -> EvidenceError | None:
+    """`decode_mismatch`, where a record says anything else than its raw words decode to."""
+    if values == record.values and quality == record.quality:
+        return None
+    return _bad(
+        "decode_mismatch",
+        f"leaf {record.seq} of {tree.origin}: the raw words decode to {values} {quality}, "
+        f"the record says {dict(record.values)} {dict(record.quality)}",
     )
 
 
@@ -625,7 +671,7 @@ def history_of(tree: Tree, documents: Mapping[str, bytes]) -> DeviceHistory:
         withheld=tuple(withheld_slots(tree, period_us)),
         lost=tuple(lost_slots(tree)),
         is_partial=_partial(tree) if tree.withheld else None,
-        late_us=late_us([record.instant for record in tree.records]),
+        late_us=late_us(tree.instants),
     )
 
 

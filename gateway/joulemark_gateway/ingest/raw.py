@@ -41,7 +41,9 @@ def judge_raw(batch: Batch, held: Held | None) -> bool:
     if not is_same_tree(batch.leaves, held.leaves, batch.first_seq):
         what = f"these are not the leaves from {batch.first_seq} on that {head.origin} stands for"
         raise _refusal("raw_mismatch", what)
-    tree = history.parse_part(batch.leaves, batch.first_seq, head.grant, head.operator_signature)
+    tree = history.parse_part(
+        batch.leaves, batch.first_seq, head.grant, head.operator_signature, profile=held.profile
+    )
     history.check_envelopes(tree)
     history.check_named_documents(tree)
     history.check_decode(tree, held.profile)

@@ -295,14 +295,16 @@ def _accepted(
 ) -> Accepted:
     """The verdict on a batch that starts where its tree ends; it is good if nothing is raised."""
     head, parts = held.head, parts_of(batch)
-    tree = history.parse_part(parts, head.size, head.grant, head.operator_signature)
+    tree = history.parse_part(
+        parts, head.size, head.grant, head.operator_signature, profile=held.profile
+    )
     envelope = None if is_lost(batch) else _envelope(tree, batch, head)
     check_place(signed, tree.rotations, head)
     check_approved(tree, held.interval_us)
     history.check_envelopes(tree)
     history.check_named_documents(tree)
     history.check_decode(tree, held.profile)
-    if tree.clock != SIMULATED and any(r.sync == SIMULATED for r in tree.records):
+    if tree.clock != SIMULATED and SIMULATED in tree.columns.sync:
         raise refusal("clock_mismatch", "a reading of simulated time in an epoch of real time")
     after = extended(head.edge, parts)
     if root(after) != claimed.root:
@@ -352,7 +354,7 @@ def _times(
         raise refusal("bad_envelope", "the envelope does not say when it was sealed") from error
     claimed_us, gap_ends_us = [sealed_us], [sealed_us]
     if tree.clock != SIMULATED:
-        claimed_us += [t for r in tree.records for t in (r.t_utc_us, r.slot_us)]
+        claimed_us += [*tree.columns.t_utc_us.tolist(), *tree.columns.slot_us.tolist()]
         gap_ends_us += [gap.last_slot_us for _, gap in tree.gaps]
     flags: tuple[str, ...] = ()
     if max(claimed_us + gap_ends_us) > now_us + EPSILON_US:

@@ -38,7 +38,8 @@ def slots_of(tree: Tree, period_us: int, due_us: int | None) -> tuple[list[Rows]
         period_us: distance of the slots. [us]
         due_us: the slot due before them; None: the first that comes. [us UTC]
     """
-    spans = [(r.slot_us, r.slot_us, "", r.sync == UNSYNCHRONISED) for r in tree.records]
+    read = zip(tree.columns.slot_us.tolist(), tree.columns.sync, strict=True)
+    spans = [(slot_us, slot_us, "", sync == UNSYNCHRONISED) for slot_us, sync in read]
     spans += [(gap.first_slot_us, gap.last_slot_us, gap.cause, False) for _, gap in tree.gaps]
     spans += [(run.first_us, run.last_us, STORE_DAMAGED, False) for run in lost_slots(tree)]
     if not spans:

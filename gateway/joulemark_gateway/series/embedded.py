@@ -296,25 +296,17 @@ def _others(parts: Sequence[Part]) -> dict[str, dict[str, Any]]:
 
 def _other(part: Part, table: Rows) -> dict[str, Any]:
     """The columns of a table, with NULL where a field is not there."""
-    site, device, _ = parse_origin(part.origin)
-    n = table.t_us.size
-    columns: dict[str, Any] = {
-        "site": np.full(n, site, object),
-        "device": np.full(n, device, object),
-    }
-    columns |= {**table.tags, "t_us": table.t_us}
+    place = np.array(parse_origin(part.origin)[:2], object)
+    site, device = np.repeat(place[:, None], table.t_us.size, axis=1)
+    columns = {"site": site, "device": device, **table.tags, "t_us": table.t_us}
     return columns | {k: np.ma.masked_invalid(column) for k, column in table.fields.items()}
 
 
 def _columns(parts: Sequence[Part], table: str, names: Sequence[str]) -> dict[str, Any]:
     """The columns of all parts, one below the other, with site and device before them."""
-    sites, devices = [], []
-    for part in parts:
-        site, device, _ = parse_origin(part.origin)
-        n = getattr(part, table).point.size
-        sites.append(np.full(n, site, object))
-        devices.append(np.full(n, device, object))
-    columns = {"site": np.concatenate(sites), "device": np.concatenate(devices)}
+    places = np.array([parse_origin(part.origin)[:2] for part in parts], object)
+    sizes = [getattr(part, table).point.size for part in parts]
+    columns = {"site": np.repeat(places[:, 0], sizes), "device": np.repeat(places[:, 1], sizes)}
     for name in names:
         columns[name] = np.concatenate([getattr(getattr(part, table), name) for part in parts])
     return columns

@@ -228,8 +228,8 @@ class InfluxSeries:
         place["write_precision"] = _PRECISION[self._backend.tick_us]
         try:
             for start in range(0, len(lines), LINES_A_REQUEST):
-                some = lines[start : start + LINES_A_REQUEST]
-                writer.write(**place, record=some)
+                some = "\n".join(lines[start : start + LINES_A_REQUEST])
+                writer.write(**place, record=some.encode())  # of a list it looks at each line
         except ApiException as error:
             raise refused(self._server, error.status, error.body) from error
         except HTTPError as error:

@@ -270,7 +270,7 @@ def _part(
         known[head.origin] = (history.profile_of(tree, documents), period_us, zone, also)
     profile, period_us, zone, also = known[head.origin]
     leaves = store.parts(head.origin, *span)
-    tree = history.parse_part(leaves, span[0], head.grant, head.operator_signature)
+    tree = history.parse_part(leaves, span[0], head.grant, head.operator_signature, profile=profile)
     sizes = [envelope.seq + 1 for envelope in tree.envelopes]
     notes = {size: note for size in sizes if (note := store.note_at(head.origin, size))}
     also = replace(also, notes=notes)

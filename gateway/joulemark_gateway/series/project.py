@@ -21,18 +21,15 @@ from joulemark_agent.kernels.counter import (
     LARGEST,
     Flags,
     Followed,
-    count_of,
     follow,
     midnights_us,
     semantics_of,
 )
-from joulemark_agent.kernels.decode import NOT_DUE
 from joulemark_agent.kernels.energy import counter_energy
 from joulemark_agent.kernels.stamps import late_us
-from joulemark_gateway.evidence.history import Event, Record, Tree
+from joulemark_gateway.evidence.history import Record, Tree
 from joulemark_gateway.series.accounts import batches_in, slots_of
 from joulemark_gateway.series.base import (
-    OTHER_QUALITY,
     QUALITY,
     Carry,
     Integers,
@@ -41,6 +38,7 @@ from joulemark_gateway.series.base import (
     Points,
 )
 from joulemark_gateway.series.gauges import gauges_of
+from joulemark_gateway.series.said import NO_COUNT, Said, count_in, said_by
 from joulemark_gateway.series.tables import QUARTER
 from joulemark_gateway.series.windows import (
     DAY_US,
@@ -91,13 +89,12 @@ def part_of(  # noqa: PLR0917 -- the leaves, and four things that are known of t
     if known.slot_us is not None:
         slots, due_us = slots_of(tree, known.slot_us, _due_us(tree, carry))
         others += slots
-    records, points = tree.records, _points(tree.records, tree.figures)
+    records, said = tree.records, said_by(tree.records, profile)
+    points = _points(said, tree)
     if not records:
         rest = replace(carry, due_us=due_us)
         return Part(tree.origin, size, rest, points, _intervals([]), tuple(others))
-    goods = [_good_values(record) for record in records]
-    slot_us = np.array([record.slot_us for record in records], np.int64)
-    instants = [record.instant for record in records]
+    slot_us, instants = tree.columns.slot_us, tree.instants
     late = late_us([carry.instant, *instants])[1:]
     states: dict[str, tuple[int, ...]] = {}
     windows = dict(carry.open)
@@ -105,13 +102,13 @@ def part_of(  # noqa: PLR0917 -- the leaves, and four things that are known of t
     for point in profile.points:
         if not point.counter:
             continue
-        counts = np.array([_count(good, point.name) for good in goods], np.int64)
+        counts = said.counts[point.name]
         followed = follow(
             semantics_of(profile, point, period_us),
             slot_us,
             counts,
             (counts >= 0) & (slot_us % period_us == 0),
-            _steps_ok(profile, point.name, goods, carry),
+            _steps_ok(profile, point.name, said, carry),
             zone,
             carry.followed.get(point.name, ()),
             late,
@@ -126,9 +123,9 @@ def part_of(  # noqa: PLR0917 -- the leaves, and four things that are known of t
                 if kind.measurement == QUARTER:
                     others += co2e_of(rows, profile, zone, known.factor_on)
     names = [point.name for point in profile.points if not point.counter]
-    gauges, open_gauges = gauges_of(names, slot_us, goods, carry.gauges)
+    gauges, open_gauges = gauges_of(names, slot_us, said.good(names), carry.gauges)
     others += gauges
-    rest = Carry(goods[-1], states, instants[-1], windows, open_gauges, due_us)
+    rest = Carry(_good_values(records[-1]), states, instants[-1], windows, open_gauges, due_us)
     return Part(tree.origin, size, rest, points, _intervals(found), tuple(others))
 
 
@@ -143,20 +140,14 @@ def _good_values(record: Record) -> dict[str, str]:
     return {name: text for name, text in record.values.items() if name not in record.quality}
 
 
-def _points(records: Sequence[Record], figures: Sequence[Event]) -> Points:
+def _points(said: Said, tree: Tree) -> Points:
+    is_sample = said.is_sample()
+    rows, columns = np.nonzero(is_sample)
     names: list[str] = []
     times_us: list[int] = []
     values: list[float] = []
     codes: list[int] = []
-    for record in records:
-        for name in sorted({*record.values, *record.quality}):
-            if record.quality.get(name) == NOT_DUE:
-                continue  # nobody asked: that is no sample
-            names.append(name)
-            times_us.append(record.t_utc_us)
-            values.append(float(record.values.get(name, "nan")))
-            codes.append(QUALITY.get(record.quality.get(name, "good"), OTHER_QUALITY))
-    for event in figures:
+    for event in tree.figures:
         for name, figure in sorted(event.fields["figures"].items()):
             for prefix, part in ((POINT_PREFIX, "value"), (UNCERTAINTY_PREFIX, "u")):
                 if figure[part] is not None:
@@ -165,10 +156,10 @@ def _points(records: Sequence[Record], figures: Sequence[Event]) -> Points:
                     values.append(float(figure[part]))
                     codes.append(QUALITY["uncertain" if figure["flags"] else "good"])
     return Points(
-        np.array(names, object),
-        np.array(times_us, np.int64),
-        np.array(values, np.float64),
-        np.array(codes, np.uint8),
+        np.append(np.array(said.names, object)[columns], np.array(names, object)),
+        np.append(tree.columns.t_utc_us[rows], np.array(times_us, np.int64)),
+        np.append(said.value[is_sample], np.array(values, np.float64)),
+        np.append(said.quality[is_sample], np.array(codes, np.uint8)),
     )
 
 
@@ -201,25 +192,21 @@ def _edges(t_us: Integers, period_us: int, zone: ZoneInfo) -> Integers:
     return np.unique(np.concatenate(edges))
 
 
-def _steps_ok(
-    profile: Profile, name: str, goods: Sequence[Mapping[str, str]], carry: Carry
-) -> Flags:
+def _steps_ok(profile: Profile, name: str, said: Said, carry: Carry) -> Flags:
     """Whether the step to each record counts: no rule of the profile takes it away."""
-    rows = [carry.values, *goods]
-    step_ok = np.ones(len(goods), np.bool_)
+    before = carry.values
+    step_ok = np.ones(len(said.value), np.bool_)
     for rule in profile.rules:
         if name not in rule.counters:
             continue
-        counters = np.array([[_count(row, c) for row in rows] for c in rule.counters], np.int64)
-        gauges = np.array([[float(row.get(g, "nan")) for row in rows] for g in rule.gauges])
-        step_ok &= all_zero_steps(counters, gauges.reshape(len(rule.gauges), len(rows)))
+        counted = [count_in(before[c]) if c in before else NO_COUNT for c in rule.counters]
+        counters = np.array([said.counts[c] for c in rule.counters], np.int64)
+        read = [float(before.get(g, "nan")) for g in rule.gauges]
+        step_ok &= all_zero_steps(
+            np.insert(counters, 0, counted, axis=1),
+            np.insert(said.good(rule.gauges).T, 0, read, axis=1),
+        )
     return step_ok
-
-
-def _count(good: Mapping[str, str], name: str) -> int:
-    """The counter's count, -1 where it has none that counts."""
-    count = count_of(good.get(name, "-1"))
-    return count if count <= LARGEST else -1
 
 
 def _intervals(found: Sequence[tuple[str, Sequence[Integers]]]) -> Intervals:

@@ -3,14 +3,17 @@
 import zlib
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from joulemark_agent.contract import batch as batch_module
 from joulemark_agent.contract.batch import (
+    MAX_LEAVES,
     MAX_PLAIN_BYTES,
     MAX_WIRE_BYTES,
     Batch,
     batch_bytes,
+    batch_of,
     inflate,
     parse_batch,
     parse_u64,
@@ -84,3 +87,53 @@ def test_a_bomb_is_refused_without_being_unpacked():
 def test_a_number_in_another_form_is_refused(value):
     with pytest.raises(EvidenceError):
         parse_u64(value, "seq")
+
+
+def verdict(plain):
+    """The batch of these bytes, or the code of the refusal."""
+    try:
+        return batch_of(plain)
+    except EvidenceError as error:
+        return error.code
+
+
+def read_whole(monkeypatch, plain):
+    """The verdict where the leaves are not taken out before the rest is read."""
+    with monkeypatch.context() as patched:
+        patched.setattr(batch_module, "_without_leaves", lambda plain: (plain, []))
+        return verdict(plain)
+
+
+LEAF_TEXTS = st.one_of(
+    st.text(max_size=12), st.text('{}[]:,"\\ \n\0a\x7f0', max_size=12), st.just('","leaves":["')
+)
+FRAMES = st.sampled_from(
+    [{}, {"v": 2}, {"first_seq": 0}, {"documents": {"a": "x", "leaves": ["y"]}}, {"more": "1"}]
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(leaves=st.lists(LEAF_TEXTS, max_size=6), frame=FRAMES, data=st.data())
+def test_leaves_that_are_taken_out_first_change_no_verdict(monkeypatch, leaves, frame, data):
+    content = {"checkpoint": "c\n\n— c", "documents": {}, "first_seq": "0", "v": 1}
+    plain = canonical_bytes({**content, "leaves": leaves, **frame})
+    assert verdict(plain) == read_whole(monkeypatch, plain)
+    at = data.draw(st.integers(0, len(plain)))
+    more = data.draw(st.sampled_from([b"", b'"', b"\\", b'\\"', b",", b'","', b" ", b"\n", b"a"]))
+    cut = data.draw(st.integers(0, 2))
+    damaged = plain[:at] + more + plain[at + cut :]
+    assert verdict(damaged) == read_whole(monkeypatch, damaged)
+
+
+@pytest.mark.parametrize("count", [MAX_LEAVES, MAX_LEAVES + 1])
+def test_no_more_leaves_are_taken_out_than_a_batch_may_hold(monkeypatch, count):
+    content = {"checkpoint": "c", "documents": {}, "first_seq": "0", "leaves": ["{}"] * count}
+    plain = canonical_bytes({**content, "v": 1})
+    assert verdict(plain) == read_whole(monkeypatch, plain)
+    assert (verdict(plain) == "bad_batch") == (count > MAX_LEAVES)
+
+
+def test_letters_beyond_ascii_outside_of_the_leaves_count_for_all_of_them(monkeypatch):
+    content = {"checkpoint": "\u2014", "documents": {}, "first_seq": "0", "v": 1}
+    plain = canonical_bytes({**content, "leaves": ["a" * (MAX_PLAIN_BYTES // 2)]})
+    assert verdict(plain) == read_whole(monkeypatch, plain) == "bad_batch"

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from joulemark_agent.contract.errors import StoreError
 from joulemark_gateway.series.base import Carry, Intervals, Part, Points
-from joulemark_gateway.series.lines import by_day, checked, lines_of, number, tag, tree_line
+from joulemark_gateway.series.lines import (
+    by_day,
+    check_all,
+    checked,
+    lines_of,
+    number,
+    tag,
+    tree_line,
+)
 
 ORIGIN = "joulemark/gwangyang/main-meter/1"
 NO_TIMES = np.empty(0, np.int64)
@@ -139,3 +147,32 @@ def test_a_day_is_sent_before_the_next_and_nothing_is_lost(minutes, tick_us):
     assert sorted(line for day in days for line in day) == sorted(lines)
     for day in days:
         assert day == [line for line in lines if line in day]
+
+
+GOOD = [f"joulemark_point,site=a\\ b,point=power_w value=-1.5e-07,quality=0 {t}" for t in range(4)]
+
+
+def is_refused(check, what):
+    try:
+        check(what)
+    except StoreError:
+        return True
+    return False
+
+
+@given(
+    at=st.integers(0, 3),
+    place=st.integers(0, 70),
+    cut=st.integers(0, 2),
+    more=st.sampled_from(
+        ["", "\n", " ", ",", "=", "\\", '"', "1", "e", "-", "a", GOOD[0], f"\n{GOOD[0]}"]
+    ),
+)
+def test_lines_that_are_checked_all_at_once_are_refused_as_one_by_one(at, place, cut, more):
+    lines = list(GOOD)
+    lines[at] = lines[at][:place] + more + lines[at][place + cut :]
+    assert is_refused(check_all, lines) == any(is_refused(checked, line) for line in lines)
+
+
+def test_no_lines_are_good_lines():
+    check_all([])
