@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -31,10 +31,10 @@ from joulemark_agent.answers import (
     parse_receipt,
     parse_refusal,
 )
-from joulemark_agent.contract.batch import parse_batch
+from joulemark_agent.contract.batch import MAX_PLAIN_BYTES, inflate, parse_batch
 from joulemark_agent.contract.committed import committed
 from joulemark_agent.contract.errors import EvidenceError, JoulemarkError, StoreError, UplinkError
-from joulemark_agent.contract.live import Live, live_bytes
+from joulemark_agent.contract.live import live_around
 from joulemark_agent.contract.signature import Checkpoint
 from joulemark_agent.contract.sparse import sparse_bytes
 from joulemark_agent.contract.topics import (
@@ -101,6 +101,8 @@ class Uplink:
         self._alarms: dict[str, tuple[JoulemarkError, float]] = {}
         self._ahead = Ahead()
         self._task: asyncio.Task[None] | None = None
+        self._deletable: dict[tuple[str, int], int] = {}  # up to which size, of each tree
+        self._deleting: asyncio.Task[None] | None = None
         self._offers = 0  # batches, so far
         self._note(self._outbox.waiting())
 
@@ -139,9 +141,7 @@ class Uplink:
         """Tell of batches that have just been committed to the outbox."""
         for batch in batches:
             place = (batch.device, batch.epoch)
-            stream = self._streams.setdefault(place, Stream())
-            stream.is_empty = False
-            stream.offered += 1
+            self._streams.setdefault(place, Stream()).offer(batch)
             self._unconfirmed += 1
             self._offers += 1
             self._ahead.put(batch)
@@ -175,10 +175,11 @@ class Uplink:
 
     async def close(self) -> None:
         """Stop sending and disconnect; what has no receipt stays in the outbox."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError, StoreError):
-                await self._task
+        for task in (self._task, self._deleting):
+            if task is not None:
+                task.cancel()
+                with suppress(asyncio.CancelledError, StoreError):
+                    await task
         if self._owns_store:
             self._store.close()
 
@@ -221,7 +222,8 @@ class Uplink:
                 return Lost(why)
             try:
                 await self._pump(connection)
-                if self._unconfirmed and self._streams.has_sent_all:
+                is_deleted = self._deleting is None or self._deleting.done()
+                if self._unconfirmed and is_deleted and self._streams.has_sent_all:
                     await self._count()  # what was counted twice, or made one, by mending
             except StoreError as error:
                 await self._wait_for_store(error)
@@ -250,8 +252,8 @@ class Uplink:
                 self._acked(event)
             elif isinstance(event, Received):
                 await self._received(event, receipts)
-        for receipt in receipts.values():
-            await self._receipt(receipt)
+        for place, receipt in receipts.items():
+            self._confirmed(self._streams[place], place, receipt.head.size)
         return lost
 
     async def _wait_for_store(self, error: StoreError) -> None:
@@ -269,20 +271,34 @@ class Uplink:
         if now_s < self._not_before_s:
             return
         while self._has_room():
-            place = self._streams.next(now_s)
-            if place is None:
+            places = self._streams.next(now_s, self._window)
+            if not places:
                 return
-            stream = self._streams[place]
-            next_seq, offered = stream.next_seq, stream.offered
-            batch = await self._store.run(partial(self._outbox.next_batch, *place, next_seq))
-            if stream.offered == offered:
-                stream.is_empty = batch is None
-            if self._mended != self._outbox.mended:  # several batches may now be one
-                await self._count()
-            if batch is None:
-                continue
-            self._send(connection, stream, batch)
-            self._settle("outbox")
+            if not self._is_ready(self._streams[places[0]]):
+                await self._read([p for p in places if not self._is_ready(self._streams[p])])
+            for place in places:
+                if self._has_room() and self._is_ready(self._streams[place]):
+                    self._send(connection, self._streams[place])
+
+    def _is_ready(self, stream: Stream) -> bool:
+        """Whether its next batch is in memory and may leave."""
+        return bool(stream.ready) and self._outbox.has_shown(stream.ready[0])
+
+    async def _read(self, places: Collection[tuple[str, int]]) -> None:
+        """Have the next batches of these trees in memory, as many as the window takes."""
+        most = max(self._window // len(places), 1)
+        asked = {place: (self._streams[place].next_seq, self._streams[place].offered)
+                 for place in places}  # fmt: skip
+        from_seqs = {place: seq for place, (seq, _) in asked.items()}
+        found = await self._store.run(partial(_next_batches, self._outbox, from_seqs, most))
+        for place, batches in found.items():
+            stream, (seq, offered) = self._streams[place], asked[place]
+            if stream.next_seq == seq:  # else it was rewound meanwhile
+                is_end = len(batches) < most and stream.offered == offered
+                stream.take(batches, are_all=is_end)
+        if self._mended != self._outbox.mended:  # several batches may now be one
+            await self._count()
+        self._settle("outbox")
 
     def _has_room(self) -> bool:
         """Whether the window is open, and the line not full."""
@@ -290,13 +306,13 @@ class Uplink:
         waiting = [one.bytes for one in sent if one.acked_s is None]
         return len(sent) < self._window and sum(waiting) < self._pace.allowed_bytes
 
-    def _send(self, connection: Connection, stream: Stream, batch: Sealed) -> None:
+    def _send(self, connection: Connection, stream: Stream) -> None:
+        batch = stream.ready[0]
         topic, payload = self._message(batch)
         now_s = time.monotonic()
         mid = connection.publish(topic, payload)
         sent = Sent(batch.size, mid, now_s, batch.checkpoint, len(payload))
-        stream.sent[batch.first_seq] = sent
-        stream.next_seq, stream.tried_s = batch.size, now_s
+        stream.went(sent, batch.first_seq)
 
     def _message(self, batch: Sealed) -> tuple[str, bytes]:
         """Topic and payload: without the records that stay here."""
@@ -309,14 +325,20 @@ class Uplink:
 
     def _send_live(self) -> None:
         """Send the newest batches ahead of those that wait, unless raw records stay here."""
-        for batch in self._ahead.due(time.monotonic()):
-            device, epoch = batch.device, batch.epoch
-            is_ahead = batch.first_seq > self._streams[device, epoch].next_seq
-            stays = self._withholds is not None and self._withholds(device, epoch)
-            may_leave = not stays and self._outbox.has_shown(batch)
-            if is_ahead and may_leave and batch.closing is not None:
-                live = Live(batch.closing.before, parse_batch(batch.payload))
-                self._newest.put(live_topic(self._collector.agent, device), live_bytes(live))
+        for batch in self._ahead.due(time.monotonic(), self._is_ahead):
+            assert batch.closing is not None
+            plain = inflate(
+                batch.payload, MAX_PLAIN_BYTES
+            )  # without documents: it is not the first
+            payload = live_around(plain, batch.closing.before)
+            self._newest.put(live_topic(self._collector.agent, batch.device), payload)
+
+    def _is_ahead(self, batch: Sealed) -> bool:
+        """Whether others wait before it, and it may leave."""
+        if batch.first_seq <= self._streams[batch.place].next_seq or batch.closing is None:
+            return False
+        stays = self._withholds is not None and self._withholds(*batch.place)
+        return not stays and self._outbox.has_shown(batch)
 
     def _acked(self, event: Acked) -> None:
         self._raw.acked(event.mid)
@@ -419,26 +441,36 @@ class Uplink:
         if known is None or known.head.size < size:
             receipts[place] = receipt
 
-    async def _receipt(self, receipt: Receipt) -> None:
-        """Delete what the collector has committed."""
-        place, size = (receipt.device, receipt.epoch), receipt.head.size
-        try:
-            deleted = await self._store.run(partial(self._outbox.receipt, *place, size))
-        except StoreError as error:
-            self._alarm("outbox", error)  # it is sent again and confirmed again
-            return
-        self._confirmed(self._streams[place], size, deleted)
-
-    def _confirmed(self, stream: Stream, size: int, deleted: int) -> None:
-        stream.sent = {seq: sent for seq, sent in stream.sent.items() if sent.size > size}
-        stream.next_seq = max(stream.next_seq, size)
-        stream.rewound_to = None
-        self._unconfirmed -= deleted
+    def _confirmed(self, stream: Stream, place: tuple[str, int], size: int) -> None:
+        """Go on behind what the collector has committed, and have it deleted."""
+        stream.confirm(size)
         self._window, self._retry_s = WINDOW, self._timing.retry_s
         self._not_before_s = 0.0
-        for name in ("collector", "outbox"):
-            self._settle(name)
-        self._note_drained()
+        self._settle("collector")
+        self._deletable[place] = max(size, self._deletable.get(place, 0))
+        if self._deleting is None or self._deleting.done():
+            self._deleting = asyncio.create_task(self._delete(), name="delete")
+
+    async def _delete(self) -> None:
+        """Delete what is confirmed, with all that is confirmed meanwhile in the next transaction.
+
+        Nothing waits for it: what is confirmed and not deleted is not sent again, except on a new
+        connection, and then it is confirmed again.
+        """
+        while sizes := self._deletable:
+            self._deletable = {}
+            try:
+                deleted = await self._store.run(partial(self._outbox.receipts, sizes))
+            except StoreError as error:
+                self._alarm("outbox", error)
+                self._deletable = {**sizes, **self._deletable}
+                await asyncio.sleep(_STORE_RETRY_S)
+                continue
+            self._unconfirmed -= sum(deleted.values())
+            self._ahead.confirmed(sum(deleted.values()))
+            self._settle("outbox")
+            self._note_drained()
+        self._events.put_nowait(None)
 
     async def _refusal(self, device: str, payload: bytes) -> None:
         """Fill the hole that the collector names; leave for later what it refuses.
@@ -564,6 +596,30 @@ class Uplink:
             error, since_s = found
             down_s = round(time.monotonic() - since_s, 3)
             log.info("uplink_recovered", extra={"code": error.code, "down_s": down_s})
+
+
+def _next_batches(
+    outbox: Outbox, from_seqs: Mapping[tuple[str, int], int], most: int
+) -> dict[tuple[str, int], list[Sealed]]:
+    """Of each tree the batches that wait from a leaf on, at most so many.
+
+    Raises:
+        StoreError: none can be read; else those before the first that cannot are given.
+    """
+    found: dict[tuple[str, int], list[Sealed]] = {}
+    for place, seq in from_seqs.items():
+        batches = found[place] = []
+        while len(batches) < most:
+            try:
+                batch = outbox.next_batch(*place, batches[-1].size if batches else seq)
+            except StoreError:
+                if not any(found.values()):
+                    raise
+                return {known: those for known, those in found.items() if those}
+            if batch is None:
+                break
+            batches.append(batch)
+    return found
 
 
 def _untrusted(topic: str, error: Exception) -> UplinkError:
