@@ -1,19 +1,19 @@
 """One MQTT 5 connection with a clean start, over paho-mqtt, which stays behind this file.
 
-The network runs in paho's own thread; what happens there arrives as events in the event loop. A
-connection that was lost is not repaired: paho would send its own leftovers again, and what is sent
-again is the uplink's decision. The next connection is a new object.
+Once it is open it has no thread: the event loop says when the socket can be read or written, so a
+message and its acknowledgement wait for no other thread's turn. A connection that was lost is not
+repaired: paho would send its own leftovers again, and what is sent again is the uplink's decision.
+The next connection is a new object.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit
 
 from paho.mqtt.client import Client, MQTTMessage
@@ -28,6 +28,7 @@ KEEPALIVE_S = 15
 MAX_ANSWER_BYTES = 128 * 1024  # a receipt is a note, and the longest of all
 _ANSWER_S = 10.0  # for the broker's answer to a connection or subscription
 _GOODBYE_S = 1.0
+_TICK_S = 1.0  # between two looks at the keep-alive
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 _NO_PERMISSION = {0x86, 0x87, 0x8A}  # bad user name or password, not authorized, banned
 _UNSPECIFIED = 0x80  # what paho says of a connection that ended without an answer
@@ -92,6 +93,7 @@ class Connection:
         self._answer: asyncio.Future[ReasonCode] = self._loop.create_future()
         self._closed = asyncio.Event()
         self._said = ""  # by TLS, when it ended the connection
+        self._tick: asyncio.TimerHandle | None = None
         self._client = self._new_client()
 
     async def open(self, topic: str) -> None:
@@ -131,7 +133,7 @@ class Connection:
                 code="unreachable",
             ) from error
         try:
-            self._client.loop_start()
+            self._attach()
             self._check(await self._answered(), "the connection", "Set 'uplink.username' and"
                         " JOULEMARK_UPLINK__PASSWORD to what the broker knows.")  # fmt: skip
             self._answer = self._loop.create_future()
@@ -143,25 +145,25 @@ class Connection:
             raise
 
     def publish(self, topic: str, payload: bytes, qos: int = 1) -> int:
-        """Hand a message to the network thread; its `Acked` has the number returned.
+        """Send a message, now or when the socket takes it; its `Acked` has the number returned.
 
         With QoS 0 that says only that it has left.
         """
-        return self._client.publish(topic, payload, qos=qos).mid
+        mid = self._client.publish(topic, payload, qos=qos).mid
+        self._await_room()
+        return mid
 
     async def close(self) -> None:
-        """Say goodbye and end the network thread; returns within about a second."""
+        """Say goodbye and close the socket; returns within about a second."""
         self._client.disconnect()
+        self._await_room()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_GOODBYE_S):
                 await self._closed.wait()
-        if (sock := self._client.socket()) is not None:  # the peer does not even take a goodbye
-            with contextlib.suppress(OSError):
-                cast("socket.socket", sock).shutdown(socket.SHUT_RDWR)
-        await asyncio.to_thread(self._client.loop_stop)
-        # Its sockets, the pair that wakes its thread included: left to the garbage collector they
-        # may be found before their owner, and are warned of.
-        self._client._reset_sockets()  # noqa: SLF001 - there is no public name for it
+        if self._tick is not None:
+            self._tick.cancel()
+        # The peer may not even take a goodbye; paho has no public name for closing without it.
+        self._client._reset_sockets()  # noqa: SLF001
 
     async def _answered(self) -> ReasonCode:
         try:
@@ -212,15 +214,50 @@ class Connection:
         client.on_publish = self._on_publish
         client.on_message = self._on_message
         client.on_disconnect = self._on_disconnect
+        client.on_socket_close = self._detach
         return client
 
     def _encrypt(self) -> None:
         if self._login.is_encrypted:
             self._client.tls_set_context(client_context(self._login.tls))
 
-    # Everything below runs in paho's thread.
+    def _attach(self) -> None:
+        """Have the event loop read and write."""
+        if (sock := self._client.socket()) is not None:  # else it is lost already, and that is told
+            self._loop.add_reader(sock, self._read)
+            self._keep_alive()
+
+    def _detach(self, _c: Client, _u: Any, sock: Any) -> None:
+        """Called before the socket is closed."""
+        self._loop.remove_reader(sock)
+        self._loop.remove_writer(sock)
+
+    def _read(self) -> None:
+        """Take what has arrived, with all that TLS has deciphered beyond it."""
+        self._client.loop_read()
+        while isinstance(sock := self._client.socket(), ssl.SSLSocket) and sock.pending():
+            self._client.loop_read()
+        self._await_room()
+
+    def _write(self) -> None:
+        self._client.loop_write()
+        sock = self._client.socket()
+        if sock is not None and not self._client.want_write():
+            self._loop.remove_writer(sock)
+
+    def _await_room(self) -> None:
+        """Go on writing when the socket takes more, if it did not take all at once."""
+        sock = self._client.socket()
+        if sock is not None and self._client.want_write():
+            self._loop.add_writer(sock, self._write)
+
+    def _keep_alive(self) -> None:
+        self._client.loop_misc()
+        self._await_room()
+        self._tick = self._loop.call_later(_TICK_S, self._keep_alive)
 
     def _post(self, call: Callable[..., None], *args: object) -> None:
+        """Call it in the event loop: while it connects, paho runs in a thread."""
         with contextlib.suppress(RuntimeError):  # the event loop has ended: nobody listens
             self._loop.call_soon_threadsafe(call, *args)
 
@@ -238,10 +275,10 @@ class Connection:
             self._post(self._settle, reasons[0])
 
     def _on_publish(self, _c: Client, _u: Any, mid: int, reason: ReasonCode, _p: Any) -> None:
-        self._post(self._events, Acked(mid, reason.value, str(reason)))
+        self._events(Acked(mid, reason.value, str(reason)))
 
     def _on_message(self, _c: Client, _u: Any, message: MQTTMessage) -> None:
-        self._post(self._events, Received(topic_of(message), bytes(message.payload)))
+        self._events(Received(topic_of(message), bytes(message.payload)))
 
     def _on_log(self, _c: Client, _u: Any, level: int, text: str) -> None:
         """Keep what TLS says: paho ends the connection and tells nobody else."""
