@@ -19,7 +19,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -328,20 +328,23 @@ class ArchivedOutbox(Outbox):
                 self._modes |= {tree.place: self._is_committed(tree) for tree in self.trees()}
         return self._modes.get((device, epoch), True)
 
-    def receipt(self, device: str, epoch: int, size: int) -> int:
+    def receipts(self, sizes: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], int]:
         """As of any outbox, but only after the archive has what is withheld.
 
         Raises:
             StoreError: nothing was deleted.
         """
         batches: list[Sealed] = []
-        while self.withholds(device, epoch):
-            batch = self.next_batch(device, epoch, _end_of(batches))
-            if batch is None or batch.size > size:
-                break
-            batches.append(batch)
+        for place, size in sizes.items():
+            seq = 0
+            while self.withholds(*place):
+                batch = self.next_batch(*place, seq)
+                if batch is None or batch.size > size:
+                    break
+                batches.append(batch)
+                seq = batch.size
         self._archive.keep([batch for batch in batches if batch.kind == BATCH])  # not covers
-        return super().receipt(device, epoch, size)
+        return super().receipts(sizes)
 
     def received(self) -> list[tuple[str, int, int]]:
         """Device and epoch of every withheld tree, and up to which leaf the collector has it."""
@@ -352,10 +355,6 @@ class ArchivedOutbox(Outbox):
                 size = tree.sealed.size if waiting is None else waiting.first_seq
                 found.append((*tree.place, size))
         return found
-
-
-def _end_of(batches: Sequence[Sealed]) -> int:
-    return batches[-1].size if batches else 0
 
 
 def _slots(payload: bytes) -> tuple[int | None, int | None]:

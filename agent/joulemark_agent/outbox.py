@@ -13,7 +13,7 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -243,37 +243,41 @@ class Outbox:
             return dict(sorted(counts.items(), key=lambda item: (item[0][1], item[0][0])))
 
     def receipt(self, device: str, epoch: int, size: int) -> int:
-        """Delete the batches that a head of this size covers: the collector has committed them.
+        """`receipts` of one tree: how many batches were deleted."""
+        return self.receipts({(device, epoch): size})[device, epoch]
+
+    def receipts(self, sizes: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], int]:
+        """Delete the batches that heads of these sizes cover: the collector has committed them.
+
+        Args:
+            sizes: by device and epoch.
 
         Returns:
-            how many batches were deleted.
+            how many batches of each were deleted.
 
         Raises:
             StoreError: nothing was deleted.
         """
-        place = (device, epoch)
         with self._use() as files:
-            done = self._confirmed.get(place, 0)
-            if size <= done:
-                return 0
-            touched = tables.groups(files.file, f"{_PLACE} AND first_seq < ?", *place, size)
-            whole = [group for group in touched if group.size <= size]
+            done = {place: self._confirmed.get(place, 0) for place in sizes}
+            new = {place: size for place, size in sizes.items() if size > done[place]}
+            touched = {
+                place: tables.groups(files.file, f"{_PLACE} AND first_seq < ?", *place, size)
+                for place, size in new.items()
+            }
 
-            def write(db: sqlite3.Connection) -> int:
-                delete = f"DELETE FROM {{}} WHERE {_PLACE} AND size <= ?"
-                deleted = db.execute(delete.format("batches"), (*place, size)).rowcount
-                db.execute(delete.format("groups"), (*place, size))
-                db.execute(f"DELETE FROM losses WHERE {_PLACE} AND told_at < ?", (*place, size))
-                db.execute(f"UPDATE trees SET confirmed = ? WHERE {_PLACE}", (size, *place))
-                return deleted
+            def write(db: sqlite3.Connection) -> dict[tuple[str, int], int]:
+                return {place: _forget(db, place, size) for place, size in new.items()}
 
-            deleted = files.file.transact(write)
-            self._confirmed[place] = size
+            deleted = dict.fromkeys(sizes, 0) | (files.file.transact(write) if new else {})
+            self._confirmed |= new
+            whole = [g for groups in touched.values() for g in groups if g.size <= new[g.place]]
             files.backlog.remove([group.file for group in whole])
             self._group_bytes -= sum(group.file_bytes for group in whole)
-            whole_count = sum(g.batches for g in whole if g.first_seq >= done)
-            parts = [g for g in touched if g.size > size or g.first_seq < done]
-            return deleted + whole_count + sum(done < e <= size for g in parts for e in g.ends)
+            for place, groups in touched.items():
+                ends = done[place], new[place]
+                deleted[place] += sum(_between(group, *ends) for group in groups)
+            return deleted
 
     # ------------------------------------------------------------------- care
 
@@ -437,6 +441,23 @@ def _write(db: sqlite3.Connection, change: Change) -> None:
         db.execute(told, (told_at, *tree.place, first_seq))
     for epoch in change.told_epochs:
         db.execute(f"UPDATE ended SET told = 1 WHERE {_PLACE}", (tree.device, epoch))
+
+
+def _forget(db: sqlite3.Connection, place: tuple[str, int], size: int) -> int:
+    """Delete what a head of this size covers; how many batches that were by themselves."""
+    delete = f"DELETE FROM {{}} WHERE {_PLACE} AND size <= ?"
+    deleted = db.execute(delete.format("batches"), (*place, size)).rowcount
+    db.execute(delete.format("groups"), (*place, size))
+    db.execute(f"DELETE FROM losses WHERE {_PLACE} AND told_at < ?", (*place, size))
+    db.execute(f"UPDATE trees SET confirmed = ? WHERE {_PLACE}", (size, *place))
+    return deleted
+
+
+def _between(group: Group, done: int, size: int) -> int:
+    """How many batches of a group end after one size and no later than another."""
+    if done <= group.first_seq and group.size <= size:
+        return group.batches
+    return sum(done < end <= size for end in group.ends)
 
 
 def _lock(path: Path) -> int:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -139,9 +139,7 @@ class Uplink:
         """Tell of batches that have just been committed to the outbox."""
         for batch in batches:
             place = (batch.device, batch.epoch)
-            stream = self._streams.setdefault(place, Stream())
-            stream.is_empty = False
-            stream.offered += 1
+            self._streams.setdefault(place, Stream()).offer(batch)
             self._unconfirmed += 1
             self._offers += 1
             self._ahead.put(batch)
@@ -250,8 +248,8 @@ class Uplink:
                 self._acked(event)
             elif isinstance(event, Received):
                 await self._received(event, receipts)
-        for receipt in receipts.values():
-            await self._receipt(receipt)
+        if receipts:
+            await self._receipts({place: one.head.size for place, one in receipts.items()})
         return lost
 
     async def _wait_for_store(self, error: StoreError) -> None:
@@ -268,35 +266,51 @@ class Uplink:
         now_s = time.monotonic()
         if now_s < self._not_before_s:
             return
-        while self._has_room():
-            place = self._streams.next(now_s)
-            if place is None:
+        while room := self._room():
+            places = self._streams.next(now_s, room)
+            if not places:
                 return
-            stream = self._streams[place]
-            next_seq, offered = stream.next_seq, stream.offered
-            batch = await self._store.run(partial(self._outbox.next_batch, *place, next_seq))
-            if stream.offered == offered:
-                stream.is_empty = batch is None
-            if self._mended != self._outbox.mended:  # several batches may now be one
-                await self._count()
-            if batch is None:
-                continue
-            self._send(connection, stream, batch)
-            self._settle("outbox")
+            await self._read(places, room // len(places))
+            for place in places:
+                if self._streams[place].ready and self._room():
+                    self._send(connection, self._streams[place])
 
-    def _has_room(self) -> bool:
-        """Whether the window is open, and the line not full."""
+    async def _read(self, places: Sequence[tuple[str, int]], most: int) -> None:
+        """Have of each of these trees something in memory that can be sent, if it waits."""
+        streams = {place: self._streams[place] for place in places}
+        wanted = {
+            place: (stream.next_seq, stream.offered)
+            for place, stream in streams.items()
+            if not stream.ready or not self._outbox.has_shown(stream.ready[0])
+        }
+        if not wanted:
+            return
+        from_seqs = {place: seq for place, (seq, _) in wanted.items()}
+        found = await self._store.run(partial(_next_batches, self._outbox, from_seqs, most))
+        for place, batches in found.items():
+            stream, (seq, offered) = streams[place], wanted[place]
+            if stream.next_seq == seq:  # else it was rewound meanwhile
+                stream.ready.clear()
+                is_end = len(batches) < most and stream.offered == offered
+                stream.take(batches, are_all=is_end)
+        if self._mended != self._outbox.mended:  # several batches may now be one
+            await self._count()
+        self._settle("outbox")
+
+    def _room(self) -> int:
+        """How many batches may be sent: the window is open, and the line not full."""
         sent = [sent for _, sent in self._streams.under_way()]
         waiting = [one.bytes for one in sent if one.acked_s is None]
-        return len(sent) < self._window and sum(waiting) < self._pace.allowed_bytes
+        is_full = sum(waiting) >= self._pace.allowed_bytes
+        return 0 if is_full else max(self._window - len(sent), 0)
 
-    def _send(self, connection: Connection, stream: Stream, batch: Sealed) -> None:
+    def _send(self, connection: Connection, stream: Stream) -> None:
+        batch = stream.ready[0]
         topic, payload = self._message(batch)
         now_s = time.monotonic()
         mid = connection.publish(topic, payload)
         sent = Sent(batch.size, mid, now_s, batch.checkpoint, len(payload))
-        stream.sent[batch.first_seq] = sent
-        stream.next_seq, stream.tried_s = batch.size, now_s
+        stream.went(sent, batch.first_seq)
 
     def _message(self, batch: Sealed) -> tuple[str, bytes]:
         """Topic and payload: without the records that stay here."""
@@ -309,14 +323,17 @@ class Uplink:
 
     def _send_live(self) -> None:
         """Send the newest batches ahead of those that wait, unless raw records stay here."""
-        for batch in self._ahead.due(time.monotonic()):
-            device, epoch = batch.device, batch.epoch
-            is_ahead = batch.first_seq > self._streams[device, epoch].next_seq
-            stays = self._withholds is not None and self._withholds(device, epoch)
-            may_leave = not stays and self._outbox.has_shown(batch)
-            if is_ahead and may_leave and batch.closing is not None:
-                live = Live(batch.closing.before, parse_batch(batch.payload))
-                self._newest.put(live_topic(self._collector.agent, device), live_bytes(live))
+        for batch in self._ahead.due(time.monotonic(), self._is_ahead):
+            assert batch.closing is not None
+            live = Live(batch.closing.before, parse_batch(batch.payload))
+            self._newest.put(live_topic(self._collector.agent, batch.device), live_bytes(live))
+
+    def _is_ahead(self, batch: Sealed) -> bool:
+        """Whether others wait before it, and it may leave."""
+        if batch.first_seq <= self._streams[batch.place].next_seq or batch.closing is None:
+            return False
+        stays = self._withholds is not None and self._withholds(*batch.place)
+        return not stays and self._outbox.has_shown(batch)
 
     def _acked(self, event: Acked) -> None:
         self._raw.acked(event.mid)
@@ -419,21 +436,20 @@ class Uplink:
         if known is None or known.head.size < size:
             receipts[place] = receipt
 
-    async def _receipt(self, receipt: Receipt) -> None:
+    async def _receipts(self, sizes: Mapping[tuple[str, int], int]) -> None:
         """Delete what the collector has committed."""
-        place, size = (receipt.device, receipt.epoch), receipt.head.size
         try:
-            deleted = await self._store.run(partial(self._outbox.receipt, *place, size))
+            deleted = await self._store.run(partial(self._outbox.receipts, sizes))
         except StoreError as error:
             self._alarm("outbox", error)  # it is sent again and confirmed again
             return
-        self._confirmed(self._streams[place], size, deleted)
+        for place, size in sizes.items():
+            self._confirmed(self._streams[place], size, deleted[place])
 
     def _confirmed(self, stream: Stream, size: int, deleted: int) -> None:
-        stream.sent = {seq: sent for seq, sent in stream.sent.items() if sent.size > size}
-        stream.next_seq = max(stream.next_seq, size)
-        stream.rewound_to = None
+        stream.confirm(size)
         self._unconfirmed -= deleted
+        self._ahead.confirmed(deleted)
         self._window, self._retry_s = WINDOW, self._timing.retry_s
         self._not_before_s = 0.0
         for name in ("collector", "outbox"):
@@ -564,6 +580,30 @@ class Uplink:
             error, since_s = found
             down_s = round(time.monotonic() - since_s, 3)
             log.info("uplink_recovered", extra={"code": error.code, "down_s": down_s})
+
+
+def _next_batches(
+    outbox: Outbox, from_seqs: Mapping[tuple[str, int], int], most: int
+) -> dict[tuple[str, int], list[Sealed]]:
+    """Of each tree the batches that wait from a leaf on, at most so many.
+
+    Raises:
+        StoreError: none can be read; else those before the first that cannot are given.
+    """
+    found: dict[tuple[str, int], list[Sealed]] = {}
+    for place, seq in from_seqs.items():
+        batches = found[place] = []
+        while len(batches) < most:
+            try:
+                batch = outbox.next_batch(*place, batches[-1].size if batches else seq)
+            except StoreError:
+                if not any(found.values()):
+                    raise
+                return {known: those for known, those in found.items() if those}
+            if batch is None:
+                break
+            batches.append(batch)
+    return found
 
 
 def _untrusted(topic: str, error: Exception) -> UplinkError:

@@ -497,7 +497,7 @@ def profile_of(tree: Tree, documents: Mapping[str, bytes]) -> Profile:
         profile_from(document)
     except ValueError as error:
         raise _bad("bad_document", f"the profile of {tree.origin} is none: {error}") from error
-    site = parse_canonical(_document(tree, documents, "site"))
+    site = site_from(_document(tree, documents, "site"))
     return profile_at(document, site, tree.device)
 
 
@@ -537,6 +537,12 @@ def _document(tree: Tree, documents: Mapping[str, bytes], name: str) -> bytes:
     return documents[digest]
 
 
+@lru_cache(maxsize=64)
+def site_from(document: bytes) -> Any:
+    """What a site document says, to be read only: all devices of a site have the same one."""
+    return parse_canonical(document)
+
+
 @lru_cache(maxsize=256)
 def profile_from(
     document: bytes, accepted: frozenset[str] = frozenset(), most_w: int | None = None
@@ -556,7 +562,7 @@ def period_us_of(tree: Tree, documents: Mapping[str, bytes]) -> int:
         EvidenceError: `document_missing` where it is not here or does not know the device,
             `bad_document` where it is no site document.
     """
-    site = parse_canonical(_document(tree, documents, "site"))
+    site = site_from(_document(tree, documents, "site"))
     try:
         periods = {row["id"]: int(row["period_s"]) for row in site["devices"]}
     except (ValueError, TypeError, KeyError) as error:
@@ -573,7 +579,7 @@ def interval_us_of(tree: Tree, documents: Mapping[str, bytes]) -> int | None:
         EvidenceError: `document_missing`, or `bad_document` where it says neither.
     """
     try:
-        return interval_us_in(parse_canonical(_document(tree, documents, "site")))
+        return interval_us_in(site_from(_document(tree, documents, "site")))
     except ValueError as error:
         raise _bad("bad_document", f"the site document of {tree.origin} says {error}") from error
 
@@ -593,7 +599,7 @@ def time_zone_of(tree: Tree, documents: Mapping[str, bytes]) -> ZoneInfo:
     Raises:
         EvidenceError: `document_missing`, or `bad_document` where it names no time zone.
     """
-    site = parse_canonical(_document(tree, documents, "site"))
+    site = site_from(_document(tree, documents, "site"))
     try:
         return ZoneInfo(site["time_zone"])
     except (ValueError, TypeError, KeyError, OSError) as error:
