@@ -60,8 +60,8 @@ class Stream:
             self.ready.append(batch)
 
     def take(self, batches: list[Sealed], *, are_all: bool) -> None:
-        """Have what was read from the outbox; `are_all`: there is nothing behind it."""
-        self.ready.extend(batches)
+        """Have what was read from `next_seq` on; `are_all`: there is nothing behind it."""
+        self.ready = deque(batches)
         if are_all:
             self.newest = batches[-1].size if batches else self.next_seq
             self.is_empty = not batches

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -101,6 +101,8 @@ class Uplink:
         self._alarms: dict[str, tuple[JoulemarkError, float]] = {}
         self._ahead = Ahead()
         self._task: asyncio.Task[None] | None = None
+        self._deletable: dict[tuple[str, int], int] = {}  # up to which size, of each tree
+        self._deleting: asyncio.Task[None] | None = None
         self._offers = 0  # batches, so far
         self._note(self._outbox.waiting())
 
@@ -173,10 +175,11 @@ class Uplink:
 
     async def close(self) -> None:
         """Stop sending and disconnect; what has no receipt stays in the outbox."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError, StoreError):
-                await self._task
+        for task in (self._task, self._deleting):
+            if task is not None:
+                task.cancel()
+                with suppress(asyncio.CancelledError, StoreError):
+                    await task
         if self._owns_store:
             self._store.close()
 
@@ -219,7 +222,8 @@ class Uplink:
                 return Lost(why)
             try:
                 await self._pump(connection)
-                if self._unconfirmed and self._streams.has_sent_all:
+                is_deleted = self._deleting is None or self._deleting.done()
+                if self._unconfirmed and is_deleted and self._streams.has_sent_all:
                     await self._count()  # what was counted twice, or made one, by mending
             except StoreError as error:
                 await self._wait_for_store(error)
@@ -248,8 +252,8 @@ class Uplink:
                 self._acked(event)
             elif isinstance(event, Received):
                 await self._received(event, receipts)
-        if receipts:
-            await self._receipts({place: one.head.size for place, one in receipts.items()})
+        for place, receipt in receipts.items():
+            self._confirmed(self._streams[place], place, receipt.head.size)
         return lost
 
     async def _wait_for_store(self, error: StoreError) -> None:
@@ -266,43 +270,41 @@ class Uplink:
         now_s = time.monotonic()
         if now_s < self._not_before_s:
             return
-        while room := self._room():
-            places = self._streams.next(now_s, room)
+        while self._has_room():
+            places = self._streams.next(now_s, self._window)
             if not places:
                 return
-            await self._read(places, room // len(places))
+            if not self._is_ready(self._streams[places[0]]):
+                await self._read([p for p in places if not self._is_ready(self._streams[p])])
             for place in places:
-                if self._streams[place].ready and self._room():
+                if self._has_room() and self._is_ready(self._streams[place]):
                     self._send(connection, self._streams[place])
 
-    async def _read(self, places: Sequence[tuple[str, int]], most: int) -> None:
-        """Have of each of these trees something in memory that can be sent, if it waits."""
-        streams = {place: self._streams[place] for place in places}
-        wanted = {
-            place: (stream.next_seq, stream.offered)
-            for place, stream in streams.items()
-            if not stream.ready or not self._outbox.has_shown(stream.ready[0])
-        }
-        if not wanted:
-            return
-        from_seqs = {place: seq for place, (seq, _) in wanted.items()}
+    def _is_ready(self, stream: Stream) -> bool:
+        """Whether its next batch is in memory and may leave."""
+        return bool(stream.ready) and self._outbox.has_shown(stream.ready[0])
+
+    async def _read(self, places: Collection[tuple[str, int]]) -> None:
+        """Have the next batches of these trees in memory, as many as the window takes."""
+        most = max(self._window // len(places), 1)
+        asked = {place: (self._streams[place].next_seq, self._streams[place].offered)
+                 for place in places}  # fmt: skip
+        from_seqs = {place: seq for place, (seq, _) in asked.items()}
         found = await self._store.run(partial(_next_batches, self._outbox, from_seqs, most))
         for place, batches in found.items():
-            stream, (seq, offered) = streams[place], wanted[place]
+            stream, (seq, offered) = self._streams[place], asked[place]
             if stream.next_seq == seq:  # else it was rewound meanwhile
-                stream.ready.clear()
                 is_end = len(batches) < most and stream.offered == offered
                 stream.take(batches, are_all=is_end)
         if self._mended != self._outbox.mended:  # several batches may now be one
             await self._count()
         self._settle("outbox")
 
-    def _room(self) -> int:
-        """How many batches may be sent: the window is open, and the line not full."""
+    def _has_room(self) -> bool:
+        """Whether the window is open, and the line not full."""
         sent = [sent for _, sent in self._streams.under_way()]
         waiting = [one.bytes for one in sent if one.acked_s is None]
-        is_full = sum(waiting) >= self._pace.allowed_bytes
-        return 0 if is_full else max(self._window - len(sent), 0)
+        return len(sent) < self._window and sum(waiting) < self._pace.allowed_bytes
 
     def _send(self, connection: Connection, stream: Stream) -> None:
         batch = stream.ready[0]
@@ -436,25 +438,36 @@ class Uplink:
         if known is None or known.head.size < size:
             receipts[place] = receipt
 
-    async def _receipts(self, sizes: Mapping[tuple[str, int], int]) -> None:
-        """Delete what the collector has committed."""
-        try:
-            deleted = await self._store.run(partial(self._outbox.receipts, sizes))
-        except StoreError as error:
-            self._alarm("outbox", error)  # it is sent again and confirmed again
-            return
-        for place, size in sizes.items():
-            self._confirmed(self._streams[place], size, deleted[place])
-
-    def _confirmed(self, stream: Stream, size: int, deleted: int) -> None:
+    def _confirmed(self, stream: Stream, place: tuple[str, int], size: int) -> None:
+        """Go on behind what the collector has committed, and have it deleted."""
         stream.confirm(size)
-        self._unconfirmed -= deleted
-        self._ahead.confirmed(deleted)
         self._window, self._retry_s = WINDOW, self._timing.retry_s
         self._not_before_s = 0.0
-        for name in ("collector", "outbox"):
-            self._settle(name)
-        self._note_drained()
+        self._settle("collector")
+        self._deletable[place] = max(size, self._deletable.get(place, 0))
+        if self._deleting is None or self._deleting.done():
+            self._deleting = asyncio.create_task(self._delete(), name="delete")
+
+    async def _delete(self) -> None:
+        """Delete what is confirmed, with all that is confirmed meanwhile in the next transaction.
+
+        Nothing waits for it: what is confirmed and not deleted is not sent again, except on a new
+        connection, and then it is confirmed again.
+        """
+        while sizes := self._deletable:
+            self._deletable = {}
+            try:
+                deleted = await self._store.run(partial(self._outbox.receipts, sizes))
+            except StoreError as error:
+                self._alarm("outbox", error)
+                self._deletable = {**sizes, **self._deletable}
+                await asyncio.sleep(_STORE_RETRY_S)
+                continue
+            self._unconfirmed -= sum(deleted.values())
+            self._ahead.confirmed(sum(deleted.values()))
+            self._settle("outbox")
+            self._note_drained()
+        self._events.put_nowait(None)
 
     async def _refusal(self, device: str, payload: bytes) -> None:
         """Fill the hole that the collector names; leave for later what it refuses.

@@ -204,12 +204,10 @@ class DeletesOnPuback(Uplink):
     """The control: what most stacks do."""
 
     def _acked(self, event: Acked) -> None:
-        for (device, epoch), stream in self._streams.items():
+        for place, stream in self._streams.items():
             for sent in list(stream.sent.values()):
                 if sent.mid == event.mid and event.reason < 0x80:
-                    self._confirmed(
-                        stream, sent.size, self._outbox.receipt(device, epoch, sent.size)
-                    )
+                    self._confirmed(stream, place, sent.size)
 
 
 async def test_control_deleting_on_puback_loses_batches(broker, outbox):
