@@ -1,8 +1,8 @@
 """One question, one answer; over TCP anything else that arrives ends the connection.
 
 A connection on which an answer was late, wrong, cut short or not asked for is closed at once, so
-no byte of it can ever become a value. One timer and one future per question keep it cheap: this is
-the hot path of a replay.
+no byte of it can ever become a value. This is the hot path of a replay: a question costs a future,
+and all of a connection share one timer, which looks at the deadline of the one under way.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import errno
 import math
 import ssl
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
 
 from joulemark_agent.contract.errors import DeviceError
 
@@ -33,6 +33,7 @@ class Asking(ABC):
         self._loop = asyncio.get_running_loop()
         self._waiting: asyncio.Future[bytes] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._timeout_s, self._deadline_s = 0.0, math.inf  # of the question under way
         self._check: Check = lambda _: None
         self._buffer = b""
         self._is_asking = False
@@ -53,14 +54,16 @@ class Asking(ABC):
             await self._ready(timeout_s)
             waiting: asyncio.Future[bytes] = self._loop.create_future()
             self._check, self._buffer, self._waiting = check, b"", waiting
-            self._timer = self._loop.call_later(timeout_s, self._expire, timeout_s)
+            self._timeout_s, self._deadline_s = timeout_s, self._loop.time() + timeout_s
+            if self._timer is None or self._timer.when() > self._deadline_s:
+                self._watch()
             self._say(question)
             return await waiting
         except asyncio.CancelledError:
             self._give_up()
             raise
         finally:
-            self._stop_timer()
+            self._deadline_s = math.inf
             self._waiting, self._is_asking = None, False
             self._used_s = self._loop.time()
 
@@ -96,6 +99,14 @@ class Asking(ABC):
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_exception(error)
 
+    def _watch(self) -> None:
+        """Have the timer look at the deadline when it is over; it looks again at a later one."""
+        self._stop_timer()
+        if self._loop.time() >= self._deadline_s:
+            self._expire(self._timeout_s)
+        elif self._deadline_s < math.inf:
+            self._timer = self._loop.call_at(self._deadline_s, self._watch)
+
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -123,16 +134,16 @@ class Exchange(Asking, asyncio.Protocol):
         secured: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
         return b"" if secured is None else secured.getpeercert(binary_form=True) or b""
 
-    async def ask(
+    def ask(
         self, question: bytes, check: Check, *, timeout_s: float, at_end: Check | None = None
-    ) -> bytes:
+    ) -> Coroutine[Any, Any, bytes]:
         """The answer that `check` accepted, or `at_end` when the other side sends no more.
 
         Raises:
             DeviceError: `timeout`, `closed`, or what either raised; the connection is gone.
         """
         self._at_end = at_end
-        return await super().ask(question, check, timeout_s=timeout_s)
+        return super().ask(question, check, timeout_s=timeout_s)
 
     async def close(self) -> None:
         """Drop the connection and wait until it is gone."""
@@ -149,7 +160,7 @@ class Exchange(Asking, asyncio.Protocol):
         if waiting is None or waiting.done():
             self._drop()  # nobody asked
             return
-        self._buffer += data
+        self._buffer = self._buffer + data if self._buffer else data
         self._end(self._check)
 
     def eof_received(self) -> None:
@@ -193,6 +204,7 @@ class Exchange(Asking, asyncio.Protocol):
         self._drop()
 
     def _drop(self) -> None:
+        self._stop_timer()
         if self._transport is not None:
             self._transport.abort()
             self._transport = None

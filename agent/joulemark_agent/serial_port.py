@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import fcntl
+import math
 import os
 import posixpath
 import termios
@@ -127,6 +128,7 @@ class SerialExchange(Asking):
         self._fd: int | None = descriptor
         self._byte_s, self._silence_s = settings.byte_s, settings.silence_s
         self._heard_s = self._loop.time()  # when the last byte was on the line
+        self._quiet: asyncio.TimerHandle | None = None  # after an answer
         self._loop.add_reader(descriptor, self._read)
 
     @property
@@ -160,6 +162,7 @@ class SerialExchange(Asking):
 
     def _say(self, question: bytes) -> None:
         assert self._fd is not None
+        self._stop_listening()
         try:
             sent = os.write(self._fd, question)
         except OSError as error:
@@ -191,8 +194,15 @@ class SerialExchange(Asking):
             return  # nobody asked: a rest of what was given up
         self._buffer += data
         if (answer := self._judge(self._check)) is not None:  # unless another byte follows too soon
-            self._stop_timer()
-            self._timer = self._loop.call_later(self._silence_s, self._accept, answer)
+            self._stop_listening()
+            self._deadline_s = math.inf
+            self._quiet = self._loop.call_later(self._silence_s, self._accept, answer)
+
+    def _stop_listening(self) -> None:
+        """What was an answer so far is none: more came, or another question is asked."""
+        if self._quiet is not None:
+            self._quiet.cancel()
+            self._quiet = None
 
     def _give_up(self) -> None:
         """The port stays open; what still comes was asked by nobody and is passed over."""
@@ -209,6 +219,7 @@ class SerialExchange(Asking):
         )
 
     def _drop(self) -> None:
+        self._stop_timer()
         descriptor, self._fd = self._fd, None
         if descriptor is not None:
             self._loop.remove_reader(descriptor)

@@ -26,7 +26,8 @@ import numpy as np
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from joulemark_agent.contract.batch import parse_batch
+from joulemark_agent.contract.batch import Batch, parse_batch
+from joulemark_agent.contract.live import parse_live
 from joulemark_gateway.demo.chain import Chain, Place
 from support.limits import program
 
@@ -73,7 +74,7 @@ class Ear:
     """
 
     def __init__(self, port: int, topic: str, of: Callable[[bytes], list[tuple[int, int]]]) -> None:
-        self.of, self._heard = of, list[Heard]()
+        self.port, self.of, self._heard = port, of, list[Heard]()
         self._lock, self._ready = threading.Lock(), threading.Event()
         self._client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
         self._client.on_connect = lambda client, *_: client.subscribe(topic, 1)
@@ -119,23 +120,32 @@ def named(payload: bytes) -> list[tuple[int, int]]:
     return [(len(values), values["stamp_ns"])] if "stamp_ns" in values else []
 
 
+def shown(payload: bytes) -> Batch:
+    """The batch of a message that went ahead of a backlog."""
+    return parse_live(payload)[0].batch
+
+
 class Batches:
     """What our batches hold, as they come: values, when they were read, and every slot."""
 
-    def __init__(self) -> None:
+    def __init__(self, batch_of: Callable[[bytes], Batch] = parse_batch) -> None:
+        self._batch_of = batch_of
+        self.newest_us: dict[str, int] = {}  # the last slot of each tree with values [UTC]
         self.slots: dict[str, set[int]] = {}  # of each tree: those with a reading [us UTC]
         self.gaps: dict[str, set[int]] = {}  # and those with a signed gap [us UTC]
         self.causes: dict[str, int] = {}  # how many gap slots are of which cause
 
     def __call__(self, payload: bytes) -> list[tuple[int, int]]:
         """How many values each reading of a batch has, and when they were read."""
-        batch, found = parse_batch(payload), []
+        batch, found = self._batch_of(payload), []
         tree = batch.checkpoint.partition("\n")[0]
         read, gaps = self.slots.setdefault(tree, set()), self.gaps.setdefault(tree, set())
         for leaf in batch.leaves:
             record = json.loads(leaf)
             if "raw" in record:
-                read.add(int(record["slot"]))
+                slot_us = int(record["slot"])
+                read.add(slot_us)
+                self.newest_us[tree] = max(slot_us, self.newest_us.get(tree, 0))
                 stamp_ns = int.from_bytes(bytes.fromhex(record["raw"][0][2][:16]))
                 found.append((len(record["val"]), stamp_ns))
             elif record.get("type") == "gap":

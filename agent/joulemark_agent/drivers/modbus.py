@@ -14,8 +14,9 @@ import asyncio
 import itertools
 import secrets
 import struct
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
+from typing import Any
 from urllib.parse import urlsplit
 
 from joulemark_agent import exchange, identification
@@ -32,6 +33,7 @@ FUNCTIONS = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
 _MBAP = struct.Struct(">HH")  # transaction, protocol
 _HEAD = struct.Struct(">HHHBBB")  # transaction, protocol, length, unit, function, byte count
 _REQUEST = struct.Struct(">HHHBBHH")  # ..., function, address, count
+_REFUSAL_SIZE = 9  # of the frame of an exception; a good answer has at least one byte more
 _FIELDS = (
     ("transaction id", 0, 2),
     ("protocol id", 2, 4),
@@ -96,7 +98,10 @@ class ModbusTcp:
                 `exception_NN` (the device says no; the connection stays).
         """
         wait_s = self._timeout_s if timeout_s is None else timeout_s
-        return tuple([await self._read(unit, request, wait_s) for request in requests])
+        responses = []
+        for request in requests:
+            responses.append(await self._read(unit, request, wait_s))  # noqa: PERF401 - a coroutine less a read
+        return tuple(responses)
 
     def pace(self, pause_s: float) -> None:
         """Keep so long quiet before each question from now on. [s]"""
@@ -128,28 +133,25 @@ class ModbusTcp:
 
     async def _read(self, unit: int, request: Request, timeout_s: float) -> Response:
         answer = await self._ask(unit, request, timeout_s)
-        if isinstance(answer, int) and answer in BUSY:
+        if len(answer) == _REFUSAL_SIZE and answer[8] in BUSY:
             await asyncio.sleep(BUSY_PAUSE_S)
             answer = await self._ask(unit, request, timeout_s)
-        if isinstance(answer, int):
-            raise exception_error(self._exchange.peer, unit, request, answer)
-        return Response(request.table, request.address, answer)
+        if len(answer) == _REFUSAL_SIZE:
+            raise exception_error(self._exchange.peer, unit, request, answer[8])
+        data = answer[9:]
+        if FUNCTIONS[request.table] <= 2:
+            data = bit_words(data, request.count)
+        return Response(request.table, request.address, data)
 
-    async def _ask(self, unit: int, request: Request, timeout_s: float) -> bytes | int:
-        """The words, or the number of an exception."""
+    def _ask(self, unit: int, request: Request, timeout_s: float) -> Coroutine[Any, Any, bytes]:
+        """The whole frame: of the words, or of an exception."""
         function = FUNCTIONS[request.table]
-        is_bits = function <= 2
-        size = (request.count + 7) // 8 if is_bits else 2 * request.count
+        size = (request.count + 7) // 8 if function <= 2 else 2 * request.count
         transaction = next(_transactions) & 0xFFFF
         question = _REQUEST.pack(transaction, 0, 6, unit, function, request.address, request.count)
         wanted = _HEAD.pack(transaction, 0, 3 + size, unit, function, size)
-        answer = await self._exchange.ask(
-            question, partial(_checked, self._exchange.peer, wanted, size), timeout_s=timeout_s
-        )
-        if len(answer) == 9:  # a good answer has at least one byte of data
-            return answer[8]
-        data = answer[9:]
-        return bit_words(data, request.count) if is_bits else data
+        check = partial(_checked, self._exchange.peer, wanted, size)
+        return self._exchange.ask(question, check, timeout_s=timeout_s)
 
 
 def _checked(peer: str, wanted: bytes, size: int, received: bytes) -> bytes | None:
@@ -162,7 +164,7 @@ def _checked(peer: str, wanted: bytes, size: int, received: bytes) -> bytes | No
             return None
         raise _bad(peer, f"{extra} bytes too many")
     refusal = wanted[:4] + b"\x00\x03" + wanted[6:7] + bytes([wanted[7] | 0x80])
-    if len(received) == 9 and received.startswith(refusal):
+    if len(received) == _REFUSAL_SIZE and received.startswith(refusal):
         return received
     if wanted.startswith(received) or refusal.startswith(received):
         return None
