@@ -20,6 +20,8 @@ import pytest
 from joulemark_gateway.broker import start_broker
 from support import gateway_peer
 from support.end_to_end import (
+    LIVE,
+    UP,
     VALUES,
     Batches,
     Cost,
@@ -38,7 +40,6 @@ from support.rounds import Seen, say, show
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]
 
 SCALE = float(os.environ.get("JOULEMARK_BENCH_SCALE", "1"))
-UP, LIVE = "joulemark/v1/up/+/+/batch", "joulemark/v1/up/+/+/live"
 Run = tuple[int, Ear]
 
 

@@ -35,6 +35,7 @@ VALUES = 50  # of a machine
 PERIOD_US = 1_000_000
 TAIL_S = 8.0  # in which what was read is heard: a batch is open for six slots
 MODEL = "machine_of_50"
+UP, LIVE = "joulemark/v1/up/+/+/batch", "joulemark/v1/up/+/+/live"  # all of it; what goes ahead
 _FLOATS = VALUES - 2
 
 
