@@ -31,10 +31,10 @@ from joulemark_agent.answers import (
     parse_receipt,
     parse_refusal,
 )
-from joulemark_agent.contract.batch import parse_batch
+from joulemark_agent.contract.batch import MAX_PLAIN_BYTES, inflate, parse_batch
 from joulemark_agent.contract.committed import committed
 from joulemark_agent.contract.errors import EvidenceError, JoulemarkError, StoreError, UplinkError
-from joulemark_agent.contract.live import Live, live_bytes
+from joulemark_agent.contract.live import live_around
 from joulemark_agent.contract.signature import Checkpoint
 from joulemark_agent.contract.sparse import sparse_bytes
 from joulemark_agent.contract.topics import (
@@ -327,8 +327,11 @@ class Uplink:
         """Send the newest batches ahead of those that wait, unless raw records stay here."""
         for batch in self._ahead.due(time.monotonic(), self._is_ahead):
             assert batch.closing is not None
-            live = Live(batch.closing.before, parse_batch(batch.payload))
-            self._newest.put(live_topic(self._collector.agent, batch.device), live_bytes(live))
+            plain = inflate(
+                batch.payload, MAX_PLAIN_BYTES
+            )  # without documents: it is not the first
+            payload = live_around(plain, batch.closing.before)
+            self._newest.put(live_topic(self._collector.agent, batch.device), payload)
 
     def _is_ahead(self, batch: Sealed) -> bool:
         """Whether others wait before it, and it may leave."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,8 +17,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from joulemark_agent.contract.errors import ConfigError, UplinkError
-from joulemark_agent.contract.topics import all_answers
-from joulemark_agent.mqtt import Connection, Login
+from joulemark_agent.contract.topics import all_answers, batch_topic
+from joulemark_agent.mqtt import Acked, Connection, Event, Login
 from joulemark_agent.tls import TlsFiles, client_context, expiry_warning, own_certificate
 from joulemark_gateway.ingest.registered import Agent
 from joulemark_gateway.pki.authority import agent_holder
@@ -147,3 +148,17 @@ def test_thirty_days_before_its_end_it_is_told(plant, days, said):
     assert (warning is None) == (said is None)
     if warning is not None:
         assert said in warning.what
+
+
+async def test_messages_beyond_what_the_socket_takes_at_once_all_leave_and_come_in_order(
+    broker: Mosquitto, own: TlsFiles
+) -> None:
+    """No thread waits for room: the event loop goes on writing, and reads all that TLS holds."""
+    found = asyncio.Queue[Event]()
+    connection = Connection(Login(f"mqtts://{HOST}:{broker.port}", NAME, tls=own), found.put_nowait)
+    await connection.open(all_answers(NAME))
+    mids = [connection.publish(batch_topic(NAME, "meter"), bytes(900_000)) for _ in range(12)]
+    async with asyncio.timeout(30):
+        events = [await found.get() for _ in mids]
+    await connection.close()
+    assert [event.mid for event in events if isinstance(event, Acked)] == mids

@@ -18,6 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from joulemark_agent import outbox as outbox_module
 from joulemark_agent.contract.batch import Batch, batch_bytes
 from joulemark_agent.contract.errors import StoreError
 from joulemark_agent.contract.signature import Checkpoint, sign_checkpoint
@@ -274,6 +275,31 @@ def test_a_receipt_covers_the_batches_before_it_and_no_other_tree(path):
     assert box.waiting() == {("a", 1): 1, ("b", 1): 3}
     assert box.open_leaves("a", 1) == [b"8"]
     assert box.receipt("a", 1, 7) == 0
+    box.close()
+
+
+def test_receipts_of_several_trees_are_one_transaction(path, monkeypatch):
+    box = Outbox(path)
+    for device in ("a", "b"):
+        batches = [sealed(0, 3, device), sealed(3, 7, device), sealed(7, 8, device)]
+        box.commit([Change(tree(device, size=8, sealed=8), 8, [], batches)])
+    box.receipt("a", 1, 3)
+    assert box.receipts({("a", 1): 3, ("b", 1): 7, ("c", 1): 9}) == {
+        ("a", 1): 0, ("b", 1): 2, ("c", 1): 0,
+    }  # fmt: skip
+    assert box.waiting() == {("a", 1): 2, ("b", 1): 1}
+    forget = outbox_module._forget
+
+    def fails_second(db, place, size):
+        if place == ("b", 1):
+            raise sqlite3.OperationalError("disk I/O error")
+        return forget(db, place, size)
+
+    monkeypatch.setattr(outbox_module, "_forget", fails_second)
+    with pytest.raises(StoreError):
+        box.receipts({("a", 1): 8, ("b", 1): 8})
+    box.reopen()
+    assert box.waiting() == {("a", 1): 2, ("b", 1): 1}, "all of them or none"
     box.close()
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from joulemark_agent import mqtt
 from joulemark_agent.contract.batch import Batch, parse_batch
+from joulemark_agent.contract.errors import StoreError
 from joulemark_agent.contract.signature import (
     Checkpoint,
     cosign,
@@ -20,7 +21,8 @@ from joulemark_agent.contract.signature import (
 )
 from joulemark_agent.contract.topics import receipt_topic, refusal_topic
 from joulemark_agent.mqtt import Acked, Login
-from joulemark_agent.outbox import Outbox
+from joulemark_agent.outbox import Outbox, Sealed
+from joulemark_agent.streams import Stream
 from joulemark_agent.uplink import RESEND, WINDOW, Collector, Timing, Uplink
 from joulemark_gateway.broker import start_broker
 from support import evidence
@@ -132,6 +134,59 @@ async def test_what_is_sealed_while_it_runs_is_sent_too(broker, outbox):
             uplink.offer(writer.seal_all())
             await drained(uplink)
     assert len(ledger.leaves[METER_ORIGIN]) == writer.summary()[METER]["size"]
+
+
+async def test_what_was_just_closed_is_not_read_again_from_the_disk(broker, outbox, monkeypatch):
+    writer = recorder(outbox, recorded(DOCUMENTS), slots=4)
+    ledger, read = Ledger(), list[Any]()
+    next_batch = Outbox.next_batch
+
+    def counted(box: Outbox, *place: Any) -> Sealed | None:
+        read.append(place)
+        return next_batch(box, *place)
+
+    monkeypatch.setattr(Outbox, "next_batch", counted)
+    with collecting(broker.port, ledger):
+        async with running(uplink_to(broker.url, outbox)) as uplink:
+            await drained(uplink)
+            before = len(read)
+            for i in range(0, 40, 4):
+                uplink.offer(writer.commit(READINGS[i : i + 4]))
+                await drained(uplink)
+    assert len(read) - before <= 1, "where the tree stands"
+    assert len(ledger.leaves[METER_ORIGIN]) == writer.summary()[METER]["size"]
+
+
+class SendsAtOnce(Uplink):
+    """The naive control: what is in memory may leave."""
+
+    def _is_ready(self, stream: Stream) -> bool:
+        return bool(stream.ready)
+
+
+@pytest.mark.parametrize("kind", [Uplink, SendsAtOnce])
+async def test_what_the_index_of_heads_does_not_know_yet_does_not_leave(
+    broker, outbox, monkeypatch, kind
+):
+    """A head that left and that the disk then forgets would be signed a second time."""
+    writer = recorder(outbox, recorded(DOCUMENTS), slots=4)
+    ledger = Ledger()
+
+    def fails(_box: Outbox) -> None:
+        raise StoreError("There is no room.", "Make some.", code="disk_full")
+
+    with collecting(broker.port, ledger):
+        async with running(uplink_to(broker.url, outbox, QUICK, kind)) as uplink:
+            uplink.offer(writer.commit(READINGS[:4]))
+            await drained(uplink)
+            before = len(ledger.arrivals)
+            with monkeypatch.context() as patch:
+                patch.setattr(Outbox, "_show", fails)
+                hidden = writer.commit(READINGS[4:8])
+                uplink.offer(hidden)
+                await until(lambda: uplink.troubles or len(ledger.arrivals) > before)
+                assert (len(ledger.arrivals) > before) == (kind is SendsAtOnce)
+            await drained(uplink)
 
 
 async def test_an_empty_outbox_is_drained_without_a_broker(outbox):

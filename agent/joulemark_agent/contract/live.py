@@ -46,11 +46,16 @@ class Live:
 def live_bytes(live: Live) -> bytes:
     """The wire form: canonical JSON under zlib; documents stay with the backlog."""
     batch = Batch(live.batch.first_seq, live.batch.leaves, live.batch.checkpoint)
-    content = {
-        "batch": plain_bytes(batch).decode(),
-        "edge": [encode64(item) for item in live.before.hashes],
-        "v": VERSION,
-    }
+    return live_around(plain_bytes(batch), live.before)
+
+
+def live_around(plain: bytes, before: Edge) -> bytes:
+    """The same of a batch that need not be read: its plain bytes, without documents.
+
+    All but the first batch of a tree have none.
+    """
+    edge = [encode64(item) for item in before.hashes]
+    content = {"batch": plain.decode(), "edge": edge, "v": VERSION}
     return zlib.compress(canonical_bytes(content), 6)
 
 

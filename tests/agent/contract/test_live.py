@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from joulemark_agent.contract.batch import Batch
+from joulemark_agent.contract.batch import MAX_PLAIN_BYTES, Batch, batch_bytes, inflate
 from joulemark_agent.contract.canonical import canonical_bytes, parse_canonical
 from joulemark_agent.contract.errors import EvidenceError
-from joulemark_agent.contract.live import Live, live_bytes, parse_live
+from joulemark_agent.contract.live import Live, live_around, live_bytes, parse_live
 from joulemark_agent.contract.tree import Edge, append
 from support import evidence
 from support.evidence import KEYS, METER
@@ -43,6 +43,12 @@ def test_what_was_sent_is_what_is_read(index):
     assert head.size == BATCHES[index].size
     assert envelope["records"] == len(GROUPS[index]) - 2 * (index == 0)
     assert live.batch.documents == {}, "they stay with the backlog"
+
+
+@pytest.mark.parametrize("index", range(1, len(BATCHES)))
+def test_a_batch_that_is_not_read_makes_the_same_message(index):
+    plain = inflate(batch_bytes(BATCHES[index]), MAX_PLAIN_BYTES)
+    assert live_around(plain, edge_before(index)) == message(index)
 
 
 def test_another_edge_is_refused():
