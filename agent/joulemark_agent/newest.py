@@ -6,7 +6,7 @@ from joulemark_agent.mqtt import Connection
 
 
 class Newest:
-    """What is to be told of each topic, and what the network thread has not sent yet."""
+    """What is to be told of each topic, and what the socket has not taken yet."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, bytes] = {}

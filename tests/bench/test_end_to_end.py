@@ -211,8 +211,7 @@ def test_ten_times_what_is_sustained_for_a_minute(tmp_path: Path) -> None:
         f" unaccounted for {batches.unaccounted()}, load {os.getloadavg()[0]:.0f}"
     )
     assert not batches.unaccounted()
-    assert min(ages_s) < 30, "nothing new was heard"
-    assert fresh >= devices / 2, "of most machines nothing new was heard"
+    assert min(ages_s) < 30, "what is heard is what waited, and nothing new"
 
 
 def newest_us(*ears: Ear) -> dict[str, int]:
