@@ -332,7 +332,8 @@ class Agent:
         while True:
             due_s = self._recorder.due_in_s()
             await asyncio.sleep(RETRY_S if due_s is None else due_s + _CLOSING_S)
-            await self._keep(self._recorder.seal_due)
+            if self._recorder.due_in_s() == 0.0:
+                await self._keep(self._recorder.seal_due)
 
     async def _restart_line(self, name: str) -> None:
         """Read a line anew whose task hangs: with a new task and a new connection."""
