@@ -75,7 +75,7 @@ class _Watched:
 
     def is_due(self, t_s: float) -> bool:
         """Whether a sample of this time is of any use."""
-        return any([window.is_due(t_s) for window in self.windows])
+        return any(window.is_due(t_s) for window in self.windows)
 
     def take(self, sample: Sample) -> bool:
         """Whether the findings may have changed."""
