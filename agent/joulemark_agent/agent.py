@@ -37,6 +37,7 @@ from joulemark_agent.slots import Slots
 from joulemark_agent.sparkplug.site import told
 from joulemark_agent.sqlite_file import PASSING
 from joulemark_agent.tls import expiry_warning
+from joulemark_agent.together import Together
 from joulemark_agent.troubles import Troubles
 from joulemark_agent.uplink import Uplink
 from joulemark_agent.watchdog import ServiceManager
@@ -49,6 +50,7 @@ _DAY_S = 86_400.0
 _RENEW = (
     "Run 'joulemark agent renew -c SITE.yaml'; the new one is used from the next connection on."
 )
+_CLOSING_S = 0.25  # so long a commit is waited for that closes what is due
 _LATE_US = 1_000_000  # so far behind its clock the agent says so, and commits what it has
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -78,7 +80,7 @@ class Agent:
         self._crews_changed, self._hung_up = asyncio.Event(), hung_up
         self._slots = Slots(self._clock, planned, recorder.committed_us, is_replay=self._is_replay)
         self._pending: list[Reading | Gap] = []
-        self._committing = asyncio.Lock()
+        self._committing, self._together = asyncio.Lock(), Together()
         self._troubles = Troubles(log)
         self._keeper = Keeper(
             recorder,
@@ -198,7 +200,8 @@ class Agent:
                 name = crew.poller.most_urgent(ready_us)
                 slot_us = ready_us[name]
                 asked = crew.poller.asked(name)
-                results = await crew.poller.read_slot(slot_us, (name,))
+                with self._together.asking():
+                    results = await crew.poller.read_slot(slot_us, (name,))
                 try:
                     await self._foresee(results)
                 finally:
@@ -207,7 +210,6 @@ class Agent:
                 del ready_us[name]
                 is_last = not any(self._slots.is_now(*other) for other in ready_us.items())
                 if is_last or self._clock.now_us() - slot_us >= _LATE_US:
-                    await asyncio.sleep(0)  # lines that were answered together share a commit
                     await self._commit()
 
     def _left_out(self, name: str, slot_us: int, asked: Instant | None) -> list[Gap]:
@@ -326,11 +328,12 @@ class Agent:
             await asyncio.sleep(_DAY_S)
 
     async def _close_batches(self) -> None:
-        """Close batches that have been open long enough, also while no slot comes."""
+        """Close batches that have been open long enough, where no commit has done it."""
         while True:
             due_s = self._recorder.due_in_s()
-            await asyncio.sleep(RETRY_S if due_s is None else due_s)
-            await self._keep(self._recorder.seal_due)
+            await asyncio.sleep(RETRY_S if due_s is None else due_s + _CLOSING_S)
+            if self._recorder.due_in_s() == 0.0:
+                await self._keep(self._recorder.seal_due)
 
     async def _restart_line(self, name: str) -> None:
         """Read a line anew whose task hangs: with a new task and a new connection."""
@@ -420,6 +423,7 @@ class Agent:
         """Keep what was read; a line whose results another line has kept finds nothing to do."""
         async with self._committing:
             if self._pending:
+                await self._together.gathered()
                 pending, self._pending = self._pending, []
                 try:
                     await self._keeper.commit(pending)

@@ -216,15 +216,21 @@ class Keeper:
     # ------------------------------------------------------------------- room
 
     def _measure(self) -> int:
-        """See how full the disk is; how much is free. [bytes]"""
+        """See how full the disk is, and hold the reserve while it is read; what is free. [bytes]"""
         held, free = self._outbox.bytes_held(), free_bytes(self._folder)
         self.capacity_bytes = min(self._quota_bytes, held + free)
         self.used_bytes = self._outbox.bytes_used()
+        if not self.is_stopped and self._level() < Level.EVERYTHING:
+            self._reserve.hold(self.capacity_bytes)
         return free
+
+    def _level(self) -> Level:
+        """What gives way now."""
+        return level_of(self.used_bytes, self.capacity_bytes, self.level)
 
     async def _look(self, free: int) -> None:
         """Let things give way, or come back, as the room on the disk says."""
-        before, self.level = self.level, level_of(self.used_bytes, self.capacity_bytes, self.level)
+        before, self.level = self.level, self._level()
         self._recorder.is_lean = self.level >= Level.FIGURES
         if self.level != before:
             fields = {"level": self.level.name.lower(), "before": before.name.lower()}
@@ -236,8 +242,6 @@ class Keeper:
                 self._reserve.release()  # for receipts, which make room
         if self.is_stopped:
             await self._end_stop()
-        else:
-            await self._store.run(partial(self._reserve.hold, self.capacity_bytes))
 
     async def _end_stop(self) -> None:
         """Say in the evidence that nothing is read; go on when the disk has room and works."""

@@ -44,14 +44,17 @@ class _Window:
     samples: deque[Sample] = field(default_factory=deque)
     looked_s: float = float("-inf")
 
+    def is_due(self, t_s: float) -> bool:
+        """Whether a sample of this time would be kept: a step after the last, or before it."""
+        after_s = t_s - self.samples[-1].t_s if self.samples else self.step_s
+        return after_s < 0 or after_s >= EARLIEST_RATIO * self.step_s
+
     def take(self, sample: Sample) -> bool:
-        """Keep the sample where it is due; whether the window is worth a look now."""
+        """Keep a sample that is due; whether the window is worth a look now."""
         samples = self.samples
         if samples and sample.t_s < samples[-1].t_s:  # the clock was set back
             samples.clear()
             self.looked_s = float("-inf")
-        if samples and sample.t_s - samples[-1].t_s < EARLIEST_RATIO * self.step_s:
-            return False
         samples.append(sample)
         while sample.t_s - samples[0].t_s > self.span_s:
             samples.popleft()
@@ -70,11 +73,15 @@ class _Watched:
         self.failing: tuple[dict[str, Verdict], ...] = ({}, {})
         self.found: dict[str, Verdict] = {}
 
+    def is_due(self, t_s: float) -> bool:
+        """Whether a sample of this time is of any use."""
+        return any(window.is_due(t_s) for window in self.windows)
+
     def take(self, sample: Sample) -> bool:
         """Whether the findings may have changed."""
         looked = False
         for window, failing in zip(self.windows, self.failing, strict=True):
-            if window.take(sample):
+            if window.is_due(sample.t_s) and window.take(sample):
                 looked = True
                 failing.clear()
                 for verdict in failures(self.profile, window.samples):
@@ -113,8 +120,10 @@ class Watch:
             values: decimal text by point.
             quality: code by point, where it is not good.
         """
-        watched = self._watched.get(device)
-        if watched is None or not watched.take(sample_of(t_us * _US, values, quality)):
+        watched, t_s = self._watched.get(device), t_us * _US
+        if watched is None or not watched.is_due(t_s):  # most are too early: no number is needed
+            return []
+        if not watched.take(sample_of(t_s, values, quality)):
             return []
         short, long = watched.failing
         found = {**long, **short}

@@ -49,7 +49,8 @@ class Recorded:
 class Limits:
     """When a batch closes: at so many slots or seconds, whichever comes first.
 
-    In committed mode it closes with the slot that ends an interval, and only then.
+    A commit closes what is due very soon, so that devices that are read together share it. In
+    committed mode it closes with the slot that ends an interval, and only then.
     """
 
     slots: int

@@ -48,6 +48,7 @@ AGENT_DOWN = "agent_down"  # cause of slots before the first result after a star
 NOT_CONFIGURED = "not_configured"  # cause of slots while the site file did not have the device
 DISCONTINUITY = "discontinuity"
 MAX_OPEN_LEAVES = MAX_LEAVES - 1  # the envelope is a leaf too
+EARLY_RATIO, MOST_EARLY_S = 0.05, 0.25  # of its time, at most: a commit closes a batch with it
 MAX_OPEN_BYTES = 512 * 1024  # plain; escaped and compressed it stays below the wire's limit
 
 
@@ -189,7 +190,7 @@ class Recorder:
 
         Slots of a device that were skipped since its last result become a gap: `agent_down` for
         those before the first result after the start, else `overrun` or what was blamed. Batches
-        that are full or due are closed.
+        that are full or due are closed, those that are due very soon too: in this transaction.
 
         Args:
             results: readings and gaps; of one device in the order of its slots.
@@ -208,7 +209,7 @@ class Recorder:
                 by_device.setdefault(result.device, []).append(result)
             for name, items in by_device.items():
                 self._record(name, items, self._causes.get(name, OVERRUN))
-            self._seal_due()
+            self._seal_due(early_s=min(EARLY_RATIO * self._limits.seconds, MOST_EARLY_S))
             sealed = self._keep()
         for name in by_device:
             self._causes.pop(name, None)
@@ -596,13 +597,13 @@ class Recorder:
             return False
         return last_us >= interval_end_us(first_us, interval_us)
 
-    def _seal_due(self) -> None:
+    def _seal_due(self, *, early_s: float = 0.0) -> None:
         if self._limits.interval_us is not None:
             return
-        now_ns = self._wall.mono_ns()
+        now_ns, open_ns = self._wall.mono_ns(), (self._limits.seconds - early_s) * 1e9
         for book in self._books.values():
             opened_ns = book.opened_ns
-            if opened_ns is not None and now_ns - opened_ns >= self._limits.seconds * 1e9:
+            if opened_ns is not None and now_ns - opened_ns >= open_ns:
                 self._seal(book)
 
     def _seal(self, book: TreeBook) -> None:

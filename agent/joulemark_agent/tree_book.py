@@ -14,7 +14,7 @@ from joulemark_agent.contract.sparse import withheld
 from joulemark_agent.contract.topics import origin
 from joulemark_agent.contract.tree import append, root
 from joulemark_agent.covers import Run, packed
-from joulemark_agent.envelope import Sums, Tally, energy_sums, row_of
+from joulemark_agent.envelope import Row, Sums, Tally, energy_sums, row_of
 from joulemark_agent.figures import Taken
 from joulemark_agent.keys import Key
 from joulemark_agent.outbox import Change, Closing, Sealed, Tree
@@ -34,6 +34,7 @@ class TreeBook:
     opened_ns: int | None  # when the first of them was written; None: there is none
     records: list[bytes]  # of the open leaves
     window: tuple[Taken, ...] = ()  # what was read since a window of figures began
+    anchor: Row | None = None  # that of the tree, where it is in memory
     sealed: list[Sealed] = field(default_factory=list)  # by the commit under way
     told: list[tuple[int, int]] = field(default_factory=list)  # losses, and leaves that tell
     told_epochs: list[int] = field(default_factory=list)  # trees that ended, likewise
@@ -83,7 +84,9 @@ def seal(book: TreeBook, key: Key, software: str, now_us: int) -> None:
         checkpoint,
         {digest_hex(data): data for data in documents.values()},
     )
-    anchor = book.records[sums.last] if sums.last >= 0 else tree.anchor
+    anchor = tree.anchor
+    if sums.last >= 0:
+        anchor, book.anchor = book.records[sums.last], book.tally.rows[sums.last]
     book.tree = replace(tree, edge=edge, sealed=edge, head=checkpoint, anchor=anchor)
     place = (tree.device, tree.epoch, first_seq, edge.size, checkpoint)
     payload, tally = batch_bytes(batch), book.tally
@@ -120,12 +123,14 @@ def _envelope(
 
 def _sums(book: TreeBook) -> Sums:
     """The sums of the open leaves; none for an epoch whose documents are no longer at hand."""
-    device, anchor = book.recorded, book.tree.anchor
+    device = book.recorded
     if device is None:
         return Sums({}, len(book.records) - 1)
+    if book.anchor is None and book.tree.anchor is not None:
+        book.anchor = row_of(parse_canonical(book.tree.anchor))
     return energy_sums(
         device.profile,
-        None if anchor is None else row_of(parse_canonical(anchor)),
+        book.anchor,
         book.tally.rows,
         period_us=device.period_us,
         carbon=device.carbon,

@@ -133,6 +133,17 @@ def test_a_batch_closes_when_it_was_open_for_its_seconds(outbox):
     assert writer.seal_due() == []
 
 
+def test_a_commit_closes_what_is_due_very_soon_in_its_own_transaction(outbox):
+    wall = StoppedWall()
+    writer = recorder(outbox, recorded(SITE), seconds=5.0, wall=wall)
+    writer.commit(READINGS[:1])
+    wall.mono_s += 4.7
+    assert writer.commit(READINGS[1:2]) == []
+    wall.mono_s += 0.1
+    assert [batch.size for batch in writer.commit(READINGS[2:3])] == [7]
+    assert writer.due_in_s() is None
+
+
 def test_the_end_closes_what_is_open_and_nothing_twice(outbox):
     writer = recorder(outbox, recorded(SITE), recorded(SITE, COUNTER))
     writer.commit(READINGS[:3])

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from joulemark_agent.contract.canonical import (
-    canonical_bytes,
     check_values,
     digest_hex,
     parse_canonical,
+    written_bytes,
 )
 from joulemark_agent.contract.errors import EvidenceError
 from joulemark_agent.contract.signature import MAX_NOTE_BYTES
@@ -62,7 +62,7 @@ def plain_bytes(batch: Batch) -> bytes:
         "leaves": [leaf.decode() for leaf in batch.leaves],
         "v": VERSION,
     }
-    return canonical_bytes(content)
+    return written_bytes(content)
 
 
 def parse_batch(data: bytes) -> Batch:

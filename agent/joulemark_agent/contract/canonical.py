@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, NoReturn
 
@@ -79,6 +80,21 @@ def check_values(data: bytes, most: int) -> None:
         if sum(map(outside.count, (b",", b"[", b"{"))) <= most:
             return
     raise _not_canonical(f"{len(data)} bytes of JSON hold more than {most} values.")
+
+
+def written_bytes(value: Mapping[str, Any]) -> bytes:
+    """`canonical_bytes` of what we write most: a fixed form, so it is not read back to be sure.
+
+    Args:
+        value: every key ASCII; texts, integers within 2^53, lists and dicts of these.
+
+    Raises:
+        EvidenceError: a text is none that UTF-8 can hold.
+    """
+    try:
+        return _encode(value).encode()
+    except UnicodeEncodeError as error:
+        raise _not_canonical(f"A value has no canonical form: {error}.") from error
 
 
 def is_same(one: Any, other: Any) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from joulemark_agent.contract.canonical import canonical_bytes
+from joulemark_agent.contract.canonical import canonical_bytes, written_bytes
 from joulemark_agent.contract.signature import encode64, sign
 
 VERSION = 1
@@ -96,8 +96,8 @@ def record_leaf(
     epoch: int,
     seq: int,
     boot: int,
-    values: Mapping[str, str],
-    quality: Mapping[str, str],
+    values: dict[str, str],
+    quality: dict[str, str],
 ) -> bytes:
     """The canonical bytes of a reading with its decoded values.
 
@@ -109,12 +109,12 @@ def record_leaf(
         values: decimal text of each good or doubtful point.
         quality: code of each point that is not good.
     """
-    return canonical_bytes(
+    return written_bytes(
         {
             "boot": boot,
             "dev": reading.device,
             "epoch": epoch,
-            "q": dict(quality),
+            "q": quality,
             "raw": [[r.table, r.address, r.data.hex()] for r in reading.responses],
             "seq": str(seq),
             "slot": str(reading.slot_us),
@@ -125,7 +125,7 @@ def record_leaf(
                 "sync": reading.time_quality.sync,
             },
             "v": VERSION,
-            "val": dict(values),
+            "val": values,
         }
     )
 

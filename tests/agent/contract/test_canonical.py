@@ -13,6 +13,7 @@ from joulemark_agent.contract.canonical import (
     canonical_bytes,
     decimal_text,
     parse_canonical,
+    written_bytes,
 )
 from joulemark_agent.contract.errors import EvidenceError
 
@@ -39,6 +40,25 @@ def test_the_quick_check_accepts_exactly_what_rfc8785_writes(value):
     if loose != written:
         with pytest.raises(EvidenceError):
             parse_canonical(loose)
+
+
+plain_keys = st.text(st.characters(max_codepoint=0x7F))
+plain_values = st.recursive(
+    st.integers(-MAX_SAFE_INT, MAX_SAFE_INT) | texts,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(plain_keys, inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(plain_keys, plain_values, max_size=5))
+def test_what_is_written_without_reading_it_back_has_the_same_bytes(value):
+    assert written_bytes(value) == canonical_bytes(value) == rfc8785.dumps(value)
+
+
+def test_a_text_that_utf8_cannot_hold_is_refused_either_way():
+    for write in (canonical_bytes, written_bytes):
+        with pytest.raises(EvidenceError, match="no canonical form"):
+            write({"a": "\ud800"})
 
 
 @pytest.mark.parametrize(
