@@ -31,7 +31,7 @@ from joulemark_agent.answers import (
     parse_receipt,
     parse_refusal,
 )
-from joulemark_agent.contract.batch import parse_batch
+from joulemark_agent.contract.batch import parse_batch, text_bytes
 from joulemark_agent.contract.committed import committed
 from joulemark_agent.contract.errors import EvidenceError, JoulemarkError, StoreError, UplinkError
 from joulemark_agent.contract.live import Live, live_bytes
@@ -100,6 +100,7 @@ class Uplink:
         self._window, self._retry_s, self._not_before_s = WINDOW, self._timing.retry_s, 0.0
         self._alarms: dict[str, tuple[JoulemarkError, float]] = {}
         self._ahead = Ahead()
+        self._takes_columns = False  # the collector, as its last answer on this connection says
         self._task: asyncio.Task[None] | None = None
         self._offers = 0  # batches, so far
         self._note(self._outbox.waiting())
@@ -216,6 +217,7 @@ class Uplink:
             stream.resume()
         self._raw.rewind()
         self._newest.rewind()
+        self._takes_columns = False
         while True:
             if (why := self._expire()) is not None:
                 return Lost(why)
@@ -226,7 +228,7 @@ class Uplink:
             except StoreError as error:
                 await self._wait_for_store(error)
                 continue
-            self._raw.pump(connection, self._collector.agent)
+            self._raw.pump(connection, self._collector.agent, self._form)
             self._send_live()
             self._newest.pump(connection)
             try:  # not wait_for: before 3.12 it may swallow a cancellation
@@ -249,6 +251,7 @@ class Uplink:
             elif isinstance(event, Acked):
                 self._acked(event)
             elif isinstance(event, Received):
+                self._takes_columns = event.takes_columns
                 await self._received(event, receipts)
         for receipt in receipts.values():
             await self._receipt(receipt)
@@ -304,8 +307,12 @@ class Uplink:
         if batch.kind == SPARSE:
             return sparse_topic(agent, device), batch.payload
         if self._withholds is None or not self._withholds(device, batch.epoch):
-            return batch_topic(agent, device), batch.payload
+            return batch_topic(agent, device), self._form(batch.payload)
         return sparse_topic(agent, device), sparse_bytes(committed(parse_batch(batch.payload)))
+
+    def _form(self, payload: bytes) -> bytes:
+        """A batch as the collector takes it; an earlier one takes text only."""
+        return payload if self._takes_columns else text_bytes(payload)
 
     def _send_live(self) -> None:
         """Send the newest batches ahead of those that wait, unless raw records stay here."""

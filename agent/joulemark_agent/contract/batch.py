@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,9 @@ from joulemark_agent.contract.canonical import (
     digest_hex,
     parse_canonical,
 )
+from joulemark_agent.contract.columns import pack, unpack
 from joulemark_agent.contract.errors import EvidenceError
+from joulemark_agent.contract.frame import is_packed
 from joulemark_agent.contract.signature import MAX_NOTE_BYTES
 
 VERSION = 1
@@ -27,6 +29,7 @@ MAX_WIRE_BYTES = 1024 * 1024
 MAX_PLAIN_BYTES = 8 * 1024 * 1024  # as it stands in memory: letters beyond ASCII take 2 or 4 each
 MAX_LEAVES = 4096
 MAX_DOCUMENTS = 8
+COLUMNS_FROM = 16  # leaves: fewer cost less as text, and seal and names are most of them
 _FIELDS = {"checkpoint", "documents", "first_seq", "leaves", "v"}
 _ASTRAL = re.compile(rb"[\xf0-\xff]")  # how letters of four bytes in memory begin in UTF-8
 
@@ -51,27 +54,56 @@ def batch_bytes(batch: Batch) -> bytes:
     return zlib.compress(plain_bytes(batch), 6)
 
 
+def columns_bytes(batch: Batch) -> bytes:
+    """The wire form of many records: columns (`columns`); whoever takes it is to say so first."""
+    return pack([canonical_bytes(_head(batch)), *batch.leaves])
+
+
+def sealed_bytes(batch: Batch) -> bytes:
+    """The form in which a batch of so many leaves is kept and sent."""
+    return columns_bytes(batch) if len(batch.leaves) >= COLUMNS_FROM else batch_bytes(batch)
+
+
+def text_bytes(data: bytes) -> bytes:
+    """The wire form of a batch for whoever does not take columns."""
+    return batch_bytes(parse_batch(data)) if is_packed(data) else data
+
+
 def plain_bytes(batch: Batch) -> bytes:
     """The batch as canonical JSON."""
-    content = {
+    return canonical_bytes({**_head(batch), "leaves": [leaf.decode() for leaf in batch.leaves]})
+
+
+def _head(batch: Batch) -> dict[str, Any]:
+    """All but the leaves."""
+    return {
         "checkpoint": batch.checkpoint,
         "documents": {digest: data.decode() for digest, data in batch.documents.items()},
         "first_seq": str(batch.first_seq),
-        "leaves": [leaf.decode() for leaf in batch.leaves],
         "v": VERSION,
     }
-    return canonical_bytes(content)
 
 
 def parse_batch(data: bytes) -> Batch:
     """The batch on the wire, its form checked; signatures and tree are checked by the collector.
 
     Raises:
-        EvidenceError: too large, not zlib, not canonical, or fields of another kind.
+        EvidenceError: too large, neither zlib nor columns, not canonical, or of other fields.
     """
     if len(data) > MAX_WIRE_BYTES:
         raise _bad(f"it has {len(data)} bytes; {MAX_WIRE_BYTES} are the most")
+    if is_packed(data):
+        return _of_lines(unpack(data, MAX_PLAIN_BYTES, MAX_LEAVES + 1))
     return batch_of(inflate(data, MAX_PLAIN_BYTES))
+
+
+def plain_of(data: bytes) -> bytes:
+    """The `plain_bytes` of a batch on the wire.
+
+    Raises:
+        EvidenceError: too large, or damaged.
+    """
+    return plain_bytes(parse_batch(data)) if is_packed(data) else inflate(data, MAX_PLAIN_BYTES)
 
 
 def batch_of(plain: bytes) -> Batch:
@@ -84,29 +116,49 @@ def batch_of(plain: bytes) -> Batch:
     content = parse_canonical(plain)
     if not isinstance(content, dict) or set(content) != _FIELDS:
         raise _bad("its fields are not those of a batch")
+    leaves = content.pop("leaves")
+    if not isinstance(leaves, list) or not all(isinstance(leaf, str) for leaf in leaves):
+        raise _bad("a leaf is not text")
+    return _checked(content, [leaf.encode() for leaf in leaves])
+
+
+def _of_lines(lines: Sequence[bytes]) -> Batch:
+    """The batch whose head and leaves came in columns, its form checked."""
+    if not lines:
+        raise _bad("it has no head")
+    head, *leaves = lines
+    _check_size(b"\n".join(lines))
+    check_values(head, 2 * (MAX_DOCUMENTS + len(_FIELDS)))
+    content = parse_canonical(head)
+    if not isinstance(content, dict) or set(content) != _FIELDS - {"leaves"}:
+        raise _bad("its fields are not those of a batch")
+    try:
+        b"\n".join(leaves).decode()
+    except UnicodeDecodeError as error:
+        raise _bad("a leaf is not text") from error
+    return _checked(content, leaves)
+
+
+def _checked(content: Mapping[str, Any], leaves: Sequence[bytes]) -> Batch:
+    """The batch of what stands beside its leaves, and these."""
     if content["v"] != VERSION:
         raise _bad(f"its version is {str(content['v'])[:20]!r}, not {VERSION}")
-    leaves, documents = content["leaves"], content["documents"]
-    if not isinstance(leaves, list) or not 1 <= len(leaves) <= MAX_LEAVES:
+    if not 1 <= len(leaves) <= MAX_LEAVES:
         raise _bad(f"it must hold 1 to {MAX_LEAVES} leaves")
+    documents, checkpoint = content["documents"], content["checkpoint"]
     if not isinstance(documents, dict) or len(documents) > MAX_DOCUMENTS:
         raise _bad(f"it may hold up to {MAX_DOCUMENTS} documents")
-    checkpoint = content["checkpoint"]
-    texts = [*leaves, *documents.values(), checkpoint]
+    texts = [*documents.values(), checkpoint]
     if not all(isinstance(text, str) for text in texts) or len(checkpoint) > MAX_NOTE_BYTES:
-        raise _bad("a leaf, document or checkpoint is not text")
-    if any("\n" in leaf for leaf in leaves):
+        raise _bad("a document or the checkpoint is not text")
+    if any(b"\n" in leaf for leaf in leaves):
         raise _bad("a leaf holds a line break")
     by_digest = {digest: text.encode() for digest, text in documents.items()}
     for digest, document in by_digest.items():
         if digest_hex(document) != digest:
             raise _bad(f"document {digest[:16]} has another digest")
-    return Batch(
-        parse_u64(content["first_seq"], "first_seq"),
-        tuple(leaf.encode() for leaf in leaves),
-        checkpoint,
-        by_digest,
-    )
+    first_seq = parse_u64(content["first_seq"], "first_seq")
+    return Batch(first_seq, tuple(leaves), checkpoint, by_digest)
 
 
 def check_memory(plain: bytes, values: int) -> None:
@@ -115,10 +167,14 @@ def check_memory(plain: bytes, values: int) -> None:
     Raises:
         EvidenceError: longer than `MAX_PLAIN_BYTES` in memory, or with more values than these.
     """
+    _check_size(plain)
+    check_values(plain, values)
+
+
+def _check_size(plain: bytes) -> None:
     width = 1 if plain.isascii() else 4 if _ASTRAL.search(plain) else 2
     if width * len(plain) > MAX_PLAIN_BYTES:
         raise _bad(f"it takes more than {MAX_PLAIN_BYTES} bytes of memory")
-    check_values(plain, values)
 
 
 def inflate(data: bytes, limit: int) -> bytes:
