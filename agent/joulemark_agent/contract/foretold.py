@@ -106,11 +106,11 @@ def fill(words: Words, rules: Numbers, values: Numbers) -> None:
 def _told(rules: Numbers, values: Numbers) -> Numbers:
     """What each rule says, one number a record."""
     kind, form, _, value, first, step, per = rules
-    lines = values[value]
+    lines: Numbers = values[value]
     is_float = kind == FLOAT32
     if is_float.all():
         return _floats_of(lines, per)
-    told = first[:, None] + (lines - lines[:, :1]) * step[:, None] // np.maximum(per, 1)[:, None]
+    told: Numbers = first[:, None] + (lines - lines[:, :1]) * step[:, None] // np.maximum(per, 1)[:, None]
     told &= np.where(form == ONE, 0xFFFF, 0xFFFFFFFF)[:, None]
     told[is_float] = _floats_of(lines[is_float], per[is_float])
     return told

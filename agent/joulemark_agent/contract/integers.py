@@ -64,11 +64,14 @@ class Writer:
         """Keep a table whose lines go on as they went: what is expected costs nothing."""
         if not table.size:
             return
-        heads, slopes, rests = _expected(table)
+        first = table[:, 0]
+        units = _units(table - first[:, None])
+        slopes, rests = _expected((table - first[:, None]) // units[:, None])
         cost = np.abs(rests).sum(axis=2, dtype=np.float64) * _PAYS
         order, index = cost.argmin(axis=0), np.arange(len(table))
         self.put_row(order.tolist())
-        self.put(np.diff(heads[order, index], prepend=0).reshape(-1, 1))
+        self.put_row(units.tolist())
+        self.put(np.diff(first, prepend=0).reshape(-1, 1))
         self.put(slopes[order, index].reshape(-1, 1))
         self.put(rests[order, index])
 
@@ -128,17 +131,17 @@ class Reader:
         if not lines * length:
             return np.zeros((lines, length), np.int64)
         order = np.array(self.take_row(lines))
-        heads, slopes = np.cumsum(self.take(lines, 1)[:, 0]), self.take(lines, 1)[:, 0]
+        units = np.array(self.take_row(lines), np.uint64).view(np.int64)
+        first, slopes = np.cumsum(self.take(lines, 1)[:, 0]), self.take(lines, 1)
         found = self.take(lines, length)
         if (order > _BEND).any():
             raise ValueError("a line goes on in no known way")
         bends, goes = order == _BEND, order != _MEAN
         found[bends] = np.cumsum(found[bends], axis=1)
-        found[:, 1:] += slopes[:, None]
-        found[:, 0] += heads
-        found[~goes, 1:] += heads[~goes, None]
+        found += slopes
+        found[goes, 0] -= slopes[goes, 0]
         found[goes] = np.cumsum(found[goes], axis=1)
-        return found
+        return found * units[:, None] + first[:, None]
 
     def check_end(self) -> None:
         """Raise ValueError where something is left."""
@@ -167,14 +170,19 @@ class Reader:
             raise ValueError("it holds more numbers than are meant")
 
 
-def _expected(table: Table) -> tuple[Table, Table, Table]:
-    """For each way to go on: where lines begin, by what they go on, and what is left of them."""
+def _units(steps: Table) -> Table:
+    """The largest number of which all of a line are multiples; 1 where there is none."""
+    found: Table = np.gcd.reduce(steps, axis=1)
+    return np.where(found > 0, found, 1)
+
+
+def _expected(table: Table) -> tuple[Table, Table]:
+    """For each way to go on, from 0: by what lines go on, and what is left of them."""
     lines, length = table.shape
-    heads, slopes = np.empty((4, lines), np.int64), np.zeros((4, lines), np.int64)
+    slopes = np.zeros((4, lines), np.int64)
     rests = np.zeros((4, lines, length), np.int64)
-    heads[:] = table[:, 0]
-    heads[_MEAN] += np.rint((table - table[:, :1]).mean(axis=1)).astype(np.int64)
-    rests[_MEAN] = table - heads[_MEAN, :, None]
+    slopes[_MEAN] = np.rint(table.mean(axis=1)).astype(np.int64)
+    rests[_MEAN] = table - slopes[_MEAN, :, None]
     if length > 1:
         steps = table[:, 1:] - table[:, :-1]
         middle = (length - 1) // 2
@@ -183,4 +191,4 @@ def _expected(table: Table) -> tuple[Table, Table, Table]:
         rests[_SLOPE, :, 1:] = steps - slopes[_SLOPE, :, None]
         rests[_BEND] = rests[_SLOPE]
         rests[_BEND, :, 1:] -= rests[_SLOPE, :, :-1]
-    return heads, slopes, rests
+    return slopes, rests
