@@ -29,7 +29,7 @@ MAX_WIRE_BYTES = 1024 * 1024
 MAX_PLAIN_BYTES = 8 * 1024 * 1024  # as it stands in memory: letters beyond ASCII take 2 or 4 each
 MAX_LEAVES = 4096
 MAX_DOCUMENTS = 8
-COLUMNS_FROM = 16  # leaves: fewer cost less as text, and seal and names are most of them
+COLUMNS_FROM = 8  # leaves: of fewer, seal and names are most, and text costs less work
 _FIELDS = {"checkpoint", "documents", "first_seq", "leaves", "v"}
 _ASTRAL = re.compile(rb"[\xf0-\xff]")  # how letters of four bytes in memory begin in UTF-8
 
