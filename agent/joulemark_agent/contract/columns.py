@@ -12,6 +12,7 @@ Nothing here is ever hashed or signed: that is the lines.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from joulemark_agent.contract.integers import folded, unfolded
 _MOST_TABLES = 16
 _MOST_PIECES = 1 << 16  # of one line
 _MOST_ROWS = 1 << 16
-_FIXED, _NUMERAL, _HEX, _TEXT = range(4)
+_FIXED, _NUMERAL, _HEX, _TEXT = range(4)  # what a column is
 _CLOCK = 1 << 32  # numbers from here on are times, which follow each other
 _PER_CLOCK = (1, 1000)  # us by us, ns by us
 _MOST_CLOCKS = 6
@@ -209,11 +210,9 @@ def _lines_of(held: Held, rows: int) -> list[bytes]:
     cells[_NUMERAL] = numerals.written(values, point)
     cells[_HEX] = _hexes_of(words, sizes)
     cells[_TEXT] = _cut(held.take(kinds.count(_TEXT) * rows), rows)
-    held.spend(sum(len(cell) for column in cells[_NUMERAL] for cell in column))
-    form = b'"'.join(
-        [text.replace(b"%", b"%%") if kind == _FIXED else b"%b"
-         for text, kind in zip(fixed, kinds, strict=True)]
-    )  # fmt: skip
+    held.spend(sum(map(len, chain.from_iterable(cells[_NUMERAL]))))
+    escaped = template.replace(b"%", b"%%").split(b'"')
+    form = b'"'.join([b"%b" if kind else text for text, kind in zip(escaped, kinds, strict=True)])
     columns = {kind: iter(found) for kind, found in cells.items()}
     varied = [next(columns[kind]) for kind in kinds if kind != _FIXED]
     if not varied:
