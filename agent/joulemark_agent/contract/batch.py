@@ -127,13 +127,14 @@ def _of_lines(lines: Sequence[bytes]) -> Batch:
     if not lines:
         raise _bad("it has no head")
     head, *leaves = lines
-    _check_size(b"\n".join(lines))
-    check_values(head, 2 * (MAX_DOCUMENTS + len(_FIELDS)))
+    body = b"\n".join(leaves)
+    _check_size(body)
+    check_memory(head, 2 * (MAX_DOCUMENTS + len(_FIELDS)))
     content = parse_canonical(head)
     if not isinstance(content, dict) or set(content) != _FIELDS - {"leaves"}:
         raise _bad("its fields are not those of a batch")
     try:
-        b"\n".join(leaves).decode()
+        body.decode()
     except UnicodeDecodeError as error:
         raise _bad("a leaf is not text") from error
     return _checked(content, leaves)
