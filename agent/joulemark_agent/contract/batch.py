@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from joulemark_agent.contract.canonical import (
@@ -55,8 +55,11 @@ def batch_bytes(batch: Batch) -> bytes:
 
 
 def columns_bytes(batch: Batch) -> bytes:
-    """The wire form of many records: columns (`columns`); whoever takes it is to say so first."""
-    return pack([canonical_bytes(_head(batch)), *batch.leaves])
+    """The wire form of many records: columns (`columns`); whoever takes it is to say so first.
+
+    The first line is the batch with an empty leaf instead of its own, which follow it.
+    """
+    return pack([plain_bytes(replace(batch, leaves=(b"",))), *batch.leaves])
 
 
 def sealed_bytes(batch: Batch) -> bytes:
@@ -71,17 +74,14 @@ def text_bytes(data: bytes) -> bytes:
 
 def plain_bytes(batch: Batch) -> bytes:
     """The batch as canonical JSON."""
-    return canonical_bytes({**_head(batch), "leaves": [leaf.decode() for leaf in batch.leaves]})
-
-
-def _head(batch: Batch) -> dict[str, Any]:
-    """All but the leaves."""
-    return {
+    content = {
         "checkpoint": batch.checkpoint,
         "documents": {digest: data.decode() for digest, data in batch.documents.items()},
         "first_seq": str(batch.first_seq),
+        "leaves": [leaf.decode() for leaf in batch.leaves],
         "v": VERSION,
     }
+    return canonical_bytes(content)
 
 
 def parse_batch(data: bytes) -> Batch:
@@ -93,7 +93,7 @@ def parse_batch(data: bytes) -> Batch:
     if len(data) > MAX_WIRE_BYTES:
         raise _bad(f"it has {len(data)} bytes; {MAX_WIRE_BYTES} are the most")
     if is_packed(data):
-        return _of_lines(unpack(data, MAX_PLAIN_BYTES, MAX_LEAVES + 1))
+        return _of_lines(unpack(data, MAX_PLAIN_BYTES, 1 + MAX_LEAVES))
     return batch_of(inflate(data, MAX_PLAIN_BYTES))
 
 
@@ -106,6 +106,29 @@ def plain_of(data: bytes) -> bytes:
     return plain_bytes(parse_batch(data)) if is_packed(data) else inflate(data, MAX_PLAIN_BYTES)
 
 
+def _of_lines(lines: Sequence[bytes]) -> Batch:
+    """The batch of the lines of `columns_bytes`, its form checked."""
+    if len(lines) < 2:
+        raise _bad("its columns hold no leaf")
+    head, leaves = batch_of(lines[0]), lines[1:]
+    if head.leaves != (b"",):
+        raise _bad("its columns begin with a batch that has leaves of its own")
+    for leaf in leaves:
+        if b"\n" in leaf or not _is_text(leaf):
+            raise _bad("a leaf is not text of one line")
+    return replace(head, leaves=tuple(leaves))
+
+
+def _is_text(data: bytes) -> bool:
+    if data.isascii():
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def batch_of(plain: bytes) -> Batch:
     """The batch of `plain_bytes`, its form checked.
 
@@ -116,50 +139,29 @@ def batch_of(plain: bytes) -> Batch:
     content = parse_canonical(plain)
     if not isinstance(content, dict) or set(content) != _FIELDS:
         raise _bad("its fields are not those of a batch")
-    leaves = content.pop("leaves")
-    if not isinstance(leaves, list) or not all(isinstance(leaf, str) for leaf in leaves):
-        raise _bad("a leaf is not text")
-    return _checked(content, [leaf.encode() for leaf in leaves])
-
-
-def _of_lines(lines: Sequence[bytes]) -> Batch:
-    """The batch whose head and leaves came in columns, its form checked."""
-    if not lines:
-        raise _bad("it has no head")
-    head, *leaves = lines
-    body = b"\n".join(leaves)
-    _check_size(body)
-    check_memory(head, 2 * (MAX_DOCUMENTS + len(_FIELDS)))
-    content = parse_canonical(head)
-    if not isinstance(content, dict) or set(content) != _FIELDS - {"leaves"}:
-        raise _bad("its fields are not those of a batch")
-    try:
-        body.decode()
-    except UnicodeDecodeError as error:
-        raise _bad("a leaf is not text") from error
-    return _checked(content, leaves)
-
-
-def _checked(content: Mapping[str, Any], leaves: Sequence[bytes]) -> Batch:
-    """The batch of what stands beside its leaves, and these."""
     if content["v"] != VERSION:
         raise _bad(f"its version is {str(content['v'])[:20]!r}, not {VERSION}")
-    if not 1 <= len(leaves) <= MAX_LEAVES:
+    leaves, documents = content["leaves"], content["documents"]
+    if not isinstance(leaves, list) or not 1 <= len(leaves) <= MAX_LEAVES:
         raise _bad(f"it must hold 1 to {MAX_LEAVES} leaves")
-    documents, checkpoint = content["documents"], content["checkpoint"]
     if not isinstance(documents, dict) or len(documents) > MAX_DOCUMENTS:
         raise _bad(f"it may hold up to {MAX_DOCUMENTS} documents")
-    texts = [*documents.values(), checkpoint]
+    checkpoint = content["checkpoint"]
+    texts = [*leaves, *documents.values(), checkpoint]
     if not all(isinstance(text, str) for text in texts) or len(checkpoint) > MAX_NOTE_BYTES:
-        raise _bad("a document or the checkpoint is not text")
-    if any(b"\n" in leaf for leaf in leaves):
+        raise _bad("a leaf, document or checkpoint is not text")
+    if any("\n" in leaf for leaf in leaves):
         raise _bad("a leaf holds a line break")
     by_digest = {digest: text.encode() for digest, text in documents.items()}
     for digest, document in by_digest.items():
         if digest_hex(document) != digest:
             raise _bad(f"document {digest[:16]} has another digest")
-    first_seq = parse_u64(content["first_seq"], "first_seq")
-    return Batch(first_seq, tuple(leaves), checkpoint, by_digest)
+    return Batch(
+        parse_u64(content["first_seq"], "first_seq"),
+        tuple(leaf.encode() for leaf in leaves),
+        checkpoint,
+        by_digest,
+    )
 
 
 def check_memory(plain: bytes, values: int) -> None:
@@ -168,14 +170,10 @@ def check_memory(plain: bytes, values: int) -> None:
     Raises:
         EvidenceError: longer than `MAX_PLAIN_BYTES` in memory, or with more values than these.
     """
-    _check_size(plain)
-    check_values(plain, values)
-
-
-def _check_size(plain: bytes) -> None:
     width = 1 if plain.isascii() else 4 if _ASTRAL.search(plain) else 2
     if width * len(plain) > MAX_PLAIN_BYTES:
         raise _bad(f"it takes more than {MAX_PLAIN_BYTES} bytes of memory")
+    check_values(plain, values)
 
 
 def inflate(data: bytes, limit: int) -> bytes:

@@ -175,7 +175,7 @@ def _digest_text(mark: bytes, data: bytes) -> bytes:
 # What texts may refer to as if it had been sent: how records and envelopes are written, with what
 # is most frequent last. Changing a letter of it is another MAGIC.
 _DICTIONARY = (
-    b'{"checkpoint":"joulemark/","documents":{},"first_seq":"","v":2}'
+    b'{"checkpoint":"joulemark/","documents":{},"first_seq":"","leaves":[""],"v":1}'
     b'{"cause":"timeout","dev":"","epoch":1,"first_slot":"","last_slot":"","seq":"","slots":"1",'
     b'"type":"gap","v":1}'
     b'{"dev":"","documents":{"factors":"","profile":"","site":"","software":""},"energy":{"co2e_kg":'

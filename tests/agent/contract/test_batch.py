@@ -59,7 +59,7 @@ def test_many_leaves_are_sealed_as_columns_and_few_as_text():
 
 
 def in_columns(*leaves, **fields):
-    head = {"checkpoint": "note", "documents": {}, "first_seq": "0", "v": 1}
+    head = {"checkpoint": "note", "documents": {}, "first_seq": "0", "leaves": [""], "v": 1}
     return pack([canonical_bytes({**head, **fields}), *leaves])
 
 
@@ -98,12 +98,14 @@ def changed(**fields):
         in_columns(b"{}", v=2),
         in_columns(b"{}", extra=1),
         in_columns(b"{}", leaves=[]),
+        in_columns(b"{}", leaves=["{}"]),
+        in_columns(b"{}", leaves=["", ""]),
         in_columns(b"a\nb"),
         in_columns(b"\xff"),
         in_columns(*[b"x"] * 4097),
         in_columns(b"{}", first_seq="01"),
         in_columns(b"{}", documents={"0" * 64: "other"}),
-        in_columns("🏭".encode() * (MAX_PLAIN_BYTES // 8)),
+        in_columns("🏭".encode() * MAX_PLAIN_BYTES),
     ],
 )
 def test_anything_else_is_refused(data):
