@@ -148,8 +148,8 @@ def test_bombs_are_refused_before_there_is_memory_for_them():
         "lines": framed(b"", b"", *many.sections()),
         "pieces": framed(b"", b"", *wide.sections()),
         "text": framed(b"", b"", *long.sections()),
-        "inside": framed(b"", bytes(50 << 20), *long.sections()),
-        "numbers": framed(b"", b"", bytes(50 << 20), b"", b"", b""),
+        "inside": framed(b"", bytes(4 << 20), *long.sections()),
+        "numbers": framed(b"", b"", bytes(4 << 20), b"", b"", b""),
     }
     for bomb in bombs.values():
         with pytest.raises(EvidenceError, match="not lines packed as columns"):
