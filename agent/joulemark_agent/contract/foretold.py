@@ -110,7 +110,8 @@ def _told(rules: Numbers, values: Numbers) -> Numbers:
     is_float = kind == FLOAT32
     if is_float.all():
         return _floats_of(lines, per)
-    told: Numbers = first[:, None] + (lines - lines[:, :1]) * step[:, None] // np.maximum(per, 1)[:, None]
+    steps: Numbers = (lines - lines[:, :1]) * step[:, None] // np.maximum(per, 1)[:, None]
+    told: Numbers = first[:, None] + steps
     told &= np.where(form == ONE, 0xFFFF, 0xFFFFFFFF)[:, None]
     told[is_float] = _floats_of(lines[is_float], per[is_float])
     return told
