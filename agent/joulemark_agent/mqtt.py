@@ -21,7 +21,7 @@ from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
 from joulemark_agent.contract.errors import ConfigError, UplinkError
-from joulemark_agent.mqtt_client import LimitedClient, topic_of
+from joulemark_agent.mqtt_client import LimitedClient, says_columns, topic_of
 from joulemark_agent.tls import TlsFiles, client_context
 
 KEEPALIVE_S = 15
@@ -71,6 +71,7 @@ class Received:
 
     topic: str
     payload: bytes
+    takes_columns: bool = False  # who sent it says that of itself
 
 
 @dataclass(frozen=True)
@@ -278,7 +279,8 @@ class Connection:
         self._events(Acked(mid, reason.value, str(reason)))
 
     def _on_message(self, _c: Client, _u: Any, message: MQTTMessage) -> None:
-        self._events(Received(topic_of(message), bytes(message.payload)))
+        received = Received(topic_of(message), bytes(message.payload), says_columns(message))
+        self._events(received)
 
     def _on_log(self, _c: Client, _u: Any, level: int, text: str) -> None:
         """Keep what TLS says: paho ends the connection and tells nobody else."""

@@ -15,6 +15,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 NO_TOPIC = "(no UTF-8)"
+_COLUMNS = ("takes", "columns-1")  # a user property of MQTT 5: brokers hand it on as it is
 
 
 class LimitedClient(Client):
@@ -58,3 +59,15 @@ def topic_of(message: MQTTMessage) -> str:
         return message.topic
     except UnicodeDecodeError:
         return NO_TOPIC
+
+
+def with_columns() -> Properties:
+    """What a collector says of itself with every answer: that it takes batches in columns."""
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call] # paho's
+    properties.UserProperty = _COLUMNS
+    return properties
+
+
+def says_columns(message: MQTTMessage) -> bool:
+    """Whether an answer is of a collector that takes batches in columns."""
+    return _COLUMNS in getattr(message.properties, "UserProperty", ())

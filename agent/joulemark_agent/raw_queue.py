@@ -6,7 +6,7 @@ Nothing is lost with one that is lost: it is in the archive, and can be asked fo
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from joulemark_agent.contract.topics import raw_topic
 from joulemark_agent.mqtt import Connection
@@ -24,13 +24,15 @@ class RawQueue:
         """Send these after what waits; each is read when its turn has come."""
         self._waiting.append((device, payloads))
 
-    def pump(self, connection: Connection, agent: str) -> None:
-        """Publish the next message, if the broker has the one before."""
+    def pump(
+        self, connection: Connection, agent: str, form: Callable[[bytes], bytes] = bytes
+    ) -> None:
+        """Publish the next message, if the broker has the one before, in a form that is taken."""
         if self._under_way is None:
             self._under_way = self._next()
         if self._under_way is not None and self._mid is None:
             device, payload = self._under_way
-            self._mid = connection.publish(raw_topic(agent, device), payload)
+            self._mid = connection.publish(raw_topic(agent, device), form(payload))
 
     def acked(self, mid: int) -> None:
         """The broker answered a message: the next one may go."""

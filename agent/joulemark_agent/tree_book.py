@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from joulemark_agent.contract.batch import Batch, batch_bytes
+from joulemark_agent.contract.batch import Batch, sealed_bytes
 from joulemark_agent.contract.canonical import digest_hex, parse_canonical
 from joulemark_agent.contract.reading import event_leaf
 from joulemark_agent.contract.signature import Checkpoint, encode64, sign_checkpoint
@@ -89,7 +89,7 @@ def seal(book: TreeBook, key: Key, software: str, now_us: int) -> None:
         anchor, book.anchor = book.records[sums.last], book.tally.rows[sums.last]
     book.tree = replace(tree, edge=edge, sealed=edge, head=checkpoint, anchor=anchor)
     place = (tree.device, tree.epoch, first_seq, edge.size, checkpoint)
-    payload, tally = batch_bytes(batch), book.tally
+    payload, tally = sealed_bytes(batch), book.tally
     cover = packed([withheld(batch.leaves, first_seq)])
     slots = (tally.first_slot_us, tally.last_slot_us, tally.slots)
     run = Run(*place, cover, *slots, payload=None if first_seq else payload)

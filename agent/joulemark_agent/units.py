@@ -6,14 +6,14 @@ A *unit* is either: a row of the outbox file that holds one batch, or a group of
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from joulemark_agent import outbox_tables as tables
 from joulemark_agent.backlog import Backlog, Group
-from joulemark_agent.contract.batch import MAX_PLAIN_BYTES, inflate
+from joulemark_agent.contract import batch as form
 from joulemark_agent.contract.errors import EvidenceError, StoreError
+from joulemark_agent.contract.frame import is_packed
 from joulemark_agent.contract.signature import MAX_NOTE_BYTES, parse_checkpoint, parse_note
 from joulemark_agent.contract.topics import parse_origin
 from joulemark_agent.contract.tree import Edge
@@ -92,7 +92,13 @@ def of_row(row: Row) -> Sealed:
     Raises:
         StoreError: `damaged`.
     """
-    note = _note_in(plain_of(row), row.place, row.size)
+    if is_packed(row.payload):
+        try:
+            note = _own(form.parse_batch(row.payload).checkpoint, row.place, row.size)
+        except EvidenceError as error:
+            raise _damaged(row.place, row.size, error.what) from error
+    else:
+        note = _note_in(plain_of(row), row.place, row.size)
     return Sealed(*row.place, row.first_seq, row.size, note, row.payload, row.kind)
 
 
@@ -103,7 +109,7 @@ def plain_of(row: Row) -> bytes:
         StoreError: `damaged`: found here, where it can be mended, and not at the collector.
     """
     try:
-        return inflate(row.payload, MAX_PLAIN_BYTES)
+        return form.plain_of(row.payload)
     except EvidenceError as error:
         raise _damaged(row.place, row.size, error.what) from error
 
@@ -146,7 +152,11 @@ def one_of(runs: Sequence[Run]) -> Run:
 def _of_group(group: Group, backlog: Backlog, index: int) -> Sealed:
     plain, size = backlog.read(group)[index], group.ends[index]
     note = _note_in(plain, group.place, size)
-    return Sealed(*group.place, group.start(index), size, note, zlib.compress(plain, 6))
+    try:
+        payload = form.sealed_bytes(form.batch_of(plain))
+    except EvidenceError as error:
+        raise _damaged(group.place, size, error.what) from error
+    return Sealed(*group.place, group.start(index), size, note, payload)
 
 
 def _note_in(plain: bytes, place: tuple[str, int], size: int) -> str:
@@ -154,6 +164,14 @@ def _note_in(plain: bytes, place: tuple[str, int], size: int) -> str:
     text = plain[: 2 * MAX_NOTE_BYTES].decode(errors="replace")  # escaped it may be twice as long
     try:
         note = str(json.JSONDecoder().raw_decode(text, len(_CHECKPOINT))[0])
+    except ValueError as error:
+        raise _damaged(place, size, "it begins with no note") from error
+    return _own(note, place, size)
+
+
+def _own(note: str, place: tuple[str, int], size: int) -> str:
+    """The note, if it is that of this batch."""
+    try:
         head = parse_checkpoint(parse_note(note)[0])
         found = (*parse_origin(head.origin)[1:], head.size)
     except (ValueError, EvidenceError) as error:

@@ -31,7 +31,7 @@ from joulemark_agent.answers import (
     parse_receipt,
     parse_refusal,
 )
-from joulemark_agent.contract.batch import MAX_PLAIN_BYTES, inflate, parse_batch
+from joulemark_agent.contract.batch import parse_batch, plain_of, text_bytes
 from joulemark_agent.contract.committed import committed
 from joulemark_agent.contract.errors import EvidenceError, JoulemarkError, StoreError, UplinkError
 from joulemark_agent.contract.live import live_around
@@ -100,6 +100,7 @@ class Uplink:
         self._window, self._retry_s, self._not_before_s = WINDOW, self._timing.retry_s, 0.0
         self._alarms: dict[str, tuple[JoulemarkError, float]] = {}
         self._ahead = Ahead()
+        self._takes_columns = False  # the collector, as its last answer on this connection says
         self._task: asyncio.Task[None] | None = None
         self._deletable: dict[tuple[str, int], int] = {}  # up to which size, of each tree
         self._deleting: asyncio.Task[None] | None = None
@@ -217,6 +218,7 @@ class Uplink:
             stream.resume()
         self._raw.rewind()
         self._newest.rewind()
+        self._takes_columns = False
         while True:
             if (why := self._expire()) is not None:
                 return Lost(why)
@@ -228,7 +230,7 @@ class Uplink:
             except StoreError as error:
                 await self._wait_for_store(error)
                 continue
-            self._raw.pump(connection, self._collector.agent)
+            self._raw.pump(connection, self._collector.agent, self._form)
             self._send_live()
             self._newest.pump(connection)
             try:  # not wait_for: before 3.12 it may swallow a cancellation
@@ -251,6 +253,7 @@ class Uplink:
             elif isinstance(event, Acked):
                 self._acked(event)
             elif isinstance(event, Received):
+                self._takes_columns = event.takes_columns
                 await self._received(event, receipts)
         for place, receipt in receipts.items():
             self._confirmed(self._streams[place], place, receipt.head.size)
@@ -320,16 +323,18 @@ class Uplink:
         if batch.kind == SPARSE:
             return sparse_topic(agent, device), batch.payload
         if self._withholds is None or not self._withholds(device, batch.epoch):
-            return batch_topic(agent, device), batch.payload
+            return batch_topic(agent, device), self._form(batch.payload)
         return sparse_topic(agent, device), sparse_bytes(committed(parse_batch(batch.payload)))
+
+    def _form(self, payload: bytes) -> bytes:
+        """A batch as the collector takes it; an earlier one takes text only."""
+        return payload if self._takes_columns else text_bytes(payload)
 
     def _send_live(self) -> None:
         """Send the newest batches ahead of those that wait, unless raw records stay here."""
         for batch in self._ahead.due(time.monotonic(), self._is_ahead):
             assert batch.closing is not None
-            plain = inflate(
-                batch.payload, MAX_PLAIN_BYTES
-            )  # without documents: it is not the first
+            plain = plain_of(batch.payload)  # without documents: it is not the first
             payload = live_around(plain, batch.closing.before)
             self._newest.put(live_topic(self._collector.agent, batch.device), payload)
 

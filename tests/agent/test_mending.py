@@ -11,6 +11,7 @@ import pytest
 
 from joulemark_agent import outbox as outbox_module
 from joulemark_agent.backlog import ASIDE
+from joulemark_agent.contract import batch as form
 from joulemark_agent.contract.batch import parse_batch
 from joulemark_agent.contract.canonical import parse_canonical
 from joulemark_agent.contract.errors import ConfigError, StoreError
@@ -102,7 +103,9 @@ def spoil(box: Outbox, size: int) -> None:
     database(box).execute(f"UPDATE batches SET payload = {half} WHERE size = ?", (size,))
 
 
-def test_a_damaged_batch_is_set_aside_and_its_cover_is_sent(tmp_path):
+@pytest.mark.parametrize("columns_from", [1, 1000])
+def test_a_damaged_batch_is_set_aside_and_its_cover_is_sent(tmp_path, monkeypatch, columns_from):
+    monkeypatch.setattr(form, "COLUMNS_FROM", columns_from)
     with outbox(tmp_path) as box:
         keeping = writer(box)
         keeping.commit(READINGS[:30])

@@ -346,7 +346,7 @@ def test_what_a_full_disk_refused_is_recorded_later_byte_for_byte_as_without(tmp
     for name, is_full in (("calm", False), ("full", True)):
         box = Outbox(state(tmp_path / name))
         writer = recorder(box, recorded(SITE), recorded(SITE, COUNTER), slots=10)
-        for i in range(0, 60, 6):
+        for i in range(0, 90, 6):
             results = [*READINGS[i : i + 6], *PRODUCTION[i : i + 6]]
             if is_full:
                 fill(box)

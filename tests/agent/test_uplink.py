@@ -107,6 +107,24 @@ def troubles(caplog) -> list[str]:
 # ------------------------------------------------------------------- delivery
 
 
+@pytest.mark.parametrize("takes_columns", [True, False])
+async def test_batches_go_as_columns_to_a_collector_that_says_it_takes_them(
+    broker, outbox, takes_columns
+):
+    writer = recorder(outbox, recorded(DOCUMENTS), slots=32)
+    writer.commit(READINGS[:32])
+    ledger = Ledger()
+    with collecting(broker.port, ledger, takes_columns=takes_columns) as collector:
+        async with running(uplink_to(broker.url, outbox)) as uplink:
+            await drained(uplink)
+            uplink.offer(writer.commit(READINGS[32:64]))
+            expected = [*ledger.leaves[METER_ORIGIN], *kept(outbox).leaves]
+            await drained(uplink)
+
+    assert collector.came_in_columns == [False, False, takes_columns], "two before any answer"
+    assert ledger.leaves[METER_ORIGIN] == expected
+
+
 async def test_batches_arrive_in_order_and_are_deleted_on_the_receipt(broker, outbox):
     fill(outbox, two=True)
     expected = {device: kept(outbox, device).leaves for device in (METER, COUNTER)}

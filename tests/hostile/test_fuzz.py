@@ -17,7 +17,9 @@ WANTED = {  # what has a decoder of its own, and which targets stand for it
     "OPC UA conversations": {"opcua_polled", "opcua_watched", "opcua_browsed", "opcua_offered"},
     "OPC UA values and locks": {"opcua_value", "opcua_certificate", "opcua_sealed"},
     "controllers over HTTP": {"elektronikon", "sigma_control"},
-    "MQTT, to the collector": {"batch", "sparse_batch", "signed_leaves", "leaf", "intake", "topic"},
+    "MQTT, to the collector": {
+        "batch", "batch_columns", "sparse_batch", "signed_leaves", "leaf", "intake", "topic",
+    },
     "MQTT, to the agent": {"receipt", "refusal"},
     "signed notes": {"signed_note"},
     "raw records": {"raw_request", "raw_file", "raw_lines"},

@@ -13,6 +13,10 @@ from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import quote
 
+from joulemark_agent.contract.columns import unpack
+from joulemark_agent.contract.errors import EvidenceError
+from joulemark_agent.contract.frame import is_packed
+
 _DEFLATED = (zlib.MAX_WBITS, 16 + zlib.MAX_WBITS)
 _MOST = 64 << 20  # bytes that are unpacked of anything
 _LEAST = 12  # characters of a form: shorter ones are found by chance
@@ -93,6 +97,9 @@ def _unpacked(data: bytes) -> Iterator[bytes]:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             for name in archive.namelist():
                 yield from _unpacked(archive.read(name))
+    if is_packed(data):
+        with suppress(EvidenceError):
+            yield b"\n".join(unpack(data, _MOST, _MOST))
     for form in _DEFLATED:
         if data[:1] == b"\x78" or data[:2] == b"\x1f\x8b":
             with suppress(zlib.error):

@@ -16,10 +16,12 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from joulemark_agent.contract.batch import Batch, parse_batch
 from joulemark_agent.contract.canonical import canonical_bytes
+from joulemark_agent.contract.frame import is_packed
 from joulemark_agent.contract.signature import cosign, parse_checkpoint, parse_note
 from joulemark_agent.contract.sparse import Part, SparseBatch, Withheld, extended, parse_sparse
 from joulemark_agent.contract.topics import ALL_UP, parse_topic, receipt_topic, refusal_topic
 from joulemark_agent.contract.tree import Edge, root
+from joulemark_agent.mqtt_client import with_columns
 from support import evidence
 
 TIME_S = evidence.SEALED_US // 1_000_000
@@ -75,9 +77,12 @@ class SmallCollector:
         commit_every: int = 1,
         freezes_after: int | None = None,
         login: tuple[str, str] | None = None,
+        takes_columns: bool = False,
     ) -> None:
         self.ledger, self.commit_every, self.freezes_after = ledger, commit_every, freezes_after
         self.answering = answering or honest
+        self._properties = with_columns() if takes_columns else None
+        self.came_in_columns: list[bool] = []  # each batch
         self.memory: list[tuple[str, str, AnyBatch]] = []
         self.live: list[tuple[str, bytes]] = []  # device, payload
         self.health: list[bytes] = []
@@ -107,7 +112,7 @@ class SmallCollector:
 
     def publish(self, topic: str, payload: bytes) -> None:
         """Say anything, true or not."""
-        self._client.publish(topic, payload, qos=1)
+        self._client.publish(topic, payload, qos=1, properties=self._properties)
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
         _, agent, device, kind = parse_topic(message.topic)
@@ -118,6 +123,7 @@ class SmallCollector:
         if kind == "health":
             self.health.append(data)
             return
+        self.came_in_columns.append(is_packed(data))
         batch: AnyBatch = parse_sparse(data) if kind == "sparse" else parse_batch(data)
         if self.freezes_after is not None and len(self.ledger.arrivals) >= self.freezes_after:
             return  # as good as dead: nothing is committed any more

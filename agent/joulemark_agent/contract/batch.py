@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from joulemark_agent.contract.canonical import (
@@ -19,7 +19,9 @@ from joulemark_agent.contract.canonical import (
     parse_canonical,
     written_bytes,
 )
+from joulemark_agent.contract.columns import pack, unpack
 from joulemark_agent.contract.errors import EvidenceError
+from joulemark_agent.contract.frame import is_packed
 from joulemark_agent.contract.signature import MAX_NOTE_BYTES
 
 VERSION = 1
@@ -27,6 +29,7 @@ MAX_WIRE_BYTES = 1024 * 1024
 MAX_PLAIN_BYTES = 8 * 1024 * 1024  # as it stands in memory: letters beyond ASCII take 2 or 4 each
 MAX_LEAVES = 4096
 MAX_DOCUMENTS = 8
+COLUMNS_FROM = 8  # leaves: of fewer, seal and names are most, and text costs less work
 _FIELDS = {"checkpoint", "documents", "first_seq", "leaves", "v"}
 _LEAVES, _NEXT, _END = b',"leaves":["', b'","', b'"],"v":1}'
 _CONTROLS, _MARK = bytes(range(0x20)), b"\0"
@@ -53,6 +56,24 @@ def batch_bytes(batch: Batch) -> bytes:
     return zlib.compress(plain_bytes(batch), 6)
 
 
+def columns_bytes(batch: Batch) -> bytes:
+    """The wire form of many records: columns (`columns`); whoever takes it is to say so first.
+
+    The first line is the batch with an empty leaf instead of its own, which follow it.
+    """
+    return pack([plain_bytes(replace(batch, leaves=(b"",))), *batch.leaves])
+
+
+def sealed_bytes(batch: Batch) -> bytes:
+    """The form in which a batch of so many leaves is kept and sent."""
+    return columns_bytes(batch) if len(batch.leaves) >= COLUMNS_FROM else batch_bytes(batch)
+
+
+def text_bytes(data: bytes) -> bytes:
+    """The wire form of a batch for whoever does not take columns."""
+    return batch_bytes(parse_batch(data)) if is_packed(data) else data
+
+
 def plain_bytes(batch: Batch) -> bytes:
     """The batch as canonical JSON."""
     content = {
@@ -69,11 +90,45 @@ def parse_batch(data: bytes) -> Batch:
     """The batch on the wire, its form checked; signatures and tree are checked by the collector.
 
     Raises:
-        EvidenceError: too large, not zlib, not canonical, or fields of another kind.
+        EvidenceError: too large, neither zlib nor columns, not canonical, or of other fields.
     """
     if len(data) > MAX_WIRE_BYTES:
         raise _bad(f"it has {len(data)} bytes; {MAX_WIRE_BYTES} are the most")
+    if is_packed(data):
+        return _of_lines(unpack(data, MAX_PLAIN_BYTES, 1 + MAX_LEAVES))
     return batch_of(inflate(data, MAX_PLAIN_BYTES))
+
+
+def plain_of(data: bytes) -> bytes:
+    """The `plain_bytes` of a batch on the wire.
+
+    Raises:
+        EvidenceError: too large, or damaged.
+    """
+    return plain_bytes(parse_batch(data)) if is_packed(data) else inflate(data, MAX_PLAIN_BYTES)
+
+
+def _of_lines(lines: Sequence[bytes]) -> Batch:
+    """The batch of the lines of `columns_bytes`, its form checked."""
+    if len(lines) < 2:
+        raise _bad("its columns hold no leaf")
+    head, leaves = batch_of(lines[0]), lines[1:]
+    if head.leaves != (b"",):
+        raise _bad("its columns begin with a batch that has leaves of its own")
+    for leaf in leaves:
+        if b"\n" in leaf or not _is_text(leaf):
+            raise _bad("a leaf is not text of one line")
+    return replace(head, leaves=tuple(leaves))
+
+
+def _is_text(data: bytes) -> bool:
+    if data.isascii():
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def batch_of(plain: bytes) -> Batch:

@@ -43,7 +43,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from joulemark_agent.contract.batch import MAX_WIRE_BYTES
 from joulemark_agent.contract.errors import ConfigError, EvidenceError, StoreError, UplinkError
 from joulemark_agent.contract.topics import ALL_UP, parse_topic
-from joulemark_agent.mqtt_client import LimitedClient, topic_of
+from joulemark_agent.mqtt_client import LimitedClient, topic_of, with_columns
 from joulemark_agent.tls import TlsFiles, client_context, read_again
 from joulemark_gateway.ingest.early import LOOK_S, Early, EarlyBatches
 from joulemark_gateway.ingest.fair import FairQueue
@@ -292,7 +292,7 @@ class Subscriber:
         self._client.drop()
 
     def _publish(self, message: Answer) -> None:
-        told = self._client.publish(message.topic, message.payload, qos=1)
+        told = self._client.publish(message.topic, message.payload, 1, properties=with_columns())
         if told.rc == mqtt.MQTT_ERR_SUCCESS:
             self._unheard.append((time.monotonic(), told))
 

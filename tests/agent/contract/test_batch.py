@@ -8,18 +8,26 @@ from hypothesis import strategies as st
 
 from joulemark_agent.contract import batch as batch_module
 from joulemark_agent.contract.batch import (
+    COLUMNS_FROM,
     MAX_LEAVES,
     MAX_PLAIN_BYTES,
     MAX_WIRE_BYTES,
     Batch,
     batch_bytes,
     batch_of,
+    columns_bytes,
     inflate,
     parse_batch,
     parse_u64,
+    plain_bytes,
+    plain_of,
+    sealed_bytes,
+    text_bytes,
 )
 from joulemark_agent.contract.canonical import canonical_bytes, digest_hex, parse_canonical
+from joulemark_agent.contract.columns import pack
 from joulemark_agent.contract.errors import EvidenceError
+from joulemark_agent.contract.frame import is_packed
 
 lines = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=30).map(str.encode)
 batches = st.builds(
@@ -36,6 +44,26 @@ batches = st.builds(
 def test_a_batch_comes_back_whole(batch):
     assert parse_batch(batch_bytes(batch)) == batch
     assert batch_bytes(parse_batch(batch_bytes(batch))) == batch_bytes(batch)
+
+
+@given(batches)
+def test_a_batch_comes_back_whole_from_columns(batch):
+    packed = columns_bytes(batch)
+
+    assert parse_batch(packed) == batch
+    assert plain_of(packed) == plain_of(batch_bytes(batch)) == plain_bytes(batch)
+    assert text_bytes(packed) == text_bytes(batch_bytes(batch)) == batch_bytes(batch)
+
+
+def test_many_leaves_are_sealed_as_columns_and_few_as_text():
+    few, many = Batch(0, (b"{}",) * (COLUMNS_FROM - 1), "note"), Batch(0, (b"{}",) * 99, "note")
+
+    assert (is_packed(sealed_bytes(few)), is_packed(sealed_bytes(many))) == (False, True)
+
+
+def in_columns(*leaves, **fields):
+    head = {"checkpoint": "note", "documents": {}, "first_seq": "0", "leaves": [""], "v": 1}
+    return pack([canonical_bytes({**head, **fields}), *leaves])
 
 
 def changed(**fields):
@@ -66,6 +94,21 @@ def changed(**fields):
         changed(checkpoint=None),
         changed(documents={"0" * 64: "other"}),
         changed(documents=[]),
+        pack([]),
+        pack([b"x"]),
+        pack([b"[" * 9000]),
+        in_columns(),
+        in_columns(b"{}", v=2),
+        in_columns(b"{}", extra=1),
+        in_columns(b"{}", leaves=[]),
+        in_columns(b"{}", leaves=["{}"]),
+        in_columns(b"{}", leaves=["", ""]),
+        in_columns(b"a\nb"),
+        in_columns(b"\xff"),
+        in_columns(*[b"x"] * 4097),
+        in_columns(b"{}", first_seq="01"),
+        in_columns(b"{}", documents={"0" * 64: "other"}),
+        in_columns("🏭".encode() * MAX_PLAIN_BYTES),
     ],
 )
 def test_anything_else_is_refused(data):

@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from paho.mqtt.client import Client
+from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from pydantic import SecretStr
 
-from joulemark_agent.contract.batch import batch_bytes
+from joulemark_agent.contract.batch import batch_bytes, columns_bytes
 from joulemark_agent.contract.errors import StoreError, UplinkError
 from joulemark_agent.contract.topics import all_answers, batch_topic, live_topic, origin
+from joulemark_agent.mqtt_client import says_columns
 from joulemark_gateway.broker import start_broker
 from joulemark_gateway.evidence.store import FILE, SqliteStore
 from joulemark_gateway.ingest import mqtt
@@ -51,6 +52,11 @@ class Edge:
 
     client: Client
     answers: queue.Queue[tuple[str, bytes]] = field(default_factory=queue.Queue)
+    says_columns: list[bool] = field(default_factory=list)
+
+    def hear(self, message: MQTTMessage) -> None:
+        self.says_columns.append(says_columns(message))
+        self.answers.put((message.topic, bytes(message.payload)))
 
     def send(self, *batches) -> None:
         for batch in batches:
@@ -78,7 +84,7 @@ def edge(port: int, agent: str = AGENT) -> Iterator[Edge]:
     found, ready = Edge(client), threading.Event()
     client.on_connect = lambda connected, *_: connected.subscribe(all_answers(agent), qos=1)
     client.on_subscribe = lambda *_: ready.set()
-    client.on_message = lambda _c, _u, m: found.answers.put((m.topic, bytes(m.payload)))
+    client.on_message = lambda _c, _u, message: found.hear(message)
     client.reconnect_delay_set(1, 1)
     client.connect("127.0.0.1", port, keepalive=15, clean_start=True)
     client.loop_start()
@@ -128,6 +134,20 @@ def test_every_batch_gets_its_receipt_and_is_in_the_store(broker, tmp_path):
         assert [("receipt", note) for note in store.notes(NAME)] == answers
         assert store.leaves(NAME) == [leaf for batch in TREE for leaf in batch.leaves]
     assert len(grown) == len(TREE)
+
+
+def test_a_collector_says_that_it_takes_columns_and_takes_them(broker, tmp_path):
+    intake = new_intake(tmp_path / FILE)
+    with served(broker.port, intake), edge(broker.port) as agent:
+        agent.send_raw(columns_bytes(TREE[0]))
+        agent.send(*TREE)
+        answers = [agent.answer() for _ in [0, *TREE]]
+    intake.close()
+
+    assert answers[0] == answers[1], "the same batch, once as columns and once as text"
+    assert agent.says_columns == [True] * len(answers)
+    with SqliteStore(tmp_path / FILE, create=False) as store:
+        assert store.leaves(NAME) == [leaf for batch in TREE for leaf in batch.leaves]
 
 
 class Recorded:

@@ -1,11 +1,12 @@
 import dataclasses
 import zlib
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from joulemark_agent.contract.batch import batch_bytes, parse_batch
+from joulemark_agent.contract.batch import batch_bytes, columns_bytes, parse_batch
 from joulemark_agent.contract.canonical import canonical_bytes, digest_hex, parse_canonical
 from joulemark_agent.contract.errors import EvidenceError
 from joulemark_agent.contract.reading import Gap, Reading, signed_grant
@@ -16,6 +17,7 @@ from joulemark_gateway.evidence.base import Accepted
 from joulemark_gateway.ingest.registered import sender_of
 from joulemark_gateway.ingest.verify import EPSILON_US, Absorbed, Refused
 from support.book import NOW_US, Book, registry, resigned
+from support.columns import framed, opened
 from support.evidence import (
     AGENT,
     COUNTER,
@@ -438,7 +440,7 @@ def test_slots_are_followed_from_batch_to_batch():
     assert book.heads[origin(SITE, METER, 1)].next_slot_us == RESULTS[-1].slot_us + PERIOD_US
 
 
-WIRE = batch_bytes(SECOND)
+WIRE, COLUMNS = batch_bytes(SECOND), columns_bytes(SECOND)
 PLAIN = canonical_bytes(
     {
         "checkpoint": SECOND.checkpoint,
@@ -460,6 +462,22 @@ def flipped(data, bit):
 @given(bit=st.integers(0, 8 * len(WIRE) - 1), held=st.booleans())
 def test_no_flipped_bit_of_the_wire_is_accepted(bit, held):
     check_not_accepted(flipped(WIRE, bit), held)
+
+
+@settings(max_examples=100, deadline=None)
+@given(bit=st.integers(0, 8 * sum(map(len, opened(COLUMNS))) - 1))
+def test_no_flipped_bit_inside_of_columns_is_accepted(bit):
+    """Some bits of a frame mean nothing where they stand; what is accepted is the same batch."""
+    parts = opened(COLUMNS)
+    changed = flipped(b"".join(parts), bit)
+    cut = [sum(map(len, parts[:at])) for at in range(len(parts) + 1)]
+    wire = framed(*(changed[a:b] for a, b in pairwise(cut)))
+    try:
+        is_same = parse_batch(wire) == SECOND
+    except EvidenceError:
+        return
+    if not is_same:
+        check_not_accepted(wire, held=False)
 
 
 @settings(max_examples=400, deadline=None)

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from joulemark_agent.contract.batch import batch_bytes, parse_batch
+from joulemark_agent.contract.batch import batch_bytes, columns_bytes, parse_batch
 from joulemark_agent.contract.leaf import parse_leaf
 from joulemark_agent.contract.signature import (
     cosign,
@@ -38,6 +38,7 @@ from joulemark_agent.uplink import Collector, Uplink
 from joulemark_gateway.ingest.verify import Refused
 from support import collecting, evidence
 from support.book import Book, resigned
+from support.columns import reframed
 from support.evidence import AGENT, KEYS, METER, SITE, WITNESS
 from support.fuzz.harness import Target
 from support.fuzz.mutate import deflated, json_text, octets
@@ -64,6 +65,10 @@ def _tree() -> tuple[Any, ...]:
 
 def _batches() -> list[bytes]:
     return [batch_bytes(batch) for batch in _tree()]
+
+
+def _columns() -> list[bytes]:
+    return [columns_bytes(batch) for batch in _tree()]
 
 
 def _sparse() -> list[bytes]:
@@ -246,6 +251,7 @@ def message(rng: random.Random, data: bytes, corpus: Sequence[bytes]) -> bytes:
 
 EVIDENCE_FORMS = (
     Target("batch", _batches, parse_batch, deflated(json_text)),
+    Target("batch_columns", _columns, parse_batch, reframed),
     Target("sparse_batch", _sparse, _parse_sparse, deflated(json_text)),
     Target("leaf", lambda: [leaf for batch in _tree() for leaf in batch.leaves], parse_leaf,
            json_text),
