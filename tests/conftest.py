@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from xdist.scheduler import LoadScopeScheduling
 from support import leaving, servers
 from support import postgres as postgres_server
 from support.needed import missing, service
+from support.references import ROOT
 
 # No wall-clock limits: a slow machine is not a failure. The same few examples on every run of one
 # version, so that a red build can be repeated; `python -m tests.nightly laws` looks further.
@@ -25,7 +27,7 @@ settings.register_profile("search", deadline=None, max_examples=2000)
 settings.load_profile("same")
 
 ON_THEIR_OWN = {"test_saving_is_proven.py"}  # it shares nothing with its neighbours
-UNDIVIDED = {"test_mutations.py", "test_assertions.py"}  # what one test finds out others use
+UNDIVIDED = {"test_mutations.py"}  # what one test finds out others use
 COMPILED = {  # kernels that take long to compile, and the folders that run the most of them
     "kernels of the agent": ("tests/agent/kernels", "tests/agent/equipment"),
     "kernels of the engine": ("tests/gateway/measure", "tests/gateway/fleet"),
@@ -89,17 +91,28 @@ def compiled(nodeid: str) -> str | None:
     return next(found, None)
 
 
+@cache
+def shares(path: str) -> bool:
+    """Whether the tests of a file share what is made once for them: two workers make it twice."""
+    return 'scope="module"' in (ROOT / path).read_text("utf-8")
+
+
 class Together(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """What shares a chain, hundreds of measurements or the compiling of kernels has one worker."""
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
         folder, _, file = path.rpartition("/")
-        if file in UNDIVIDED:
+        if file in UNDIVIDED or shares(path):
             return path
         if not folder.startswith("tests/system"):
             return compiled(nodeid) or nodeid
         return path if file in ON_THEIR_OWN else folder
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: most tests wait for sockets, disks and processes."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
