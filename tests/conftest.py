@@ -27,7 +27,7 @@ settings.register_profile("search", deadline=None, max_examples=2000)
 settings.load_profile("same")
 
 ON_THEIR_OWN = {"test_saving_is_proven.py"}  # it shares nothing with its neighbours
-UNDIVIDED = {"test_mutations.py"}  # what one test finds out others use
+UNDIVIDED = {"test_mutations.py", "test_architecture.py"}  # what one test finds out others use
 COMPILED = {  # kernels that take long to compile, and the folders that run the most of them
     "kernels of the agent": ("tests/agent/kernels", "tests/agent/equipment"),
     "kernels of the engine": ("tests/gateway/measure", "tests/gateway/fleet"),

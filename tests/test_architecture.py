@@ -5,6 +5,7 @@ import importlib
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -59,8 +60,13 @@ def path_of(module: str) -> Path:
     return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
 
 
-def imports(module: str, *, lazily_too: bool = True) -> Iterator[tuple[str, int]]:
+@cache
+def imports(module: str, *, lazily_too: bool = True) -> list[tuple[str, int]]:
     """The modules a file imports, with the line; inside functions too unless told otherwise."""
+    return list(_imports(module, lazily_too))
+
+
+def _imports(module: str, lazily_too: bool) -> Iterator[tuple[str, int]]:
     tree = ast.parse(path_of(module).read_text("utf-8"))
     nodes = ast.walk(tree) if lazily_too else iter(tree.body)
     for node in nodes:

@@ -37,6 +37,7 @@ def fill(disk: Path) -> Path:
     return ballast
 
 
+@pytest.mark.endurance
 async def test_an_agent_starts_on_a_full_disk_waits_and_goes_on_by_itself(
     tmp_path, broker, collector
 ):
@@ -56,6 +57,7 @@ async def test_an_agent_starts_on_a_full_disk_waits_and_goes_on_by_itself(
     assert "outbox_back" in log.read_text()
 
 
+@pytest.mark.endurance
 async def test_an_agent_that_fills_its_disk_itself_starts_in_the_room_it_has_kept(
     tmp_path, broker, collector
 ):

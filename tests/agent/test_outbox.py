@@ -107,6 +107,7 @@ def slots_in_outbox(folder) -> int:
     return len(slots)
 
 
+@pytest.mark.endurance
 def test_sigkill_at_seeded_moments_loses_nothing_and_repeats_nothing(tmp_path):
     lost, slots = disturbed(tmp_path, killed.record, slots_in_outbox, kills=12, seed=1)
     assert lost == 0
@@ -116,6 +117,7 @@ def test_sigkill_at_seeded_moments_loses_nothing_and_repeats_nothing(tmp_path):
     box.close()
 
 
+@pytest.mark.endurance
 def test_control_a_file_that_is_flushed_now_and_then_loses_slots(tmp_path):
     def lines(folder) -> int:
         return len((folder / "naive.txt").read_text().splitlines())

@@ -87,7 +87,9 @@ caching.IndexDataCacheFile.save = save
 """
 
 
-@pytest.mark.parametrize("trouble", [NOWHERE, FULL], ids=["read-only", "full"])
+@pytest.mark.parametrize(
+    "trouble", [NOWHERE, pytest.param(FULL, marks=pytest.mark.endurance)], ids=["read-only", "full"]
+)
 def test_an_install_with_nowhere_to_write_compiles_and_keeps_nothing(trouble, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", trouble + RUN],

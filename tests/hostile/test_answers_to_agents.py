@@ -35,6 +35,8 @@ def told(outbox: Outbox, *messages: Received) -> int:
     async def listen() -> None:
         uplink = Uplink(Login("mqtt://192.0.2.1", AGENT), COLLECTOR, outbox)
         await uplink._take(messages)
+        if uplink._deleting is not None:
+            await uplink._deleting
         await uplink.close()
 
     asyncio.run(listen())

@@ -29,7 +29,7 @@ def test_a_project_is_a_report_or_is_followed(filled):
         (filled / "a", None), (None, filled / "b.yaml"),
     ]  # fmt: skip
     for wrong in ({}, {"report": "a", "follow": "b.yaml"}):
-        with pytest.raises(ConfigError, match="either 'report', the folder of a report, or"):
+        with pytest.raises(ConfigError, match="either 'report', the folder or address of"):
             settings_with(filled, projects=[wrong])
 
 

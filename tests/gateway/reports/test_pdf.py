@@ -234,7 +234,9 @@ def poisoned(value, name=""):
     return value
 
 
-@pytest.mark.parametrize("make", [lambda: true_report().report, disqualified])
+@pytest.mark.parametrize(
+    "make", [disqualified, pytest.param(lambda: true_report().report, marks=pytest.mark.endurance)]
+)
 def test_hostile_text_stays_text(make):
     report = poisoned(make())
     for driver in report["series"]["drivers"]:
@@ -245,7 +247,13 @@ def test_hostile_text_stays_text(make):
     assert not [letter for letter in text if unicodedata.category(letter) in {"Cc", "Cf"}]
 
 
-@pytest.mark.parametrize("word", ["x" * 5000, "a-" * 2000, "가" * 3000, "\u0301" * 200, "\n" * 99])
+LONGER = [
+    pytest.param(word, marks=pytest.mark.endurance)
+    for word in ("a-" * 2000, "가" * 3000, "\u0301" * 200, "\n" * 99)
+]
+
+
+@pytest.mark.parametrize("word", ["x" * 5000, *LONGER])
 def test_a_word_that_no_line_can_hold_is_broken_and_not_lost(word):
     report = changed(title=word)
     report["missing"][0]["device"] = word
@@ -277,6 +285,7 @@ def test_a_character_that_no_font_has_would_be_refused(monkeypatch):
         pdf(changed(title="廣陽"))
 
 
+@pytest.mark.endurance
 def test_a_long_text_in_either_language_is_no_obstacle():
     """Thousands of words in one paragraph; a rule for each in the compiler would be too deep."""
     for text in ("가나다라 " * 4000, "high-speed drive " * 4000, ("가" * 60 + " ") * 300):

@@ -218,7 +218,10 @@ def test_what_is_forgotten_is_still_counted_by_quarter_hour_and_by_day(store, tm
     again.close()
 
 
-@pytest.mark.parametrize(("lost", "phase"), [(250, 30), (990, 2), (1100, 1)])
+LONGER = [pytest.param(*one, marks=pytest.mark.endurance) for one in ((990, 2), (1100, 1))]
+
+
+@pytest.mark.parametrize(("lost", "phase"), [(250, 30), *LONGER])
 def test_a_long_step_is_counted_while_its_days_are_forgotten(tmp_path, lost, phase):
     """Whichever day is the last that is kept: also one inside the step."""
     energies = [100 + i % 7 for i in range(lost + 96 * 9)]

@@ -43,12 +43,15 @@ def is_found(data):
     return verdict.exit_code != 0
 
 
+@pytest.mark.endurance
 def test_every_one_of_500_random_bit_flips_in_members_is_found():
     missed = [flip for flip in random_flips(FLIPS, seed=1) if not is_found(with_flip(*flip))]
     assert missed == []
 
 
-@pytest.mark.parametrize("name", [MANIFEST, STATEMENT, README])
+@pytest.mark.parametrize(
+    "name", [MANIFEST, pytest.param(STATEMENT, marks=pytest.mark.endurance), README]
+)
 def test_flips_in_the_small_members_are_found_too(name):
     """Random flips hardly ever hit them: they are small."""
     draw = random.Random(name)

@@ -180,6 +180,7 @@ def figures():
         yield Asked(f"figure {place}", sealed(changed), policy_mapping())
 
 
+@pytest.mark.endurance
 def test_the_second_verifier_accepts_kept_bundles_and_no_others(node, tmp_path):
     """What the first says of them is in test_golden.py."""
     kept, *_ = valid_ones = list(golden())

@@ -21,7 +21,7 @@ PAGES = [
     "/refused", "/account", "/admin", "/admin/log", "/admin/agents", "/nothing",
 ]  # fmt: skip
 PLANTED = '<img src="/static/icon.svg"><p class="planted">dark on dark</p>'
-pytestmark = pytest.mark.service
+pytestmark = [pytest.mark.service, pytest.mark.endurance]
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +80,7 @@ def test_axe_finds_nothing_serious_on_the_first_pages_and_finds_what_is_planted(
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "language",
-    [
-        pytest.param("en", marks=pytest.mark.endurance),
-        pytest.param("ko", marks=pytest.mark.nightly),
-    ],
+    ["en", pytest.param("ko", marks=pytest.mark.nightly)],
 )
 def test_axe_finds_nothing_serious_on_any_page_light_or_dark(browser, let_in, language):
     page = entered(browser, let_in, language)
@@ -91,7 +88,6 @@ def test_axe_finds_nothing_serious_on_any_page_light_or_dark(browser, let_in, la
     page.context.close()
 
 
-@pytest.mark.endurance
 def test_axe_finds_nothing_serious_on_the_page_of_a_running_project(
     browser, state, tmp_path_factory
 ):

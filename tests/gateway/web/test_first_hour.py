@@ -20,7 +20,7 @@ from support.evidence import METER, SITE
 from support.pages import COMPRESSOR, energies
 
 _MOST_TABS = 250
-pytestmark = pytest.mark.service
+pytestmark = [pytest.mark.service, pytest.mark.endurance]
 
 
 @pytest.fixture

@@ -31,8 +31,8 @@ WORDS = {
     },
 }  # fmt: skip
 PAYLOADS = json.loads((Path(__file__).parents[2] / "data/page_injections.json").read_text())
-WALKERS = [(1280, "en"), pytest.param((375, "ko"), marks=pytest.mark.endurance)]
-pytestmark = pytest.mark.service
+WALKERS = [(1280, "en"), (375, "ko")]
+pytestmark = [pytest.mark.service, pytest.mark.endurance]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from support.recorded import HOUR_US, number, rows, us
 from support.table_factory import Table
 
-pytestmark = pytest.mark.timeout(420)
+pytestmark = [pytest.mark.timeout(420), pytest.mark.endurance]
 
 MOST_KWH_PER_H = 1400
 CATCH_UP_WH = 46_210_586

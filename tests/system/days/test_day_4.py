@@ -155,6 +155,7 @@ def check_trio(slots, power_w, told):
     told("TRIO file, last value held (control) [kWh]", round(naive_wh[0] / 1000, 1), "too much")
 
 
+@pytest.mark.endurance
 def test_the_whole_trio_file_has_energy_only_while_it_was_awake(plant_data, told):
     found = dict(published_trio(plant_data))
     slots = np.arange(min(found) - SLOT_US, max(found) + 1, SLOT_US)
