@@ -29,7 +29,7 @@ from support.faulty import outcomes
 from support.recording import kept
 
 TIMEOUT_S = 0.5
-STARTED_S, HOSTILE_S, GOOD_S = 60.0, 6.0, 12.0
+STARTED_S, HOSTILE_S, GOOD_S = 60.0, 6.0, 12.6  # the end: between two slots
 BACK_US, KEPT = 10_000_000, 0.99
 
 

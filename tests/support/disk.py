@@ -63,11 +63,15 @@ def powered(folder: Path, size_mb: int = 256) -> Iterator[PoweredDisk]:
     subprocess.run([make, "-q", "-F", str(image)], check=True, capture_output=True)
     (folder / "disk").mkdir()
     disk = PoweredDisk(folder / "disk", image)
-    disk.mount()
+    # `ip netns exec` beside us copies all mounts; what is unmounted here has to be so there too,
+    # or the disk without power lives on in the copy and is what the next mount finds.
+    _mount("--bind", str(folder), str(folder))
     try:
+        _mount("--make-shared", str(folder))
+        disk.mount()
         yield disk
     finally:
-        subprocess.run(["umount", "-l", str(disk.folder)], check=False)
+        subprocess.run(["umount", "-l", "-R", str(folder)], check=False)
 
 
 def _mount(*words: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import random
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
@@ -128,11 +128,10 @@ class _Kept(Outbox):
 
     deleted = 0
 
-    def receipt(self, device: str, epoch: int, size: int) -> int:
+    def receipts(self, sizes: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], int]:
         """As if they were deleted."""
-        del device, epoch, size
-        self.deleted += 1
-        return 0
+        self.deleted += len(sizes)
+        return dict.fromkeys(sizes, 0)
 
 
 @cache
@@ -159,6 +158,8 @@ def _answered(kind: str) -> Callable[[bytes], Awaitable[None]]:
         uplink = Uplink(Login("mqtt://192.0.2.1", AGENT), known, box, store=_store())
         box.deleted = 0
         await uplink._take([Received(topic, data)])
+        if uplink._deleting is not None:
+            await uplink._deleting
         if box.deleted:
             text = parse_note(data.decode())[0]
             assert text in {parse_note(note)[0] for note in _own_notes()}, (
@@ -185,7 +186,7 @@ def _receipts() -> list[bytes]:
 
 
 def _refusals() -> list[bytes]:
-    batches = [parse_batch(_outbox().next_batch(METER, 1, at).payload) for at in (0, 4)]  # type: ignore[union-attr]
+    batches = [parse_batch(_outbox().next_batch(METER, 1, at).payload) for at in (0, 3)]  # type: ignore[union-attr]
     return [
         collecting.refusal(AGENT, METER, batch, code, size)[1]
         for batch in batches
