@@ -103,11 +103,11 @@ class Together(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
         folder, _, file = path.rpartition("/")
+        if folder.startswith("tests/system"):
+            return path if file in ON_THEIR_OWN else folder
         if file in UNDIVIDED or shares(path):
             return path
-        if not folder.startswith("tests/system"):
-            return compiled(nodeid) or nodeid
-        return path if file in ON_THEIR_OWN else folder
+        return compiled(nodeid) or nodeid
 
 
 def pytest_xdist_auto_num_workers() -> int:
