@@ -38,15 +38,5 @@ def _warmup(args: argparse.Namespace) -> int:
         }
         sys.stdout.write(json.dumps(document) + "\n")
         return 0
-    if not found.is_compiled:
-        sys.stdout.write(f"The kernels run as plain Python, with the same results: {found.why}.\n")
-        return 0
-    sys.stdout.write(f"The kernels are ready ({took_s:.1f} s).\n")
-    if found.cache is None:
-        sys.stdout.write(
-            "They are compiled again at every start: no folder for them can be written, or its"
-            " disk is full. Set NUMBA_CACHE_DIR to one that the agent's user may write.\n"
-        )
-    else:
-        sys.stdout.write(f"They are kept in {found.cache}.\n")
+    sys.stdout.write(found.told(took_s))
     return 0

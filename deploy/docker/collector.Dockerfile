@@ -22,7 +22,7 @@ COPY --from=build /opt/joulemark /opt/joulemark
 # Machine code for any processor of the kind, so that the image need not compile where it runs.
 ENV PATH=/opt/joulemark/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 NUMBA_CPU_NAME=generic NUMBA_CACHE_DIR=/var/cache/joulemark JOULEMARK_COLLECTOR_STATE_DIR=/var/lib/joulemark JOULEMARK_ALIVE_FILE=/run/joulemark/alive
 USER 1883:1883
-RUN joulemark agent warmup
+RUN joulemark collector warmup
 VOLUME ["/var/lib/joulemark"]
 # Touched once a second while messages, series, log and pages go on.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=120s --retries=3 CMD ["sh", "-c", "find /run/joulemark/alive -mmin -3 | grep -q ."]

@@ -26,6 +26,7 @@ from joulemark_gateway.compact_command import add_command as add_compact_command
 from joulemark_gateway.pki.options import add_collector_commands
 from joulemark_gateway.revoke_command import add_command as add_revoke_command
 from joulemark_gateway.slots_command import add_command as add_slots_command
+from joulemark_gateway.warmup_command import add_command as add_warmup_command
 
 # Modules with a function `add_command`, and the commands it adds.
 COMMANDS = {
@@ -74,6 +75,7 @@ def _add_collector(subparsers: Any) -> None:
     add_slots_command(commands, _add_guarded)
     add_compact_command(commands, _add_guarded)
     add_backup_command(commands, _add_guarded)
+    add_warmup_command(commands)
 
 
 def _add_series(subparsers: Any) -> None:

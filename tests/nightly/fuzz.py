@@ -1,7 +1,7 @@
 """Any bytes before every decoder: an answer or a refusal, in time and in little memory.
 
 Each target gets JOULEMARK_FUZZ_SECONDS (120) of its own, or 10 million executions if they come
-first; with every change the targets of one file share 15 seconds. The table says how many each had,
+first; with every change the targets of one file share 8 seconds. The table says how many each had,
 at which rate, and how long 10 million take. Where atheris is installed the targets are run once
 more, led by coverage. Decoders without checks fail the same harness.
 """
@@ -17,7 +17,7 @@ from support.fuzz.run import MODULES, fuzzed, targets
 
 EXECUTIONS = 10_000_000
 SECONDS = float(os.environ.get("JOULEMARK_FUZZ_SECONDS", "120"))
-SHARED_S = 15.0
+SHARED_S = 8.0
 QUICK_CONTROL = "planted.stock_yaml"
 CONTROLS = ("planted.stock_variant", QUICK_CONTROL, "planted.stock_json")
 

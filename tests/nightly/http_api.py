@@ -103,7 +103,7 @@ def _as(role: Role | None, let: guarded.Let, url: str, seed: int, *, full: bool)
     return sum(one.cases for one in runs), runs[0].operations
 
 
-_TWO_THOUSAND = ["--phases", "fuzzing,stateful", "--max-examples", "45"]
+_TWO_THOUSAND = ["--phases", "fuzzing,stateful", "--max-examples", "36"]
 _SHORT = ["--phases", "fuzzing,stateful", "--max-examples", "10"]
 
 

@@ -28,7 +28,7 @@ from support.book import registry
 from support.evidence import AGENT, build_tree, documents, uncosigned
 from support.intakes import new_intake
 
-SEQUENCES, FEW = 10_000, 150
+SEQUENCES, FEW = 10_000, 75
 DEVICES = [f"meter-{number:02}" for number in range(1, 21)]
 BATCHES, SLOTS = 2, 2
 MOST_TIMES = 10
@@ -134,7 +134,7 @@ def forgetful(draw: random.Random, sequence: Sequence[Message], every: Sequence[
 
 
 def run(seed: int, *, full: bool) -> dict[str, str]:
-    """Ten thousand sequences; `full=False` 150."""
+    """Ten thousand sequences; `full=False` 75."""
     draw, count = random.Random(seed), SEQUENCES if full else FEW
     every = messages()
     arrived = same = doubled = 0

@@ -19,6 +19,7 @@ def with_claim(tree, index, energy):
     return replace(tree, envelopes=(*tree.envelopes[:index], other, *tree.envelopes[index + 1 :]))
 
 
+@pytest.mark.nightly
 def test_every_statement_of_a_killed_agent_is_repeated_to_the_last_digit(killed_year):
     """Every start goes on from the last record before it, so no step is lost or counted twice."""
     tree = parse_tree(killed_year.leaves[METER])

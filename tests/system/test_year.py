@@ -24,10 +24,7 @@ from joulemark_gateway.measure.project import Project
 from joulemark_gateway.measure.run import measure
 from system.conftest import KILLS_EACH, VICTIMS, agent_heads, origins
 
-pytestmark = [
-    pytest.mark.endurance,
-    pytest.mark.timeout(420),
-]
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(420)]
 
 SLOTS = 35_041
 QUARTER_US = 900_000_000

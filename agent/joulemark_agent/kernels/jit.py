@@ -52,6 +52,18 @@ class Standing(NamedTuple):
     cache: str | None  # folder of the machine code; None: not all of it is kept
     waiting: tuple[str, ...]  # kernels that are compiled, or loaded, by the first call only
 
+    def told(self, took_s: float) -> str:
+        """What a person is told of it; `took_s`: how long it took to make them ready."""
+        if not self.is_compiled:
+            return f"The kernels run as plain Python, with the same results: {self.why}.\n"
+        ready = f"The kernels are ready ({took_s:.1f} s).\n"
+        if self.cache is not None:
+            return f"{ready}They are kept in {self.cache}.\n"
+        return (
+            f"{ready}They are compiled again at every start: no folder for them can be written, or"
+            " its disk is full. Set NUMBA_CACHE_DIR to one that the service's user may write.\n"
+        )
+
 
 def compiled(kernel: Kernel) -> Kernel:
     """The kernel as machine code, or the plain function itself where there is no compiler.

@@ -56,7 +56,7 @@ SUBJECTS = (
     accounts, corrections, keys, kinds, papers, plans, records, reports, statements, trees,
     versions,
 )  # fmt: skip
-FLIPS, CONTAINERS, SEALED, FIGURES = 250, 250, 60, 12
+FLIPS, CONTAINERS, SEALED, FIGURES = 250, 250, 20, 12
 WORDS = {"text", "rule", "why", "source", "kind", "warnings"}  # for readers, see docs/format.md
 CHEAP = tuple(step for step in STEPS if step is not recompute.check)
 OTHER = Recipe(claims=replace(CLAIMS, software_version="9.0.0"))

@@ -97,7 +97,7 @@ def test_each_real_machine_has_its_published_energy_in_whatever_encoding(house, 
          "29,761.1, within 0.05 %")  # fmt: skip
 
 
-@pytest.mark.endurance
+@pytest.mark.nightly
 def test_all_eight_channels_have_their_published_energy(run, day, told):
     house = run([machine(i, channel, day) for i, channel in enumerate(CHANNELS)])
     found = {channel: energy_kwh(house, channel) for channel in CHANNELS}
