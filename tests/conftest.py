@@ -67,7 +67,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """`-m endurance ...` imports only files that hold such a test: every worker imports them all."""
+    """`-m endurance ...` imports only files that hold such tests: every worker imports them all."""
     is_test = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
     if not is_test or not config.getoption("markexpr").startswith("endurance"):
         return None
