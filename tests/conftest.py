@@ -27,7 +27,6 @@ settings.register_profile("search", deadline=None, max_examples=2000)
 settings.load_profile("same")
 
 ON_THEIR_OWN = {"test_saving_is_proven.py"}  # it shares nothing with its neighbours
-UNDIVIDED = {"test_mutations.py", "test_architecture.py"}  # what one test finds out others use
 COMPILED = {  # kernels that take long to compile, and the folders that run the most of them
     "kernels of the agent": ("tests/agent/kernels", "tests/agent/equipment"),
     "kernels of the engine": ("tests/gateway/measure", "tests/gateway/fleet"),
@@ -98,16 +97,25 @@ def shares(path: str) -> bool:
 
 
 class Together(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """What shares a chain, hundreds of measurements or the compiling of kernels has one worker."""
+    """What shares a chain, hundreds of measurements or the compiling of kernels has one worker.
+
+    So has a file: what its tests remember between them is made once. Tests that take minutes each
+    are divided, those that are made for all of a file excepted.
+    """
+
+    @property
+    def has_minutes(self) -> bool:
+        """Whether those are run."""
+        return str(self.config.getoption("markexpr")).startswith("endurance")
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
         folder, _, file = path.rpartition("/")
         if folder.startswith("tests/system"):
             return path if file in ON_THEIR_OWN else folder
-        if file in UNDIVIDED or shares(path):
-            return path
-        return compiled(nodeid) or nodeid
+        if self.has_minutes and not shares(path):
+            return nodeid
+        return compiled(nodeid) or path
 
 
 def pytest_xdist_auto_num_workers() -> int:

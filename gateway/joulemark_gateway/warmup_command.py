@@ -7,10 +7,6 @@ import sys
 import time
 from typing import Any
 
-import joulemark_profiles
-from joulemark_agent.contract.document import parse_yaml, validate
-from joulemark_agent.contract.profile import Profile
-
 _PROFILE = "virtual_main_meter"
 
 
@@ -23,6 +19,9 @@ def add_command(commands: Any) -> None:
 def _run(_: argparse.Namespace) -> int:
     begun_s = time.perf_counter()
     # imported here: the other commands do not pay for a compiler
+    import joulemark_profiles  # noqa: PLC0415
+    from joulemark_agent.contract.document import parse_yaml, validate  # noqa: PLC0415
+    from joulemark_agent.contract.profile import Profile  # noqa: PLC0415
     from joulemark_agent.kernels.jit import standing  # noqa: PLC0415
     from joulemark_agent.kernels.warm import warm_up  # noqa: PLC0415
     from joulemark_gateway.evidence.record_block import warm  # noqa: PLC0415

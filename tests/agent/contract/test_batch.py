@@ -108,12 +108,16 @@ def changed(**fields):
         in_columns(*[b"x"] * 4097),
         in_columns(b"{}", first_seq="01"),
         in_columns(b"{}", documents={"0" * 64: "other"}),
-        in_columns("🏭".encode() * MAX_PLAIN_BYTES),
     ],
 )
 def test_anything_else_is_refused(data):
     with pytest.raises(EvidenceError):
         parse_batch(data)
+
+
+def test_what_no_batch_may_unpack_to_is_refused():
+    with pytest.raises(EvidenceError):
+        parse_batch(in_columns("🏭".encode() * MAX_PLAIN_BYTES))
 
 
 def test_a_bomb_is_refused_without_being_unpacked():
