@@ -143,6 +143,7 @@ def small_disk(tmp_path) -> Iterator[Path]:
         yield disk
 
 
+@pytest.mark.endurance
 async def test_a_full_disk_stops_reading_and_room_lets_it_go_on_without_a_gap(
     tmp_path, broker, collector, small_disk
 ):

@@ -373,5 +373,5 @@ class OutboxMachine(RuleBasedStateMachine):
 def test_the_outbox_holds_what_was_committed_and_has_no_receipt(tmp_path):
     machine = type("Machine", (OutboxMachine,), {"base": tmp_path, "numbers": count()})
     run_state_machine_as_test(
-        machine, settings=settings(max_examples=40, stateful_step_count=25, deadline=None)
+        machine, settings=settings(max_examples=25, stateful_step_count=25, deadline=None)
     )

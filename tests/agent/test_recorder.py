@@ -3,7 +3,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from joulemark_agent.contract.batch import parse_batch
@@ -233,7 +233,6 @@ def test_a_false_zero_wherever_it_lies_books_no_lifetime_and_the_verifier_says_t
 # --------------------------------------------------------------------- restarts
 
 
-@settings(deadline=None, max_examples=60)
 @given(data=st.data())
 def test_restarts_anywhere_leave_every_slot_once_and_every_root_true(data, tmp_path_factory):
     """Law: whatever the groups, seals and restarts, the leaves are those of an undisturbed run."""
@@ -298,7 +297,6 @@ def test_the_first_slot_of_a_recording_that_was_skipped_is_a_gap(outbox):
     assert slots_of(kept(outbox).contents, PERIOD_US)[0] == START_US
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     pattern=st.lists(
         st.sampled_from(["reading", "timeout", "refused", "skipped"]), min_size=1, max_size=60

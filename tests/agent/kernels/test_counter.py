@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import joulemark_profiles
@@ -373,7 +373,6 @@ readings = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=200)
 @given(rule=rules, drawn=readings, data=st.data())
 def test_any_readings_in_blocks_of_any_cut_give_the_same_and_never_fall(rule, drawn, data):
     t_us = np.cumsum([step for _, step, _, _ in drawn]) * (1 if data.draw(st.booleans()) else 10**9)

@@ -161,6 +161,7 @@ def wanted(url, **changes):
     )
 
 
+@pytest.mark.endurance
 def test_a_slow_receiver_keeps_nobody_waiting(tmp_path):
     path = tmp_path / "alerts.sqlite"
     with http_receiver() as slow, http_receiver() as quick:

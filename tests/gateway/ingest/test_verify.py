@@ -458,13 +458,11 @@ def flipped(data, bit):
     return bytes(changed)
 
 
-@settings(max_examples=200, deadline=None)
 @given(bit=st.integers(0, 8 * len(WIRE) - 1), held=st.booleans())
 def test_no_flipped_bit_of_the_wire_is_accepted(bit, held):
     check_not_accepted(flipped(WIRE, bit), held)
 
 
-@settings(max_examples=100, deadline=None)
 @given(bit=st.integers(0, 8 * sum(map(len, opened(COLUMNS))) - 1))
 def test_no_flipped_bit_inside_of_columns_is_accepted(bit):
     """Some bits of a frame mean nothing where they stand; what is accepted is the same batch."""
@@ -480,7 +478,6 @@ def test_no_flipped_bit_inside_of_columns_is_accepted(bit):
         check_not_accepted(wire, held=False)
 
 
-@settings(max_examples=400, deadline=None)
 @given(bit=st.integers(0, 8 * len(PLAIN) - 1), held=st.booleans())
 def test_no_flipped_bit_under_the_compression_is_accepted(bit, held):
     check_not_accepted(zlib.compress(flipped(PLAIN, bit)), held)

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import duckdb
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from joulemark_agent.contract.errors import StoreError
@@ -210,7 +210,6 @@ def test_what_another_version_carried_is_refused_with_what_to_do():
     assert refused.value.code == "series_foreign"
 
 
-@settings(max_examples=150, deadline=None)
 @given(draws=meters, data=st.data())
 def test_rows_are_the_same_however_the_leaves_are_cut(draws, data):
     leaves = leaves_of(build_tree(DOCS, METER, readings_of(draws), slots_per_batch=3))
@@ -237,7 +236,6 @@ def test_rows_cut_without_a_carry_would_differ():
     assert total < sum(row[3] for row in projected(leaves, []))
 
 
-@settings(max_examples=100, deadline=None)
 @given(draws=st.lists(st.tuples(counts, st.sampled_from("....bhg")), min_size=2, max_size=14))
 def test_the_series_counts_what_measurement_counts(draws):
     leaves = leaves_of(build_tree(DOCS, METER, readings_of(draws), slots_per_batch=5))
